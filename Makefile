@@ -1,0 +1,70 @@
+# Everything runs in .venv, which is made from the hash-pinned locks when a target first needs it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+IN_VENV := .venv/bin/python
+PIP := $(IN_VENV) -m pip --disable-pip-version-check --no-input
+RUNTIME := .venv/.runtime-installed
+DEV := .venv/.dev-installed
+LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --quiet
+
+.PHONY: help demo test nightly check bench notebook fixtures lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## Replay the bundled journeys over the bundled data
+	@.venv/bin/journeylab demo
+
+test: $(DEV) ## Run the tests
+	$(IN_VENV) -m pytest
+
+nightly: $(DEV) ## Run the long property tests
+	$(IN_VENV) -m pytest -m nightly --hypothesis-profile=nightly
+
+check: $(DEV) ## Lint, check formats, types and layers, run the examples in the documentation
+	$(IN_VENV) -m ruff check
+	$(IN_VENV) -m ruff format --check
+	$(IN_VENV) -m mypy
+	.venv/bin/lint-imports
+	$(IN_VENV) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md
+
+bench: $(DEV) ## Measure the speed of a replay
+	$(IN_VENV) -m benchmarks
+
+notebook: $(RUNTIME) ## Open the notebooks in marimo
+	$(IN_VENV) -m marimo edit notebooks
+
+fixtures: $(DEV) ## Rebuild the simulated shop under data/fixtures
+	$(IN_VENV) -c "from journeylab import datasets; datasets.save_shop('data/fixtures/shop')"
+
+lock: ## Resolve the locks anew (needs uv)
+	$(LOCK) --extra notebook --extra models --output-file requirements.lock
+	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## Remove the environment, the caches and what was built
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is as new as its lock. The project itself comes last and fetches nothing: its build backend is locked.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'JourneyLab needs Python 3.11 or later; name one: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@echo 'Installing $(1) into .venv: once, some minutes'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --quiet --require-hashes --requirement $(1)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@.venv/bin/journeylab doctor --compile >/dev/null
+endef
+
+$(DEV): requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	@touch $(RUNTIME) $(DEV)
+
+$(RUNTIME): requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+	@touch $(RUNTIME)

@@ -1,0 +1,180 @@
+"""A replay against hand-written DuckDB SQL, over a log of any size: `python -m benchmarks.replay --events 10000000`.
+
+Both give the same counts (checked), on the same processors. Printed are medians of several runs and their ratios:
+prepared (the log is in memory and prepared; DuckDB has it as a table in memory), cold (from Parquet to counts), ten
+variants of the journey on one prepared log against ten single replays, and the peak memory of the cold run in a
+process of its own, against the log's columns in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import journeylab as jl
+
+SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+DAY = 86_400_000_000
+KINDS = ["clicked", "opened", "purchase", "signup", "visit"]
+
+
+def make_log(n_events: int, folder: Path, ids: str) -> Path:
+    """A log of ten events a contact over a year, in the order of time, as Parquet."""
+    rng = np.random.default_rng(7)
+    n_contacts = n_events // 10
+    contact = np.concatenate([np.arange(n_contacts), rng.integers(0, n_contacts, n_events - n_contacts)])
+    kind = np.concatenate(
+        [np.full(n_contacts, 3), rng.choice([0, 1, 2, 4], n_events - n_contacts, p=[0.08, 0.27, 0.15, 0.5])]
+    )
+    start = np.datetime64("2025-01-01", "us").astype(np.int64)
+    signup = start + rng.integers(0, 300 * DAY, n_contacts)
+    at = signup[contact] + np.where(kind == 3, 0, rng.integers(-20 * DAY, 60 * DAY, n_events))
+    at = np.where(kind == 1, signup[contact] + rng.integers(0, 6 * DAY, n_events), at)
+    order = np.argsort(at, kind="stable")
+    contact, kind, at = contact[order], kind[order], at[order]
+    message = pa.DictionaryArray.from_arrays(
+        pa.array(rng.integers(0, 3, n_events), mask=kind > 1), ["welcome_1", "offer_deal", "reminder"]
+    )
+    plan = pa.DictionaryArray.from_arrays(pa.array(rng.integers(0, 2, n_events), mask=kind != 3), ["trial", "paid"])
+    table = pa.table(
+        {
+            "contact": pa.array(contact) if ids == "int" else pa.array(np.char.mod("c%07d", contact)),
+            "event": pa.DictionaryArray.from_arrays(pa.array(kind.astype(np.int8)), KINDS),
+            "occurred_at": pa.array(at.astype("datetime64[us]")).cast(pa.timestamp("us", "UTC")),
+            "message": message,
+            "plan": plan,
+        }
+    )
+    path = folder / f"events-{n_events}-{ids}.parquet"
+    pq.write_table(table, path)
+    return path
+
+
+def make_journey(wait: str = "3d") -> jl.Journey:
+    """The nine-node journey: sends, waits for events, a decision on a window, a wait, an exit."""
+    return jl.Journey.from_data(
+        {
+            "journey": "nine",
+            "trigger": {"event": "signup", "where": 'plan == "trial"'},
+            "nodes": {
+                "hello": {"send": "welcome_1", "next": "read"},
+                "read": {"wait_for": "opened(hello)", "within": wait, "then": "offer", "else": "nudge"},
+                "offer": {"decide": [{"if": 'count("visit", "30d") >= 3', "go": "deal"}], "else": "plain"},
+                "deal": {"send": "offer_deal", "next": "bought"},
+                "plain": {"send": "offer_plain", "next": "bought"},
+                "nudge": {"wait": "2d", "next": "remind"},
+                "remind": {"send": "reminder", "next": "bought"},
+                "bought": {"wait_for": "purchase", "within": "7d", "then": "done", "else": "done"},
+                "done": {"exit": "finished"},
+            },
+        }
+    )
+
+
+def branch_counts(result: jl.Replay) -> dict[str, int]:
+    """The counts under the names of the SQL's columns."""
+    nodes = result.summary()["nodes"]
+    wanted = (
+        "hello_next",
+        "read_then",
+        "read_else",
+        "offer_deal",
+        "offer_plain",
+        "nudge_next",
+        "bought_then",
+        "bought_else",
+    )
+    return {name: nodes[name.split("_")[0]]["branches"].get(name.split("_")[1], 0) for name in wanted}
+
+
+def by_sql(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The counts by SQL."""
+    row = connection.execute(SQL).fetchone()
+    assert row is not None
+    assert connection.description is not None
+    return dict(zip((column[0] for column in connection.description), row, strict=True))
+
+
+def timed(work: Callable[[], Any], n_runs: int) -> tuple[float, Any]:
+    """The median seconds of some runs after one that does not count, and the last result."""
+    result, seconds = work(), []
+    for _ in range(n_runs):
+        start = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), result
+
+
+def peak_memory(path: Path) -> tuple[int, int]:
+    """The bytes that a cold replay adds to a process at its peak, and the bytes of the log's columns."""
+    code = "import sys; from benchmarks.replay import measure_peak; measure_peak(sys.argv[1])"
+    out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    peak, columns = json.loads(out.stdout.splitlines()[-1])
+    return int(peak), int(columns)
+
+
+def measure_peak(path: str) -> None:
+    """Prints the peak of a cold replay above the process that has all modules loaded, and the columns' size."""
+    small = jl.EventLog.from_rows(
+        [{"contact": "a", "event": "signup", "occurred_at": "2026-01-01T00:00:00Z", "plan": "trial", "message": "m"}]
+    )
+    jl.replay(make_journey(), small)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    jl.replay(make_journey(), jl.EventLog.read(path, cache=False))
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    print(json.dumps([peak, pq.read_table(path).nbytes]))
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--ids", choices=["int", "text"], default="int", help="the kind of the contacts' ids")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_log(options.events, Path(folder), options.ids)
+        journey = make_journey()
+        connection = duckdb.connect(config={"threads": os.cpu_count() or 1})
+        connection.execute("create table events as select * from read_parquet(?)", [str(path)])
+        sql_memory, expected = timed(lambda: by_sql(connection), options.runs)
+        connection.close()
+
+        def cold_sql() -> dict[str, int]:
+            with duckdb.connect(config={"threads": os.cpu_count() or 1}) as fresh:
+                fresh.execute(f"create view events as select * from read_parquet('{path}')")
+                return by_sql(fresh)
+
+        sql_cold, _ = timed(cold_sql, options.runs)
+        cold, result = timed(lambda: jl.replay(journey, jl.EventLog.read(path, cache=False)), options.runs)
+        assert branch_counts(result) == expected, (branch_counts(result), expected)
+        log = jl.EventLog.read(path, cache=False)
+        prepared, result = timed(lambda: jl.replay(journey, log), options.runs * 3)
+        assert branch_counts(result) == expected
+        variants = [make_journey(f"{days}d") for days in range(1, 11)]
+        ten, _ = timed(lambda: [jl.replay(one, log) for one in variants], options.runs)
+        peak, columns = peak_memory(path)
+    print(f"{options.events:,} events, {options.ids} ids, {os.cpu_count()} processors; {result.n_entries:,} entries")
+    for name, ours, sql in (("prepared", prepared, sql_memory), ("cold", cold, sql_cold)):
+        print(f"{name:9} {ours * 1000:9.1f} ms   SQL {sql * 1000:9.1f} ms   {sql / ours:6.1f} times as fast")
+    print(f"ten variants: {ten * 1000:8.1f} ms, {ten / (10 * prepared):.2f} times ten single replays")
+    print(f"peak memory: {peak / 1e6:.0f} MB, {peak / columns:.2f} times the log's columns ({columns / 1e6:.0f} MB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""JourneyLab replays e-mail journeys over the event log you already have, before anybody is sent anything.
+
+The map, in the order of the work:
+
+- The data: `EventLog` reads what contacts did; `datasets` brings two logs to try things on.
+- Who: a `Segment` is a named `condition` or weighted evidence; `audience` and `membership` say who is in it as of an
+  instant, `sizes` how it grows, `overlap` what it shares with others, `fit` learns its weights from an outcome.
+- The journey: a `Journey` has a `Trigger`, nodes (`Send`, `Wait`, `WaitUntil`, `WaitFor`, `Decide`, `Split`, `Run`,
+  `Set`, `Emit`, `Call`, `Exit`) and what holds in all of them (`ExitWhen`, `QuietHours`, `Cap`; a `Window` limits one
+  send). Several that run together are a `Portfolio` with a `Policy`; `diff` says what differs between two of them.
+- What would have happened: `replay` gives a `Replay`, whose tables hold every visit, send and exit. A `Release` is a
+  version of a journey that takes entries for a time.
+- What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
+- What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
+  `DataError` for whoever brought the data.
+
+What a journey means is said by the 35 rules of docs/semantics.md. Everything here is loaded when it is first used.
+
+>>> import journeylab as jl
+>>> log = jl.EventLog.from_rows([
+...     {"contact": "ada", "event": "signup", "occurred_at": "2026-03-01T09:00:00Z"},
+...     {"contact": "ada", "event": "purchase", "occurred_at": "2026-03-04T18:30:00Z"},
+... ])
+>>> journey = jl.Journey(
+...     journey="hello",
+...     trigger=jl.Trigger(event="signup"),
+...     exit_when=[jl.ExitWhen(event="purchase", goal=True)],
+...     nodes={
+...         "welcome": jl.Send(send="welcome_1", next="pause"),
+...         "pause": jl.Wait(wait="7d", next="done"),
+...         "done": jl.Exit(exit="finished"),
+...     },
+... )
+>>> jl.replay(journey, log).exits[["exit", "n_entries"]]
+            exit  n_entries
+0  goal:purchase          1
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import charts, datasets
+    from .conditions import condition
+    from .definitiondiff import diff
+    from .errors import DataError, DefinitionError, JourneyLabError
+    from .eventlog import EventLog
+    from .journey import (
+        Call,
+        Cap,
+        Decide,
+        Emit,
+        Exit,
+        ExitWhen,
+        Journey,
+        Policy,
+        Portfolio,
+        QuietHours,
+        Run,
+        Segment,
+        Send,
+        Set,
+        Split,
+        Trigger,
+        Wait,
+        WaitFor,
+        WaitUntil,
+        Window,
+    )
+    from .program import Release
+    from .replay import Replay, replay
+    from .report import report
+    from .segmentfit import fit
+    from .segments import audience, membership, overlap, sizes
+
+__all__ = [
+    "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen", "Journey",
+    "JourneyLabError", "Policy", "Portfolio", "QuietHours", "Release", "Replay", "Run", "Segment", "Send", "Set",
+    "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "charts", "condition", "datasets",
+    "diff", "fit", "membership", "overlap", "replay", "report", "sizes",
+]  # fmt: skip
+
+_NAMES_BY_MODULE = {
+    "conditions": ["condition"],
+    "definitiondiff": ["diff"],
+    "errors": ["DataError", "DefinitionError", "JourneyLabError"],
+    "eventlog": ["EventLog"],
+    "journey": [
+        "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours", "Run",
+        "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
+    ],
+    "program": ["Release"],
+    "replay": ["Replay", "replay"],
+    "report": ["report"],
+    "segmentfit": ["fit"],
+    "segments": ["audience", "membership", "overlap", "sizes"],
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
+_MODULES = ("charts", "datasets")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `journeylab.replay` the function: Python would put the module of that name in its place on import."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _MODULE_OF.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

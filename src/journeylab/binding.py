@@ -1,0 +1,360 @@
+"""What a program needs of a log: its names as indices, its columns as arrays, the world to run in.
+
+`LogNames` resolves the names of a portfolio while it is compiled and then makes the `World`. What it prepares of a log
+(filtered streams, columns with one code for equal texts) is kept with the log, so that the next replay finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from . import conditions as c
+from . import layout as o
+from .clock import NEVER, Zones, instant, zones
+from .machine import new_out, new_state, select_events
+from .postfix import Postfix, TypeFault
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .eventlog import EventLog
+
+__all__ = ["LogNames", "bare_program", "no_answers"]
+
+_AROUND = timedelta(days=400)
+
+
+class Stream(NamedTuple):
+    """The events of one name that meet a condition: by contact, in their order."""
+
+    offsets: NDArray[np.int64]
+    at: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+
+class AsOf(NamedTuple):
+    """A value of every contact and its changes; no changes where `offsets` is empty."""
+
+    kind: str
+    base: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    at: NDArray[np.int64]
+    row: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
+@dataclass
+class _Prepared:
+    """What was made of a log for earlier programs."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    streams: dict[tuple[str, c.Tree | None], Stream] = field(default_factory=dict)
+    properties: dict[str, tuple[str, NDArray[np.float64]]] = field(default_factory=dict)
+    attributes: dict[str, AsOf] = field(default_factory=dict)
+    zones: dict[tuple[Sequence[str], int, int], Zones] = field(default_factory=dict)
+    first_at: NDArray[np.int64] | None = None
+
+
+_PREPARED: WeakKeyDictionary[EventLog, _Prepared] = WeakKeyDictionary()
+_NO_INTS, _NO_FLOATS = np.empty(0, np.int64), np.empty(0, np.float64)
+
+
+def _ints(values: Any) -> NDArray[np.int64]:
+    return np.ascontiguousarray(values, np.int64)
+
+
+def _floats(values: Any) -> NDArray[np.float64]:
+    return np.ascontiguousarray(values, np.float64)
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data) if array.size else 0
+
+
+def no_answers() -> dict[str, NDArray[Any]]:
+    """The answers of a world that was not asked yet."""
+    return {"answer_offsets": _NO_INTS, "answers": np.empty((0, 5), np.int64), "answers_x": _NO_FLOATS}
+
+
+def bare_program(postfix: Postfix, zone: int = 0) -> o.Program:
+    """A program of conditions alone; local time in them is that of `zone` for contacts without one (rule 3)."""
+    journeys = np.full((1, o.J_COLUMNS), o.NONE)
+    journeys[0, o.J_ZONE] = zone
+    empty = {name: np.empty((0, 2), np.int64) for name in o.Program._fields}
+    return o.Program(
+        **empty
+        | {
+            "journeys": journeys,
+            "journeys_x": np.zeros((1, o.JX_COLUMNS)),
+            "nodes": np.empty((0, o.N_COLUMNS), np.int64),
+            "edges": _NO_INTS,
+            "assigned_x": _NO_FLOATS,
+            "arms_x": _NO_FLOATS,
+            "suppressions": _NO_INTS,
+            "policy_cap": _NO_INTS,
+            "sizes": np.zeros(2, np.int64),
+        }
+        | postfix.tables()
+    )
+
+
+class LogNames:
+    """The names of an event log, as `postfix.Names` asks for them, and the world made of those that were used."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self._kept = _PREPARED.setdefault(log, _Prepared())
+        self._declared: dict[str, bool | float | str] = {}
+        self._declared_properties: dict[str, bool | float | str] = {}
+        self._streams: dict[tuple[str, c.Tree | None], int] = {}
+        self._properties: dict[str, int] = {}
+        self._attributes: dict[str, int] = {}
+        self._zone_attribute = o.NONE
+        self._scores: dict[str, int] = {}
+        self._own: list[tuple[str, Mapping[str, bool | float | str]]] = []
+        self._zones: dict[str, int] = {}
+
+    # Names
+
+    @cached_property
+    def attribute_names(self) -> Sequence[str]:
+        """The attributes that the log has or the program sets."""
+        return sorted({*self.log.attribute_names, *self._declared})
+
+    @cached_property
+    def property_names(self) -> Sequence[str]:
+        """The properties that the log has or the program emits."""
+        return sorted({*self.log.property_names, *self._declared_properties})
+
+    def declare(
+        self, attributes: Mapping[str, bool | float | str], properties: Mapping[str, bool | float | str]
+    ) -> None:
+        """Makes known what the program itself will set and emit; to be called before names are asked for."""
+        self._declared.update(attributes)
+        self._declared_properties.update(properties)
+        for name in ("attribute_names", "property_names"):
+            self.__dict__.pop(name, None)
+
+    def text(self, value: str) -> float:
+        """The code of a text, the same in every attribute and property of the log."""
+        return float(self._kept.codes.setdefault(value, len(self._kept.codes)))
+
+    def _coded(self, kind: str, categories: Sequence[str] | None, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values whose texts have the log's common codes."""
+        if kind != "text":
+            return _floats(values)
+        codes = np.array([self.text(text) for text in categories or ()] + [np.nan])
+        return _floats(codes[np.where(np.isnan(values), len(codes) - 1, values).astype(np.int64)])
+
+    def event_property(self, name: str) -> tuple[int, str]:
+        """The index and kind of a property; one that nothing has is missing everywhere, of unknown kind."""
+        index = self._properties.setdefault(name, len(self._properties))
+        if name in self.log.property_names:
+            if name not in self._kept.properties:
+                column = self.log.property(name)
+                self._kept.properties[name] = column.kind, self._coded(column.kind, column.categories, column.values)
+            return index, self._kept.properties[name][0]
+        return index, _kind_of(self._declared_properties.get(name))
+
+    def attribute(self, name: str) -> tuple[int, str]:
+        """The index and kind of an attribute."""
+        index = self._attributes.setdefault(name, len(self._attributes))
+        return index, self._as_of(name).kind
+
+    def _as_of(self, name: str) -> AsOf:
+        if name not in self.log.attribute_names:
+            base = np.full(self.log.n_contacts, np.nan)
+            kind = "text" if name == "timezone" else _kind_of(self._declared.get(name))
+            return AsOf(kind, base, _NO_INTS, _NO_INTS, _NO_INTS, _NO_FLOATS)
+        if name not in self._kept.attributes:
+            found = self.log.attribute(name)
+            base = self._coded(found.kind, found.categories, found.base)
+            value = self._coded(found.kind, found.categories, found.value)
+            offsets, at, row = (found.offsets, found.at, found.row) if len(value) else (_NO_INTS,) * 3
+            self._kept.attributes[name] = AsOf(found.kind, base, _ints(offsets), _ints(at), _ints(row), value)
+        return self._kept.attributes[name]
+
+    def zone_attribute(self) -> int:
+        """The index under which the machine keeps every contact's time zone."""
+        if self._zone_attribute == o.NONE:
+            self._zone_attribute = self._attributes.setdefault("(time zone)", len(self._attributes))
+        return self._zone_attribute
+
+    def zone(self, name: str) -> int:
+        """The index of a time zone."""
+        return self._zones.setdefault(name, len(self._zones))
+
+    def score(self, name: str) -> int:
+        """The index of a score."""
+        return self._scores.setdefault(name, len(self._scores))
+
+    def own_event(self, event: str, properties: Mapping[str, bool | float | str]) -> int:
+        """The index of a new kind of event that the program makes."""
+        for name in properties:
+            self.event_property(name)
+        self._own.append((event, properties))
+        return len(self._own) - 1
+
+    def stream(self, event: str, where: c.Tree | None = None) -> int:
+        """The index of the events of a name that meet a condition on their properties."""
+        if (event, where) not in self._kept.streams:
+            found = self.log.stream(event)
+            stream = Stream(_ints(found.offsets), _ints(found.at), _ints(found.row))
+            self._kept.streams[event, where] = stream if where is None else self._filtered(stream, where)
+        return self._streams.setdefault((event, where), len(self._streams))
+
+    def _filtered(self, stream: Stream, where: c.Tree) -> Stream:
+        keep = self._select(where, stream.row)
+        kept = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))
+        return Stream(kept[stream.offsets], stream.at[keep], stream.row[keep])
+
+    def _select(self, where: c.Tree, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which events meet a condition, by the machine's own evaluation."""
+        keep = np.zeros(len(rows), np.bool_)
+        if not len(rows):
+            return keep
+        postfix = Postfix(self, past=True)
+        condition = postfix.condition(where, (), {}, {})
+        if postfix.faults:
+            raise TypeFault(postfix.faults[0].message)
+        program = bare_program(postfix)
+        state = new_state(program, max(1, len(self._own)))
+        for kind in range(len(self._own)):
+            state.own[kind, 1] = kind
+        select_events(program, self._world({}), state, new_out(program, 0, 0), condition, rows, keep)
+        return keep
+
+    # The world
+
+    def has_events(self, event: str, where: c.Tree | None = None) -> bool:
+        """Whether the log has any event of a name that meets a condition."""
+        self.stream(event, where)
+        return len(self._kept.streams[event, where].at) > 0
+
+    @property
+    def event_names(self) -> Sequence[str]:
+        """The names of the events that the program asks for."""
+        return sorted({event for event, _ in self._streams})
+
+    @property
+    def score_names(self) -> Sequence[str]:
+        """The scores that the program asks for, by their index."""
+        return list(self._scores)
+
+    def _own_values(self) -> NDArray[np.float64]:
+        values = np.full((len(self._own), len(self._properties)), np.nan)
+        for kind, (_, properties) in enumerate(self._own):
+            for name, value in properties.items():
+                values[kind, self._properties[name]] = self.text(value) if isinstance(value, str) else float(value)
+        return values
+
+    def _own_streams(self) -> NDArray[np.uint8]:
+        """Which streams each kind of own event belongs to, by the conditions of the streams."""
+        belongs = np.zeros((len(self._own), len(self._streams)), np.uint8)
+        for (event, where), index in self._streams.items():
+            mine = [kind for kind, (name, _) in enumerate(self._own) if name == event]
+            if mine:
+                rows = o.OWN_ROW + np.array(mine, np.int64)
+                belongs[mine, index] = 1 if where is None else self._select(where, rows)
+        return belongs
+
+    def _zone_values(self) -> AsOf:
+        """The `timezone` attribute with zones' indices for texts."""
+        found = self._as_of("timezone")
+        texts = list(self._kept.codes)
+        index = np.full(len(texts) + 1, np.nan)
+        for values in (found.base, found.value):
+            for code in np.unique(values[~np.isnan(values)]).astype(np.int64):
+                index[code] = self.zone(texts[code])
+        base, value = (
+            index[np.where(np.isnan(values), len(index) - 1, values).astype(np.int64)]
+            for values in (found.base, found.value)
+        )
+        return found._replace(base=_floats(base), value=_floats(value))
+
+    def first_at(self) -> NDArray[np.int64]:
+        """Each contact's first event, NEVER without one (rule 11)."""
+        if self._kept.first_at is None:
+            first = np.full(self.log.n_contacts, NEVER, np.int64)
+            for event in self.log.event_names:
+                stream = self.log.stream(event)
+                some = np.flatnonzero(np.diff(stream.offsets))
+                first[some] = np.minimum(first[some], np.asarray(stream.at)[np.asarray(stream.offsets)[some]])
+            self._kept.first_at = first
+        return self._kept.first_at
+
+    def world(
+        self, *, until_us: int, match_us: int, scores: Mapping[str, AsOf], **more: Any
+    ) -> tuple[o.World, list[Any]]:
+        """The world of the names used so far, and the arrays that must be kept alive with it."""
+        kept: list[Any] = []
+        if "timezone" in self.log.attribute_names:
+            self.zone_attribute()
+        named = {name: self._as_of(name) for name in self._attributes if name != "(time zone)"}
+        if self._zone_attribute != o.NONE:
+            named["(time zone)"] = self._zone_values()
+        low, high = min(self.log.start_us, until_us), max(self.log.end_us, until_us)
+        key = (tuple(self._zones), low, high)
+        if key not in self._kept.zones:
+            self._kept.zones[key] = zones(list(self._zones), instant(low) - _AROUND, instant(high) + _AROUND)
+        limits = np.zeros(o.L_COLUMNS, np.int64)
+        limits[o.L_START], limits[o.L_LOG_END], limits[o.L_UNTIL] = self.log.start_us, self.log.end_us, until_us
+        limits[o.L_MATCH], limits[o.L_ZONE_ATTRIBUTE] = match_us, self._zone_attribute
+        limits[o.L_HAS_BEST] = int(len(more["best"]) > 0)
+        limits[o.L_STREAMS], limits[o.L_PROPERTIES] = len(self._streams), len(self._properties)
+        given = {
+            "attributes": self._table([named[name] for name in self._attributes], kept),
+            "scores": self._table([scores.get(name) for name in self._scores], kept),
+            "own_streams": self._own_streams().ravel(),
+            "own_values": self._own_values().ravel(),
+            "zones": self._kept.zones[key],
+            "limits": limits,
+        }
+        return self._world(given | more), kept
+
+    def _table(self, columns: Sequence[AsOf | None], kept: list[Any]) -> NDArray[np.int64]:
+        kept.extend(columns)
+        rows = [[0] * 5 if one is None else [_address(array) for array in one[1:]] for one in columns]
+        return np.array(rows, np.int64).reshape(len(columns), 5)
+
+    def _world(self, given: Mapping[str, Any]) -> o.World:
+        found = [self._kept.streams[key] for key in self._streams]
+        streams = [[_address(array) for array in one] if len(one.at) else [0, 0, 0] for one in found]
+        columns = self._kept.properties
+        properties = [_address(columns[name][1]) if name in columns else 0 for name in self._properties]
+        limits = np.zeros(o.L_COLUMNS, np.int64)
+        limits[o.L_PROPERTIES] = len(self._properties)
+        nothing: dict[str, Any] = {
+            "attributes": np.empty((0, 5), np.int64),
+            "scores": np.empty((0, 5), np.int64),
+            "own_streams": np.empty(0, np.uint8),
+            "own_values": self._own_values().ravel(),
+            "zones": Zones(_NO_INTS, _NO_INTS, _NO_INTS),
+            "units": np.empty(0, np.uint64),
+            "first_at": _NO_INTS,
+            "best": _NO_FLOATS,
+            "asked_calls": np.empty(0, np.uint8),
+            "limits": limits,
+            **no_answers(),
+        }
+        return o.World(
+            streams=np.array(streams, np.int64).reshape(len(streams), 3),
+            properties=np.array(properties, np.int64),
+            **nothing | dict(given),
+        )
+
+
+def _kind_of(value: bool | float | str | None) -> str:
+    """The kind of a value that a program sets or emits."""
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, str):
+        return "text"
+    return "unknown" if value is None else "number"

@@ -1,0 +1,81 @@
+"""The command line: `journeylab check`, `replay`, `demo` and the others.
+
+Results go to stdout, everything else to stderr. The exit status is 0 when it is done, 1 when the input is at fault and
+2 for wrong usage. What takes long to import is imported by the commands that need it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from journeylab.errors import JourneyLabError
+
+from . import definitions, installation, replaying
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Replay e-mail journeys over the event log you already have, before anybody is sent anything.",
+    epilog="Begin with `journeylab demo`. Each command's --help has examples.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(installation.demo)
+app.command("check")(definitions.check)
+app.command("draw")(definitions.draw)
+app.command("diff")(definitions.diff)
+app.command("test")(definitions.run_tests)
+app.command("replay")(replaying.replay)
+app.command("report")(replaying.report)
+app.command("doctor")(installation.doctor)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"journeylab {version('journeylab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=lambda on: _version(wanted=on))
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command in `arguments` (by default, those of the process) and exits with its status.
+
+    Raises:
+        SystemExit: always, with 0, 1 or 2.
+    """
+    try:
+        app(args=arguments, prog_name="journeylab")
+    except JourneyLabError as error:
+        sys.exit(in_options(str(error)))
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def in_options(message: str) -> str:
+    """A message of the library in the words of the command line: options for arguments.
+
+    >>> in_options('map it with columns={"date": "occurred_at"}, or set bad rows aside with rejects="set_aside"')
+    'map it with --columns date=occurred_at, or set bad rows aside with --rejects OUT.csv'
+    """
+    message = message.replace('rejects="set_aside"', "--rejects OUT.csv")
+    message = re.sub(r"""\bcolumns=\{["'](.+?)["']: ["'](.+?)["']\}""", r"--columns \1=\2", message)
+    message = re.sub(r"""\b(event|timezone)=["'](.+?)["']""", r"--\1 \2", message)
+    message = re.sub(r"\bquery=(\"[^\"]*\")", r"--query \1", message)
+    return re.sub(r"\bcolumns=(?=\s|$)", "--columns", message)

@@ -1,0 +1,276 @@
+"""The commands on journey files alone: check, draw, diff and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from journeylab.errors import DefinitionError, Fault
+
+from .options import AsJson, Files, JourneyName
+from .screen import announce_compiling, counted, show_json
+
+if TYPE_CHECKING:
+    from journeylab.cases import CaseResult
+    from journeylab.definitiondiff import Change
+    from journeylab.journey import Journey, Portfolio
+
+__all__ = ["check", "diff", "draw", "read_portfolio", "run_tests"]
+
+
+class Format(StrEnum):
+    """What a journey is drawn as."""
+
+    mermaid = "mermaid"
+    svg = "svg"
+
+
+def read_portfolio(files: Sequence[Path], journey: str | None = None) -> Portfolio:
+    """The journeys of some files, run together, or the one called `journey`; the policy is that of the file with one.
+
+    Raises:
+        DefinitionError: with the faults of all files; when two files have a journey of one name, or a policy each.
+    """
+    from journeylab.journey import Policy, Portfolio
+    from journeylab.journeyfile import read
+
+    faults: list[Fault] = []
+    found: dict[str, tuple[Path, Journey]] = {}
+    policies: dict[Path, Policy] = {}
+    for path in dict.fromkeys(files):
+        try:
+            portfolio = read(path)
+        except DefinitionError as error:
+            faults += error.faults
+            continue
+        if portfolio.policy != Policy():
+            policies[path] = portfolio.policy
+        for one in portfolio.journeys:
+            if one.journey in found:
+                message = f"a journey {one.journey!r} is in {found[one.journey][0]} as well; name one of the files"
+                faults.append(Fault((), message, str(path)))
+            found.setdefault(one.journey, (path, one))
+    if len(policies) > 1:
+        faults.append(Fault((), f"{', '.join(map(str, policies))} each have a policy; only one can hold over all"))
+    if faults:
+        raise DefinitionError(faults)
+    policy = next(iter(policies.values()), Policy())
+    whole = Portfolio(journeys=tuple(one for _, one in found.values()), policy=policy)
+    return whole if journey is None else Portfolio(journeys=(whole.one(journey),), policy=policy)
+
+
+def check(files: Files, as_json: AsJson = False) -> None:
+    """Say whether journeys are sound, with every fault and its place.
+
+    Exit status 1 when anything is at fault, so that it stands well before a merge.
+
+    \b
+    Examples:
+      journeylab check trial_welcome.yaml
+      journeylab check journeys/*.yaml --json
+    """
+    from journeylab.check import notes_of
+    from journeylab.journeyfile import read
+
+    faults: list[Fault] = []
+    sound: list[tuple[Path, Journey]] = []
+    for path in dict.fromkeys(files):
+        try:
+            sound += [(path, journey) for journey in read(path).journeys]
+        except DefinitionError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
+    notes = [(path, journey, note) for path, journey in sound for note in notes_of(journey)]
+    if as_json:
+        journeys = [{"file": str(path), "journey": one.journey, "version": one.version} for path, one in sound]
+        show_json(
+            {
+                "sound": not faults,
+                "journeys": journeys,
+                "faults": list(map(_fault_data, faults)),
+                "notes": [{"file": str(path), "journey": one.journey, "message": note} for path, one, note in notes],
+            }
+        )
+    else:
+        for path, journey, note in notes:
+            typer.echo(f"{path}: {journey.journey}: note: {note}")
+        for fault in faults:
+            typer.echo(str(fault), err=True)
+        if sound:
+            typer.echo(f"{counted(len(sound), 'journey')} {'is' if len(sound) == 1 else 'are'} sound")
+        if faults:
+            typer.echo(f"{counted(len(faults), 'fault')}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _fault_data(fault: Fault) -> dict[str, Any]:
+    return {
+        "file": fault.source,
+        "path": list(fault.path),
+        "line": fault.line,
+        "column": fault.column,
+        "message": fault.message,
+    }
+
+
+def draw(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A journey file, YAML or JSON.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", help="What to draw; by default what --out ends in, or mermaid.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it there, not on the screen.")
+    ] = None,
+    journey: JourneyName = None,
+) -> None:
+    """Draw a journey, as Mermaid text (which GitHub and GitLab render) or as an SVG picture.
+
+    \b
+    Examples:
+      journeylab draw trial_welcome.yaml
+      journeylab draw trial_welcome.yaml --out trial_welcome.svg
+      journeylab draw shop_portfolio.yaml --journey winback
+    """
+    from journeylab.drawing import mermaid, svg
+    from journeylab.journeyfile import read
+
+    one = read(file).one(journey)
+    is_svg = form is Format.svg or (form is None and out is not None and out.suffix == ".svg")
+    drawn = svg(one) if is_svg else mermaid(one)
+    if out is None:
+        typer.echo(drawn)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(drawn + "\n", encoding="utf-8")
+    typer.echo(f"drew {one.journey} to {out}")
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The journey file before.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The journey file after.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown list, for a merge request.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what differs between two versions of a journey file, in a reviewer's words.
+
+    \b
+    Examples:
+      journeylab diff before.yaml after.yaml
+      git show main:welcome.yaml > before.yaml; journeylab diff before.yaml welcome.yaml --markdown
+    """
+    from journeylab.definitiondiff import as_markdown, as_text
+    from journeylab.journeyfile import read
+
+    parts = list(_compared(read(old), read(new)))
+    if as_json:
+        show_json({"changes": [_change_data(name, change) for name, changes in parts for change in changes]})
+        return
+    for name, changes in parts:
+        text = as_markdown(changes) if markdown else as_text(changes)
+        if len(parts) > 1:
+            typer.echo(f"### {name}\n\n{text}\n" if markdown else f"{name}:\n  " + text.replace("\n", "\n  "))
+        else:
+            typer.echo(text)
+
+
+def _compared(old: Portfolio, new: Portfolio) -> Iterator[tuple[str, list[Change]]]:
+    """The changes of each journey; two files of one journey each are compared whatever the journeys are called."""
+    from journeylab.definitiondiff import Change, diff
+
+    if old.policy != new.policy:
+        yield "policy", [Change(("policy",), old.policy.data(), new.policy.data(), "changed")]
+    before, after = ({one.journey: one for one in portfolio.journeys} for portfolio in (old, new))
+    if len(before) == len(after) == 1:
+        yield new.journeys[0].journey, diff(old.journeys[0], new.journeys[0])
+        return
+    for name in dict.fromkeys([*after, *before]):
+        if name not in before:
+            yield name, [Change(("version",), None, after[name].version, "added")]
+        elif name not in after:
+            yield name, [Change(("version",), before[name].version, None, "removed")]
+        else:
+            yield name, diff(before[name], after[name])
+
+
+def _change_data(name: str, change: Change) -> dict[str, Any]:
+    return {
+        "journey": name,
+        "path": list(change.path),
+        "kind": change.kind,
+        "before": change.before,
+        "after": change.after,
+        "text": change.text,
+    }
+
+
+def run_tests(
+    files: Files,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="OUT.xml", help="Write the results for a CI system there, too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the cases kept beside journeys: NAME.tests.yaml for NAME.yaml.
+
+    Exit status 1 when a case fails. A case gives one contact's attributes and events, and what is expected of it:
+
+    \b
+      - case: opens the welcome and is made an offer
+        attributes: {timezone: Europe/Warsaw}
+        events:
+          - {event: signup, at: "2026-03-02T10:00+01:00", plan: trial, country: PL}
+          - {event: opened, at: +3h, message: welcome_1}
+        expect: {sends: [welcome_1, offer_plain], exit: finished}
+
+    Times like +3h count from the first event. Also known: contact (its name, which decides splits), journey (in a file
+    of several), calls ({crm: fails}), scores, until, and of what is expected: path, converted, still_inside, entries,
+    entry (which one is meant, by default the first).
+
+    \b
+    Examples:
+      journeylab test trial_welcome.yaml
+      journeylab test journeys/*.yaml --junit results.xml
+    """
+    from journeylab.cases import junit_xml, read_cases, run_case
+
+    faults: list[Fault] = []
+    read = []
+    for path in dict.fromkeys(files):
+        try:
+            read.append(read_cases(path))
+        except DefinitionError as error:
+            faults += error.faults
+    if faults:
+        raise DefinitionError(faults)
+    announce_compiling()
+    results = {suite.path: [run_case(case, suite.portfolio) for case in suite.cases] for suite in read}
+    if junit is not None:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        junit.write_text(junit_xml(results), encoding="utf-8")
+    _show_results(results, as_json=as_json)
+    if any(result.problems for some in results.values() for result in some):
+        raise typer.Exit(1)
+
+
+def _show_results(results: dict[Path, list[CaseResult]], *, as_json: bool) -> None:
+    n_cases = sum(map(len, results.values()))
+    n_failed = sum(bool(result.problems) for some in results.values() for result in some)
+    if as_json:
+        cases = [
+            {"file": str(path), "line": one.case.line, "case": one.case.text, "problems": one.problems}
+            for path, some in results.items()
+            for one in some
+        ]
+        show_json({"n_cases": n_cases, "n_failed": n_failed, "cases": cases})
+        return
+    for path, some in results.items():
+        typer.echo(str(path))
+        for one in some:
+            typer.echo(f"  {'FAIL' if one.problems else 'ok  '}  {one.case.text}")
+            for problem in one.problems:
+                typer.echo("        " + problem.replace("\n", "\n        "))
+    typer.echo(f"{counted(n_cases, 'case')}, {f'{n_failed} failed' if n_failed else 'all as expected'}")

@@ -1,0 +1,120 @@
+"""The options that several commands have, and how their values are read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from journeylab.durations import duration_text, parse_duration
+
+if TYPE_CHECKING:
+    from journeylab.journey import Cap
+
+__all__ = [
+    "AsJson", "CapOption", "Columns", "Contacts", "Event", "Events", "Files", "JourneyName", "Match", "Query",
+    "RejectsFile", "Timezone", "Until", "cap_of",
+]  # fmt: skip
+
+
+def _columns(text: str) -> dict[str, str]:
+    """The mapping that `customer_id=contact,date=occurred_at` says."""
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        theirs, equals, ours = part.rpartition("=")
+        if not (theirs.strip() and equals and ours.strip()):
+            raise typer.BadParameter(f"{part!r} maps nothing; write customer_id=contact,date=occurred_at")
+        mapping[theirs.strip()] = ours.strip()
+    return mapping
+
+
+def _match(text: str) -> str:
+    try:
+        return duration_text(parse_duration(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _until(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no instant; write it as 2026-03-29T12:00:00+00:00") from None
+    if when.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} does not say its time zone; write it as {when.isoformat()}+00:00 for UTC")
+    return when
+
+
+def cap_of(text: str | None) -> Cap | None:
+    """The cap that `3/7d` says: at most three sends in any seven days.
+
+    >>> cap_of("3/7d")
+    Cap(sends=3, within=datetime.timedelta(days=7))
+    """
+    from journeylab.journey import Cap
+
+    if text is None:
+        return None
+    sends, _, within = text.partition("/")
+    try:
+        return Cap(sends=int(sends), within=parse_duration(within))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no cap; write SENDS/WITHIN, such as 3/7d", param_hint="--cap") from None
+
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Journey files, YAML or JSON.")]
+JourneyName = Annotated[
+    str | None, typer.Option("--journey", metavar="NAME", help="Which journey, where there are several.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+Events = Annotated[
+    str,
+    typer.Option(
+        "--events", metavar="FILE|URL", help="The event log: Parquet, CSV, JSON Lines, Arrow, or a database's URL."
+    ),
+]
+Contacts = Annotated[
+    str | None, typer.Option("--contacts", metavar="FILE|URL", help="The contacts and their attributes.")
+]
+Columns = Annotated[
+    dict[str, str] | None,
+    typer.Option(
+        "--columns",
+        parser=_columns,
+        metavar="THEIRS=OURS,...",
+        help="Columns under other names: customer_id=contact,date=occurred_at.",
+    ),
+]
+Event = Annotated[
+    str | None,
+    typer.Option("--event", metavar="NAME", help="The one kind of event in a table without a column `event`."),
+]
+Timezone = Annotated[
+    str | None, typer.Option("--timezone", metavar="ZONE", help="The zone of times that do not say theirs: UTC.")
+]
+Query = Annotated[
+    str | None, typer.Option("--query", metavar="SQL", help="The query that gives the events of a database.")
+]
+RejectsFile = Annotated[
+    Path | None,
+    typer.Option("--rejects", metavar="OUT.csv", help="Set bad rows aside there; without it they are an error."),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option("--until", parser=_until, metavar="INSTANT", help="The horizon; by default the log's last instant."),
+]
+Match = Annotated[
+    str,
+    typer.Option(
+        parser=_match,
+        metavar="DURATION",
+        help="How far a logged `sent` may lie from the replayed send to answer for it.",
+    ),
+]
+CapOption = Annotated[
+    str | None,
+    typer.Option("--cap", metavar="SENDS/WITHIN", help="At most so many sends over all journeys, such as 3/7d."),
+]

@@ -1,0 +1,300 @@
+"""The commands that replay journeys over an event log: replay and report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .definitions import read_portfolio
+from .options import (
+    AsJson,
+    CapOption,
+    Columns,
+    Contacts,
+    Event,
+    Events,
+    Files,
+    JourneyName,
+    Match,
+    Query,
+    RejectsFile,
+    Timezone,
+    Until,
+    cap_of,
+)  # fmt: skip
+from .screen import announce_compiling, counted, show_json, step, table_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from journeylab.eventlog import EventLog
+    from journeylab.replay import Replay
+
+__all__ = ["entered_text", "replay", "report"]
+
+_TABLES = (".parquet", ".csv")
+
+
+@dataclass(frozen=True)
+class _Log:
+    """Where an event log comes from and how it is understood, as the options say."""
+
+    events: str
+    contacts: str | None
+    columns: dict[str, str] | None
+    event: str | None
+    timezone: str | None
+    query: str | None
+    rejects: Path | None
+
+    def read(self) -> EventLog:
+        """The event log; what was set aside is written and counted."""
+        from journeylab.eventlog import EventLog
+
+        with step("reading the event log") as reading:
+            log = EventLog.read(
+                self.events,
+                contacts=self.contacts,
+                columns=self.columns,
+                event=self.event,
+                timezone=self.timezone,
+                query=self.query,
+                rejects="error" if self.rejects is None else "set_aside",
+            )
+            reading.done = f"read {counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')}"
+        if self.rejects is not None:
+            self.rejects.parent.mkdir(parents=True, exist_ok=True)
+            log.rejects.to_pandas().to_csv(self.rejects, index=False)
+            n_rows = len(set(zip(*(log.rejects[name].to_pylist() for name in ("source", "row")), strict=True)))
+            typer.echo(f"set aside {counted(n_rows, 'bad row')}: {self.rejects}", err=True)
+        return log
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is replayed, as the options say."""
+
+    files: Sequence[Path]
+    journey: str | None
+    until: datetime | None
+    match: str
+    cap: str | None
+
+    def replayed(self, source: _Log) -> Replay:
+        """The replay; faults of the journeys are found before the log is read."""
+        from journeylab.journey import Policy
+
+        cap = cap_of(self.cap)
+        portfolio = read_portfolio(self.files, self.journey)
+        log = source.read()
+        announce_compiling()
+        from journeylab.replay import replay
+
+        with step("replaying") as replaying:
+            policy = portfolio.policy if cap is None else Policy(cap=cap)
+            result = replay(
+                portfolio, log, until=self.until, match=self.match, policy=policy, progress=replaying.progress
+            )
+            names = counted(len(result.journeys), "journey")
+            replaying.done = f"replayed {names}: {counted(result.n_entries, 'entry')}"
+        return result
+
+
+def replay(
+    files: Files,
+    events: Events,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    until: Until = None,
+    match: Match = "1d",
+    cap: CapOption = None,
+    journey: JourneyName = None,
+    visits: Annotated[
+        Path | None,
+        typer.Option("--visits", metavar="OUT.parquet|.csv", help="Write every visit to this table."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="OUT.html", help="Write the report, one page without names.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what journeys would have seen and done over an event log. Nobody is sent anything.
+
+    Several journeys run together, on the same contacts and under one cap.
+
+    \b
+    Examples:
+      journeylab replay trial_welcome.yaml --events events.parquet --contacts contacts.parquet
+      journeylab replay winback.yaml --events purchases.csv --event purchase --timezone UTC \\
+          --columns customer_id=contact,date=occurred_at
+      journeylab replay welcome.yaml winback.yaml --cap 3/7d --events events.parquet --report out.html
+      journeylab replay welcome.yaml --events postgresql://host/shop --query "SELECT * FROM events" --json
+    """
+    if visits is not None and visits.suffix not in _TABLES:
+        raise typer.BadParameter(f"{str(visits)!r} ends in neither .parquet nor .csv", param_hint="--visits")
+    source = _Log(events, contacts, columns, event, timezone, query, rejects)
+    result = _Question(files, journey, until, match, cap).replayed(source)
+    if visits is not None:
+        with step("writing the visits") as writing:
+            _write(result.visits, visits)
+            writing.done = f"wrote {counted(len(result.visits), 'visit')}: {visits}"
+    if report is not None:
+        with step("writing the report") as writing:
+            result.report(report)
+            writing.done = f"wrote the report: {report}"
+    if as_json:
+        show_json(_summary(result))
+        return
+    for line in _lines(result):
+        typer.echo(line)
+    typer.echo(_next_step(result, files, has_report=report is not None))
+
+
+def report(
+    files: Files,
+    events: Events,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    until: Until = None,
+    match: Match = "1d",
+    cap: CapOption = None,
+    journey: JourneyName = None,
+    out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The page to write.")] = Path("report.html"),
+    title: Annotated[
+        str | None, typer.Option("--title", metavar="TEXT", help="Its heading; by default the journeys' titles.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a replay: one page that opens anywhere, without names of contacts.
+
+    It has what was found in words, the journey drawn with its numbers, every branch with its interval, the time to
+    convert, what was assumed, and the definition. Numbers below 5 are not shown.
+
+    \b
+    Examples:
+      journeylab report trial_welcome.yaml --events events.parquet --contacts contacts.parquet
+      journeylab report winback.yaml --events events.parquet --out reports/winback.html --title "Win back, spring"
+    """
+    source = _Log(events, contacts, columns, event, timezone, query, rejects)
+    result = _Question(files, journey, until, match, cap).replayed(source)
+    with step("writing the report") as writing:
+        result.report(out, title)
+        writing.done = "wrote the report"
+    if as_json:
+        show_json({"report": str(out), "n_bytes": out.stat().st_size, **_several(result)})
+    else:
+        typer.echo(f"the report: {out} ({out.stat().st_size / 1000:.0f} KB)")
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        table.to_parquet(path, index=False)
+    else:
+        table.to_csv(path, index=False)
+
+
+def _several(result: Replay) -> dict[str, Any]:
+    return {"journeys": [result.summary(one.journey) for one in result.journeys]}
+
+
+def _summary(result: Replay) -> dict[str, Any]:
+    return result.summary() if len(result.journeys) == 1 else _several(result)
+
+
+def _lines(result: Replay) -> Iterator[str]:
+    """What a replay found, for people."""
+    names = counted(len(result.journeys), "journey")
+    yield f"{names} over {result.log_summary}, until {result.until:%Y-%m-%d %H:%M} UTC"
+    for journey in result.journeys:
+        summary = result.summary(journey.journey)
+        yield ""
+        yield f"{journey.journey} ({summary['version']}): {entered_text(summary)}"
+        if summary["n_entries"]:
+            yield from _branch_lines(result.branches[result.branches["journey"] == journey.journey])
+            yield from _exit_lines(summary)
+    if result.notes:
+        yield ""
+        yield from (f"note: {note}" for note in result.notes)
+    yield ""
+
+
+def entered_text(summary: dict[str, Any]) -> str:
+    """Who entered, converted and is still inside, in one sentence."""
+    from journeylab.drawing import share_text
+    from journeylab.visits import wilson_interval
+
+    n_entries, n_contacts = summary["n_entries"], summary["n_contacts"]
+    if not n_entries:
+        return "nobody entered"
+    times = "once each" if n_contacts == n_entries else counted(n_entries, "time")
+    parts = [f"{counted(n_contacts, 'contact')} entered {times}"]
+    n_goals = sum(n for text, n in summary["exits"].items() if text.startswith("goal:"))
+    if n_goals:
+        low, high = (share_text(float(bound)) for bound in wilson_interval(n_goals, n_entries))
+        parts.append(f"{n_goals:,} entries converted ({share_text(n_goals / n_entries)}, 95% interval {low} to {high})")
+    parts.append(
+        f"{summary['still_inside']:,} are still inside" if summary["still_inside"] else "nobody is still inside"
+    )
+    return ", ".join(parts)
+
+
+def _branch_lines(branches: pd.DataFrame) -> Iterator[str]:
+    """The lines of a table of branches; `skipped` and `failed` only where somebody took them."""
+    from journeylab.drawing import share_text
+
+    rows: list[tuple[str, ...]] = []
+    node = None
+    for row in branches.itertuples():
+        is_left = not isinstance(row.branch, str)
+        if not row.n_visits and row.branch in ("skipped", "failed"):
+            continue
+        n_unsure = {"assumed": row.n_assumed, "predicted": row.n_predicted}
+        unsure = ", ".join(f"{share_text(n / row.n_visits)} {what}" for what, n in n_unsure.items() if n)
+        interval = f"{share_text(row.low)} to {share_text(row.high)}" if row.n_visits else ""
+        rows.append(
+            (
+                "" if row.node == node else row.node,
+                "(left the journey)" if is_left else row.branch,
+                f"{row.n_visits:,}",
+                share_text(row.branch_share),
+                interval,
+                unsure,
+            )
+        )
+        node = row.node
+    yield from table_lines(
+        ("node", "branch", "visits", "share", "95% interval", "not in the log"), rows, right="visits share"
+    )
+
+
+def _exit_lines(summary: dict[str, Any]) -> Iterator[str]:
+    from journeylab.drawing import share_text
+
+    exits = sorted(summary["exits"].items(), key=lambda item: (-item[1], item[0]))
+    inside = [("(still inside)", summary["still_inside"])] if summary["still_inside"] else []
+    rows = [(text, f"{n:,}", share_text(n / summary["n_entries"])) for text, n in [*exits, *inside]]
+    yield ""
+    yield from table_lines(("exit", "entries", "share"), rows, right="entries share")
+
+
+def _next_step(result: Replay, files: Sequence[Path], *, has_report: bool) -> str:
+    """What to do now."""
+    if not result.n_entries:
+        return "next: look at the trigger, its condition and consent; `journeylab draw FILE` shows how it begins"
+    if not has_report:
+        return "next: add --report OUT.html for the page to pass on, or --visits OUT.parquet for every visit"
+    return f"next: `journeylab test {files[0]}` runs the cases beside the journey; change it, and compare"

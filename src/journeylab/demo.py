@@ -1,0 +1,80 @@
+"""The demo: the bundled journeys replayed over the bundled data, one of them real and one simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import datasets
+
+if TYPE_CHECKING:
+    from .eventlog import EventLog
+    from .execution import Progress
+    from .replay import Replay
+
+__all__ = ["DEMOS", "Demo", "next_commands", "write_report"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One half of the demo: a bundled file of journeys, the log it is replayed over, and what that `data` is.
+
+    `telling` names the branches that say most, as (journey, node, branch).
+    """
+
+    journey_file: str
+    log: Callable[[], EventLog]
+    data: str
+    telling: Sequence[tuple[str, str, str]]
+
+    def replay(self, progress: Progress | None = None) -> Replay:
+        """What the journeys would have seen and done."""
+        from .journeyfile import read
+        from .replay import replay
+
+        return replay(read(datasets.journey_file(self.journey_file)), self.log(), progress=progress)
+
+
+DEMOS = (
+    Demo(
+        "cdnow_winback",
+        datasets.cdnow,
+        "CDNOW: real purchases, 1997 to 1998",
+        [
+            ("cdnow_winback", "active", "else"),
+            ("cdnow_winback", "answer", "then"),
+            ("cdnow_winback", "last_chance", "then"),
+        ],
+    ),
+    Demo(
+        "shop_portfolio",
+        datasets.shop,
+        "Akacja: a simulated shop, nobody in it exists",
+        [
+            ("trial_welcome", "read", "then"),
+            ("trial_welcome", "value", "keen"),
+            ("winback", "wait_first", "back"),
+        ],
+    ),
+)
+
+
+def next_commands() -> list[str]:
+    """Three commands to try next, without the program's name; paths are as short as they can be from here."""
+    folder = datasets.fixtures()
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    journey = folder / "journeys" / "trial_welcome.yaml"
+    shop = f"--events {folder / 'shop' / 'events.parquet'} --contacts {folder / 'shop' / 'contacts.parquet'}"
+    return [f"draw {journey}", f"test {journey}", f"replay {journey} {shop}"]
+
+
+def write_report(results: Sequence[Replay], path: Path) -> Path:
+    """Writes one report of all demos, what each data is said in it, and returns its path."""
+    from .report import report
+
+    return report(
+        results, path, title="JourneyLab's demo: three journeys, two event logs", data=[one.data for one in DEMOS]
+    )

@@ -1,0 +1,36 @@
+"""How objects show themselves in marimo, JupyterLab and the report: static HTML without scripts, alike in all three."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = ["block", "table"]
+
+_STYLE = (
+    ".jl-display{font:13px system-ui,sans-serif}.jl-display p{margin:.4em 0}"
+    ".jl-display table{border-collapse:collapse;margin:.4em 0}"
+    ".jl-display th,.jl-display td{padding:2px 10px;text-align:right;border-bottom:1px solid #8884}"
+    ".jl-display th:first-child,.jl-display td:first-child{text-align:left}"
+    ".jl-display .jl-code{font-family:ui-monospace,monospace;white-space:pre-wrap}"
+)
+
+
+def block(line: str, *parts: str) -> str:
+    """One object as HTML: its line as text, then its parts, which are HTML already.
+
+    >>> block("a < b").partition("</style>")[2]
+    '<p>a &lt; b</p></div>'
+    """
+    return f'<div class="jl-display"><style>{_STYLE}</style><p>{escape(line)}</p>{"".join(parts)}</div>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as HTML: every cell is shown as text, numbers as they are formatted by the caller.
+
+    >>> table(["a", "b"], [[1, "<2>"]])
+    '<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>1</td><td>&lt;2&gt;</td></tr></tbody></table>'
+    """
+    cells = "".join(f"<th>{escape(one)}</th>" for one in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(one))}</td>" for one in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,380 @@
+"""The event log: what contacts did, read from anywhere, checked, and prepared once for the machine.
+
+>>> log = EventLog.from_rows(
+...     [
+...         {"contact": "ada", "event": "signup", "occurred_at": "2026-03-01T09:00:00Z", "plan": "trial"},
+...         {"contact": "ada", "event": "purchase", "occurred_at": "2026-03-04T18:30:00Z", "amount": 30},
+...     ],
+...     [{"contact": "ada", "country": "PL"}, {"contact": "bo", "country": "DE"}],
+... )
+>>> log
+EventLog(2 events of 2 contacts, 2 kinds, 2026-03-01 to 2026-03-04)
+>>> log.stream("purchase").offsets.tolist(), log.property("amount").values.tolist()
+([0, 1, 1], [nan, 30.0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from . import logcache, logviews
+from .attributes import CHANGED, Attribute, Changes, attribute_of
+from .clock import instant, microseconds
+from .columnvalues import Column, column_floats, column_of
+from .errors import DataError, known
+from .eventindex import Stream, group_by_contact
+from .instants import check_zone, instants
+from .logreading import Prepared, Properties, mapped, prepare, properties_of, renamed
+from .logsource import open_source
+from .rejects import Rejects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = ["EventLog"]
+
+_WORTH_CACHING = 100_000
+_STEPS = ("read", "check", "index")
+
+
+class EventLog:
+    """The events of contacts over a span of time, with their properties, and the contacts' attributes.
+
+    Made by `read` or `from_rows`; it never changes. Contacts have codes from 0 on, which index every array by contact;
+    events have rows, their positions in the order of reading, which index the values of properties.
+
+    Attributes:
+        contact_ids: Arrow array of int64 or text by code, contacts without events included.
+        event_names: the kinds of events, sorted.
+        start_us: the first event's instant, microseconds since 1970-01-01T00:00Z.
+        end_us: the last event's.
+        rejects: Arrow table of what was set aside: source, row, column, value, reason.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        properties: Properties,
+        *,
+        timezone: str | None = None,
+        entry: logcache.Entry | None = None,
+        whole: EventLog | None = None,
+        codes: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.contact_ids: pa.Array = prepared.contact_ids
+        self.event_names: list[str] = prepared.event_names
+        self.start_us, self.end_us = prepared.span
+        self.rejects: pa.Table = prepared.rejects
+        self._prepared = prepared
+        self._properties = properties
+        self._timezone = timezone
+        self._entry = entry
+        # A part of a log takes the meaning of columns from the whole, where its contacts have these codes.
+        self._whole, self._codes = whole, codes
+        self._streams: dict[str, Stream] = {}
+        self._columns: dict[str, Column] = whole._columns if whole is not None else {}
+        self._attributes: dict[str, Attribute] = {}
+
+    @classmethod
+    def read(
+        cls,
+        source: Any,
+        *,
+        contacts: Any = None,
+        columns: Mapping[str, str] | None = None,
+        event: str | None = None,
+        timezone: str | None = None,
+        rejects: Literal["error", "set_aside"] = "error",
+        query: str | None = None,
+        cache: bool | str | Path | None = None,
+        progress: bool = False,
+    ) -> EventLog:
+        """The event log in a file, at a URL, in a data frame or in a database.
+
+        The table has `contact` (whole numbers or texts), `event` (text) and `occurred_at`; it may have `received_at`,
+        and every further column is a property. `attribute_changed` events have the attribute's name in `name` and its
+        new value in `value`.
+
+        Args:
+            source: path or URL of a Parquet, CSV, JSON Lines or Arrow (Feather) file, the texts also with `.gz`; a
+                folder of Parquet files; a pandas or polars DataFrame; an Arrow table; a DuckDB relation; or, with
+                `query`, a DuckDB connection, an SQLAlchemy engine, connection or URL.
+            contacts: the same for a table with one row for each contact: `contact`, and attributes.
+            columns: their names there to names here, such as `{"customer_id": "contact", "date": "occurred_at"}`.
+            event: the name of the one kind of event, for a table without a column `event`.
+            timezone: the zone of times that do not say theirs, and of dates (midnight, by rule 3).
+            rejects: what to do with bad rows: one `"error"` that names them, or `"set_aside"` into `rejects`.
+            query: the SQL query that gives the events of a database.
+            cache: `False` to leave nothing on disk, a folder to use it; by default logs of 100,000 events and more
+                that come from files are kept prepared in the user's cache folder (or `JOURNEYLAB_CACHE`).
+            progress: whether to show a progress bar on stderr.
+
+        Raises:
+            DataError: when something is missing, of a wrong type, naive, unreadable, empty, or has bad rows.
+        """
+        if timezone is not None:
+            check_zone(timezone)
+        if rejects not in ("error", "set_aside"):
+            raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
+        mapping = dict(columns or {})
+        arguments = {"columns": mapping, "event": event, "timezone": timezone, "rejects": rejects}
+        entry = logcache.entry_for([source, contacts], arguments, cache) if query is None else None
+        if entry is not None and entry.is_there:
+            prepared, properties = logcache.load(entry)
+            if properties is None:
+                properties = properties_of(renamed(open_source(source), mapping), prepared.keep)
+            return cls(prepared, properties, timezone=timezone, entry=entry)
+        with _steps(shown=progress) as step:
+            people = open_source(contacts, what="contacts") if contacts is not None else None
+            events, people = mapped(open_source(source, query), people, mapping)
+            prepared, properties = prepare(events, people, event=event, zone=timezone, rejects=rejects, step=step)
+        if entry is not None and (cache is not None or prepared.n_events >= _WORTH_CACHING):
+            logcache.save(entry, prepared, None if events.is_lazy else properties)
+        else:
+            entry = None
+        return cls(prepared, properties, timezone=timezone, entry=entry)
+
+    @classmethod
+    def from_rows(
+        cls, events: Iterable[Mapping[str, Any]], contacts: Iterable[Mapping[str, Any]] = (), **options: Any
+    ) -> EventLog:
+        """The event log of rows in Python, in their order; `options` as for `read`."""
+        people = [dict(row) for row in contacts]
+        return cls.read([dict(row) for row in events], contacts=people or None, **options)
+
+    @property
+    def n_contacts(self) -> int:
+        """How many contacts there are, those without events included."""
+        return len(self.contact_ids)
+
+    @property
+    def n_events(self) -> int:
+        """How many events there are."""
+        return self._prepared.n_events
+
+    @property
+    def start_at(self) -> datetime:
+        """The instant of the first event of the log that was read."""
+        return instant(self.start_us)
+
+    @property
+    def end_at(self) -> datetime:
+        """The instant of the last event, or that up to which the log is known."""
+        return instant(self.end_us)
+
+    @property
+    def property_names(self) -> list[str]:
+        """The properties that events may have, sorted."""
+        return sorted(self._properties.names)
+
+    @cached_property
+    def attribute_names(self) -> list[str]:
+        """The attributes of contacts, those known from changes only included, sorted."""
+        if self._whole is not None:
+            return self._whole.attribute_names
+        changed = [] if self._changes is None else self._changes.names
+        return sorted({*self._prepared.attributes.column_names, *changed})
+
+    @cached_property
+    def unit_hashes(self) -> NDArray[np.uint64]:
+        """The unit hash of every contact, uint64 by code (rule 22)."""
+        from .keyedhash import unit_hashes
+
+        return unit_hashes(self.contact_ids)
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """The position of every contact among all, sorted by id: int64 by code."""
+        import pyarrow.compute as pc
+
+        rank = np.empty(self.n_contacts, np.int64)
+        rank[pc.sort_indices(self.contact_ids).to_numpy()] = np.arange(self.n_contacts)
+        return rank
+
+    @cached_property
+    def _received_us(self) -> NDArray[np.float64]:
+        """When each row's event was received, NaN where that is unknown; exact for times in bounds."""
+        rejects = Rejects(self._properties.source)
+        return column_floats(instants(self._properties.read("received_at"), "received_at", self._timezone, rejects))
+
+    def stream(self, event_name: str) -> Stream:
+        """The occurrences of one kind of event by contact, by instant and row; none of an unknown kind."""
+        if event_name not in self._streams:
+            self._streams[event_name] = self._stream(event_name)
+        return self._streams[event_name]
+
+    def _stream(self, event_name: str) -> Stream:
+        if event_name not in self.event_names:
+            nothing = np.empty(0, np.int64)
+            return Stream(np.zeros(self.n_contacts + 1, np.int64), nothing, nothing)
+        kind = self.event_names.index(event_name)
+        kept = self._entry.arrays(f"stream-{kind}") if self._entry is not None else None
+        if kept is not None:
+            return Stream(*kept)
+        events = self._prepared.occurrences
+        mine = slice(int(events.offsets[kind]), int(events.offsets[kind + 1]))
+        stream = group_by_contact(events.contact[mine], events.at[mine], events.row[mine], self.n_contacts)
+        if self._entry is not None:
+            self._entry.add(f"stream-{kind}", stream)
+        return stream
+
+    def property(self, name: str) -> Column:
+        """One property of all events: its kind, and its values by row of the log that was read.
+
+        Raises:
+            DataError: when there is no such property, or it cannot be one.
+        """
+        if name not in self._columns:
+            if name not in self._properties.names:
+                raise DataError(
+                    f"events have no property {name!r}; {known(name, self._properties.names, 'properties')}"
+                )
+            column = self._properties.read(name)
+            self._columns[name] = column_of(column, name, self._timezone, self._properties.source)
+        return self._columns[name]
+
+    @cached_property
+    def _changes(self) -> Changes | None:
+        if CHANGED not in self.event_names:
+            return None
+        read = self._properties.read
+        return Changes.of(self.stream(CHANGED), read("name"), read("value"))
+
+    def attribute(self, name: str) -> Attribute:
+        """One attribute of all contacts: the contacts table's value, then every change of it (rule 7).
+
+        >>> at = "2026-03-01T00:00:00Z"
+        >>> change = {"contact": 1, "event": "attribute_changed", "occurred_at": at, "name": "age", "value": "31"}
+        >>> age = EventLog.from_rows([change], [{"contact": 1, "age": 30}]).attribute("age")
+        >>> age.kind, age.base.tolist(), age.value.tolist()
+        ('number', [30.0], [31.0])
+
+        Raises:
+            DataError: when there is no such attribute, or it cannot be one.
+        """
+        if name not in self._attributes:
+            if name not in self.attribute_names:
+                raise DataError(
+                    f"contacts have no attribute {name!r}; {known(name, self.attribute_names, 'attributes')}"
+                )
+            self._attributes[name] = self._attribute(name)
+        return self._attributes[name]
+
+    def _attribute(self, name: str) -> Attribute:
+        if self._whole is not None:
+            return self._whole.attribute(name).part(self.stream(CHANGED), self._codes)
+        base = None
+        if name in self._prepared.attributes.column_names:
+            base = column_of(self._prepared.attributes[name], name, self._timezone, "the contacts")
+        return attribute_of(name, base, self._changes, self._timezone, self.n_contacts)
+
+    def partition(self, k: int, n: int) -> EventLog:
+        """The log of the contacts that belong to part k of n, by a hash of their ids; the span is the whole log's.
+
+        Rows, and with them the values of properties, are those of the whole log.
+
+        >>> rows = [{"contact": n, "event": "visit", "occurred_at": "2026-03-01T00:00:00Z"} for n in range(5)]
+        >>> log = EventLog.from_rows(rows)
+        >>> [log.partition(k, 2).contact_ids.to_pylist() for k in range(2)]
+        [[0, 1, 3, 4], [2]]
+        """
+        if not 0 <= k < n:
+            raise ValueError(f"part {k} of {n} does not exist; parts count from 0")
+        mine = self.unit_hashes % np.uint64(n) == k
+        import pyarrow as pa
+
+        events = self._prepared.occurrences
+        events = events.where(mine[events.contact])
+        code = (np.cumsum(mine, dtype=np.int32) - 1).astype(np.int32)
+        prepared = replace(
+            self._prepared,
+            contact_ids=self.contact_ids.filter(pa.array(mine)),
+            occurrences=events._replace(contact=code[events.contact]),
+        )
+        return self._part(prepared, np.flatnonzero(mine))
+
+    def truncated(self, until: datetime) -> EventLog:
+        """The log as it was known at an instant: without later events, with all contacts and their table.
+
+        Raises:
+            ValueError: for a naive datetime.
+        """
+        until_us = microseconds(until)
+        events = self._prepared.occurrences
+        span = self.start_us, until_us
+        return self._part(replace(self._prepared, occurrences=events.where(events.at <= until_us), span=span))
+
+    def by_received(self) -> EventLog:
+        """The log whose events happen when they were received, where that is known (rule 29).
+
+        Raises:
+            DataError: when the log has no `received_at`.
+        """
+        if not self._prepared.has_received:
+            raise DataError(f"{self._properties.source}: there is no column 'received_at'; map one with columns=")
+        events = self._prepared.occurrences
+        received = self._received_us[events.row]
+        at = np.where(np.isnan(received), events.at, received).astype(np.int64)
+        span = (int(at.min()), int(at.max())) if len(at) else self._prepared.span
+        return self._part(replace(self._prepared, occurrences=events._replace(at=at), span=span))
+
+    def _part(self, prepared: Prepared, codes: NDArray[np.int64] | None = None) -> EventLog:
+        whole = self._whole or self
+        if self._codes is not None:
+            codes = self._codes if codes is None else self._codes[codes]
+        return EventLog(prepared, self._properties, timezone=self._timezone, whole=whole, codes=codes)
+
+    def contacts(self, as_of: datetime | None = None) -> pd.DataFrame:
+        """The contacts with their attributes as of an instant (default: the log's end), sorted by id.
+
+        Columns: `contact`, and every attribute: numbers as float64, flags as nullable booleans, texts, dates, and
+        instants as UTC timestamps; missing where unknown.
+        """
+        return logviews.contacts_of(self, self.end_us if as_of is None else microseconds(as_of))
+
+    def events(self) -> pd.DataFrame:
+        """All events with their properties: `contact`, `event`, `occurred_at` (UTC), and each property; for people.
+
+        Sorted by contact, then instant, then row in the log.
+        """
+        return logviews.events_of(self)
+
+    def summary(self) -> pd.DataFrame:
+        """The kinds of events: `event`, `n_events`, `n_contacts`, `first_at` and `last_at` (UTC)."""
+        return logviews.summary_of(self)
+
+    def __repr__(self) -> str:
+        return logviews.line_of(self)
+
+    def _repr_html_(self) -> str:
+        return logviews.html_of(self)
+
+
+@contextmanager
+def _steps(*, shown: bool) -> Iterator[Callable[[str], None]]:
+    """What to call as each step of reading begins; a progress bar where it is `shown`."""
+    if not shown:
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=len(_STEPS), desc="event log", unit="step") as bar:
+
+        def step(name: str) -> None:
+            bar.update(_STEPS.index(name) - bar.n)
+            bar.set_postfix_str(name)
+
+        yield step
+        bar.update(len(_STEPS) - bar.n)

@@ -1,0 +1,131 @@
+"""Tables from anywhere: files, URLs, data frames, Arrow and databases, all as one `Source` of Arrow columns.
+
+What a column means is not decided here; only malformed files and columns of mixed types are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError
+from .logfiles import open_file
+from .rejects import Rejects
+from .tablesource import Source, of_columns, of_table
+
+__all__ = ["open_source"]
+
+_TAKEN = (
+    "a path or URL of a Parquet, CSV, JSON Lines or Arrow file, a pandas or polars DataFrame, an Arrow table, "
+    "or a database with a query"
+)
+_PARTITION = 50_000
+
+
+def open_source(source: Any, query: str | None = None, *, what: str = "events") -> Source:
+    """The source behind a path, URL, frame, table or database; `what` names it where it has no name of its own.
+
+    Raises:
+        DataError: when there is no such file, it cannot be read, or nothing of the kind is known.
+    """
+    module = type(source).__module__.partition(".")[0]
+    if isinstance(source, str) and query is not None and "://" in source:
+        return _from_sql(source, query, what)
+    if module == "sqlalchemy":
+        return _from_sql(source, _needed(query, what), what)
+    if type(source).__name__ == "DuckDBPyConnection":
+        return _from_duckdb(source, _needed(query, what), what)
+    if query is not None:
+        raise DataError(f"the {what} come with a query, but a query needs a database: an SQLAlchemy or DuckDB one")
+    if isinstance(source, str | Path):
+        return open_file(source)
+    if module == "pandas" and type(source).__name__ == "DataFrame":
+        return _from_pandas(source, what)
+    if isinstance(source, list | tuple) and all(isinstance(row, dict) for row in source):
+        return _from_dicts(source, what)
+    return _from_arrow(source, what)
+
+
+def _needed(query: str | None, what: str) -> str:
+    if query is None:
+        raise DataError(f'the {what} come from a database; say which rows with query="SELECT ..."')
+    return query
+
+
+def _from_dicts(rows: Sequence[dict[str, Any]], what: str) -> Source:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return of_columns(f"the {what}", columns, Rejects(f"the {what}"))
+
+
+def _from_pandas(frame: Any, what: str) -> Source:
+    import pyarrow as pa
+
+    name = f"the {what} DataFrame"
+    if not frame.columns.is_unique:
+        twice = sorted({str(column) for column in frame.columns[frame.columns.duplicated()]})
+        raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one")
+
+    def column(label: Any) -> Any:
+        series = frame[label]
+        if series.dtype == object:
+            return [None if gone else value for value, gone in zip(series.tolist(), series.isna(), strict=True)]
+        return pa.chunked_array(pa.array(series, from_pandas=True))
+
+    return of_columns(name, {str(label): column(label) for label in frame.columns}, Rejects(name))
+
+
+def _from_arrow(source: Any, what: str) -> Source:
+    import pyarrow as pa
+
+    if not isinstance(source, pa.Table):
+        if not hasattr(source, "__arrow_c_stream__"):
+            raise DataError(f"the {what} are a {type(source).__name__}, which cannot be read; give {_TAKEN}")
+        source = pa.table(source)
+    name = f"the {what} table"
+    return of_table(name, source, Rejects(name))
+
+
+def _from_duckdb(connection: Any, query: str, what: str) -> Source:
+    import duckdb
+
+    name = f"the query for {what}"
+    try:
+        relation = connection.sql(query)
+        table = relation.to_arrow_table() if relation is not None else None
+    except duckdb.Error as error:
+        raise DataError(f"{name} failed: {str(error).splitlines()[0]}") from None
+    if table is None:
+        raise DataError(f"{name} gives no rows; it must be a SELECT")
+    return of_table(name, table, Rejects(name))
+
+
+def _from_sql(database: Any, query: str, what: str) -> Source:
+    import sqlalchemy as sa
+
+    name = f"the query for {what}"
+    engine: Any = None
+    try:
+        engine = sa.create_engine(database) if isinstance(database, str) else database
+        connection = engine.connect() if hasattr(engine, "connect") else engine
+        try:
+            text = sa.text(query).execution_options(stream_results=True)
+            result = connection.execute(text)
+            names = list(result.keys())
+            values: list[list[Any]] = [[] for _ in names]
+            for rows in result.partitions(_PARTITION):
+                for into, column in zip(values, zip(*rows, strict=True), strict=True):
+                    into.extend(column)
+        finally:
+            if connection is not database:
+                connection.close()
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise DataError(f"{name} failed: {str(error).splitlines()[0]}") from None
+    finally:
+        if engine is not database and engine is not None:
+            engine.dispose()
+    twice = sorted({column for column in names if names.count(column) > 1})
+    if twice:
+        raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one with AS")
+    return of_columns(name, dict(zip(names, values, strict=True)), Rejects(name))

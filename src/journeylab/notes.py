@@ -1,0 +1,79 @@
+"""What the numbers of a replay rest on beside the log, in sentences that a reader can act on (rules 31 to 35)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from . import layout as o
+from .clock import instant
+from .errors import known
+from .journey import Call, Send
+from .program import RESPONSES, Compiled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .eventlog import EventLog
+
+__all__ = ["notes_on"]
+
+_OWN_EVENTS = {"sent", *RESPONSES, "consent_given", "consent_withdrawn", "erased"}
+
+
+def notes_on(
+    compiled: Compiled,
+    log: EventLog,
+    *,
+    until_us: int,
+    match: str,
+    assumed_consent: frozenset[str],
+    events: Sequence[str],
+    has_send_times: bool,
+    calls: Sequence[str],
+    by_edge: NDArray[np.int64],
+    n_without_consent: int,
+) -> Iterator[str]:
+    """The notes on a replay.
+
+    `events` are the names of events that the journeys ask for, `calls` the services that were answered, `by_edge` the
+    machine's counts by branch and evidence.
+    """
+    for purpose in sorted(assumed_consent):
+        yield f"The log has no consent event for {purpose!r}: consent is assumed for everybody (rule 34)."
+    if n_without_consent:
+        yield f"{n_without_consent:,} triggers made no entry because consent did not stand (rule 11)."
+    for event in sorted({*events} - _OWN_EVENTS - {*log.event_names}):
+        yield f"The event {event!r} never occurs in the log; {known(event, log.event_names, 'events')}"
+    yield from _sends(compiled, by_edge, match)
+    if not has_send_times and any(isinstance(info.node, Send) and info.node.at == "best" for info in compiled.nodes):
+        yield "No send times were given: `at: best` is assumed to be any time."
+    services = sorted({info.node.call for info in compiled.nodes if isinstance(info.node, Call)} - {*calls})
+    if services:
+        yield f"Calls of {', '.join(services)} are assumed to succeed."
+    if until_us > log.end_us:
+        yield (
+            f"The log ends on {instant(log.end_us):%Y-%m-%d %H:%M} UTC: what ends later is assumed, as if nothing more "
+            "happened (rule 35)."
+        )
+    if "unsubscribed" in log.event_names and "consent_withdrawn" not in log.event_names:
+        yield (
+            "The log has `unsubscribed` events and no `consent_withdrawn`: an unsubscription does not end these "
+            "journeys unless exit_when lists it."
+        )
+
+
+def _sends(compiled: Compiled, by_edge: NDArray[np.int64], match: str) -> Iterator[str]:
+    """How many sends the log answers for (rule 33)."""
+    made = [
+        i
+        for i, edge in enumerate(compiled.edges)
+        if isinstance(compiled.nodes[edge.node].node, Send) and edge.branch == "next"
+    ]
+    n_sends, n_assumed = int(by_edge[made].sum()), int(by_edge[made][:, o.ASSUMED].sum())
+    if n_assumed:
+        yield (
+            f"{n_assumed:,} of {n_sends:,} sends have no `sent` of that message in the log within {match}: that nobody "
+            "responded to them is assumed (rule 33)."
+        )

@@ -1,0 +1,139 @@
+"""What the machine recorded, as tables with names: visits, entries, sends and assignments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from . import layout as o
+from .clock import NEVER
+from .journey import Send
+from .machine import O_ENTRIES, O_VISITS, Out
+from .program import Compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .eventlog import EventLog
+
+__all__ = ["assignments", "tables"]
+
+
+def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
+    """Aware UTC instants; NEVER is missing."""
+    missing = np.datetime64("NaT", "us")
+    return pd.DatetimeIndex(np.where(at == NEVER, missing, at.astype("datetime64[us]")), tz="UTC")
+
+
+def _named(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical:
+    """Names by code, -1 missing; equal names are one category."""
+    categories = sorted(set(names))
+    place = {name: i for i, name in enumerate(categories)}
+    table = np.array([place[name] for name in names] + [-1], np.int64)
+    return pd.Categorical.from_codes(table[codes], categories)
+
+
+def tables(compiled: Compiled, log: EventLog, outs: Sequence[Out]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The visits, entries and sends of all chunks; see `replay.Replay` for their columns."""
+    first_entry = np.cumsum([0, *(out.used[O_ENTRIES] for out in outs)])
+    entries = np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in outs] or [np.empty((0, o.R_COLUMNS), int)])
+    visits = np.concatenate([out.visits[: out.used[O_VISITS]] for out in outs] or [np.empty((0, o.V_COLUMNS), int)])
+    times = np.concatenate([out.times[: out.used[O_VISITS]] for out in outs] or [np.empty((0, 2), int)])
+    n_visits = [int(out.used[O_VISITS]) for out in outs]
+    record = visits[:, o.V_ENTRY].astype(np.int64) + np.repeat(first_entry[:-1], n_visits)
+    rank = log.rank
+    order = np.lexsort((entries[record, o.R_JOURNEY], times[:, 0], entries[record, o.R_ENTRY], rank[visits[:, 0]]))
+    visits, times, of = visits[order], times[order], entries[record[order]]
+    journeys = [release.journey for release in compiled.releases]
+    names, versions = [one.journey for one in journeys], [one.version for one in journeys]
+    contact = log.contact_ids.take(visits[:, o.V_CONTACT]).to_pandas()
+    node = _named(visits[:, o.V_NODE], [info.name for info in compiled.nodes])
+    visit_table = pd.DataFrame(
+        {
+            "contact": contact,
+            "journey": _named(of[:, o.R_JOURNEY], names),
+            "version": _named(of[:, o.R_JOURNEY], versions),
+            "entry": of[:, o.R_ENTRY].astype(np.int32),
+            "node": node,
+            "visit": visits[:, o.V_VISIT],
+            "arrived_at": _instants(times[:, 0]),
+            "left_at": _instants(times[:, 1]),
+            "branch": _named(visits[:, o.V_EDGE], [edge.branch for edge in compiled.edges]),
+            "evidence": _named(visits[:, o.V_EVIDENCE], o.EVIDENCE),
+        }
+    )
+    sends = _sends(compiled, visit_table, visits, times)
+    return visit_table, _entries(compiled, log, entries, names, versions), sends
+
+
+def _sends(
+    compiled: Compiled, table: pd.DataFrame, visits: NDArray[np.int32], times: NDArray[np.int64]
+) -> pd.DataFrame:
+    messages = [info.node.send if isinstance(info.node, Send) else "" for info in compiled.nodes]
+    is_send = np.array([isinstance(info.node, Send) for info in compiled.nodes], bool)[visits[:, o.V_NODE]]
+    decided = is_send & (visits[:, o.V_EDGE] >= 0)
+    reason = visits[decided, o.V_REASON]
+    rows = table.loc[decided, ["contact", "journey", "entry", "node", "visit"]].reset_index(drop=True)
+    rows["message"] = _named(visits[decided, o.V_NODE], messages)
+    rows["decided_at"] = _instants(times[decided, 1])
+    rows["is_sent"] = reason == o.BECAUSE_NOT
+    rows["reason"] = _named(reason - 1, [str(one) for one in o.REASONS[1:]])
+    rows["evidence"] = table.loc[decided, "evidence"].to_numpy()
+    return rows.sort_values(["contact", "entry", "decided_at"], kind="stable", ignore_index=True)
+
+
+def _entries(
+    compiled: Compiled, log: EventLog, entries: NDArray[np.int64], names: Sequence[str], versions: Sequence[str]
+) -> pd.DataFrame:
+    order = np.lexsort((entries[:, o.R_JOURNEY], entries[:, o.R_ENTRY], log.rank[entries[:, o.R_CONTACT]]))
+    entries = entries[order]
+    goals = np.array([goal for _, _, goal in compiled.exits] + [False], bool)
+    return pd.DataFrame(
+        {
+            "contact": log.contact_ids.take(entries[:, o.R_CONTACT]).to_pandas(),
+            "journey": _named(entries[:, o.R_JOURNEY], names),
+            "version": _named(entries[:, o.R_JOURNEY], versions),
+            "entry": entries[:, o.R_ENTRY].astype(np.int32),
+            "entered_at": _instants(entries[:, o.R_STARTED]),
+            "left_at": _instants(entries[:, o.R_LEFT]),
+            "exit": _named(entries[:, o.R_EXIT], [text for _, text, _ in compiled.exits]),
+            "converted": goals[entries[:, o.R_EXIT]],
+            "held_out": entries[:, o.R_HELD] == 1,
+        }
+    )
+
+
+def assignments(compiled: Compiled, visits: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:
+    """Every assigned arm with its probability; see `replay.Replay.assignments`."""
+    of = [(compiled.releases[compiled.nodes[edge.node].journey].journey, edge) for edge in compiled.edges]
+    arms = pd.DataFrame(
+        [
+            (journey.journey, journey.version, compiled.nodes[edge.node].name, edge.branch, edge.probability)
+            for journey, edge in of
+            if edge.probability is not None
+        ],
+        columns=["journey", "version", "node", "branch", "probability"],
+    )
+    keys = ["journey", "version", "node", "branch"]
+    taken = visits.astype(dict.fromkeys(keys, "str")).merge(arms.astype(dict.fromkeys(keys, "str")), on=keys)
+    taken = taken.rename(columns={"branch": "arm", "arrived_at": "assigned_at"})
+    shares = {release.journey.journey: float(release.journey.holdout) for release in compiled.releases}
+    held = entries[entries["journey"].map(shares).astype(float) > 0]
+    share = held["journey"].map(shares).astype(float)
+    holdout = pd.DataFrame(
+        {
+            "contact": held["contact"],
+            "journey": held["journey"].astype("str"),
+            "entry": held["entry"],
+            "node": "holdout",
+            "arm": np.where(held["held_out"], "holdout", "treated"),
+            "probability": np.where(held["held_out"], share, 1 - share),
+            "assigned_at": held["entered_at"],
+        }
+    )
+    columns = ["contact", "journey", "entry", "node", "arm", "probability", "assigned_at"]
+    both = pd.concat([taken[columns], holdout[columns]], ignore_index=True)
+    return both.sort_values(["contact", "entry", "assigned_at"], kind="stable", ignore_index=True)

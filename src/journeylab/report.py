@@ -1,0 +1,403 @@
+"""One HTML file that says what a replay found: it opens without a network, reads without scripts, and names nobody.
+
+The file holds aggregates only. A number of people below `smallest` is shown as such, never itself. All text of
+journeys is escaped, and the page forbids itself scripts and anything from elsewhere by its content security policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import zip_longest
+from math import ceil, floor, log10
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .drawing import count_text, share_text, svg
+from .durations import duration_text
+from .errors import DataError
+from .findings import duration_words, found, observed_share
+from .journey import Journey, Policy
+from .journeyfile import to_yaml
+from .timetoevent import time_to_exit
+from .visits import branch_table, exits_table, funnel, paths, waiting_times
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from numpy.typing import NDArray
+
+__all__ = ["Result", "report"]
+
+_DAY = timedelta(days=1)
+_CHECKPOINTS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30, 60, 90, 180, 365))
+_CURVE_POINTS = 160
+_MOST_BYTES = 400_000
+
+
+class Result(Protocol):
+    """What a report is made from; a replay has it all.
+
+    `counts`, `visits` and `entries` are the frames of a replay; `notes` are sentences on what was assumed (rules 31
+    to 35), `log_summary` one phrase on the log, such as "2.1 million events of 120,000 contacts".
+    """
+
+    @property
+    def journeys(self) -> Sequence[Journey]:
+        """The journeys, the latest version last where there are several of one name."""
+
+    @property
+    def policy(self) -> Policy:
+        """What held over all journeys."""
+
+    @property
+    def until(self) -> datetime:
+        """The horizon."""
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Closed visits by branch."""
+
+    @property
+    def visits(self) -> pd.DataFrame:
+        """The visits."""
+
+    @property
+    def entries(self) -> pd.DataFrame:
+        """The entries."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was assumed."""
+
+    @property
+    def log_summary(self) -> str:
+        """What the log holds."""
+
+
+def report(
+    result: Result | Sequence[Result],
+    path: str | Path,
+    *,
+    title: str | None = None,
+    data: Sequence[str] = (),
+    smallest: int = 5,
+) -> Path:
+    """Writes the report, of at most 400 KB, and returns its path.
+
+    Args:
+        result: a replay, or anything else with the attributes of `Result`; or several, which share the page.
+        path: the file to write; its folder is made when it does not exist.
+        title: the heading; by default the journeys' titles.
+        data: what the data of each result is, such as "Akacja: a simulated shop"; shown wherever its numbers are.
+        smallest: numbers of entries or visits below this are shown as "<5", without their shares.
+
+    Raises:
+        DataError: when the path is a folder, a frame lacks a column, or the page would be longer than 400 KB.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target} is a folder; name a file in it, such as {target / 'report.html'}")
+    results = list(result) if isinstance(result, Sequence) else [result]
+    sections = [_section(one, about, smallest) for one, about in zip_longest(results, data)]
+    titles = [chapter.journey.title or chapter.journey.journey for section in sections for chapter in section.chapters]
+    page = _template().render(title=title or ", ".join(titles), smallest=smallest, sections=sections)
+    n_bytes = len(page.encode())
+    if n_bytes > _MOST_BYTES:
+        raise DataError(
+            f"the report of {len(titles)} journeys would be {n_bytes / 1000:,.0f} KB, and a report has at most "
+            f"{_MOST_BYTES / 1000:.0f} KB: report fewer journeys in one"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+class _Section(NamedTuple):
+    """What one result adds to the page."""
+
+    data: str | None
+    log_summary: str
+    until: datetime
+    policy: str
+    notes: list[str]
+    chapters: list[SimpleNamespace]
+
+    @property
+    def n_chapters(self) -> int:
+        """How many journeys it tells of."""
+        return len(self.chapters)
+
+
+def _section(result: Result, data: str | None, smallest: int) -> _Section:
+    latest = {journey.journey: journey for journey in result.journeys}
+    chapters = [SimpleNamespace(**_chapter(result, journey, smallest)) for journey in latest.values()]
+    return _Section(data, result.log_summary, result.until, _policy_text(result.policy), list(result.notes), chapters)
+
+
+class _Plot(NamedTuple):
+    """Where a chart's axes are, in pixels."""
+
+    left: int = 52
+    top: int = 12
+    width: int = 640
+    height: int = 220
+
+
+_PLOT = _Plot()
+
+
+class _Measure(NamedTuple):
+    """A number with its share as text, and the same share and interval as percentages for a bar."""
+
+    n: str
+    share: str
+    interval: str
+    bar: tuple[float, float, float] | None
+
+
+def _measure(n: int, share: float, low: float, high: float, smallest: int) -> _Measure:
+    if 0 < n < smallest or pd.isna(share):
+        return _Measure(count_text(n, smallest), share_text(float("nan")), "", None)
+    interval = f"{share_text(low)} to {share_text(high)}"
+    return _Measure(count_text(n), share_text(share), interval, (100 * share, 100 * low, 100 * high))
+
+
+def _chapter(result: Result, journey: Journey, smallest: int) -> dict[str, object]:
+    """Everything that the template shows of one journey, as texts and percentages."""
+    counts, visits, entries = (_of(journey, frame) for frame in (result.counts, result.visits, result.entries))
+    goals = [one.text for one in journey.exit_when if one.goal]
+    curve = time_to_exit(entries, result.until) if goals and len(entries) else None
+    drawn_curve = None if curve is None or int(entries["converted"].sum()) < smallest else curve
+    n_converted, n_inside = int(entries["converted"].sum()), int(entries["left_at"].isna().sum())
+    n_entries = len(entries)
+    figures = [("entries", count_text(n_entries, smallest), "")]
+    if goals:
+        figures.append(("converted", *_figure(n_converted, n_entries, smallest)))
+    figures.append(("still inside", *_figure(n_inside, n_entries, smallest)))
+    evidence = observed_share(counts)
+    if evidence is not None:
+        figures.append(("of the answers are in the log", share_text(evidence), ""))
+    return {
+        "journey": journey,
+        "purpose": journey.purpose,
+        "versions": sorted({*entries["version"].astype(str).unique()} or {journey.version}),
+        "n_entries": n_entries,
+        "span": (entries["entered_at"].min(), entries["entered_at"].max()) if n_entries >= smallest else None,
+        "figures": figures,
+        "found": found(counts, visits, entries, curve, result.until, smallest),
+        "drawing": Markup(svg(journey, counts if len(counts) else None, smallest=smallest)),
+        "branches": _branch_rows(journey, counts, smallest),
+        "funnel": [
+            (row.node, _measure(row.n_entries, row.reached_share, row.low, row.high, smallest))
+            for row in funnel(visits).itertuples()
+        ],
+        "curve": None if drawn_curve is None else _curve(drawn_curve, smallest),
+        "checkpoints": [] if drawn_curve is None else _checkpoints(drawn_curve, smallest),
+        "goals": goals,
+        "exits": [
+            (
+                "still inside" if pd.isna(row.exit) else row.exit,
+                bool(row.converted),
+                _measure(row.n_entries, row.exit_share, row.low, row.high, smallest),
+            )
+            for row in exits_table(entries).itertuples()
+        ],
+        "inside": _inside_rows(visits, result.until, smallest),
+        "waits": _wait_rows(journey, visits, smallest),
+        "paths": [
+            (row.path, _measure(row.n_entries, row.path_share, row.low, row.high, smallest))
+            for row in paths(visits, most=8).itertuples()
+            if row.n_entries >= smallest
+        ],
+        "evidence": _evidence_rows(counts, smallest),
+        "definition": to_yaml(journey),
+    }
+
+
+def _of(journey: Journey, frame: pd.DataFrame) -> pd.DataFrame:
+    if "journey" not in frame.columns:
+        raise DataError("a report needs frames with the column journey")
+    return frame[frame["journey"] == journey.journey].reset_index(drop=True)
+
+
+def _figure(n: int, of: int, smallest: int) -> tuple[str, str]:
+    shown = of and not 0 < n < smallest
+    return count_text(n, smallest), f"{share_text(n / of)} of entries" if shown else ""
+
+
+def _in_order(journey: Journey, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of the definition, the nodes of a part after the `run` that names it, no branch last."""
+    names = {name: place for place, name in enumerate(journey.nodes)}
+    branches = {(name, branch): place for place, (name, branch, _) in enumerate(journey.edges())}
+
+    def place(row: int) -> tuple[int, str, bool, int]:
+        node, branch = table["node"].iat[row], table["branch"].iat[row]
+        own = names.get(node.split(".")[0], len(names))
+        return own, node, pd.isna(branch), branches.get((node, branch), 0)
+
+    return table.iloc[sorted(range(len(table)), key=place)]
+
+
+def _branch_rows(journey: Journey, counts: pd.DataFrame, smallest: int) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for row in _in_order(journey, branch_table(counts)).itertuples():
+        gone = pd.isna(row.branch)
+        rows.append(
+            {
+                "node": row.node,
+                "first": not rows or rows[-1]["node"] != row.node,
+                "verb": row.verb,
+                "branch": "left the journey" if gone else row.branch,
+                "target": "" if gone or row.branch == row.target else row.target,
+                "measure": _measure(row.n_visits, row.branch_share, row.low, row.high, smallest),
+                "unsure": _unsure_text(row.n_visits, row.n_assumed, row.n_predicted, smallest),
+            }
+        )
+    return rows
+
+
+def _unsure_text(n: int, n_assumed: int, n_predicted: int, smallest: int) -> str:
+    if n < smallest:
+        return ""
+    parts = (("assumed", n_assumed), ("predicted", n_predicted))
+    texts = [
+        f"{count_text(part, smallest) if part < smallest else share_text(part / n)} {word}"
+        for word, part in parts
+        if part
+    ]
+    return ", ".join(texts)
+
+
+def _inside_rows(visits: pd.DataFrame, until: datetime, smallest: int) -> list[tuple[str, str, str]]:
+    """Where those still inside are, most first, and for how long half of them have been there."""
+    inside = visits[visits["left_at"].isna()]
+    waited = (pd.Timestamp(until) - inside["arrived_at"]).groupby(inside["node"], observed=True)
+    rows = [(str(node), len(times), times.median()) for node, times in waited]
+    return [
+        (node, count_text(n, smallest), duration_words(median) if n >= smallest else "")
+        for node, n, median in sorted(rows, key=lambda row: (-row[1], row[0]))
+    ]
+
+
+def _wait_rows(journey: Journey, visits: pd.DataFrame, smallest: int) -> list[tuple[str, str, str, str, str]]:
+    """How long visits that took time lasted, by node and branch."""
+    return [
+        (
+            row.node,
+            "left the journey" if pd.isna(row.branch) else row.branch,
+            count_text(row.n_visits),
+            duration_words(row.median),
+            f"{duration_words(row.p10)} to {duration_words(row.p90)}",
+        )
+        for row in _in_order(journey, waiting_times(visits)).itertuples()
+        if row.n_visits >= smallest and row.p90 > timedelta(0)
+    ]
+
+
+def _evidence_rows(counts: pd.DataFrame, smallest: int) -> list[dict[str, object]]:
+    """For each node with an outcome that is not in the log: how many of its visits are, and how many are not."""
+    sums = counts.groupby("node", observed=True, sort=False)[["n_visits", "n_assumed", "n_predicted"]].sum()
+    rows: list[dict[str, object]] = []
+    for row in sums[(sums["n_assumed"] > 0) | (sums["n_predicted"] > 0)].itertuples():
+        shares = {
+            word: 100 * n / row.n_visits for word, n in (("assumed", row.n_assumed), ("predicted", row.n_predicted))
+        }
+        shown = row.n_visits >= smallest
+        rows.append(
+            {
+                "node": row.Index,
+                "n": count_text(row.n_visits, smallest),
+                "assumed": count_text(row.n_assumed, smallest),
+                "predicted": count_text(row.n_predicted, smallest),
+                "bar": (100 - sum(shares.values()), shares["assumed"], shares["predicted"]) if shown else None,
+            }
+        )
+    return rows
+
+
+def _curve(curve: pd.DataFrame, smallest: int) -> dict[str, object] | None:
+    """The time to convert as the geometry of a chart; without the end that few people make up."""
+    seen = curve[curve["n_at_risk"] >= smallest]
+    if len(seen) < 2:
+        return None
+    days = (seen["after"] / _DAY).to_numpy()
+    # A long curve is drawn at a grid of times; between two of them it moves less than a line is thick.
+    places = np.unique(np.searchsorted(days, np.linspace(0, days[-1], _CURVE_POINTS)))
+    share, low, high = (
+        100 * seen[column].fillna(seen["reached_share"]).to_numpy()[places]
+        for column in ("reached_share", "low", "high")
+    )
+    across, up = _ticks(float(days[-1])), _ticks(float(high.max()))
+    x = _PLOT.left + _PLOT.width * days[places] / days[-1]
+    line, bottom, top = (_PLOT.top + _PLOT.height * (1 - values / up[-1]) for values in (share, low, high))
+    back = "".join(f"V{y:.1f}H{at:.1f}" for at, y in zip(x[::-1], bottom[::-1], strict=True))
+    return {
+        "plot": _PLOT,
+        "line": _steps_path(x, line),
+        "band": f"{_steps_path(x, top)}{back}z",
+        "across": [(f"{tick:g}", _PLOT.left + _PLOT.width * tick / days[-1]) for tick in across if tick <= days[-1]],
+        "up": [(f"{tick:g}%", _PLOT.top + _PLOT.height * (1 - tick / up[-1])) for tick in up],
+    }
+
+
+def _steps_path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """A line that keeps its height up to the next point and moves there at once."""
+    return f"M{x[0]:.1f} {y[0]:.1f}" + "".join(f"H{at:.1f}V{to:.1f}" for at, to in zip(x[1:], y[1:], strict=True))
+
+
+def _ticks(most: float) -> list[float]:
+    """About five round numbers from 0 to the first that is not less than `most`.
+
+    >>> _ticks(23.0)
+    [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]
+    """
+    if most <= 0:
+        return [0.0, 1.0]
+    magnitude = 10.0 ** floor(log10(most / 5))
+    step = next(magnitude * factor for factor in (1, 2, 2.5, 5, 10) if magnitude * factor >= most / 5)
+    return [round(step * number, 10) for number in range(ceil(most / step) + 1)]
+
+
+def _checkpoints(curve: pd.DataFrame, smallest: int) -> list[tuple[str, str, str, str]]:
+    """The curve as a table at round times: (after, share, interval, entries followed that long)."""
+    rows = []
+    for after in _CHECKPOINTS:
+        followed = curve[curve["after"] >= after]
+        if followed.empty or followed["n_at_risk"].iloc[0] < smallest:
+            break
+        last = curve[curve["after"] <= after].iloc[-1]
+        interval = "" if pd.isna(last.low) else f"{share_text(last.low)} to {share_text(last.high)}"
+        rows.append(
+            (duration_words(after), share_text(last.reached_share), interval, count_text(followed["n_at_risk"].iloc[0]))
+        )
+    return rows
+
+
+def _policy_text(policy: Policy) -> str:
+    if policy.cap is None:
+        return ""
+    return f"at most {policy.cap.sends} sends to a contact within {duration_text(policy.cap.within)} over all journeys"
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("journeylab"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["instant"] = partial(_instant_text, form="%Y-%m-%d %H:%M UTC")
+    environment.filters["date"] = partial(_instant_text, form="%Y-%m-%d")
+    return environment.get_template("report.html.j2")
+
+
+def _instant_text(at: datetime, *, form: str) -> str:
+    return str(pd.Timestamp(at).tz_convert("UTC").strftime(form))

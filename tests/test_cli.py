@@ -1,0 +1,246 @@
+"""The commands on the bundled data: what a person reads, and the JSON that machines read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from journeylab import datasets
+from journeylab.cli import in_options, main
+from journeylab.journeyfile import read
+from journeylab.replay import replay
+
+WELCOME = str(datasets.journey_file("trial_welcome"))
+PORTFOLIO = str(datasets.journey_file("shop_portfolio"))
+SHOP = [
+    "--events", str(datasets.fixtures() / "shop" / "events.parquet"),
+    "--contacts", str(datasets.fixtures() / "shop" / "contacts.parquet"),
+]  # fmt: skip
+CDNOW = ["--columns", "customer_id=contact,date=occurred_at", "--event", "purchase", "--timezone", "UTC"]
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that must succeed, and gives what it prints on stdout; what is on stderr is `run.err`."""
+
+    def run(*arguments: str, status: int = 0) -> str:
+        with pytest.raises(SystemExit) as exit_info:
+            main(arguments)
+        out, run.err = capsys.readouterr()  # type: ignore[attr-defined]
+        assert (exit_info.value.code or 0) == status, run.err  # type: ignore[attr-defined]
+        return out
+
+    return run
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys\nfrom journeylab.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+    code += "print([m for m in ('numpy', 'pandas', 'numba', 'pyarrow', 'duckdb', 'pydantic') if m in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines()[-1] == "[]"
+    assert "replay" in printed.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "check", "draw", "diff", "test", "replay", "report", "doctor"])
+def test_every_command_has_examples(run, command):
+    assert f"\n    journeylab {command}" in run(command, "--help").partition("Examples:")[2]
+
+
+def test_check_of_sound_files_counts_the_journeys(run):
+    out = run("check", WELCOME, PORTFOLIO)
+    assert "note: node 'keen': of 'keen_care' only the nodes are used" in out
+    assert out.endswith("3 journeys are sound\n")
+
+
+def test_check_as_json_has_every_fault_with_its_place(run, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "journey: bad\ntrigger: {event: signup}\nnodes:\n  greet: {send: hi, next: don}\n  done: {exit: ok}\n"
+    )
+    found = json.loads(run("check", str(bad), WELCOME, "--json", status=1))
+    assert not found["sound"]
+    assert [one["journey"] for one in found["journeys"]] == ["trial_welcome"]
+    [fault] = found["faults"]
+    assert (fault["path"], fault["line"], fault["file"]) == (["nodes", "greet", "next"], 4, str(bad))
+    assert "did you mean 'done'?" in fault["message"]
+
+
+def test_draw_prints_mermaid_and_writes_svg_by_its_suffix(run, tmp_path):
+    assert run("draw", WELCOME).startswith("flowchart TD\n")
+    run("draw", PORTFOLIO, "--journey", "winback", "--out", str(tmp_path / "new" / "drawing.svg"))
+    assert (tmp_path / "new" / "drawing.svg").read_text().startswith("<svg")
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> str:
+    """The portfolio with a shorter wait in one journey, without the other, under another policy."""
+    text = Path(PORTFOLIO).read_text()
+    text = text.replace("within: 3d, then: offer", "within: 5d, then: offer").replace(
+        "cap: {sends: 2,", "cap: {sends: 1,"
+    )
+    for part in ("trial_welcome", "keen_care"):
+        (tmp_path / f"{part}.yaml").write_text(datasets.journey_file(part).read_text())
+    path = tmp_path / "changed.yaml"
+    path.write_text(text[: text.index("  - journey: winback")])
+    return str(path)
+
+
+def test_diff_names_changes_by_journey_and_of_the_policy(run, changed):
+    out = run("diff", PORTFOLIO, changed)
+    assert "node 'read': within: 3d -> 5d" in out
+    assert "policy:\n" in out
+    assert "{cap: {sends: 2, within: 7d}} -> {cap: {sends: 1, within: 7d}}" in out
+    assert "winback:\n  version removed" in out
+    assert "node `read`: within: `3d` → `5d`" in run("diff", PORTFOLIO, changed, "--markdown")
+
+
+def test_diff_as_json_has_values_before_and_after(run, changed):
+    changes = json.loads(run("diff", PORTFOLIO, changed, "--json"))["changes"]
+    assert {"journey": "trial_welcome", "before": "3d", "after": "5d"}.items() <= next(
+        change for change in changes if change["path"] == ["nodes", "read", "within"]
+    ).items()
+
+
+def test_diff_of_equal_files_says_so(run):
+    assert run("diff", WELCOME, WELCOME) == "no difference\n"
+
+
+def test_replay_as_json_is_the_summary(run):
+    found = json.loads(run("replay", WELCOME, *SHOP, "--json"))
+    assert found == replay(read(WELCOME), datasets.shop()).summary()
+    read_node = found["nodes"]["read"]
+    assert set(read_node["branches"]) == {"then", "else"}
+    assert sum(found["exits"].values()) + found["still_inside"] == found["n_entries"]
+
+
+def test_replay_prints_branches_with_intervals_exits_notes_and_what_to_do_next(run):
+    out = run("replay", WELCOME, *SHOP)
+    lines = out.splitlines()
+    assert lines[0] == "1 journey over 111,505 events of 3,600 contacts, until 2026-05-25 23:57 UTC"
+    assert "contacts entered once each" in out
+    assert [line.split()[:2] for line in lines if line.startswith("  read ")] == [["read", "then"]]
+    assert " to " in next(line for line in lines if line.startswith("  read "))
+    assert "  goal:purchase" in out
+    assert "note: " in out
+    assert lines[-1].startswith("next: ")
+    assert "read 111,505 events of 3,600 contacts" in run.err
+
+
+def test_several_journeys_run_together_under_the_policy_of_their_file_or_a_given_cap(run):
+    found = json.loads(run("replay", PORTFOLIO, *SHOP, "--json"))["journeys"]
+    result = replay(read(PORTFOLIO), datasets.shop())
+    assert found == [result.summary("trial_welcome"), result.summary("winback")]
+    capped = json.loads(run("replay", PORTFOLIO, *SHOP, "--cap", "1/30d", "--json"))["journeys"]
+    assert capped[1]["nodes"]["second"]["branches"]["skipped"] > found[1]["nodes"]["second"]["branches"]["skipped"]
+
+
+def test_one_of_several_journeys_can_be_chosen(run):
+    assert json.loads(run("replay", PORTFOLIO, *SHOP, "--journey", "winback", "--json"))["journey"] == "winback"
+
+
+@pytest.mark.parametrize("name", ["visits.parquet", "visits.csv"])
+def test_visits_are_written_as_a_table(run, tmp_path, name):
+    run("replay", WELCOME, *SHOP, "--visits", str(tmp_path / name), "--json")
+    visits = (pd.read_parquet if name.endswith("parquet") else pd.read_csv)(tmp_path / name)
+    wanted = ["contact", "journey", "version", "entry", "node", "visit", "arrived_at", "left_at", "branch", "evidence"]
+    assert list(visits.columns) == wanted
+    assert len(visits) == len(replay(read(WELCOME), datasets.shop()).visits)
+
+
+def test_columns_under_other_names_are_mapped(run):
+    source = str(datasets.fixtures() / "cdnow" / "purchases.parquet")
+    found = json.loads(run("replay", str(datasets.journey_file("cdnow_winback")), "--events", source, *CDNOW, "--json"))
+    assert found["n_contacts"] == 23_570
+    assert any("consent is assumed for everybody" in note for note in found["notes"])
+
+
+def test_horizon_is_until(run):
+    found = json.loads(run("replay", WELCOME, *SHOP, "--until", "2026-03-01T00:00+00:00", "--json"))
+    assert found["until"] == "2026-03-01T00:00:00+00:00"
+
+
+def test_database_is_read_by_a_query(run, tmp_path):
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database, database:
+        database.execute("CREATE TABLE events (contact TEXT, event TEXT, occurred_at TEXT, plan TEXT, country TEXT)")
+        row = ("ada", "signup", "2026-03-02T09:00:00Z", "trial", "PL")
+        database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
+    care = tmp_path / "hello.yaml"
+    care.write_text(
+        "journey: hello\ntrigger: {event: signup}\nnodes:\n  greet: {send: hi, next: done}\n  done: {exit: ok}\n"
+    )
+    source = ["--events", f"sqlite:///{tmp_path / 'shop.db'}", "--query", "SELECT * FROM events"]
+    assert json.loads(run("replay", str(care), *source, "--json"))["exits"] == {"ok": 1}
+
+
+def test_bad_rows_are_set_aside_and_counted(run, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text(
+        "contact,event,occurred_at,page\nada,visit,2026-03-02T09:00Z,basket\nbo,visit,soon,basket\n,visit,,\n"
+    )
+    aside = tmp_path / "rejects.csv"
+    care = str(datasets.journey_file("keen_care"))
+    found = json.loads(run("replay", care, "--events", str(events), "--rejects", str(aside), "--json"))
+    assert found["n_entries"] == 1
+    assert f"set aside 2 bad rows: {aside}" in run.err
+    rejects = pd.read_csv(aside)
+    assert set(rejects["row"]) == {3, 4}
+    assert rejects.loc[rejects["row"] == 3, "value"].item() == "soon"
+
+
+def test_nobody_entering_is_said_with_where_to_look(run, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("contact,event,occurred_at,page\nada,visit,2026-03-02T09:00Z,home\n")
+    out = run("replay", str(datasets.journey_file("keen_care")), "--events", str(events))
+    assert "nobody entered" in out
+    assert out.splitlines()[-1].startswith("next: look at the trigger")
+
+
+def test_report_is_written_where_it_is_asked_for(run, tmp_path):
+    out = run(
+        "report", WELCOME, *SHOP, "--out", str(tmp_path / "new" / "welcome.html"), "--title", "The spring welcome"
+    )
+    page = (tmp_path / "new" / "welcome.html").read_text()
+    assert "<h1>The spring welcome</h1>" in page
+    assert "the report: " in out
+    found = json.loads(run("report", WELCOME, *SHOP, "--out", str(tmp_path / "welcome.html"), "--json"))
+    assert found["n_bytes"] == (tmp_path / "welcome.html").stat().st_size
+    assert [one["journey"] for one in found["journeys"]] == ["trial_welcome"]
+
+
+def test_doctor_finds_what_is_needed(run):
+    out = run("doctor")
+    assert "ok  Python:" in out
+    assert "bundled data:" in out
+    assert out.endswith("all is well\n")
+    findings = {one["what"]: one["state"] for one in json.loads(run("doctor", "--json"))["findings"]}
+    assert findings["packages"] == "well"
+
+
+def test_doctor_says_that_the_bundled_data_is_missing(run, monkeypatch):
+    monkeypatch.setattr(datasets, "_PLACES", (Path("nowhere"),))
+    out = run("doctor", status=1)
+    assert "NO  bundled data:   the bundled data is missing" in out
+    assert out.endswith("1 fault\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ('say it with timezone="UTC"', "say it with --timezone UTC"),
+        ("leave out event='purchase'", "leave out --event purchase"),
+        ("columns= names 'date'", "--columns names 'date'"),
+    ],
+)
+def test_messages_of_the_library_are_said_in_options(message, said):
+    assert in_options(message) == said

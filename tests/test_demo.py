@@ -1,0 +1,86 @@
+"""The demo: one small report of real and of simulated data, each marked, and a screen that says what was found."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from journeylab import datasets
+from journeylab.cli import main
+from journeylab.demo import DEMOS, next_commands, write_report
+from journeylab.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "reports" / "demo.html"
+
+
+@pytest.fixture(scope="module")
+def screen(report: Path) -> list[str]:
+    """What `journeylab demo` prints."""
+    import io
+    from contextlib import redirect_stdout
+
+    with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit):
+        main(["demo", "--out", str(report)])
+    return printed.getvalue().splitlines()
+
+
+def test_screen_says_what_was_found_and_where_the_report_is(screen, report):
+    text = "\n".join(screen)
+    assert "23,570 contacts entered 35,438 times" in text
+    assert "95% interval" in text
+    assert f"the report: {report} (" in text
+    assert "Nobody was sent anything" in text
+    assert len(screen) <= 24
+
+
+def test_simulated_data_is_called_simulated_on_screen_and_in_the_report(screen, report):
+    assert any(line.startswith("Akacja: a simulated shop") for line in screen)
+    page = unescape(report.read_text())
+    assert (
+        page.count("Akacja: a simulated shop, nobody in it exists") == 4
+    )  # at the top, two journeys, what was assumed
+    assert page.count("CDNOW: real purchases, 1997 to 1998") == 3
+
+
+def test_report_covers_all_journeys_in_at_most_400_kilobytes(screen, report):
+    page = report.read_text()
+    assert all(f'<article id="{name}">' in page for name in ("cdnow_winback", "trial_welcome", "winback"))
+    assert report.stat().st_size <= 400_000
+
+
+def test_report_that_would_be_longer_is_refused_with_its_size(tmp_path):
+    result = DEMOS[0].replay()
+    with pytest.raises(DataError, match=r"report of 16 journeys would be .* KB, and a report has at most 400 KB"):
+        write_report([result] * 16, tmp_path / "long.html")
+    assert not (tmp_path / "long.html").exists()
+
+
+def test_next_commands_on_the_screen_work(screen):
+    assert [line.split()[1] for line in screen[-3:]] == ["draw", "test", "replay"]
+    for command in next_commands():
+        with pytest.raises(SystemExit) as exit_info:
+            main(command.split())
+        assert not exit_info.value.code
+
+
+def test_demo_as_json_has_the_summary_of_every_journey(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--out", str(tmp_path / "demo.html"), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [one["journey"] for one in found["journeys"]] == ["cdnow_winback", "trial_welcome", "winback"]
+    assert found["n_bytes"] == (tmp_path / "demo.html").stat().st_size
+
+
+@pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.journey_file)
+def test_telling_branches_are_branches_of_the_journeys(demo):
+    from journeylab.journeyfile import read
+
+    portfolio = read(datasets.journey_file(demo.journey_file))
+    edges = {(one.journey, node, branch) for one in portfolio.journeys for node, branch, _ in one.edges()}
+    assert set(demo.telling) <= edges
