@@ -784,8 +784,8 @@ class Replay:
         return [None] if is_now else []
 
     def is_scheduled(self, journey: Journey, at: datetime) -> bool:
-        first = self.history.first_logged_at
-        return first is not None and first <= at and self.next_schedule(journey, at - MICROSECOND) == at
+        exists_from = self.history.first_logged_at or self.world.first_at
+        return exists_from <= at and self.next_schedule(journey, at - MICROSECOND) == at
 
     def next_schedule(self, journey: Journey, at: datetime) -> datetime | None:
         """The first instant of a segment's schedule after `at` (11)."""

@@ -59,7 +59,6 @@ class _Prepared:
     properties: dict[str, tuple[str, NDArray[np.float64]]] = field(default_factory=dict)
     attributes: dict[str, AsOf] = field(default_factory=dict)
     zones: dict[tuple[Sequence[str], int, int], Zones] = field(default_factory=dict)
-    first_at: NDArray[np.int64] | None = None
 
 
 _PREPARED: WeakKeyDictionary[EventLog, _Prepared] = WeakKeyDictionary()
@@ -278,17 +277,6 @@ class LogNames:
             for values in (found.base, found.value)
         )
         return found._replace(base=_floats(base), value=_floats(value))
-
-    def first_at(self) -> NDArray[np.int64]:
-        """Each contact's first event, NEVER without one (rule 11)."""
-        if self._kept.first_at is None:
-            first = np.full(self.log.n_contacts, NEVER, np.int64)
-            for event in self.log.event_names:
-                stream = self.log.stream(event)
-                some = np.flatnonzero(np.diff(stream.offsets))
-                first[some] = np.minimum(first[some], np.asarray(stream.at)[np.asarray(stream.offsets)[some]])
-            self._kept.first_at = first
-        return self._kept.first_at
 
     def world(
         self, *, until_us: int, match_us: int, scores: Mapping[str, AsOf], **more: Any

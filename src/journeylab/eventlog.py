@@ -27,7 +27,7 @@ import numpy as np
 
 from . import logcache, logviews
 from .attributes import CHANGED, Attribute, Changes, attribute_of
-from .clock import instant, microseconds
+from .clock import NEVER, instant, microseconds
 from .columnvalues import Column, column_floats, column_of
 from .errors import DataError, known
 from .eventindex import Stream, group_by_contact
@@ -72,6 +72,7 @@ class EventLog:
         entry: logcache.Entry | None = None,
         whole: EventLog | None = None,
         codes: NDArray[np.int64] | None = None,
+        first_at: NDArray[np.int64] | None = None,
     ) -> None:
         self.contact_ids: pa.Array = prepared.contact_ids
         self.event_names: list[str] = prepared.event_names
@@ -83,6 +84,7 @@ class EventLog:
         self._entry = entry
         # A part of a log takes the meaning of columns from the whole, where its contacts have these codes.
         self._whole, self._codes = whole, codes
+        self._first_at = first_at
         self._streams: dict[str, Stream] = {}
         self._columns: dict[str, Column] = whole._columns if whole is not None else {}
         self._attributes: dict[str, Attribute] = {}
@@ -203,6 +205,19 @@ class EventLog:
         rank[pc.sort_indices(self.contact_ids).to_numpy()] = np.arange(self.n_contacts)
         return rank
 
+    @property
+    def first_at(self) -> NDArray[np.int64]:
+        """The instant from which every contact exists (rule 11): int64 by code, microseconds since 1970-01-01T00:00Z.
+
+        That of the contact's first event; of a contact without any event, the log's first instant.
+        """
+        if self._first_at is None:
+            events = self._prepared.occurrences
+            first_at = np.full(self.n_contacts, NEVER, np.int64)
+            np.minimum.at(first_at, events.contact, events.at)
+            self._first_at = np.where(first_at == NEVER, self.start_us, first_at)
+        return self._first_at
+
     @cached_property
     def _received_us(self) -> NDArray[np.float64]:
         """When each row's event was received, NaN where that is unknown; exact for times in bounds."""
@@ -303,7 +318,7 @@ class EventLog:
             contact_ids=self.contact_ids.filter(pa.array(mine)),
             occurrences=events._replace(contact=code[events.contact]),
         )
-        return self._part(prepared, np.flatnonzero(mine))
+        return self._part(prepared, codes=np.flatnonzero(mine), first_at=self.first_at[mine])
 
     def truncated(self, until: datetime) -> EventLog:
         """The log as it was known at an instant: without later events, with all contacts and their table.
@@ -314,7 +329,8 @@ class EventLog:
         until_us = microseconds(until)
         events = self._prepared.occurrences
         span = self.start_us, until_us
-        return self._part(replace(self._prepared, occurrences=events.where(events.at <= until_us), span=span))
+        prepared = replace(self._prepared, occurrences=events.where(events.at <= until_us), span=span)
+        return self._part(prepared, first_at=self.first_at)
 
     def by_received(self) -> EventLog:
         """The log whose events happen when they were received, where that is known (rule 29).
@@ -330,11 +346,19 @@ class EventLog:
         span = (int(at.min()), int(at.max())) if len(at) else self._prepared.span
         return self._part(replace(self._prepared, occurrences=events._replace(at=at), span=span))
 
-    def _part(self, prepared: Prepared, codes: NDArray[np.int64] | None = None) -> EventLog:
+    def _part(
+        self,
+        prepared: Prepared,
+        *,
+        codes: NDArray[np.int64] | None = None,
+        first_at: NDArray[np.int64] | None = None,
+    ) -> EventLog:
         whole = self._whole or self
         if self._codes is not None:
             codes = self._codes if codes is None else self._codes[codes]
-        return EventLog(prepared, self._properties, timezone=self._timezone, whole=whole, codes=codes)
+        return EventLog(
+            prepared, self._properties, timezone=self._timezone, whole=whole, codes=codes, first_at=first_at
+        )
 
     def contacts(self, as_of: datetime | None = None) -> pd.DataFrame:
         """The contacts with their attributes as of an instant (default: the log's end), sorted by id.

@@ -151,7 +151,7 @@ class World(NamedTuple):
         own_values: float64, for each kind of own event and then each property its value.
         zones: the time zones.
         units: uint64, the unit hash of each contact, empty when nothing asks for it.
-        first_at: int64, each contact's first event, NEVER without one; empty when nothing asks for it.
+        first_at: int64, the instant from which each contact exists; empty when nothing asks for it.
         best: float64, the hour of the week (0 is Monday 00:00 local) to send at, by contact; empty without a model.
         asked_calls: uint8, whether the world answers each call.
         answer_offsets, answers, answers_x: int64 by contact, int64 (answer, 5: kind, id, entry, visit, instant),

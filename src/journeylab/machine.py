@@ -716,10 +716,8 @@ def _find_trigger(p, w, s, journey, c, t, row):  # type: ignore[no-untyped-def]
     elif kind == TRIGGER_SEGMENT:
         every = p.journeys[journey, J_EVERY]
         origin = 4 * DAY + p.journeys[journey, J_OFFSET]
-        at, at_row = NEVER, LAST_ROW
-        if w.first_at[c] != NEVER:
-            earliest = max(t + 1, w.limits[L_START], w.first_at[c])
-            at = origin - (origin - earliest) // every * every
+        earliest = max(t + 1, w.first_at[c])
+        at, at_row = origin - (origin - earliest) // every * every, LAST_ROW
     else:
         at, at_row = _next_date(p, w, s, journey, c, t), LAST_ROW
     s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = at, at_row

@@ -94,7 +94,7 @@ def replay(
         match_us=parse_duration(match) // timedelta(microseconds=1),
         scores=tables,
         units=log.unit_hashes if _needs_units(compiled) else np.empty(0, np.uint64),
-        first_at=names.first_at() if _needs_first(compiled) else np.empty(0, np.int64),
+        first_at=log.first_at if _needs_first(compiled) else np.empty(0, np.int64),
         best=_best(log, send_times),
         asked_calls=np.array([name in (calls or {}) for name in compiled.calls], np.uint8),
     )

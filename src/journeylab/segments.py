@@ -1,7 +1,8 @@
 """Who is in a segment, as of when: audiences, memberships, sizes over time, and overlaps.
 
 Every function evaluates segments by the machine's own conditions (rules 3, 6 and 7), so that an audience seen here is
-the one that a journey's trigger takes. Only contacts that exist by then count: from their first event on (rule 11).
+the one that a journey's trigger takes. Only contacts that exist by then count: from their first event on, and those
+without any event from the log's first instant on (rule 11).
 
 Where segments are asked for, one may give a `Journey` or a `Portfolio` (all segments it knows), a mapping of names to
 segments, one `Segment`, or the text of a condition.
@@ -68,7 +69,7 @@ class Evaluator:
         faults = [*postfix.faults, *(_score_fault(name) for name in names.score_names)]
         if faults:
             raise DefinitionError(faults)
-        self._first_at = names.first_at()
+        self._first_at = log.first_at
         self._program = bare_program(postfix, names.zone(timezone))
         self._world, self._kept = names.world(
             until_us=log.end_us,
