@@ -40,8 +40,9 @@ M_VISITS, M_ARRIVED, M_SENT, M_MATCHED, M_RECORD, M_COLUMNS = range(6)
 # A journey's next trigger; and what is remembered of all entries of one journey, whatever their version.
 G_AT, G_ROW, G_COLUMNS = range(3)
 H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
-# How many rows of each table are in use; `N_STATUS` says whether the contact could be advanced.
-N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_STATUS, N_USED = range(7)
+# How many rows of each table are in use; what the present step rests on, and why it skips a send; whether the contact
+# could be advanced.
+N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_USED = range(8)
 DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
 O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_USED = range(5)
@@ -183,16 +184,24 @@ def _entry_point(function: Any) -> Any:
 # Events: the log's, in streams by contact, then those that journeys made (rule 1).
 
 
-@_inlined
-def _first_beyond(w, stream, low, high, t):  # type: ignore[no-untyped-def]
-    """The first of a stream's places low..high whose event is later than t."""
-    at = w.streams[stream, 1]
+@_jit
+def _narrowed(at, low, high, t):  # type: ignore[no-untyped-def]
+    """The few places of a long span among which its first event later than t is."""
     while high - low > 8:
         middle = (low + high) // 2
         if int_at(at, middle) > t:
             high = middle
         else:
             low = middle + 1
+    return low, high
+
+
+@_inlined
+def _first_beyond(w, stream, low, high, t):  # type: ignore[no-untyped-def]
+    """The first of a stream's places low..high whose event is later than t."""
+    at = w.streams[stream, 1]
+    if high - low > 8:
+        low, high = _narrowed(at, low, high, t)
     while low < high and int_at(at, low) <= t:
         low += 1
     return low
@@ -208,29 +217,57 @@ def _places(w, stream, c):  # type: ignore[no-untyped-def]
 
 
 @_inlined
+def _has_none(w, s, stream, c):  # type: ignore[no-untyped-def]
+    """Whether the contact has no event of a stream at all, which is the most common case of the rare ones."""
+    start, end = _places(w, stream, c)
+    return start == end and s.used[N_OWN] == 0
+
+
+@_inlined
+def _belongs(w, s, i, stream):  # type: ignore[no-untyped-def]
+    """Whether an event that a journey made belongs to a stream."""
+    return w.own_streams[s.own[i, 1] * w.limits[L_STREAMS] + stream] != 0
+
+
+@_jit
+def _next_own(w, s, stream, t, row, at, at_row):  # type: ignore[no-untyped-def]
+    """The first event after (t, row) that a journey made, or else the (at, at_row) that the log has."""
+    for i in range(s.used[N_OWN]):
+        own_at = s.own[i, 0]
+        if own_at >= at:
+            break
+        if (own_at > t or (own_at == t and OWN_ROW + i > row)) and _belongs(w, s, i, stream):
+            return own_at, OWN_ROW + i
+    return at, at_row
+
+
+@_inlined
 def _next(w, s, stream, c, t, row):  # type: ignore[no-untyped-def]
     """The first event of a stream after (t, row) in the contact's order, as (instant, row); (NEVER, LAST) if none."""
-    at, rows = w.streams[stream, 1], w.streams[stream, 2]
     place, end = _places(w, stream, c)
     found_at, found_row = NEVER, LAST
     if place < end:
+        at, rows = w.streams[stream, 1], w.streams[stream, 2]
         place = _first_beyond(w, stream, place, end, t - 1)
         while place < end and int_at(at, place) == t and int_at(rows, place) <= row:
             place += 1
         if place < end:
             found_at, found_row = int_at(at, place), int_at(rows, place)
-    for i in range(s.used[N_OWN]):
-        own_at = s.own[i, 0]
-        if own_at >= found_at:
-            break
-        if (own_at > t or (own_at == t and OWN_ROW + i > row)) and w.own_streams[
-            s.own[i, 1] * w.limits[L_STREAMS] + stream
-        ]:
-            return own_at, OWN_ROW + i
+    if s.used[N_OWN] > 0:
+        return _next_own(w, s, stream, t, row, found_at, found_row)
     return found_at, found_row
 
 
-@_jit
+@_inlined
+def _first(w, stream, c):  # type: ignore[no-untyped-def]
+    """The first event of a stream that the log has, as (instant, row); (NEVER, LAST) if none."""
+    place, end = _places(w, stream, c)
+    if place == end:
+        return NEVER, LAST
+    return int_at(w.streams[stream, 1], place), int_at(w.streams[stream, 2], place)
+
+
+@_inlined
 def _is_logged(w, stream, c, first, last):  # type: ignore[no-untyped-def]
     """1 where the log itself has an event of the stream from one instant to another, else 0."""
     start, end = _places(w, stream, c)
@@ -248,7 +285,7 @@ def _latest(w, s, stream, c, t):  # type: ignore[no-untyped-def]
     if place > start:
         found_at, found_row = int_at(w.streams[stream, 1], place - 1), int_at(w.streams[stream, 2], place - 1)
     for i in range(s.used[N_OWN]):
-        if found_at <= s.own[i, 0] <= t and w.own_streams[s.own[i, 1] * w.limits[L_STREAMS] + stream]:
+        if found_at <= s.own[i, 0] <= t and _belongs(w, s, i, stream):
             found_at, found_row = s.own[i, 0], OWN_ROW + i
     return found_at, found_row
 
@@ -284,7 +321,7 @@ def _over(w, s, operation, stream, name, window, c, t):  # type: ignore[no-untyp
                 least = value if not least <= value else least
                 greatest = value if not greatest >= value else greatest
     for i in range(s.used[N_OWN]):
-        if since < s.own[i, 0] <= t and w.own_streams[s.own[i, 1] * w.limits[L_STREAMS] + stream]:
+        if since < s.own[i, 0] <= t and _belongs(w, s, i, stream):
             value = 0.0 if operation <= DID else w.own_values[s.own[i, 1] * w.limits[L_PROPERTIES] + name]
             if value == value:
                 count += 1
@@ -343,19 +380,23 @@ def _true(value):  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _find_answer(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    for i in range(w.answer_offsets[c], w.answer_offsets[c + 1]):
+        if (
+            w.answers[i, K_KIND] == kind
+            and w.answers[i, K_ID] == name
+            and w.answers[i, K_ENTRY] == entry
+            and w.answers[i, K_VISIT] == visit
+            and (t == NEVER or w.answers[i, K_AT] == t)
+        ):
+            return np.int64(i)
+    return NONE
+
+
+@_inlined
 def _answer(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
     """The place of the world's answer, -1 where there is none; `t` of NEVER fits any instant."""
-    if w.limits[L_HAS_ANSWERS] == 1:
-        for i in range(w.answer_offsets[c], w.answer_offsets[c + 1]):
-            if (
-                w.answers[i, K_KIND] == kind
-                and w.answers[i, K_ID] == name
-                and w.answers[i, K_ENTRY] == entry
-                and w.answers[i, K_VISIT] == visit
-                and (t == NEVER or w.answers[i, K_AT] == t)
-            ):
-                return i
-    return -1
+    return _find_answer(w, c, kind, name, entry, visit, t) if w.limits[L_HAS_ANSWERS] == 1 else NONE
 
 
 @_jit
@@ -605,7 +646,7 @@ def _close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignor
 # Leaving (rules 14 to 16).
 
 
-@_inlined
+@_jit
 def _find_leave(p, w, s, e, c, t, row, cause):  # type: ignore[no-untyped-def]
     """Notes the entry's next cause to leave: after (t, row), or that very event by a cause listed after `cause`."""
     journey = s.entries[e, E_JOURNEY]
@@ -618,7 +659,7 @@ def _find_leave(p, w, s, e, c, t, row, cause):  # type: ignore[no-untyped-def]
     s.entries[e, E_LEAVE_AT], s.entries[e, E_LEAVE_ROW], s.entries[e, E_CAUSE] = best_at, best_row, best_cause
 
 
-@_inlined
+@_jit
 def _end_entry(p, w, s, out, record, e, t, exit_):  # type: ignore[no-untyped-def]
     """Ends an entry whose last node's visit is closed: the parts around it, its record, its place among the running."""
     run = p.nodes[s.entries[e, E_NODE], N_RUN]
@@ -707,7 +748,7 @@ def _next_date(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
     return best
 
 
-@_inlined
+@_jit
 def _find_trigger(p, w, s, journey, c, t, row):  # type: ignore[no-untyped-def]
     """Notes the journey's next trigger after (t, row)."""
     kind = p.journeys[journey, J_TRIGGER]
@@ -723,27 +764,40 @@ def _find_trigger(p, w, s, journey, c, t, row):  # type: ignore[no-untyped-def]
     s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = at, at_row
 
 
-@_inlined
-def _resumes(p, journey, t):  # type: ignore[no-untyped-def]
-    """The end of the pause in which t lies, or t (rule 28)."""
+@_jit
+def _after_pauses(p, journey, t):  # type: ignore[no-untyped-def]
     for k in range(p.journeys[journey, J_PAUSES], p.journeys[journey, J_PAUSES_END]):
         if p.pauses[k, 0] <= t < p.pauses[k, 1]:
             t = p.pauses[k, 1]
     return t
 
 
+@_inlined
+def _resumes(p, journey, t):  # type: ignore[no-untyped-def]
+    """The end of the pause in which t lies, or t (rule 28)."""
+    return _after_pauses(p, journey, t) if p.journeys[journey, J_PAUSES] < p.journeys[journey, J_PAUSES_END] else t
+
+
 @_jit
-def _consents(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
-    """Whether consent for the journey's purpose stands as of t (rules 11 and 34)."""
-    streams = p.consents[p.journeys[journey, J_CONSENT]]
+def _weighed(w, s, streams, assumed, c, t):  # type: ignore[no-untyped-def]
+    """Whether the latest of giving, withdrawing and erasing as of t is a giving, or is assumed to be (rules 11, 34)."""
     ended_at, ended_row = _latest(w, s, streams[WITHDRAWN], c, t)
     at, row = _latest(w, s, streams[ERASED], c, t)
     if at > ended_at or (at == ended_at and row > ended_row):
         ended_at, ended_row = at, row
     given_at, given_row = _latest(w, s, streams[GIVEN], c, t)
     if given_at == -NEVER:
-        return p.journeys[journey, J_CONSENT_ASSUMED] == 1 and ended_at == -NEVER
+        return assumed and ended_at == -NEVER
     return given_at > ended_at or (given_at == ended_at and given_row > ended_row)
+
+
+@_inlined
+def _consents(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
+    """Whether consent for the journey's purpose stands as of t (rules 11 and 34)."""
+    streams, assumed = p.consents[p.journeys[journey, J_CONSENT]], p.journeys[journey, J_CONSENT_ASSUMED] == 1
+    if assumed and _has_none(w, s, streams[WITHDRAWN], c) and _has_none(w, s, streams[ERASED], c):
+        return True
+    return _weighed(w, s, streams, assumed, c, t)
 
 
 @_in_place
@@ -874,7 +928,7 @@ def _n_own(s, t):  # type: ignore[no-untyped-def]
 
 
 @_in_place
-def _step_wait_for(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     """Goes on with the earliest awaited event, or at the deadline (rules 8 to 10)."""
     node = s.entries[e, E_NODE]
     deadline = s.entries[e, E_ARRIVED] + p.nodes[node, A]
@@ -886,14 +940,14 @@ def _step_wait_for(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-de
     s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
     if best < 0 and t < deadline:
         s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, t + 1)
-        return
+        return NONE
     for k in range(p.nodes[node, B], p.nodes[node, C]):
         if k != best and p.awaits[k, W_NODE] >= 0:
             _responded(p, w, s, e, p.awaits[k, W_NODE], p.awaits[k, W_STREAM], c, until)
-    _go(p, w, s, out, record, e, p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE], c, t)
+    return p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE]
 
 
-@_in_place
+@_jit
 def _until_due(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
     """When a wait_until ends, which may have passed; NEVER when its date is missing."""
     n = p.nodes[node]
@@ -932,8 +986,7 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     if not _consents(p, w, s, journey, c, t):
         return BECAUSE_CONSENT, NEVER
     for k in range(2):
-        at, _ = _latest(w, s, p.suppressions[k], c, t)
-        if at != -NEVER:
+        if not _has_none(w, s, p.suppressions[k], c) and _latest(w, s, p.suppressions[k], c, t)[0] != -NEVER:
             return BECAUSE_SUPPRESSION, NEVER
     if n[C] != AT_ANY:
         zone, answer = _zone(p, w, s, journey, c, t), t
@@ -961,7 +1014,7 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 
 
 @_in_place
-def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+def _step_send(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     """Sends, moves on to when a gate opens, or skips (rules 17 to 20 and 23)."""
     node = s.entries[e, E_NODE]
     n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
@@ -973,40 +1026,32 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     elif actual >= 0:  # rule 29: a release's own send answers for itself
         if w.answers[actual, K_AT] > t:
             s.entries[e, E_DUE] = w.answers[actual, K_AT]
-            return
+            return NONE
     else:
         reason, answer = _gates(p, w, s, e, c, t)
         if reason == BECAUSE_NOT and t > arrived + n[A]:
             reason, answer = BECAUSE_PAUSE, NEVER
-    if reason != BECAUSE_NOT:
-        waits = answer <= arrived + n[A] and not (n[B] == 1 and reason >= BECAUSE_CAP)
-        if waits:
-            s.entries[e, E_DUE] = answer
-        else:
-            _skip(p, w, s, out, record, e, reason, c, t)
-        return
-    _send(p, w, s, out, record, e, node, visit, c, t)
+    if reason == BECAUSE_NOT:
+        return _send(p, w, s, out, e, node, visit, c, t)
+    if answer <= arrived + n[A] and not (n[B] == 1 and reason >= BECAUSE_CAP):
+        s.entries[e, E_DUE] = answer
+        return NONE
+    s.used[N_REASON] = reason
+    return n[N_OTHER_EDGE]
 
 
 @_in_place
-def _skip(p, w, s, out, record, e, reason, c, t):  # type: ignore[no-untyped-def]
-    node = s.entries[e, E_NODE]
-    _close_visit(p, w, s, out, record, e, node, t, p.nodes[node, N_OTHER_EDGE], reason)
-    _arrive(p, w, s, out, record, e, p.edges[p.nodes[node, N_OTHER_EDGE]], c, t)
-
-
-@_in_place
-def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untyped-def]
+def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the send: its instant, its evidence (rule 33), its answers where a model gives them."""
     i = s.used[N_SENDS]
     if i >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
-        return
+        return NONE
     if w.limits[L_ASK_SENDS] == 1:
         first = _answer(w, c, ASK_SEND, node, s.entries[e, E_ENTRY], visit, NEVER)
         if first < 0:
             _ask(s, out, c, ASK_SEND, node, s.entries[e, E_ENTRY], visit, t)
-            return
+            return NONE
         _take_responses(p, w, s, e, first, node, visit, c, t)
         _rests_on(s, PREDICTED)
         matched = 1
@@ -1017,7 +1062,7 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
     s.sends[i, 0], s.sends[i, 1] = t, p.journeys[s.entries[e, E_JOURNEY], J_GROUP]
     s.used[N_SENDS] = i + 1
     s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
-    _go(p, w, s, out, record, e, p.nodes[node, N_EDGE], c, t)
+    return p.nodes[node, N_EDGE]
 
 
 @_jit
@@ -1037,7 +1082,7 @@ def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
     n = s.used[N_OWN]
     if n >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
-        return 0
+        return NONE
     place = n
     while place > 0 and s.own[place - 1, 0] > at:
         s.own[place, 0], s.own[place, 1] = s.own[place - 1, 0], s.own[place - 1, 1]
@@ -1063,18 +1108,17 @@ def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
 
 
 @_in_place
-def _step_decide(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+    """Takes the first clause that holds."""
     node = s.entries[e, E_NODE]
-    edge = p.nodes[node, N_OTHER_EDGE]
     for k in range(p.nodes[node, A], p.nodes[node, B]):
         if _holds(p, w, s, out, p.clauses[k, 0], p.nodes[node, N_JOURNEY], e, c, t, NONE):
-            edge = p.clauses[k, 1]
-            break
-    _go(p, w, s, out, record, e, edge, c, t)
+            return p.clauses[k, 1]
+    return p.nodes[node, N_OTHER_EDGE]
 
 
-@_in_place
-def _step_split(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+@_jit
+def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
     """Goes to the arm with the least -ln(u) / share (rule 22)."""
     node = s.entries[e, E_NODE]
     unit, best, edge = w.units[c], np.inf, np.int64(-1)
@@ -1085,27 +1129,28 @@ def _step_split(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
             score = -np.log(uniform(unit, np.uint64(p.arms[k, 0]))) / p.arms_x[k]
             if score < best:
                 best, edge = score, p.arms[k, 1]
-    _go(p, w, s, out, record, e, edge, c, t)
+    return edge
 
 
-@_in_place
-def _step_set(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+@_jit
+def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """Sets attributes, and looks where dates fall now."""
     node = s.entries[e, E_NODE]
     for k in range(p.nodes[node, A], p.nodes[node, B]):
         i = s.used[N_SET]
         if i >= s.room[ROOM_EVENTS]:
             s.used[N_STATUS] = TOO_SMALL
-            return
+            return NONE
         s.assigned[i, 0], s.assigned[i, 1], s.assigned_x[i] = t, p.assigned[k, 0], p.assigned_x[k]
         s.used[N_SET] = i + 1
     for journey in range(p.sizes[N_JOURNEYS]):
         if p.journeys[journey, J_TRIGGER] == TRIGGER_DATE and s.triggers[journey, G_AT] > t:
             _find_trigger(p, w, s, journey, c, t, LAST_ROW)
-    _go(p, w, s, out, record, e, p.nodes[node, N_EDGE], c, t)
+    return p.nodes[node, N_EDGE]
 
 
-@_in_place
-def _step_call(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+@_jit
+def _step_call(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
     node = s.entries[e, E_NODE]
     n, edge = p.nodes[node], p.nodes[node, N_EDGE]
@@ -1115,30 +1160,22 @@ def _step_call(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
         found = _answer(w, c, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
         if found < 0:
             _ask(s, out, c, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
-            return
+            return NONE
         edge = edge if w.answers_x[found] != 0.0 else n[N_OTHER_EDGE]
-    _go(p, w, s, out, record, e, edge, c, t)
+    return edge
 
 
 @_in_place
-def _step_exit(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
-    """Ends the entry, or the part that the exit belongs to (rule 25)."""
+def _step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
+    """Ends the entry, or the part that the exit belongs to, which leaves by the branch of its `run` (rule 25)."""
     node = s.entries[e, E_NODE]
     run = p.nodes[node, N_RUN]
     _close_visit(p, w, s, out, record, e, node, t, NONE, BECAUSE_NOT)
     if run < 0:
         _end_entry(p, w, s, out, record, e, t, p.nodes[node, A])
-        return
+        return NONE
     s.entries[e, E_NODE] = run
-    _go(p, w, s, out, record, e, p.nodes[run, N_EDGE], c, t)
-
-
-@_inlined
-def _go(p, w, s, out, record, e, edge, c, t):  # type: ignore[no-untyped-def]
-    """Leaves the node by a branch and arrives at the next, unless an answer is still missing."""
-    if s.used[N_STATUS] == DONE:
-        _close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, BECAUSE_NOT)
-        _arrive(p, w, s, out, record, e, p.edges[edge], c, t)
+    return p.nodes[run, N_EDGE]
 
 
 @_inlined
@@ -1168,79 +1205,79 @@ def _arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def
 
 @_in_place
 def _step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
-    """Does what the entry's node does at t, once."""
-    s.used[N_EVIDENCE] = OBSERVED
+    """Does what the entry's node does at t, once; it leaves by a branch unless it stays, ends or asks."""
+    s.used[N_EVIDENCE], s.used[N_REASON] = OBSERVED, BECAUSE_NOT
     node = s.entries[e, E_NODE]
-    operation = p.nodes[node, N_OP]
+    operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
     resumes = _resumes(p, s.entries[e, E_JOURNEY], t)
     if resumes != t:
-        s.entries[e, E_DUE] = resumes
+        s.entries[e, E_DUE], edge = resumes, NONE
     elif operation == OP_SEND:
-        _step_send(p, w, s, out, record, e, c, t)
+        edge = _step_send(p, w, s, out, e, c, t)
     elif operation == OP_WAIT_FOR:
-        _step_wait_for(p, w, s, out, record, e, c, t)
+        edge = _step_wait_for(p, w, s, out, e, c, t)
     elif operation == OP_DECIDE:
-        _step_decide(p, w, s, out, record, e, c, t)
+        edge = _step_decide(p, w, s, out, e, c, t)
     elif operation == OP_SPLIT:
-        _step_split(p, w, s, out, record, e, c, t)
+        edge = _step_split(p, w, s, e, c)
     elif operation == OP_EXIT:
-        _step_exit(p, w, s, out, record, e, c, t)
+        edge = _step_exit(p, w, s, out, record, e, t)
     elif operation == OP_SET:
-        _step_set(p, w, s, out, record, e, c, t)
+        edge = _step_set(p, w, s, e, c, t)
     elif operation == OP_CALL:
-        _step_call(p, w, s, out, record, e, c, t)
-    elif operation == OP_RUN:
-        _arrive(p, w, s, out, record, e, p.nodes[node, A], c, t)
+        edge = _step_call(p, w, s, out, e, c, t)
     elif operation == OP_EMIT:
-        place = _make_event(s, p.nodes[node, A], t)
-        _go(p, w, s, out, record, e, p.nodes[node, N_EDGE], c, t)
-        _look_again(p, w, s, c, t, OWN_ROW + place - 1)
+        made = _make_event(s, p.nodes[node, A], t)
+    elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
+        edge = p.nodes[node, N_OTHER_EDGE]
+    if edge < 0 or s.used[N_STATUS] != DONE:
+        return
+    target = p.edges[edge]
+    if operation == OP_RUN and resumes == t:
+        target = p.nodes[node, A]  # into the part; its exit closes the visit
     else:
-        missing = operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0
-        _go(p, w, s, out, record, e, p.nodes[node, N_OTHER_EDGE if missing else N_EDGE], c, t)
+        _close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
+    _arrive(p, w, s, out, record, e, target, c, t)
+    if made >= 0:
+        _look_again(p, w, s, c, t, OWN_ROW + made - 1)
 
 
-# The order of time (rules 13 and 21).
+# The order of time: at one instant leaving comes first, then entering, then everything else, one step at a time by
+# the order of the running entries (rules 13 and 21). Whatever is due is due now or later, so that the least instant of
+# all is the next.
 
 
-@_in_place
-def _enter_all(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
-    """Takes all triggers at t, each once, in the contact's order; whether anyone entered."""
-    entered = False
+@_jit
+def _come_and_go(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
+    """Everybody who leaves at t, then every trigger at t, each once, in the contact's order."""
+    k = 0
+    while k < s.used[N_RUNNING]:
+        if not _leave(p, w, s, out, record, s.running[k], c, t):
+            k += 1
     for journey in range(p.sizes[N_JOURNEYS]):
-        while s.triggers[journey, G_AT] == t:
+        while s.triggers[journey, G_AT] == t and s.used[N_STATUS] == DONE:
             row = s.triggers[journey, G_ROW]
             if _may_enter(p, w, s, out, journey, c, t, row):
                 _enter(p, w, s, out, record, journey, c, t, row)
-                entered = True
-            if s.used[N_STATUS] != DONE:
-                return False
             spent = p.journeys[journey, J_REENTRY] == REENTRY_NEVER
             if spent and s.groups[p.journeys[journey, J_GROUP], H_ENTRIES] > 0:
                 s.triggers[journey, G_AT] = NEVER
             else:
                 _find_trigger(p, w, s, journey, c, t, row)
-    return entered
 
 
-@_in_place
-def _at_instant(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
-    """Everything that happens at t: leaving, entering, then one step at a time."""
-    while s.used[N_STATUS] == DONE:
-        k = 0
-        while k < s.used[N_RUNNING]:
-            if not _leave(p, w, s, out, record, s.running[k], c, t):
-                k += 1
-        if _enter_all(p, w, s, out, record, c, t):
-            continue
-        due = -1
-        for k in range(s.used[N_RUNNING]):
-            if s.entries[s.running[k], E_DUE] <= t:
-                due = s.running[k]
-                break
-        if due < 0 or s.used[N_STATUS] != DONE:
-            return
-        _step(p, w, s, out, record, due, c, t)
+@_inlined
+def _is_triggered(p, w, s, c):  # type: ignore[no-untyped-def]
+    """Notes each journey's first trigger; whether there is any."""
+    first_at = NEVER
+    s.used[N_OWN] = s.used[N_SET] = 0
+    for journey in range(p.sizes[N_JOURNEYS]):
+        if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT:
+            s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = _first(w, p.journeys[journey, J_STREAM], c)
+        else:
+            _find_trigger(p, w, s, journey, c, -NEVER, LAST)
+        first_at = min(first_at, s.triggers[journey, G_AT])
+    return first_at != NEVER
 
 
 @_in_place
@@ -1248,24 +1285,26 @@ def _advance_contact(p, w, s, out, record, c):  # type: ignore[no-untyped-def]
     """Advances one contact from its beginning to the horizon, which still happens (rule 35)."""
     for k in range(N_USED):
         s.used[k] = 0
-    idle = True
     for journey in range(p.sizes[N_JOURNEYS]):
         for k in range(H_COLUMNS):
             s.groups[journey, k] = 0
-        _find_trigger(p, w, s, journey, c, -NEVER, LAST)
-        idle &= s.triggers[journey, G_AT] == NEVER
-    while not idle:
-        t = NEVER
+    while s.used[N_STATUS] == DONE:
+        change_at, due_at, due = NEVER, NEVER, NONE
         for journey in range(p.sizes[N_JOURNEYS]):
-            t = min(t, s.triggers[journey, G_AT])
+            change_at = min(change_at, s.triggers[journey, G_AT])
         for k in range(s.used[N_RUNNING]):
             e = s.running[k]
-            t = min(t, s.entries[e, E_DUE], s.entries[e, E_LEAVE_AT])
-        if t > w.limits[L_UNTIL]:
+            change_at = min(change_at, s.entries[e, E_LEAVE_AT])
+            if s.entries[e, E_DUE] < due_at:
+                due_at, due = s.entries[e, E_DUE], e
+        if min(change_at, due_at) > w.limits[L_UNTIL]:
             break
-        _at_instant(p, w, s, out, record, c, t)
-        if s.used[N_STATUS] != DONE:
-            return
+        if change_at <= due_at:
+            _come_and_go(p, w, s, out, record, c, change_at)
+        else:
+            _step(p, w, s, out, record, due, c, due_at)
+    if s.used[N_STATUS] != DONE:
+        return
     for k in range(s.used[N_RUNNING]):
         e = s.running[k]
         out.n_by_journey[s.entries[e, E_JOURNEY], T_INSIDE] += 1
@@ -1284,6 +1323,8 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
     p, w, s, out = _program(program), _world(world), _state(state), _out(output)
     for i in range(start, end):
         c = contacts[i] if contacts.shape[0] > 0 else i
+        if not _is_triggered(p, w, s, c):
+            continue
         n_visits, n_entries = out.used[O_VISITS], out.used[O_ENTRIES]
         _advance_contact(p, w, s, out, record, c)
         if s.used[N_STATUS] == TOO_SMALL:
