@@ -34,7 +34,7 @@ check: $(DEV) ## Lint, check formats, types and layers, run the examples in the 
 	$(IN_VENV) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md
 
 bench: $(DEV) ## Measure the speed of a replay
-	$(IN_VENV) -m benchmarks
+	$(IN_VENV) -m benchmarks.replay
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo
 	$(IN_VENV) -m marimo edit notebooks

@@ -1,9 +1,9 @@
 """A replay against hand-written DuckDB SQL, over a log of any size: `python -m benchmarks.replay --events 10000000`.
 
-Both give the same counts (checked), on the same processors. Printed are medians of several runs and their ratios:
-prepared (the log is in memory and prepared; DuckDB has it as a table in memory), cold (from Parquet to counts), ten
-variants of the journey on one prepared log against ten single replays, and the peak memory of the cold run in a
-process of its own, against the log's columns in memory.
+Both give the same counts (checked), on the same processors. Printed are medians of several runs, taken in turn, and
+their ratios: prepared (the log is in memory and prepared; DuckDB has it as a table in memory), cold (from Parquet to
+counts), ten variants of the journey on one prepared log against ten single replays, and the peak memory of the cold
+run in a process of its own, against the log's columns in memory. Then the time for each event as the log grows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -110,14 +110,16 @@ def by_sql(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return dict(zip((column[0] for column in connection.description), row, strict=True))
 
 
-def timed(work: Callable[[], Any], n_runs: int) -> tuple[float, Any]:
-    """The median seconds of some runs after one that does not count, and the last result."""
-    result, seconds = work(), []
-    for _ in range(n_runs):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), result
+def timed(n_runs: int, *works: Callable[[], Any]) -> list[float]:
+    """The median seconds of each work, done in turn after one run that does not count, so that all meet one weather."""
+    seconds: list[list[float]] = [[] for _ in works]
+    for run in range(n_runs + 1):
+        for work, taken in zip(works, seconds, strict=True):
+            start = time.perf_counter()
+            work()
+            if run:
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in seconds]
 
 
 def peak_memory(path: Path) -> tuple[int, int]:
@@ -134,10 +136,65 @@ def measure_peak(path: str) -> None:
         [{"contact": "a", "event": "signup", "occurred_at": "2026-01-01T00:00:00Z", "plan": "trial", "message": "m"}]
     )
     jl.replay(make_journey(), small)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_peak()
     jl.replay(make_journey(), jl.EventLog.read(path, cache=False))
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    print(json.dumps([peak, pq.read_table(path).nbytes]))
+    print(json.dumps([resident_peak() - before, pq.read_table(path).nbytes]))
+
+
+def resident_peak() -> int:
+    """The most bytes that this process has had in memory so far (Linux; getrusage would count the parent's, too)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
+def compare(n_events: int, ids: str, n_runs: int, folder: Path) -> None:
+    """Prints all ratios for a log of one size."""
+    path, journey, threads = make_log(n_events, folder, ids), make_journey(), {"threads": os.cpu_count() or 1}
+
+    def cold_sql() -> dict[str, int]:
+        with duckdb.connect(config=threads) as fresh:
+            fresh.execute(f"create view events as select * from read_parquet('{path}')")
+            return by_sql(fresh)
+
+    def cold_replay() -> jl.Replay:
+        return jl.replay(journey, jl.EventLog.read(path, cache=False))
+
+    expected, result = cold_sql(), cold_replay()
+    assert branch_counts(result) == expected, (branch_counts(result), expected)
+    print(f"{n_events:,} events, {ids} ids, {os.cpu_count()} processors; {result.n_entries:,} entries")
+    cold, sql_cold = timed(n_runs, cold_replay, cold_sql)
+    print(f"cold      {cold * 1000:9.1f} ms   SQL {sql_cold * 1000:9.1f} ms   {sql_cold / cold:6.1f} times as fast")
+    log = jl.EventLog.read(path, cache=False)
+    variants = [make_journey(f"{days}d") for days in range(1, 11)]
+    with duckdb.connect(config=threads) as connection:
+        connection.execute("create table events as select * from read_parquet(?)", [str(path)])
+        assert branch_counts(jl.replay(journey, log)) == by_sql(connection)
+        prepared, ten, sql = timed(
+            n_runs,
+            lambda: [jl.replay(journey, log) for _ in range(10)],
+            lambda: [jl.replay(one, log) for one in variants],
+            lambda: by_sql(connection),
+        )
+    print(f"prepared  {prepared * 100:9.1f} ms   SQL {sql * 1000:9.1f} ms   {10 * sql / prepared:6.1f} times as fast")
+    print(f"ten variants: {ten * 1000:8.1f} ms, {ten / prepared:.2f} times ten single replays")
+    peak, columns = peak_memory(path)
+    print(f"peak memory: {peak / 1e6:.0f} MB, {peak / columns:.2f} times the log's columns ({columns / 1e6:.0f} MB)")
+
+
+def grow(sizes: list[int], ids: str, n_runs: int, folder: Path) -> None:
+    """Prints what each event costs in logs of several sizes."""
+    journey = make_journey()
+    for n_events in sizes:
+        path = make_log(n_events, folder, ids)
+        log = jl.EventLog.read(path, cache=False)
+        cold, prepared = timed(
+            n_runs,
+            lambda path=path: jl.replay(journey, jl.EventLog.read(path, cache=False)),  # type: ignore[misc]
+            lambda log=log: jl.replay(journey, log),  # type: ignore[misc]
+        )
+        each = f"cold {cold / n_events * 1e9:6.1f} ns, prepared {prepared / n_events * 1e9:5.1f} ns an event"
+        print(f"{n_events:>12,} events: {each}")
+        path.unlink()
 
 
 def main() -> None:
@@ -146,34 +203,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--ids", choices=["int", "text"], default="int", help="the kind of the contacts' ids")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--growth", type=int, nargs="*", default=[1_000_000, 3_000_000, 10_000_000, 30_000_000], metavar="EVENTS"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = make_log(options.events, Path(folder), options.ids)
-        journey = make_journey()
-        connection = duckdb.connect(config={"threads": os.cpu_count() or 1})
-        connection.execute("create table events as select * from read_parquet(?)", [str(path)])
-        sql_memory, expected = timed(lambda: by_sql(connection), options.runs)
-        connection.close()
-
-        def cold_sql() -> dict[str, int]:
-            with duckdb.connect(config={"threads": os.cpu_count() or 1}) as fresh:
-                fresh.execute(f"create view events as select * from read_parquet('{path}')")
-                return by_sql(fresh)
-
-        sql_cold, _ = timed(cold_sql, options.runs)
-        cold, result = timed(lambda: jl.replay(journey, jl.EventLog.read(path, cache=False)), options.runs)
-        assert branch_counts(result) == expected, (branch_counts(result), expected)
-        log = jl.EventLog.read(path, cache=False)
-        prepared, result = timed(lambda: jl.replay(journey, log), options.runs * 3)
-        assert branch_counts(result) == expected
-        variants = [make_journey(f"{days}d") for days in range(1, 11)]
-        ten, _ = timed(lambda: [jl.replay(one, log) for one in variants], options.runs)
-        peak, columns = peak_memory(path)
-    print(f"{options.events:,} events, {options.ids} ids, {os.cpu_count()} processors; {result.n_entries:,} entries")
-    for name, ours, sql in (("prepared", prepared, sql_memory), ("cold", cold, sql_cold)):
-        print(f"{name:9} {ours * 1000:9.1f} ms   SQL {sql * 1000:9.1f} ms   {sql / ours:6.1f} times as fast")
-    print(f"ten variants: {ten * 1000:8.1f} ms, {ten / (10 * prepared):.2f} times ten single replays")
-    print(f"peak memory: {peak / 1e6:.0f} MB, {peak / columns:.2f} times the log's columns ({columns / 1e6:.0f} MB)")
+        compare(options.events, options.ids, options.runs, Path(folder))
+        grow(options.growth, options.ids, options.runs, Path(folder))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -17,9 +17,10 @@ import numpy as np
 
 from . import conditions as c
 from . import layout as o
-from .clock import NEVER, Zones, instant, zones
+from .clock import Zones, instant, zones
 from .machine import new_out, new_state, select_events
 from .postfix import Postfix, TypeFault
+from .program import RESPONSES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class _Prepared:
 
     codes: dict[str, int] = field(default_factory=dict)
     streams: dict[tuple[str, c.Tree | None], Stream] = field(default_factory=dict)
-    properties: dict[str, tuple[str, NDArray[np.float64]]] = field(default_factory=dict)
+    properties: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     attributes: dict[str, AsOf] = field(default_factory=dict)
     zones: dict[tuple[Sequence[str], int, int], Zones] = field(default_factory=dict)
 
@@ -141,26 +142,42 @@ class LogNames:
         for name in ("attribute_names", "property_names"):
             self.__dict__.pop(name, None)
 
+    def expect(self, properties: Collection[str]) -> None:
+        """Makes known which properties will be asked for; a message's own events need its name where there are any."""
+        has_messages = set(self.log.event_names) & {"sent", *RESPONSES}
+        self.log.load({*properties, *(("message",) if has_messages else ())})
+
     def text(self, value: str) -> float:
         """The code of a text, the same in every attribute and property of the log."""
         return float(self._kept.codes.setdefault(value, len(self._kept.codes)))
 
+    def _text_codes(self, categories: Sequence[str]) -> NDArray[np.float64]:
+        """The common codes of some texts, and NaN behind them for a missing one, whose place is -1."""
+        return np.array([*(self.text(text) for text in categories), np.nan])
+
     def _coded(self, kind: str, categories: Sequence[str] | None, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values whose texts have the log's common codes."""
+        """An attribute's values, whose texts have the log's common codes."""
         if kind != "text":
             return _floats(values)
-        codes = np.array([self.text(text) for text in categories or ()] + [np.nan])
-        return _floats(codes[np.where(np.isnan(values), len(codes) - 1, values).astype(np.int64)])
+        return self._text_codes(categories or ())[np.where(np.isnan(values), -1, values).astype(np.int64)]
 
     def event_property(self, name: str) -> tuple[int, str]:
         """The index and kind of a property; one that nothing has is missing everywhere, of unknown kind."""
         index = self._properties.setdefault(name, len(self._properties))
-        if name in self.log.property_names:
-            if name not in self._kept.properties:
-                column = self.log.property(name)
-                self._kept.properties[name] = column.kind, self._coded(column.kind, column.categories, column.values)
-            return index, self._kept.properties[name][0]
-        return index, _kind_of(self._declared_properties.get(name))
+        is_logged = name in self.log.property_names
+        return index, self.log.property(name).kind if is_logged else _kind_of(self._declared_properties.get(name))
+
+    def _property(self, name: str) -> NDArray[np.float64]:
+        """A property's values by row, as the machine reads them; empty where the log has none."""
+        if name not in self._kept.properties:
+            column = self.log.property(name) if name in self.log.property_names else None
+            if column is None:
+                self._kept.properties[name] = _NO_FLOATS
+            elif column.categories is None:
+                self._kept.properties[name] = _floats(column.values)
+            else:
+                self._kept.properties[name] = self._text_codes(column.categories)[column.held]
+        return self._kept.properties[name]
 
     def attribute(self, name: str) -> tuple[int, str]:
         """The index and kind of an attribute."""
@@ -197,25 +214,39 @@ class LogNames:
     def own_event(self, event: str, properties: Mapping[str, bool | float | str]) -> int:
         """The index of a new kind of event that the program makes."""
         for name in properties:
-            self.event_property(name)
+            self._properties.setdefault(name, len(self._properties))
         self._own.append((event, properties))
         return len(self._own) - 1
 
     def stream(self, event: str, where: c.Tree | None = None) -> int:
         """The index of the events of a name that meet a condition on their properties."""
         if (event, where) not in self._kept.streams:
-            found = self.log.stream(event)
-            stream = Stream(_ints(found.offsets), _ints(found.at), _ints(found.row))
-            self._kept.streams[event, where] = stream if where is None else self._filtered(stream, where)
+            if where is None:
+                found = self.log.stream(event)
+            else:
+                found = self.log.stream_where(event, lambda rows: self._meeting(where, rows))
+            self._kept.streams[event, where] = Stream(*(_ints(array) for array in found))
         return self._streams.setdefault((event, where), len(self._streams))
 
-    def _filtered(self, stream: Stream, where: c.Tree) -> Stream:
-        keep = self._select(where, stream.row)
-        kept = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))
-        return Stream(kept[stream.offsets], stream.at[keep], stream.row[keep])
+    def _meeting(self, where: c.Tree, rows: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Which events of the log meet a condition; on one text alone it is judged once for each text."""
+        names = {part.name for part in c.walk(where) if isinstance(part, c.Property)}
+        if len(rows) and len(names) == 1 and names <= {*self.log.property_names}:
+            (name,) = names
+            column = self.log.property(name)
+            if column.categories is not None:
+                texts = self._text_codes(column.categories)
+                judged = self._judged(where, np.arange(len(texts)), {name: texts})
+                meets: NDArray[np.bool_] = judged.take(
+                    column.held[rows], mode="wrap"
+                )  # a missing text has the place -1
+                return meets
+        return self._judged(where, rows.astype(np.int64), {})
 
-    def _select(self, where: c.Tree, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which events meet a condition, by the machine's own evaluation."""
+    def _judged(
+        self, where: c.Tree, rows: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]
+    ) -> NDArray[np.bool_]:
+        """Which events meet a condition, by the machine's own evaluation; `columns` stand for the log's properties."""
         keep = np.zeros(len(rows), np.bool_)
         if not len(rows):
             return keep
@@ -227,7 +258,8 @@ class LogNames:
         state = new_state(program, max(1, len(self._own)))
         for kind in range(len(self._own)):
             state.own[kind, 1] = kind
-        select_events(program, self._world({}), state, new_out(program, 0, 0), condition, rows, keep)
+        world = self._world({}, program.code, columns)
+        select_events(program, world, state, new_out(program, 0, 0), condition, rows, keep)
         return keep
 
     # The world
@@ -261,7 +293,8 @@ class LogNames:
             mine = [kind for kind, (name, _) in enumerate(self._own) if name == event]
             if mine:
                 rows = o.OWN_ROW + np.array(mine, np.int64)
-                belongs[mine, index] = 1 if where is None else self._select(where, rows)
+                nothing = dict.fromkeys(self._properties, _NO_FLOATS)
+                belongs[mine, index] = 1 if where is None else self._judged(where, rows, nothing)
         return belongs
 
     def _zone_values(self) -> AsOf:
@@ -279,9 +312,12 @@ class LogNames:
         return found._replace(base=_floats(base), value=_floats(value))
 
     def world(
-        self, *, until_us: int, match_us: int, scores: Mapping[str, AsOf], **more: Any
+        self, code: NDArray[np.int64], *, until_us: int, match_us: int, scores: Mapping[str, AsOf], **more: Any
     ) -> tuple[o.World, list[Any]]:
-        """The world of the names used so far, and the arrays that must be kept alive with it."""
+        """The world of the names used so far, and the arrays that must be kept alive with it.
+
+        `code` is the program's: of the properties, only those that it reads are there.
+        """
         kept: list[Any] = []
         if "timezone" in self.log.attribute_names:
             self.zone_attribute()
@@ -305,18 +341,23 @@ class LogNames:
             "zones": self._kept.zones[key],
             "limits": limits,
         }
-        return self._world(given | more), kept
+        return self._world(given | more, code, {}), kept
 
     def _table(self, columns: Sequence[AsOf | None], kept: list[Any]) -> NDArray[np.int64]:
         kept.extend(columns)
         rows = [[0] * 5 if one is None else [_address(array) for array in one[1:]] for one in columns]
         return np.array(rows, np.int64).reshape(len(columns), 5)
 
-    def _world(self, given: Mapping[str, Any]) -> o.World:
+    def _world(
+        self, given: Mapping[str, Any], code: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]
+    ) -> o.World:
         found = [self._kept.streams[key] for key in self._streams]
         streams = [[_address(array) for array in one] if len(one.at) else [0, 0, 0] for one in found]
-        columns = self._kept.properties
-        properties = [_address(columns[name][1]) if name in columns else 0 for name in self._properties]
+        is_read = _properties_read(code)
+        properties = [
+            _address(columns[name] if name in columns else self._property(name)) if index in is_read else 0
+            for name, index in self._properties.items()
+        ]
         limits = np.zeros(o.L_COLUMNS, np.int64)
         limits[o.L_PROPERTIES] = len(self._properties)
         nothing: dict[str, Any] = {
@@ -337,6 +378,14 @@ class LogNames:
             properties=np.array(properties, np.int64),
             **nothing | dict(given),
         )
+
+
+def _properties_read(code: NDArray[np.int64]) -> set[int]:
+    """The indices of the properties that postfix operations read."""
+    operation = code[:, 0]
+    of_one = np.isin(operation, (o.EVENT_PROPERTY, o.ENTRY_PROPERTY))
+    of_many = np.isin(operation, (o.SUM, o.MEAN, o.MIN, o.MAX, o.LAST_VALUE))
+    return {*code[of_one, 1].tolist(), *code[of_many, 2].tolist()}
 
 
 def _kind_of(value: bool | float | str | None) -> str:

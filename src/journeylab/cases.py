@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from .conditions import segment_texts, texts_in, tree_of
+from .conditions import conditions_in, properties_in
 from .durations import parse_duration
 from .errors import DefinitionError, Fault, JourneyLabError, known
-from .expressions import Aggregate, Attribute, EntryProperty, Property, Score, walk
+from .expressions import Attribute, Score, Tree, walk
 from .journey import Call, Journey, Portfolio, Scalar, WaitUntil
 from .journeyfile import read
 from .journeyform import part_of
@@ -232,7 +232,8 @@ def _unknown_names(
             yield document.fault((i, "expect", "path", k), message)
     together = [one for whole in portfolio.journeys for one in _with_parts(whole)]
     services = {node.call for one in together for node in one.nodes.values() if isinstance(node, Call)}
-    scores = {part.name for one in together for part in _parts_of_conditions(one) if isinstance(part, Score)}
+    asked = (part for one in portfolio.journeys for part in _parts_of_conditions(one))
+    scores = {part.name for part in asked if isinstance(part, Score)}
     for key, given, there in (("calls", form.calls, services), ("scores", form.scores, scores)):
         for name in given:
             if name not in there:
@@ -254,24 +255,14 @@ def _node_names(journey: Journey) -> Iterator[str]:
             yield from (f"{name}.{inner}" for inner in _node_names(part))
 
 
-def _parts_of_conditions(journey: Journey) -> Iterator[Any]:
-    """Every part of every condition of a journey and of the segments it knows."""
-    shared = (text for name, one in journey.shared.items() for text in segment_texts(one, ("segments", name)))
-    for text in (*texts_in(journey), *shared):
-        tree = tree_of(text)
-        if tree is not None:
-            yield from walk(tree)
-
-
 def run_case(case: Case, portfolio: Portfolio) -> CaseResult:
     """A case run through `replay`, all journeys of its file together; what cannot be replayed is a problem, too."""
     from .eventlog import EventLog
     from .replay import replay
 
     # A log of one contact lacks what most logs have: what the journeys ask for is there, and missing.
-    together = [one for whole in portfolio.journeys for one in _with_parts(whole)]
-    properties: dict[str, Any] = dict.fromkeys(name for one in together for name in _properties_asked(one))
-    attributes: dict[str, Any] = dict.fromkeys(name for one in together for name in _attributes_asked(one))
+    properties: dict[str, Any] = dict.fromkeys(name for one in portfolio.journeys for name in properties_in(one))
+    attributes: dict[str, Any] = dict.fromkeys(name for one in portfolio.journeys for name in _attributes_asked(one))
     events = [{**properties, **case.events[0]}, *case.events[1:]]
     contact = {**attributes, "contact": case.contact, **case.attributes}
     try:
@@ -289,16 +280,13 @@ def run_case(case: Case, portfolio: Portfolio) -> CaseResult:
 
 def _attributes_asked(journey: Journey) -> Iterator[str]:
     yield from (part.name for part in _parts_of_conditions(journey) if isinstance(part, Attribute))
-    waits = (node.wait_until.date for node in journey.nodes.values() if isinstance(node, WaitUntil))
-    yield from (date for date in (journey.trigger.date, *waits) if date is not None)
+    for one in _with_parts(journey):
+        waits = (node.wait_until.date for node in one.nodes.values() if isinstance(node, WaitUntil))
+        yield from (date for date in (one.trigger.date, *waits) if date is not None)
 
 
-def _properties_asked(journey: Journey) -> Iterator[str]:
-    for part in _parts_of_conditions(journey):
-        if isinstance(part, Property | EntryProperty):
-            yield part.name
-        elif isinstance(part, Aggregate) and part.property is not None:
-            yield part.property
+def _parts_of_conditions(journey: Journey) -> Iterator[Tree]:
+    return (part for tree in conditions_in(journey) for part in walk(tree))
 
 
 def _constant_score(value: float) -> Callable[[Sequence[object], Sequence[datetime]], list[float]]:

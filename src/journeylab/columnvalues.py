@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -37,14 +38,25 @@ class Column:
 
     Attributes:
         kind: what the values are; `unknown` when all are missing.
-        values: float64 by row, NaN where missing: numbers as they are, flags 0 and 1, texts as codes into
-            `categories`, instants as microseconds and dates as days since 1970-01-01.
+        held: the values by row, as `values` gives them; for texts int32 codes into `categories`, -1 where missing.
         categories: the texts by code, `None` unless the kind is `text`.
     """
 
     kind: Kind
-    values: NDArray[np.float64]
+    held: NDArray[np.float64] | NDArray[np.int32]
     categories: list[str] | None = None
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """float64 by row, NaN where missing: numbers as they are, flags 0 and 1, texts as codes into `categories`.
+
+        Instants are microseconds and dates days since 1970-01-01.
+        """
+        return (
+            self.held.astype(np.float64, copy=False)
+            if self.categories is None
+            else np.where(self.held < 0, np.nan, self.held)
+        )
 
 
 def _group(value: Any) -> str:
@@ -207,5 +219,6 @@ def _texts(column: pa.ChunkedArray, name: str, zone: str | None, rejects: Reject
         if not rejects:
             return Column(kind, np.append(column_floats(found), np.nan)[codes])
         kind = "text"  # such as 2026-02-30: it looks like a date and is none
-    values = np.where(codes < 0, np.nan, codes)
-    return Column("unknown", values) if kind == "unknown" else Column("text", values, distinct.to_pylist())
+    if kind == "unknown":
+        return Column(kind, np.full(len(column), np.nan))
+    return Column("text", codes, distinct.to_pylist())

@@ -57,7 +57,7 @@ __all__ = [
     "ConditionError", "ConditionFault", "ConditionText", "DurationValue", "EntryProperty", "Flag", "In", "Kind",
     "LocalHour", "MessageEvent", "Missing", "Negate", "Not", "Number", "Or", "Property", "Scope", "Score",
     "SegmentMembership", "Text", "Tree", "WeekdayOf", "attribute_kinds", "canonical_text", "condition",
-    "expression_text", "kind_of", "parse", "parse_awaited",
+    "conditions_in", "expression_text", "kind_of", "parse", "parse_awaited", "properties_in",
     "segment_texts", "segments_in", "segments_named", "texts_in", "tree_of", "value_kind", "walk",
 ]  # fmt: skip
 
@@ -266,6 +266,35 @@ def tree_of(condition_text: ConditionText) -> Tree | None:
 
 def _message_event(awaited: AwaitedMessage) -> MessageEvent:
     return MessageEvent(awaited.kind, awaited.node, awaited.link)
+
+
+def conditions_in(journey: Journey) -> Iterator[Tree]:
+    """The tree of every condition of a journey, of its parts, and of the segments they know.
+
+    Raises:
+        ConditionError: when one does not parse.
+    """
+    shared = (text for name, one in journey.shared.items() for text in segment_texts(one, ("segments", name)))
+    for text in (*texts_in(journey), *shared):
+        if (tree := tree_of(text)) is not None:
+            yield tree
+    for part in journey.parts.values():
+        yield from conditions_in(part)
+
+
+def properties_in(journey: Journey) -> set[str]:
+    """The properties of events that the conditions of a journey and its parts ask for.
+
+    Raises:
+        ConditionError: when a condition does not parse.
+    """
+    names: set[str] = set()
+    for part in (part for tree in conditions_in(journey) for part in walk(tree)):
+        if isinstance(part, Property | EntryProperty):
+            names.add(part.name)
+        elif isinstance(part, Aggregate) and part.property is not None:
+            names.add(part.property)
+    return names
 
 
 def segments_in(journey: Journey) -> list[str]:

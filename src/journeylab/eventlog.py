@@ -16,7 +16,8 @@ EventLog(2 events of 2 contacts, 2 kinds, 2026-03-01 to 2026-03-04)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -231,19 +232,27 @@ class EventLog:
         return self._streams[event_name]
 
     def _stream(self, event_name: str) -> Stream:
-        if event_name not in self.event_names:
-            nothing = np.empty(0, np.int64)
-            return Stream(np.zeros(self.n_contacts + 1, np.int64), nothing, nothing)
-        kind = self.event_names.index(event_name)
-        kept = self._entry.arrays(f"stream-{kind}") if self._entry is not None else None
+        name = f"stream-{self.event_names.index(event_name)}" if event_name in self.event_names else None
+        kept = self._entry.arrays(name) if self._entry is not None and name is not None else None
         if kept is not None:
             return Stream(*kept)
-        events = self._prepared.occurrences
-        mine = slice(int(events.offsets[kind]), int(events.offsets[kind + 1]))
-        stream = group_by_contact(events.contact[mine], events.at[mine], events.row[mine], self.n_contacts)
-        if self._entry is not None:
-            self._entry.add(f"stream-{kind}", stream)
+        stream = self.stream_where(event_name, None)
+        if self._entry is not None and name is not None:
+            self._entry.add(name, stream)
         return stream
+
+    def stream_where(
+        self, event_name: str, keep: Callable[[NDArray[np.integer[Any]]], NDArray[np.bool_]] | None
+    ) -> Stream:
+        """The occurrences of one kind of event for whose rows `keep` is true, by contact, by instant and row."""
+        events = self._prepared.occurrences
+        kind = self.event_names.index(event_name) if event_name in self.event_names else len(self.event_names)
+        mine = slice(*(int(place) for place in np.append(events.offsets, events.offsets[-1])[kind : kind + 2]))
+        found = events.contact[mine], events.at[mine], events.row[mine]
+        if keep is not None:
+            kept = keep(found[2])
+            found = found[0][kept], found[1][kept], found[2][kept]
+        return group_by_contact(*found, self.n_contacts)
 
     def property(self, name: str) -> Column:
         """One property of all events: its kind, and its values by row of the log that was read.
@@ -256,9 +265,26 @@ class EventLog:
                 raise DataError(
                     f"events have no property {name!r}; {known(name, self._properties.names, 'properties')}"
                 )
-            column = self._properties.read(name)
-            self._columns[name] = column_of(column, name, self._timezone, self._properties.source)
+            self._columns[name] = self._column(name, self._properties.read(name))
         return self._columns[name]
+
+    def _column(self, name: str, column: pa.ChunkedArray) -> Column:
+        return column_of(column, name, self._timezone, self._properties.source)
+
+    def load(self, names: Iterable[str]) -> None:
+        """Reads some properties at once, which is faster than when each is first asked for.
+
+        Names that no property has, and properties that cannot be one, are left to `property`.
+        """
+        wanted = [name for name in self._properties.names if name in {*names} - {*self._columns}]
+        table = self._properties.read_table(wanted)
+
+        def load(name: str) -> None:
+            with suppress(DataError):
+                self._columns[name] = self._column(name, table[name])
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(load, wanted))
 
     @cached_property
     def _changes(self) -> Changes | None:

@@ -25,6 +25,7 @@ _SECOND_LANE = np.uint64(0xD6E8FEB86659FD93)
 _TAG = np.uint64(0xFFFFFFFF00000000)
 _CODE = np.uint64(0x00000000FFFFFFFF)
 _ONE = np.uint64(1)
+_LARGEST = 2**63 - 1
 
 
 def _jit(function: Any) -> Any:
@@ -181,22 +182,38 @@ def _hashed(part: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return lanes
 
 
+@_jit
+def _mark(values: Any, low: Any, seen: Any) -> None:
+    for i in range(values.shape[0]):
+        seen[values[i] - low] = True
+
+
+@_jit
+def _look_up(values: Any, low: Any, code_of: Any, codes: Any, used: Any) -> None:
+    """The code of each value, counted from `low`, and which codes there are; the last place is for a missing one."""
+    for i in range(values.shape[0]):
+        code = code_of[values[i] - low]
+        codes[i] = code
+        used[code if code >= 0 else used.shape[0] - 1] = True
+
+
 def _intern_dense(column: pa.ChunkedArray, low: int, high: int) -> tuple[NDArray[np.int32], pa.Array]:
     """Codes of integers that lie close together: a table over their range, codes in order of the integers."""
     import pyarrow as pa
 
-    seen = np.zeros(high - low + 1, np.bool_)
-    for _, part in _blocks(column):
-        seen[(part.drop_null().to_numpy() if part.null_count else part.to_numpy()) - low] = True
+    seen = np.zeros(high - low + 2, np.bool_)
+    filled = [
+        (row, (part.fill_null(high + 1) if part.null_count else part).to_numpy()) for row, part in _blocks(column)
+    ]
+    for _, values in filled:
+        _mark(values, low, seen)
+    seen[-1] = False
     code_of = np.cumsum(seen, dtype=np.int32) - np.int32(1)
+    code_of[-1] = -1
     codes = np.empty(len(column), np.int32)
-    for row, part in _blocks(column):
-        block = codes[row : row + len(part)]
-        valid = _valid(part)
-        block[:] = code_of[np.where(valid, _integers(part) - low, 0) if len(valid) else part.to_numpy() - low]
-        if len(valid):
-            block[~valid] = -1
-    return codes, pa.array(np.flatnonzero(seen) + low)
+    for row, values in filled:
+        _look_up(values, low, code_of, codes[row : row + len(values)], seen)
+    return codes, pa.array(np.flatnonzero(seen[:-1]) + low)
 
 
 def _intern_dictionary(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
@@ -205,19 +222,14 @@ def _intern_dictionary(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.A
 
     dictionaries = pa.chunked_array([chunk.dictionary for chunk in column.chunks], column.type.value_type)
     code_of, values = intern(dictionaries)
-    codes = np.empty(len(column), np.int32)
+    codes, used = np.empty(len(column), np.int32), np.zeros(len(values) + 1, np.bool_)
     begin, row = 0, 0
     for chunk in column.chunks:
-        own = code_of[begin : begin + len(chunk.dictionary)]
-        begin += len(chunk.dictionary)
-        valid, indices = _valid(chunk), chunk.indices
-        block = codes[row : row + len(chunk)]
-        block[:] = -1 if len(own) == 0 else own[(indices.fill_null(0) if len(valid) else indices).to_numpy()]
-        if len(valid):
-            block[~valid] = -1
-        row += len(chunk)
-    used = np.zeros(len(values) + 1, np.bool_)
-    used[codes] = True  # -1 is the one past the values
+        end = begin + len(chunk.dictionary)
+        own = np.append(code_of[begin:end], np.int32(-1))
+        indices = chunk.indices.cast(pa.int64()).fill_null(len(own) - 1).to_numpy()
+        _look_up(indices, 0, own, codes[row : row + len(chunk)], used)
+        begin, row = end, row + len(chunk)
     if used[:-1].all():
         return codes, values
     codes = np.append(np.cumsum(used[:-1], dtype=np.int32) - np.int32(1), np.int32(-1))[codes]
@@ -244,7 +256,7 @@ def intern(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
         column = column.cast(pa.large_string())
     if column.type == "int64" and len(column) > column.null_count:
         low, high = (pc.min_max(column)[end].as_py() for end in ("min", "max"))
-        if high - low < max(4 * len(column), _BLOCK):
+        if high - low < max(4 * len(column), _BLOCK) and high < _LARGEST:
             return _intern_dense(column, low, high)
     interner, codes = _Interner(), np.empty(len(column), np.int32)
     with ThreadPoolExecutor(1) as hashing:

@@ -212,7 +212,7 @@ def save(entry: Entry, prepared: Prepared, properties: Properties | None) -> Non
     if properties is not None:
         received = ["received_at"] if prepared.has_received else []
         names = [*properties.names, *received]
-        tables["properties"] = pa.table({name: properties.read(name) for name in names})
+        tables["properties"] = properties.read_table(names)
         meta |= {"properties": properties.names, "source": properties.source}
     entry.write(meta, arrays, tables)
 
@@ -235,4 +235,4 @@ def load(entry: Entry) -> tuple[Prepared, Properties | None]:
     if "properties" not in meta:
         return prepared, None
     table = entry.table("properties")
-    return prepared, Properties(meta["properties"], table.__getitem__, meta["source"])
+    return prepared, Properties(meta["properties"], table.select, meta["source"])

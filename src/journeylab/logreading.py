@@ -41,13 +41,17 @@ class Properties:
 
     Attributes:
         names: the properties, in the order of the source's columns.
-        read: reads one column, rows that were set aside left out.
+        read_table: reads some columns at once, rows that were set aside left out.
         source: what messages call the events.
     """
 
     names: list[str]
-    read: Callable[[str], pa.ChunkedArray]
+    read_table: Callable[[list[str]], pa.Table]
     source: str
+
+    def read(self, name: str) -> pa.ChunkedArray:
+        """One column, rows that were set aside left out."""
+        return self.read_table([name])[name]
 
 
 @dataclass
@@ -273,22 +277,22 @@ class _Rows:
 
 def _read_rows(events: Source, event: str | None, zone: str | None, step: Callable[[str], None]) -> _Rows:
     """Reads and checks the fixed columns; bad rows go to the source's rejects."""
-    fixed = [name for name in _FIXED[1:] if name in events.columns]
+    fixed = [name for name in _FIXED if name in events.columns]
     step("read")
-    with ThreadPoolExecutor(1) as reading:
-        ids = _ids(events, events.rejects, events.read(["contact"])["contact"])
-        others = reading.submit(events.read, fixed)  # meanwhile contacts get their codes
-        contact, contact_ids = intern(ids)
-        table = others.result()
+    table = events.read(fixed)
     if not len(table) and not events.rejects:
         raise DataError(f"{events.name}: there are no events")
     step("check")
-    at = instants(table["occurred_at"], "occurred_at", zone, events.rejects)
-    _reject_missing(table["occurred_at"], "occurred_at", events.rejects)
-    if "received_at" in fixed:
-        instants(table["received_at"], "received_at", zone, events.rejects)
-    column = table["event"] if "event" in fixed else None
-    kind, event_names = _kinds(events, events.rejects, column, event, len(table))
+    ids = _ids(events, events.rejects, table["contact"])
+    with ThreadPoolExecutor(1) as interning:
+        interned = interning.submit(intern, ids)  # meanwhile the other columns are understood
+        at = instants(table["occurred_at"], "occurred_at", zone, events.rejects)
+        _reject_missing(table["occurred_at"], "occurred_at", events.rejects)
+        if "received_at" in fixed:
+            instants(table["received_at"], "received_at", zone, events.rejects)
+        column = table["event"] if "event" in fixed else None
+        kind, event_names = _kinds(events, events.rejects, column, event, len(table))
+        contact, contact_ids = interned.result()
     return _Rows(contact, contact_ids, kind, event_names, at)
 
 
@@ -382,9 +386,9 @@ def properties_of(events: Source, keep: NDArray[np.bool_] | None) -> Properties:
     """The properties of a log whose rows are those of the source that were kept."""
     import pyarrow as pa
 
-    def read(name: str) -> pa.ChunkedArray:
-        column = events.read([name])[name]
-        return column if keep is None else column.filter(pa.array(keep))
+    def read(names: list[str]) -> pa.Table:
+        table = events.read(names)
+        return table if keep is None else table.filter(pa.array(keep))
 
     return Properties([name for name in events.columns if name not in _FIXED], read, events.name)
 

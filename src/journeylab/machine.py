@@ -101,12 +101,14 @@ class Out(NamedTuple):
 _INT = types.int64
 STATE = group_type(
     "State", constant=False, entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
-    triggers=(_INT, G_COLUMNS), groups=(_INT, H_COLUMNS), own=(_INT, 2), sends=(_INT, 2), assigned=(_INT, 2), assigned_x=(types.float64, 1),
+    triggers=(_INT, G_COLUMNS), groups=(_INT, H_COLUMNS), own=(_INT, 2), sends=(_INT, 2), assigned=(_INT, 2),
+    assigned_x=(types.float64, 1),
     stack=(types.float64, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 OUT = group_type(
     "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
-    requests=(_INT, 6), n_by_edge=(_INT, 3), n_by_node=(_INT, 2), n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1),
+    requests=(_INT, 6), n_by_edge=(_INT, 3), n_by_node=(_INT, 2), n_by_exit=(_INT, 1),
+    n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1),
     room=(_INT, 1),
 )  # fmt: skip
 _program, _world, _state, _out = opener(PROGRAM), opener(WORLD), opener(STATE), opener(OUT)

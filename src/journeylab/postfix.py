@@ -6,7 +6,7 @@ microseconds, dates are days since 1970-01-01, and what is missing is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -48,6 +48,9 @@ class Names(Protocol):
         self, attributes: Mapping[str, bool | float | str], properties: Mapping[str, bool | float | str]
     ) -> None:
         """Makes known the attributes and properties, with a value each, that the program itself will make."""
+
+    def expect(self, properties: Collection[str]) -> None:
+        """Makes known which properties will be asked for, so that they can be brought at once."""
 
     def stream(self, event: str, where: c.Tree | None = None) -> int:
         """The index of the events of a name that meet a condition on their properties."""

@@ -447,6 +447,7 @@ def compile_portfolio(
     work = _Compiler(names, ordered, assume_consent, Postfix(names))
     for release in ordered:
         _declare(release.journey, names)
+    names.expect({name for release in ordered for name in c.properties_in(release.journey)})
     order = sorted({(-one.journey.priority, one.journey.journey) for one in ordered})
     for index, release in enumerate(ordered):
         work.journey(index, order.index((-release.journey.priority, release.journey.journey)), release, groups)

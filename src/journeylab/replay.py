@@ -90,6 +90,7 @@ def replay(
     horizon = _horizon(until, log)
     tables, asked = _scores(names, log, scores or {})
     world, kept = names.world(
+        compiled.program.code,
         until_us=microseconds(horizon),
         match_us=parse_duration(match) // timedelta(microseconds=1),
         scores=tables,

@@ -72,6 +72,7 @@ class Evaluator:
         self._first_at = log.first_at
         self._program = bare_program(postfix, names.zone(timezone))
         self._world, self._kept = names.world(
+            self._program.code,
             until_us=log.end_us,
             match_us=0,
             scores={},
