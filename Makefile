@@ -12,7 +12,7 @@ DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test nightly check bench notebook fixtures lock clean
+.PHONY: help demo test nightly check bench notebook fixtures picture lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ notebook: $(RUNTIME) ## Open the notebooks in marimo
 
 fixtures: $(DEV) ## Rebuild the simulated shop under data/fixtures
 	$(IN_VENV) -c "from journeylab import datasets; datasets.save_shop('data/fixtures/shop')"
+
+picture: $(DEV) ## Draw the README's picture anew
+	$(IN_VENV) -c "from journeylab.demo import save_picture; save_picture('docs/images/trial_welcome.svg')"
 
 lock: ## Resolve the locks anew (needs uv)
 	$(LOCK) --extra notebook --extra models --output-file requirements.lock

@@ -17,6 +17,7 @@ from journeylab.drawing import count_text, share_text
 from journeylab.errors import DataError
 from journeylab.findings import duration_words
 from journeylab.journey import Journey, Policy
+from journeylab.plots import flow_plots
 from journeylab.report import report
 from journeylab.timetoevent import time_to_exit
 from journeylab.visits import branch_table, exits_table, flow, funnel
@@ -210,6 +211,25 @@ def test_small_groups_are_not_shown(tmp_path: Path) -> None:
     assert "<5 entries: too few to say more" in findings
     assert not re.search(r"\d\.\d%", findings)
     assert str(few.entries["entered_at"].min().date()) not in words
+
+
+def test_flow_over_time_has_the_numbers_of_the_flow_and_gaps_for_small_ones(welcome: MadeUp) -> None:
+    plots = {plot.node: plot for plot in flow_plots(welcome.journeys[0], welcome.visits, smallest=5)}
+    assert {"read", "offer", "value"} <= set(plots)
+    read = plots["read"]
+    table = flow(welcome.visits, read.every).query("node == 'read'").set_index(["period_at", "branch"])["n_visits"]
+    shown = {(date, branch): n for date, numbers in read.rows for branch, n in zip(read.branches, numbers, strict=True)}
+    expected = {(f"{at:%Y-%m-%d}", branch): count_text(n, 5) for (at, branch), n in table.items()}
+    assert {key: n for key, n in shown.items() if n != "0"} == expected
+    drawn = sum(len(re.findall("[ML]", line)) for line in read.lines)
+    assert drawn == sum(n != "<5" for n in shown.values())
+
+
+def test_flow_over_time_is_in_the_report_with_its_table(page: str) -> None:
+    words = words_of(page)
+    assert "Which way visits went over time" in words
+    assert "read as a table from then else" in words or "read as a table from else then" in words
+    assert page.count('class="line c1"') >= 3
 
 
 def test_a_journey_that_nobody_entered_is_reported_as_such(welcome: MadeUp, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .execution import Progress
     from .replay import Replay
 
-__all__ = ["DEMOS", "Demo", "next_commands", "write_report"]
+__all__ = ["DEMOS", "Demo", "next_commands", "save_picture", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ DEMOS = (
     Demo(
         "cdnow_winback",
         datasets.cdnow,
-        "CDNOW: real purchases, 1997 to 1998",
+        "CDNOW, real purchases of 1997 and 1998",
         [
             ("cdnow_winback", "active", "else"),
             ("cdnow_winback", "answer", "then"),
@@ -51,7 +51,7 @@ DEMOS = (
     Demo(
         "shop_portfolio",
         datasets.shop,
-        "Akacja: a simulated shop, nobody in it exists",
+        "Akacja, a simulated shop",
         [
             ("trial_welcome", "read", "then"),
             ("trial_welcome", "value", "keen"),
@@ -78,3 +78,8 @@ def write_report(results: Sequence[Replay], path: Path) -> Path:
     return report(
         results, path, title="JourneyLab's demo: three journeys, two event logs", data=[one.data for one in DEMOS]
     )
+
+
+def save_picture(path: str | Path) -> None:
+    """Writes the picture of the README: the welcome of the simulated shop, drawn with what its replay counted."""
+    Path(path).write_text(DEMOS[1].replay().draw("trial_welcome") + "\n", encoding="utf-8")

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import zip_longest
-from math import ceil, floor, log10
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,18 +24,16 @@ from .errors import DataError
 from .findings import duration_words, found, observed_share
 from .journey import Journey, Policy
 from .journeyfile import to_yaml
+from .plots import curve_plot, flow_plots
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, funnel, paths, waiting_times
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from numpy.typing import NDArray
 
 __all__ = ["Result", "report"]
 
-_DAY = timedelta(days=1)
 _CHECKPOINTS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30, 60, 90, 180, 365))
-_CURVE_POINTS = 160
 _MOST_BYTES = 400_000
 
 
@@ -141,18 +137,6 @@ def _section(result: Result, data: str | None, smallest: int) -> _Section:
     return _Section(data, result.log_summary, result.until, _policy_text(result.policy), list(result.notes), chapters)
 
 
-class _Plot(NamedTuple):
-    """Where a chart's axes are, in pixels."""
-
-    left: int = 52
-    top: int = 12
-    width: int = 640
-    height: int = 220
-
-
-_PLOT = _Plot()
-
-
 class _Measure(NamedTuple):
     """A number with its share as text, and the same share and interval as percentages for a bar."""
 
@@ -198,7 +182,8 @@ def _chapter(result: Result, journey: Journey, smallest: int) -> dict[str, objec
             (row.node, _measure(row.n_entries, row.reached_share, row.low, row.high, smallest))
             for row in funnel(visits).itertuples()
         ],
-        "curve": None if drawn_curve is None else _curve(drawn_curve, smallest),
+        "curve": None if drawn_curve is None else curve_plot(drawn_curve, smallest),
+        "over_time": flow_plots(journey, visits, smallest),
         "checkpoints": [] if drawn_curve is None else _checkpoints(drawn_curve, smallest),
         "goals": goals,
         "exits": [
@@ -320,49 +305,6 @@ def _evidence_rows(counts: pd.DataFrame, smallest: int) -> list[dict[str, object
             }
         )
     return rows
-
-
-def _curve(curve: pd.DataFrame, smallest: int) -> dict[str, object] | None:
-    """The time to convert as the geometry of a chart; without the end that few people make up."""
-    seen = curve[curve["n_at_risk"] >= smallest]
-    if len(seen) < 2:
-        return None
-    days = (seen["after"] / _DAY).to_numpy()
-    # A long curve is drawn at a grid of times; between two of them it moves less than a line is thick.
-    places = np.unique(np.searchsorted(days, np.linspace(0, days[-1], _CURVE_POINTS)))
-    share, low, high = (
-        100 * seen[column].fillna(seen["reached_share"]).to_numpy()[places]
-        for column in ("reached_share", "low", "high")
-    )
-    across, up = _ticks(float(days[-1])), _ticks(float(high.max()))
-    x = _PLOT.left + _PLOT.width * days[places] / days[-1]
-    line, bottom, top = (_PLOT.top + _PLOT.height * (1 - values / up[-1]) for values in (share, low, high))
-    back = "".join(f"V{y:.1f}H{at:.1f}" for at, y in zip(x[::-1], bottom[::-1], strict=True))
-    return {
-        "plot": _PLOT,
-        "line": _steps_path(x, line),
-        "band": f"{_steps_path(x, top)}{back}z",
-        "across": [(f"{tick:g}", _PLOT.left + _PLOT.width * tick / days[-1]) for tick in across if tick <= days[-1]],
-        "up": [(f"{tick:g}%", _PLOT.top + _PLOT.height * (1 - tick / up[-1])) for tick in up],
-    }
-
-
-def _steps_path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    """A line that keeps its height up to the next point and moves there at once."""
-    return f"M{x[0]:.1f} {y[0]:.1f}" + "".join(f"H{at:.1f}V{to:.1f}" for at, to in zip(x[1:], y[1:], strict=True))
-
-
-def _ticks(most: float) -> list[float]:
-    """About five round numbers from 0 to the first that is not less than `most`.
-
-    >>> _ticks(23.0)
-    [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]
-    """
-    if most <= 0:
-        return [0.0, 1.0]
-    magnitude = 10.0 ** floor(log10(most / 5))
-    step = next(magnitude * factor for factor in (1, 2, 2.5, 5, 10) if magnitude * factor >= most / 5)
-    return [round(step * number, 10) for number in range(ceil(most / step) + 1)]
 
 
 def _checkpoints(curve: pd.DataFrame, smallest: int) -> list[tuple[str, str, str, str]]:

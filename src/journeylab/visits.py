@@ -44,7 +44,9 @@ def wilson_interval(n: ArrayLike, of: ArrayLike) -> tuple[NDArray[np.float64], N
         share = count / total
         centre = (share + _Z**2 / (2 * total)) / (1 + _Z**2 / total)
         half = _Z / (1 + _Z**2 / total) * np.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+    # At the ends the bounds are exactly 0 and 1, which rounding would miss.
+    low, high = np.where(count == 0, 0.0, centre - half), np.where(count == total, 1.0, centre + half)
+    return np.where(total > 0, np.clip(low, 0, 1), np.nan), np.where(total > 0, np.clip(high, 0, 1), np.nan)
 
 
 def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:

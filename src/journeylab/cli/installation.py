@@ -56,26 +56,22 @@ def demo(
 
 
 def _screen(demos: Sequence[Demo], results: Sequence[Replay], path: Path) -> Iterator[str]:
-    """What was found, the branches that say most, the report, and what to do next, in about twenty lines."""
+    """What was found, the branches that say most, the report, and what to do next, in about fifteen lines."""
     from journeylab.demo import next_commands
     from journeylab.drawing import share_text
 
     rows = []
     for one, result in zip(demos, results, strict=True):
-        yield one.data
         for journey in result.journeys:
-            yield f"  {journey.journey}: {entered_text(result.summary(journey.journey))}"
+            yield f"{one.data}; {journey.journey}: {entered_text(result.summary(journey.journey))}."
         taken = result.branches.set_index(["journey", "node", "branch"])
         for place in one.telling:
             row = taken.loc[place]
             interval = f"{share_text(row.low)} to {share_text(row.high)}"
             rows.append((*place, f"{row.n_visits:,}", share_text(row.branch_share), interval))
-    yield ""
-    yield from table_lines(("journey", "node", "branch", "visits", "share", "95% interval"), rows, right="visits share")
-    yield ""
     yield "Nobody was sent anything: this is what people did anyway, not what the messages would have changed."
-    yield f"the report: {path} ({path.stat().st_size / 1000:.0f} KB)"
-    yield "next:"
+    yield from table_lines(("journey", "node", "branch", "visits", "share", "95% interval"), rows, right="visits share")
+    yield f"The report: {path} ({path.stat().st_size / 1000:.0f} KB). Next:"
     program = "journeylab" if which("journeylab") else sys.argv[0]
     yield from (f"  {program} {command}" for command in next_commands())
 

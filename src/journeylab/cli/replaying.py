@@ -172,7 +172,9 @@ def report(
     match: Match = "1d",
     cap: CapOption = None,
     journey: JourneyName = None,
-    out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The page to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The page to write.")] = Path(
+        "reports/report.html"
+    ),
     title: Annotated[
         str | None, typer.Option("--title", metavar="TEXT", help="Its heading; by default the journeys' titles.")
     ] = None,
