@@ -323,6 +323,14 @@ def _(result):
 
 @app.cell(hide_code=True)
 def _(result):
+    _flow = result.flow()
+    _shown = picture(jl.charts.flow_chart(_flow), _flow) if len(_flow) else mo.md("No visit left by a branch.")
+    mo.vstack([mo.md("### Which way visits went over time"), _shown])
+    return
+
+
+@app.cell(hide_code=True)
+def _(result):
     _funnel = result.funnel()
     mo.vstack([mo.md("### How far entries came"), picture(jl.charts.funnel_chart(_funnel), _funnel)])
     return
