@@ -529,3 +529,19 @@ def test_a_dictionary_may_hold_values_that_no_row_has():
     log = EventLog.read(table.slice(1), rejects="set_aside")
     assert (log.contact_ids.to_pylist(), log.event_names, log.n_events) == (["a"], ["y"], 2)
     assert log.stream("y").row.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("ids", [[1017, 1023, 1017, 1031, 1031], [-7, 2**62, 3, -7, 3], [5, 5, 5, 5, 6]])
+@pytest.mark.parametrize("missing", [False, True])
+def test_whole_numbers_with_gaps_are_interned_each_once(ids, missing):
+    from journeylab.interning import intern
+
+    given = [*ids, None] if missing else ids
+    codes, values = intern(pa.chunked_array([pa.array(given[:2], pa.int64()), pa.array(given[2:], pa.int64())]))
+    assert sorted(values.to_pylist()) == sorted(set(ids))
+    assert [values[code].as_py() if code >= 0 else None for code in codes.tolist()] == given
+
+
+def test_contacts_whose_numbers_have_gaps_are_counted_once():
+    log = EventLog.from_rows({"contact": n, "event": "visit", "occurred_at": "2026-03-01T00:00Z"} for n in (17, 23, 17))
+    assert log.contact_ids.to_pylist() == [17, 23]

@@ -71,6 +71,15 @@ def _jit(function: Any) -> Any:
 
 
 @_jit
+def _counted(codes, shift, n):  # type: ignore[no-untyped-def]
+    """How often each code occurs, its last bits left out."""
+    counts = np.zeros(n, np.int64)
+    for i in range(codes.shape[0]):
+        counts[codes[i] >> shift] += 1
+    return counts
+
+
+@_jit
 def _place(kind, contact, at, row, next_place, to_contact, to_at, to_row):  # type: ignore[no-untyped-def]
     next_place = next_place.copy()  # in this thread's own memory: two threads writing to one cache line crawl
     for i in range(kind.shape[0]):
@@ -79,6 +88,7 @@ def _place(kind, contact, at, row, next_place, to_contact, to_at, to_row):  # ty
         to_contact[place] = contact[i]
         to_at[place] = at[i]
         to_row[place] = row + i
+    return next_place
 
 
 def group_by_kind(
@@ -89,10 +99,10 @@ def group_by_kind(
     `kind` and `contact` are codes by row without missing ones, `at` int64 microseconds.
     """
     row_type: type[np.signedinteger[Any]] = np.int32 if len(kind) < 2**31 else np.int64
-    starts = np.cumsum([0, *(len(chunk) for chunk in at.chunks)])
-    spans = [slice(begin, end) for begin, end in pairwise(starts)]
+    starts = np.linspace(0, len(kind), 4 * _THREADS + 1).astype(np.int64)
+    spans = [slice(begin, end) for begin, end in pairwise(starts.tolist())]
     with ThreadPoolExecutor(_THREADS) as threads:
-        counts = np.array(list(threads.map(lambda span: np.bincount(kind[span], minlength=n_kinds), spans)), np.int64)
+        counts = np.array(list(threads.map(lambda span: _counted(kind[span], 0, n_kinds), spans)), np.int64)
         offsets = np.concatenate(([0], np.cumsum(counts.sum(axis=0)))).astype(np.int64)
         places = offsets[:-1] + np.cumsum(counts, axis=0) - counts
         found = Occurrences(
@@ -100,9 +110,11 @@ def group_by_kind(
         )
 
         def place(block: int) -> None:
-            span = spans[block]
-            instants = at.chunk(block).to_numpy()
-            _place(kind[span], contact[span], instants, span.start, places[block], *found[1:])
+            span, row = spans[block], spans[block].start
+            for chunk in at.slice(row, span.stop - row).chunks:
+                mine = slice(row, row + len(chunk))
+                places[block] = _place(kind[mine], contact[mine], chunk.to_numpy(), row, places[block], *found[1:])
+                row = mine.stop
 
         list(threads.map(place, range(len(spans))))
     return found
@@ -173,6 +185,16 @@ def _group_part(contact, at, row, first, begin, offsets, to_at, to_row):  # type
         low = offsets[c]
 
 
+@_jit
+def _group_parts(contact, at, row, edges, shift, part, last, offsets, to_at, to_row):  # type: ignore[no-untyped-def]
+    """Groups parts up to `last`: their occurrences lie between `edges`."""
+    while part < last:
+        begin, end, first = edges[part], edges[part + 1], part << shift
+        of_part = offsets[first + 1 : min((part + 1) << shift, offsets.shape[0] - 1) + 1]
+        _group_part(contact[begin:end], at[begin:end], row[begin:end], first, begin, of_part, to_at, to_row)
+        part += 1
+
+
 def group_by_contact(
     contact: NDArray[np.int32], at: NDArray[np.int64], row: NDArray[np.integer[Any]], n_contacts: int
 ) -> Stream:
@@ -191,9 +213,7 @@ def group_by_contact(
     halves = [slice(0, n // 2), slice(n // 2, n)]
     with ThreadPoolExecutor(_THREADS) as threads:
         if n_parts > 1:
-            counts = np.array(
-                list(threads.map(lambda half: np.bincount(contact[half] >> shift, minlength=n_parts), halves)), np.int64
-            )
+            counts = np.array(list(threads.map(lambda half: _counted(contact[half], shift, n_parts), halves)), np.int64)
             edges = np.concatenate(([0], np.cumsum(counts.sum(axis=0))))
             places = edges[:-1] + np.cumsum(counts, axis=0) - counts
             spread = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, row.dtype)
@@ -205,12 +225,13 @@ def group_by_contact(
             )
             contact, at, row = spread
         else:
-            edges = np.array([0, n])
+            edges = np.array([0, n], np.int64)
 
-        def group(part: int) -> None:
-            begin, end, first = edges[part], edges[part + 1], part << shift
-            offsets = stream.offsets[first + 1 : min((part + 1) << shift, n_contacts) + 1]
-            _group_part(contact[begin:end], at[begin:end], row[begin:end], first, begin, offsets, stream.at, stream.row)
-
-        list(threads.map(group, range(n_parts)))
+        middle = int(np.searchsorted(edges, n // 2))  # about as many occurrences for either thread
+        list(
+            threads.map(
+                lambda parts: _group_parts(contact, at, row, edges, shift, *parts, *stream),
+                ((0, middle), (middle, n_parts)),
+            )
+        )
     return stream

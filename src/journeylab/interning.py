@@ -189,12 +189,19 @@ def _mark(values: Any, low: Any, seen: Any) -> None:
 
 
 @_jit
-def _look_up(values: Any, low: Any, code_of: Any, codes: Any, used: Any) -> None:
-    """The code of each value, counted from `low`, and which codes there are; the last place is for a missing one."""
+def _look_up(values: Any, low: Any, code_of: Any, codes: Any) -> None:
+    """The code of each value, counted from `low`."""
     for i in range(values.shape[0]):
-        code = code_of[values[i] - low]
+        codes[i] = code_of[values[i] - low]
+
+
+@_jit
+def _map_indices(indices: Any, code_of: Any, codes: Any, used: Any) -> None:
+    """The code of each index into a dictionary, and which codes there are; -1 is the last place of `used`."""
+    for i in range(indices.shape[0]):
+        code = code_of[indices[i]]
         codes[i] = code
-        used[code if code >= 0 else used.shape[0] - 1] = True
+        used[code] = True
 
 
 def _intern_dense(column: pa.ChunkedArray, low: int, high: int) -> tuple[NDArray[np.int32], pa.Array]:
@@ -212,7 +219,7 @@ def _intern_dense(column: pa.ChunkedArray, low: int, high: int) -> tuple[NDArray
     code_of[-1] = -1
     codes = np.empty(len(column), np.int32)
     for row, values in filled:
-        _look_up(values, low, code_of, codes[row : row + len(values)], seen)
+        _look_up(values, low, code_of, codes[row : row + len(values)])
     return codes, pa.array(np.flatnonzero(seen[:-1]) + low)
 
 
@@ -227,8 +234,8 @@ def _intern_dictionary(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.A
     for chunk in column.chunks:
         end = begin + len(chunk.dictionary)
         own = np.append(code_of[begin:end], np.int32(-1))
-        indices = chunk.indices.cast(pa.int64()).fill_null(len(own) - 1).to_numpy()
-        _look_up(indices, 0, own, codes[row : row + len(chunk)], used)
+        indices = chunk.indices.cast(pa.int32()).fill_null(len(own) - 1).to_numpy()
+        _map_indices(indices, own, codes[row : row + len(chunk)], used)
         begin, row = end, row + len(chunk)
     if used[:-1].all():
         return codes, values

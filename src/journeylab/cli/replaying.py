@@ -247,7 +247,9 @@ def entered_text(summary: dict[str, Any]) -> str:
     n_goals = sum(n for text, n in summary["exits"].items() if text.startswith("goal:"))
     if n_goals:
         low, high = (share_text(float(bound)) for bound in wilson_interval(n_goals, n_entries))
-        parts.append(f"{n_goals:,} entries converted ({share_text(n_goals / n_entries)}, 95% interval {low} to {high})")
+        parts.append(
+            f"{counted(n_goals, 'entry')} converted ({share_text(n_goals / n_entries)}, 95% interval {low} to {high})"
+        )
     parts.append(
         f"{summary['still_inside']:,} are still inside" if summary["still_inside"] else "nobody is still inside"
     )
@@ -299,4 +301,7 @@ def _next_step(result: Replay, files: Sequence[Path], *, has_report: bool) -> st
         return "next: look at the trigger, its condition and consent; `journeylab draw FILE` shows how it begins"
     if not has_report:
         return "next: add --report OUT.html for the page to pass on, or --visits OUT.parquet for every visit"
-    return f"next: `journeylab test {files[0]}` runs the cases beside the journey; change it, and compare"
+    cases = files[0].with_name(f"{files[0].stem}.tests.yaml")
+    if cases.exists():
+        return f"next: `journeylab test {files[0]}` runs the cases beside the journey; change it, and compare"
+    return f"next: change it and replay again; write cases into {cases} (`journeylab test --help` shows one)"
