@@ -821,6 +821,10 @@ class Replay:
         if not self.reentry_allows(journey.trigger.get("reentry", "never"), before, at):
             return
         is_held_out = uniform(self.unit, f"{journey.name}/holdout") < journey.holdout
+        if trigger is not None and not trigger.is_logged:  # journeys may not make each other enter for ever (24)
+            emitted = [one for one in before if one.entered_at == at and one.trigger and not one.trigger.is_logged]
+            if len(emitted) >= journey.max_visits:
+                return
         entry = Entry(journey, len(before) + 1, at, trigger, is_held_out)
         self.entries.append(entry)
         self.arrive(entry, journey.first, at)

@@ -5,8 +5,7 @@ grid of six hours that holds the change itself, durations mostly from its multip
 instant; a few are off by a microsecond. Everything is plain data, as files and logs give it, and is printed as such.
 
 How a journey is made sound: its nodes stand in a row, each leads to the next by one of its branches, and a branch
-leads back only from or to a node that takes time. How journeys are kept from making each other enter for ever at one
-instant: what they emit triggers only journeys after them, or ones that may not enter twice at one instant.
+leads back only from or to a node that takes time.
 """
 
 from __future__ import annotations
@@ -443,8 +442,6 @@ def trigger(choose: Chooser, events: tuple[str, ...]) -> dict[str, Any]:
     match choose.one(("event", "event", "event", "event", "segment", "date", "instant")):
         case "event":
             event = choose.one(events)
-            if event == "visit":  # every journey may emit it
-                reentry = ("6h", "1d")
             return choose.with_some({"event": event}, where=lambda: where(choose, in_entry=False), reentry=reentry)
         case "segment":
             every = {"segment": "keen", "every": choose.one(("1d", "12h", "1w", "36h"))}
@@ -462,7 +459,7 @@ def exit_cause(choose: Chooser) -> dict[str, Any]:
 
 
 TRIGGERS = (("signup", "purchase", "visit"), ("ping", "signup", "visit"), ("pong", "ping", "signup"))
-EMITTED = (("ping", "pong", "visit"), ("pong", "visit"), ("visit",))
+EMITTED = ("ping", "pong", "visit")  # each of them triggers journeys, those that emit it, too (24)
 
 
 def journey(choose: Chooser, i: int, parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -482,7 +479,7 @@ def journey(choose: Chooser, i: int, parts: dict[str, dict[str, Any]]) -> dict[s
         spec["holdout"] = choose.one(("50%", 0.2))
     own = {"purpose": "news"} if choose.one((False, False, False, True)) else {}
     names = ("keen", *spec.get("segments", ()))
-    nodes = graph(choose, Surroundings(names, EMITTED[i], {} if own else parts), 7)
+    nodes = graph(choose, Surroundings(names, EMITTED, {} if own else parts), 7)
     return {**spec, **own, "trigger": trigger(choose, TRIGGERS[i]), "nodes": nodes}
 
 

@@ -192,4 +192,4 @@ V_CONTACT, V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_EVIDENCE, V_REASON, V_COLUMNS = r
 R_CONTACT, R_JOURNEY, R_ENTRY, R_STARTED, R_LEFT, R_EXIT, R_HELD, R_COLUMNS = range(8)
 # Visits that did not leave by a branch, by node; and what became of triggers, by journey.
 ENDED, INSIDE = range(2)
-T_ENTERED, T_CONTACTS, T_INSIDE, T_HELD, T_NO_CONSENT, T_COLUMNS = range(6)
+T_ENTERED, T_CONTACTS, T_INSIDE, T_HELD, T_NO_CONSENT, T_ENDLESS, T_COLUMNS = range(7)

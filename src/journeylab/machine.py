@@ -802,9 +802,15 @@ def _consents(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
     return _weighed(w, s, streams, assumed, c, t)
 
 
+@_inlined
+def _is_emitted(row):  # type: ignore[no-untyped-def]
+    """Whether an event is one that a journey made."""
+    return OWN_ROW <= row < LAST_ROW
+
+
 @_in_place
 def _may_enter(p, w, s, out, journey, c, t, row):  # type: ignore[no-untyped-def]
-    """Whether a trigger makes an entry; those that only lack consent are counted."""
+    """Whether a trigger makes an entry; those that lack nothing but consent, or an end, are counted."""
     kind = p.journeys[journey, J_TRIGGER]
     if not p.journeys[journey, J_FROM] <= t < p.journeys[journey, J_UNTIL] or _resumes(p, journey, t) != t:
         return False
@@ -820,13 +826,14 @@ def _may_enter(p, w, s, out, journey, c, t, row):  # type: ignore[no-untyped-def
     if not _holds(p, w, s, out, p.journeys[journey, J_WHERE], journey, NONE, c, t, row):
         return False
     group, reentry = s.groups[p.journeys[journey, J_GROUP]], p.journeys[journey, J_REENTRY]
-    if group[H_LAST] == t and group[H_AT_ONCE] >= p.journeys[journey, J_MAX_VISITS]:  # rule 24
-        return False
     allowed = group[H_ENTRIES] == 0 or reentry == REENTRY_ALWAYS
     if not allowed and reentry != REENTRY_NEVER and group[H_RUNNING] == 0:
         allowed = reentry == REENTRY_AFTER_EXIT or t >= group[H_LAST] + p.journeys[journey, J_COOLDOWN]
     if allowed and not _consents(p, w, s, journey, c, t):
         out.n_by_journey[journey, T_NO_CONSENT] += 1
+        return False
+    if allowed and _is_emitted(row) and group[H_LAST] == t and group[H_AT_ONCE] >= p.journeys[journey, J_MAX_VISITS]:
+        out.n_by_journey[journey, T_ENDLESS] += 1  # rule 24
         return False
     return allowed
 
@@ -841,7 +848,7 @@ def _enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped
     e, group = s.running[n], s.groups[p.journeys[journey, J_GROUP]]
     group[H_ENTRIES] += 1
     group[H_RUNNING] += 1
-    group[H_AT_ONCE] = group[H_AT_ONCE] + 1 if group[H_LAST] == t else 1
+    group[H_AT_ONCE] = (group[H_AT_ONCE] if group[H_LAST] == t else 0) + int(_is_emitted(row))
     group[H_LAST] = t
     place = n
     while place > 0 and p.journeys[s.entries[s.running[place - 1], E_JOURNEY], J_ORDER] > p.journeys[journey, J_ORDER]:

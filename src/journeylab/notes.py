@@ -34,6 +34,7 @@ def notes_on(
     calls: Sequence[str],
     by_edge: NDArray[np.int64],
     n_without_consent: int,
+    n_endless: int,
 ) -> Iterator[str]:
     """The notes on a replay.
 
@@ -44,6 +45,11 @@ def notes_on(
         yield f"The log has no consent event for {purpose!r}: consent is assumed for everybody (rule 34)."
     if n_without_consent:
         yield f"{n_without_consent:,} triggers made no entry because consent did not stand (rule 11)."
+    if n_endless:
+        yield (
+            f"{n_endless:,} emitted triggers made no entry, as their journeys make each other enter without end at one "
+            "instant: more than max_visits entries of one contact (rule 24)."
+        )
     for event in sorted({*events} - _OWN_EVENTS - {*log.event_names}):
         yield f"The event {event!r} never occurs in the log; {known(event, log.event_names, 'events')}"
     yield from _sends(compiled, by_edge, match)

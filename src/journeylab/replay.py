@@ -433,6 +433,7 @@ class Replay:
                 ],
                 by_edge=self._counts.n_by_edge,
                 n_without_consent=int(self._counts.n_by_journey[:, o.T_NO_CONSENT].sum()),
+                n_endless=int(self._counts.n_by_journey[:, o.T_ENDLESS].sum()),
             )
         )
 
