@@ -73,7 +73,7 @@ def _packages() -> Finding:
 
 
 def _machine() -> Finding:
-    from .execution import is_compiled
+    from .machine import is_compiled
 
     if is_compiled():
         return Finding("machine", "well", "compiled")

@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from . import layout as o
-from . import machine
 from .machine import Out, State, advance, new_out, new_state
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "Request", "answered", "is_compiled", "run"]
+__all__ = ["Answer", "Request", "answered", "run"]
 
 CHUNK = 1 << 15
 Progress = Callable[[int, int], None]
@@ -49,14 +47,6 @@ class Answer(NamedTuple):
     request: Request
     value: float
     at: int
-
-
-def is_compiled() -> bool:
-    """Whether this version of the machine is compiled, by this process or by an earlier one, whose work is on disk."""
-    function = machine._advance
-    if function.signatures:
-        return True
-    return any(Path(function.stats.cache_path).glob(f"machine._advance-{machine.FINGERPRINT}-*.nbi"))
 
 
 def _grown(program: o.Program, n_exits: int, state: State, out: Out, more: int) -> tuple[State, Out]:

@@ -24,7 +24,7 @@ from .durations import duration_text, parse_duration
 from .errors import DataError, known
 from .execution import Answer, Progress, Request, answered, run
 from .journey import Journey, Policy, Portfolio
-from .machine import ENDED, INSIDE, O_CONTACTS, Out, new_out
+from .machine import O_CONTACTS, Out, new_out
 from .notes import notes_on
 from .program import Compiled, Release, compile_portfolio, for_purpose
 from .records import assignments, tables
@@ -350,7 +350,7 @@ class Replay:
                 if edge.node == i:
                     n = int(by.sum()), int(by[o.ASSUMED]), int(by[o.PREDICTED])
                     rows.append((journey, info.name, info.node.verb, edge.branch, edge.target, *n))
-            ended = int(self._counts.n_by_node[i, ENDED])
+            ended = int(self._counts.n_by_node[i, o.ENDED])
             if ended:
                 rows.append((journey, info.name, info.node.verb, None, None, ended, 0, 0))
         columns = ["journey", "node", "verb", "branch", "target", "n_visits", "n_assumed", "n_predicted"]
@@ -369,7 +369,7 @@ class Replay:
         for i, info in enumerate(self.compiled.nodes):
             journey, inside = (
                 self.compiled.releases[info.journey].journey.journey,
-                int(self._counts.n_by_node[i, INSIDE]),
+                int(self._counts.n_by_node[i, o.INSIDE]),
             )
             left = int(closed.get((journey, info.name), 0))
             rows.append((journey, info.name, info.node.verb, left + inside, inside))

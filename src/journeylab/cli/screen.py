@@ -81,7 +81,7 @@ def step(doing: str) -> Iterator[Step]:
 
 def announce_compiling() -> None:
     """Says on stderr that the machine will be compiled first, if it is not yet."""
-    from journeylab.execution import is_compiled
+    from journeylab.machine import is_compiled
 
     if not is_compiled():
         typer.echo("compiling the machine, once on this computer: about half a minute", err=True)

@@ -1,0 +1,247 @@
+"""Conditions and memberships as of an instant, and what only the world can answer: requests and their answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from journeylab.clock import DAY, NEVER, local
+from journeylab.layout import *
+from journeylab.layout import Program, World
+from journeylab.memory import addresses, opened
+
+from .past import aggregate, as_of, latest_event, next_event, property_of, zone_of
+from .state import *
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Conditions.
+
+
+@inlined
+def _true(value):  # type: ignore[no-untyped-def]
+    return value == value and value != 0.0
+
+
+@jit
+def _find_answer(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    for i in range(w.answer_offsets[c], w.answer_offsets[c + 1]):
+        if (
+            w.answers[i, K_KIND] == kind
+            and w.answers[i, K_ID] == name
+            and w.answers[i, K_ENTRY] == entry
+            and w.answers[i, K_VISIT] == visit
+            and (t == NEVER or w.answers[i, K_AT] == t)
+        ):
+            return np.int64(i)
+    return NONE
+
+
+@inlined
+def answer_to(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    """The place of the world's answer, -1 where there is none; `t` of NEVER fits any instant."""
+    return _find_answer(w, c, kind, name, entry, visit, t) if w.limits[L_HAS_ANSWERS] == 1 else NONE
+
+
+@jit
+def ask(s, out, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    """Records a request; the contact is advanced again when the world has answered."""
+    s.used[N_STATUS] = ASKED
+    i = out.used[O_REQUESTS]
+    if i >= out.room[ROOM_REQUESTS]:
+        s.used[N_STATUS] = TOO_SMALL
+        return
+    out.requests[i, 0] = c
+    out.requests[i, 1 + K_KIND] = kind
+    out.requests[i, 1 + K_ID] = name
+    out.requests[i, 1 + K_ENTRY] = entry
+    out.requests[i, 1 + K_VISIT] = visit
+    out.requests[i, 1 + K_AT] = t
+    out.used[O_REQUESTS] = i + 1
+
+
+@inlined
+def rests_on(s, evidence):  # type: ignore[no-untyped-def]
+    s.used[N_EVIDENCE] = max(s.used[N_EVIDENCE], evidence)
+
+
+@jit
+def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
+    """Whether the node's message had that response by t (rule 9); silence on an unmatched send is assumed (rule 33)."""
+    sent = s.memory[e * p.sizes[N_NODES] + node, M_SENT]
+    if sent == NEVER:
+        return False
+    at, _ = next_event(w, s, stream, c, sent, LAST)
+    if at <= t:
+        return True
+    if s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] == 0:
+        rests_on(s, ASSUMED)
+    return False
+
+
+@in_place
+def _score(w, s, out, name, c, t):  # type: ignore[no-untyped-def]
+    """A score as of t: given as a table, or asked of the world."""
+    rests_on(s, PREDICTED)
+    if w.scores[name, 0] != 0:
+        return as_of(w.scores, s, name, NONE, c, t)
+    found = answer_to(w, c, ASK_SCORE, name, NONE, NONE, t)
+    if found >= 0:
+        return w.answers_x[found]
+    ask(s, out, c, ASK_SCORE, name, NONE, NONE, t)
+    return np.nan
+
+
+@in_place
+def _push(p, w, s, out, i, journey, e, c, t, row):  # type: ignore[no-untyped-def]
+    """The value of an operation that takes nothing from the stack."""
+    operation, a, b = p.code[i, 0], p.code[i, 1], p.code[i, 2]
+    if operation == PUSH:
+        return p.code_x[i]
+    if operation == ATTRIBUTE:
+        return as_of(w.attributes, s, a, a, c, t)
+    if operation == EVENT_PROPERTY:
+        value = property_of(w, s, a, row)
+        if value != value and b >= 0:
+            value = as_of(w.attributes, s, b, b, c, t)
+        return value
+    if operation == ENTRY_PROPERTY:
+        return property_of(w, s, a, row if e < 0 else s.entries[e, E_TRIGGER_ROW])
+    if operation <= MAX:
+        return aggregate(w, s, operation, a, b, p.code_x[i], c, t)
+    if operation == SINCE_FIRST:
+        at, _ = next_event(w, s, a, c, -NEVER, LAST)
+        return float(t - at) if at <= t else np.nan
+    if operation <= SINCE:
+        at, at_row = latest_event(w, s, a, c, t)
+        if at == -NEVER or (p.code_x[i] != np.inf and at <= t - np.int64(p.code_x[i])):
+            return np.nan
+        return float(t - at) if operation == SINCE else property_of(w, s, b, at_row)
+    if operation == SENT:
+        return 1.0 if s.memory[e * p.sizes[N_NODES] + a, M_SENT] != NEVER else 0.0
+    if operation == RESPONSE:
+        return 1.0 if responded(p, w, s, e, a, b, c, t) else 0.0
+    if operation == SCORE:
+        return _score(w, s, out, a, c, t)
+    wall = local(w.zones, zone_of(p, w, s, journey, c, t), t)
+    if operation == LOCAL_HOUR:
+        return float(wall // HOUR % 24)
+    return float((wall // DAY + 3) % 7)
+
+
+@in_place
+def _combine(operation, left, right):  # type: ignore[no-untyped-def]
+    """The value of an operation on two; a comparison with a missing value is false (rule 7)."""
+    if operation == AND:
+        return 1.0 if _true(left) and _true(right) else 0.0
+    if operation == OR:
+        return 1.0 if _true(left) or _true(right) else 0.0
+    if operation == ADD:
+        return left + right
+    if operation == SUBTRACT:
+        return left - right
+    if operation == MULTIPLY:
+        return left * right
+    if operation == DIVIDE:
+        return left / right if right != 0.0 else np.nan
+    if left != left or right != right:
+        return 0.0
+    holds = False
+    if operation == EQ:
+        holds = left == right
+    elif operation == NE:
+        holds = left != right
+    elif operation == LT:
+        holds = left < right
+    elif operation == LE:
+        holds = left <= right
+    elif operation == GT:
+        holds = left > right
+    elif operation == GE:
+        holds = left >= right
+    return 1.0 if holds else 0.0
+
+
+@in_place
+def _change(p, i, value):  # type: ignore[no-untyped-def]
+    """The value of an operation on one."""
+    operation = p.code[i, 0]
+    if operation == NOT:
+        return 0.0 if _true(value) else 1.0
+    if operation == TRUTH:
+        return 1.0 if _true(value) else 0.0
+    if operation == MISSING:
+        return 1.0 if value != value else 0.0
+    if operation == NEGATE:
+        return -value
+    if operation == LOGISTIC:
+        return 1.0 / (1.0 + np.exp(-value))
+    if value != value:
+        return 0.0
+    for k in range(p.code[i, 1], p.code[i, 2]):
+        if p.options[k] == value:
+            return 1.0 if operation == IN else 0.0
+    return 0.0 if operation == IN else 1.0
+
+
+@jit
+def value_of(p, w, s, out, condition, journey, e, c, t, row):  # type: ignore[no-untyped-def]
+    """The value of a condition or a membership as of t; `e` and `row` are -1 where there is no entry or event."""
+    stack, depth = s.stack, 0
+    for i in range(p.conditions[condition, 0], p.conditions[condition, 1]):
+        operation = p.code[i, 0]
+        if operation <= WEEKDAY:
+            stack[depth] = _push(p, w, s, out, i, journey, e, c, t, row)
+            depth += 1
+        elif operation <= DIVIDE:
+            stack[depth - 2] = _combine(operation, stack[depth - 2], stack[depth - 1])
+            depth -= 1
+        elif operation == WEIGH:
+            stack[depth - 2] += p.code_x[i] if _true(stack[depth - 1]) else 0.0
+            depth -= 1
+        else:
+            stack[depth - 1] = _change(p, i, stack[depth - 1])
+    return stack[0]
+
+
+@jit
+def holds(p, w, s, out, condition, journey, e, c, t, row):  # type: ignore[no-untyped-def]
+    return condition < 0 or value_of(p, w, s, out, condition, journey, e, c, t, row) != 0.0
+
+
+@entry_point
+def _select(program, world, state, output, condition, rows, keep):  # type: ignore[no-untyped-def]
+    p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
+    for i in range(rows.shape[0]):
+        keep[i] = value_of(p, w, s, out, condition, ZERO, NONE, ZERO, ZERO, rows[i]) != 0.0
+
+
+def select_events(
+    program: Program,
+    world: World,
+    state: State,
+    out: Out,
+    condition: int,
+    rows: NDArray[np.int64],
+    keep: NDArray[np.bool_],
+) -> None:
+    """Marks in `keep` the events, given by their rows, for which a condition on their properties holds."""
+    groups = [addresses(group) for group in (program, world, state, out)]
+    _select(*map(opened, groups), condition, rows, keep)
+
+
+@entry_point
+def _evaluate(program, world, state, output, condition, t, values):  # type: ignore[no-untyped-def]
+    p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
+    for c in range(values.shape[0]):
+        values[c] = value_of(p, w, s, out, condition, ZERO, NONE, c, t, NONE)
+
+
+def evaluate(
+    program: Program, world: World, state: State, out: Out, condition: int, t: int, values: NDArray[np.float64]
+) -> None:
+    """Writes into `values` what a condition or a membership is as of t, for every contact."""
+    groups = [addresses(group) for group in (program, world, state, out)]
+    _evaluate(*map(opened, groups), condition, t, values)

@@ -1,0 +1,383 @@
+"""What each node does when it is due: the gates of a send, waits, choices, and all else that has a verb."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from journeylab.clock import DAY, NEVER, from_local, quiet_until, time_at, window_at
+from journeylab.keyedhash import mix, uniform
+from journeylab.layout import *
+
+from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at
+from .evaluation import answer_to, ask, holds, responded, rests_on
+from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
+from .state import *
+
+# The nodes.
+
+
+@inlined
+def _wait_opens(p, s, e, k):  # type: ignore[no-untyped-def]
+    """The instant after which an await of a wait_for looks for its event (rules 8 and 9); NEVER if in vain."""
+    of = p.awaits[k, W_NODE]
+    if of >= 0:
+        return s.memory[e * p.sizes[N_NODES] + of, M_SENT]
+    since = p.nodes[s.entries[e, E_NODE], D]
+    if since == SINCE_ENTRY:
+        return s.entries[e, E_STARTED]
+    if since >= 0 and s.memory[e * p.sizes[N_NODES] + since, M_ARRIVED] != NEVER:
+        return s.memory[e * p.sizes[N_NODES] + since, M_ARRIVED]
+    return s.entries[e, E_ARRIVED]
+
+
+@jit
+def _wait_due(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline."""
+    node = s.entries[e, E_NODE]
+    due = s.entries[e, E_ARRIVED] + p.nodes[node, A]
+    for k in range(p.nodes[node, B], p.nodes[node, C]):
+        opens = _wait_opens(p, s, e, k)
+        if opens != NEVER:
+            at, _ = next_event(w, s, p.awaits[k, W_STREAM], c, max(opens, s.entries[e, E_SEEN_AT]), LAST)
+            due = min(due, at)
+    return max(due, t)
+
+
+@in_place
+def _first_awaited(p, w, s, out, e, c, t, k):  # type: ignore[no-untyped-def]
+    """The instant of the await's first event up to t that was not judged before and holds; NEVER if none."""
+    opens, seen_at, seen_own = _wait_opens(p, s, e, k), s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN]
+    if opens == NEVER:
+        return NEVER
+    guard, journey = p.awaits[k, W_GUARD], s.entries[e, E_JOURNEY]
+    at, row = next_event(w, s, p.awaits[k, W_STREAM], c, opens, LAST)
+    while at <= t:
+        seen = at <= seen_at and (row < OWN_ROW or row - OWN_ROW < seen_own)
+        if not seen and holds(p, w, s, out, guard, journey, e, c, at, row):
+            return at
+        at, row = next_event(w, s, p.awaits[k, W_STREAM], c, at, row)
+    return NEVER
+
+
+@jit
+def _n_own(s, t):  # type: ignore[no-untyped-def]
+    """How many events journeys have made up to t."""
+    n = s.used[N_OWN]
+    while n > 0 and s.own[n - 1, 0] > t:
+        n -= 1
+    return n
+
+
+@in_place
+def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+    """Goes on with the earliest awaited event, or at the deadline (rules 8 to 10)."""
+    node = s.entries[e, E_NODE]
+    deadline = s.entries[e, E_ARRIVED] + p.nodes[node, A]
+    until, best, best_at = min(t, deadline), -1, NEVER
+    for k in range(p.nodes[node, B], p.nodes[node, C]):
+        at = _first_awaited(p, w, s, out, e, c, until, k)
+        if at < best_at:
+            best, best_at = k, at
+    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
+    if best < 0 and t < deadline:
+        s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, t + 1)
+        return NONE
+    for k in range(p.nodes[node, B], p.nodes[node, C]):
+        if k != best and p.awaits[k, W_NODE] >= 0:
+            responded(p, w, s, e, p.awaits[k, W_NODE], p.awaits[k, W_STREAM], c, until)
+    return p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE]
+
+
+@jit
+def _until_due(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
+    """When a wait_until ends, which may have passed; NEVER when its date is missing."""
+    n = p.nodes[node]
+    zone = zone_of(p, w, s, n[N_JOURNEY], c, t)
+    if n[A] == UNTIL_WINDOW:
+        return window_at(w.zones, zone, t, n[B], n[C], n[D])
+    if n[A] == UNTIL_TIME:
+        return time_at(w.zones, zone, t, n[B], n[D])
+    value = as_of(w.attributes, s, n[E], n[E], c, t)
+    if value != value:
+        return NEVER
+    if n[A] == UNTIL_INSTANT:
+        return np.int64(value) + n[F]
+    return from_local(w.zones, zone, np.int64(value) * DAY + n[B]) + n[F]
+
+
+@jit
+def _cap_free(s, t, sends, within, group):  # type: ignore[no-untyped-def]
+    """The first instant from t on at which fewer than `sends` were made in the window before it (rule 18)."""
+    left = sends
+    for i in range(s.used[N_SENDS] - 1, -1, -1):
+        if s.sends[i, 0] <= t - within:
+            break
+        if group < 0 or s.sends[i, 1] == group:
+            left -= 1
+            if left == 0:
+                return s.sends[i, 0] + within
+    return t
+
+
+@in_place
+def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """The first gate that does not let the send pass at t, and the instant that it answers with (rule 17)."""
+    n, journey = p.nodes[s.entries[e, E_NODE]], s.entries[e, E_JOURNEY]
+    j = p.journeys[journey]
+    if not consent_stands(p, w, s, journey, c, t):
+        return BECAUSE_CONSENT, NEVER
+    for k in range(2):
+        if not has_none(w, s, p.suppressions[k], c) and latest_event(w, s, p.suppressions[k], c, t)[0] != -NEVER:
+            return BECAUSE_SUPPRESSION, NEVER
+    if n[C] != AT_ANY:
+        zone, answer = zone_of(p, w, s, journey, c, t), t
+        if n[C] == AT_WINDOW:
+            answer = window_at(w.zones, zone, t, n[D], n[E], n[F])
+        elif w.limits[L_HAS_BEST] == 1 and w.best[c] == w.best[c]:
+            hour = np.int64(w.best[c])
+            start = hour % 24 * HOUR
+            answer = window_at(w.zones, zone, t, start, start + HOUR, 1 << (hour // 24))
+        if answer > t:
+            return BECAUSE_AT, answer
+    if j[J_QUIET_START] >= 0:
+        answer = quiet_until(w.zones, zone_of(p, w, s, journey, c, t), t, j[J_QUIET_START], j[J_QUIET_END])
+        if answer > t:
+            return BECAUSE_QUIET, answer
+    if j[J_CAP_SENDS] >= 0:
+        answer = _cap_free(s, t, j[J_CAP_SENDS], j[J_CAP_WITHIN], j[J_GROUP])
+        if answer > t:
+            return BECAUSE_CAP, answer
+    if p.policy_cap[0] >= 0:
+        answer = _cap_free(s, t, p.policy_cap[0], p.policy_cap[1], NONE)
+        if answer > t:
+            return BECAUSE_POLICY_CAP, answer
+    return BECAUSE_NOT, t
+
+
+@in_place
+def _step_send(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+    """Sends, moves on to when a gate opens, or skips (rules 17 to 20 and 23)."""
+    node = s.entries[e, E_NODE]
+    n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
+    visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
+    reason, answer = BECAUSE_NOT, t
+    actual = answer_to(w, c, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
+    if s.entries[e, E_HELD] == 1:
+        reason, answer = BECAUSE_HOLDOUT, NEVER
+    elif actual >= 0:  # rule 29: a release's own send answers for itself
+        if w.answers[actual, K_AT] > t:
+            s.entries[e, E_DUE] = w.answers[actual, K_AT]
+            return NONE
+    else:
+        reason, answer = _gates(p, w, s, e, c, t)
+        if reason == BECAUSE_NOT and t > arrived + n[A]:
+            reason, answer = BECAUSE_PAUSE, NEVER
+    if reason == BECAUSE_NOT:
+        return _send(p, w, s, out, e, node, visit, c, t)
+    if answer <= arrived + n[A] and not (n[B] == 1 and reason >= BECAUSE_CAP):
+        s.entries[e, E_DUE] = answer
+        return NONE
+    s.used[N_REASON] = reason
+    return n[N_OTHER_EDGE]
+
+
+@in_place
+def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
+    """Makes the send: its instant, its evidence (rule 33), its answers where a model gives them."""
+    i = s.used[N_SENDS]
+    if i >= s.room[ROOM_EVENTS]:
+        s.used[N_STATUS] = TOO_SMALL
+        return NONE
+    if w.limits[L_ASK_SENDS] == 1:
+        first = answer_to(w, c, ASK_SEND, node, s.entries[e, E_ENTRY], visit, NEVER)
+        if first < 0:
+            ask(s, out, c, ASK_SEND, node, s.entries[e, E_ENTRY], visit, t)
+            return NONE
+        _take_responses(p, w, s, e, first, node, visit, c, t)
+        rests_on(s, PREDICTED)
+        matched = 1
+    else:
+        matched = is_logged(w, p.nodes[node, G], c, t - w.limits[L_MATCH], t + w.limits[L_MATCH])
+        if matched == 0 or (p.nodes[node, C] == AT_BEST and not (w.limits[L_HAS_BEST] == 1 and w.best[c] == w.best[c])):
+            rests_on(s, ASSUMED)
+    s.sends[i, 0], s.sends[i, 1] = t, p.journeys[s.entries[e, E_JOURNEY], J_GROUP]
+    s.used[N_SENDS] = i + 1
+    s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
+    return p.nodes[node, N_EDGE]
+
+
+@jit
+def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-untyped-def]
+    """Makes the answers to a send the contact's own events; an answer's value is the kind, its instant when."""
+    for i in range(first, w.answer_offsets[c + 1]):
+        same = w.answers[i, K_KIND] == ASK_SEND and w.answers[i, K_ID] == node
+        same &= w.answers[i, K_ENTRY] == s.entries[e, E_ENTRY] and w.answers[i, K_VISIT] == visit
+        if same and w.answers_x[i] >= 0:
+            _make_event(s, p.nodes[node, H] + np.int64(w.answers_x[i]), max(w.answers[i, K_AT], t + 1))
+    _look_again(p, w, s, c, t, LAST)
+
+
+@jit
+def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
+    """Adds an event that the contact's log does not have, behind those of the same instant (rule 1); its place."""
+    n = s.used[N_OWN]
+    if n >= s.room[ROOM_EVENTS]:
+        s.used[N_STATUS] = TOO_SMALL
+        return NONE
+    place = n
+    while place > 0 and s.own[place - 1, 0] > at:
+        s.own[place, 0], s.own[place, 1] = s.own[place - 1, 0], s.own[place - 1, 1]
+        place -= 1
+    s.own[place, 0], s.own[place, 1] = at, kind
+    s.used[N_OWN] = n + 1
+    return place
+
+
+@jit
+def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
+    """After events were made at t, behind (t, row): what they trigger, end and are awaited by (rule 13)."""
+    for journey in range(p.sizes[N_JOURNEYS]):
+        if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT and s.triggers[journey, G_AT] > t:
+            find_trigger(p, w, s, journey, c, t, row)
+    for k in range(s.used[N_RUNNING]):
+        e = s.running[k]
+        if s.entries[e, E_LEAVE_AT] > t:
+            own = max(row, s.entries[e, E_TRIGGER_ROW]) if s.entries[e, E_STARTED] == t else row  # rule 14
+            find_leave(p, w, s, e, c, t, own, NONE)
+        if p.nodes[s.entries[e, E_NODE], N_OP] == OP_WAIT_FOR:
+            s.entries[e, E_DUE] = min(s.entries[e, E_DUE], t)
+
+
+@in_place
+def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+    """Takes the first clause that holds."""
+    node = s.entries[e, E_NODE]
+    for k in range(p.nodes[node, A], p.nodes[node, B]):
+        if holds(p, w, s, out, p.clauses[k, 0], p.nodes[node, N_JOURNEY], e, c, t, NONE):
+            return p.clauses[k, 1]
+    return p.nodes[node, N_OTHER_EDGE]
+
+
+@jit
+def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
+    """Goes to the arm with the least -ln(u) / share (rule 22)."""
+    node = s.entries[e, E_NODE]
+    unit, best, edge = w.units[c], np.inf, np.int64(-1)
+    if p.nodes[node, C] == 1:
+        unit = mix(unit + np.uint64(s.entries[e, E_ENTRY]))
+    for k in range(p.nodes[node, A], p.nodes[node, B]):
+        if p.arms_x[k] > 0:
+            score = -np.log(uniform(unit, np.uint64(p.arms[k, 0]))) / p.arms_x[k]
+            if score < best:
+                best, edge = score, p.arms[k, 1]
+    return edge
+
+
+@jit
+def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """Sets attributes, and looks where dates fall now."""
+    node = s.entries[e, E_NODE]
+    for k in range(p.nodes[node, A], p.nodes[node, B]):
+        i = s.used[N_SET]
+        if i >= s.room[ROOM_EVENTS]:
+            s.used[N_STATUS] = TOO_SMALL
+            return NONE
+        s.assigned[i, 0], s.assigned[i, 1], s.assigned_x[i] = t, p.assigned[k, 0], p.assigned_x[k]
+        s.used[N_SET] = i + 1
+    for journey in range(p.sizes[N_JOURNEYS]):
+        if p.journeys[journey, J_TRIGGER] == TRIGGER_DATE and s.triggers[journey, G_AT] > t:
+            find_trigger(p, w, s, journey, c, t, LAST_ROW)
+    return p.nodes[node, N_EDGE]
+
+
+@jit
+def _step_call(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+    """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
+    node = s.entries[e, E_NODE]
+    n, edge = p.nodes[node], p.nodes[node, N_EDGE]
+    rests_on(s, ASSUMED)
+    if w.asked_calls[n[A]] == 1:
+        visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
+        found = answer_to(w, c, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
+        if found < 0:
+            ask(s, out, c, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
+            return NONE
+        edge = edge if w.answers_x[found] != 0.0 else n[N_OTHER_EDGE]
+    return edge
+
+
+@in_place
+def _step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
+    """Ends the entry, or the part that the exit belongs to, which leaves by the branch of its `run` (rule 25)."""
+    node = s.entries[e, E_NODE]
+    run = p.nodes[node, N_RUN]
+    close_visit(p, w, s, out, record, e, node, t, NONE, BECAUSE_NOT)
+    if run < 0:
+        end_entry(p, w, s, out, record, e, t, p.nodes[node, A])
+        return NONE
+    s.entries[e, E_NODE] = run
+    return p.nodes[run, N_EDGE]
+
+
+@inlined
+def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
+    """Arrives at a node and notes when it has to be looked at; one visit too many ends the entry (rule 24)."""
+    memory, operation = e * p.sizes[N_NODES] + node, p.nodes[node, N_OP]
+    if s.memory[memory, M_VISITS] >= p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS]:
+        s.entries[e, E_NODE] = node
+        end_entry(p, w, s, out, record, e, t, p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS_EXIT])
+        return
+    s.memory[memory, M_VISITS] += 1
+    s.memory[memory, M_ARRIVED] = t
+    s.entries[e, E_NODE], s.entries[e, E_ARRIVED] = node, t
+    open_visit(p, w, s, out, record, e, node, c, t)
+    due = t
+    if operation == OP_WAIT:
+        due = t + p.nodes[node, A]
+    elif operation == OP_WAIT_UNTIL:
+        due = _until_due(p, w, s, node, c, t)
+        s.entries[e, E_MISSING] = int(due == NEVER)
+        due = t if due == NEVER else max(due, t)  # rule 5
+    elif operation == OP_WAIT_FOR:
+        s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = -NEVER, 0
+        due = _wait_due(p, w, s, e, c, t)
+    s.entries[e, E_DUE] = due
+
+
+@in_place
+def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+    """Does what the entry's node does at t, once; it leaves by a branch unless it stays, ends or asks."""
+    s.used[N_EVIDENCE], s.used[N_REASON] = OBSERVED, BECAUSE_NOT
+    node = s.entries[e, E_NODE]
+    operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
+    resumes = resumed_at(p, s.entries[e, E_JOURNEY], t)
+    if resumes != t:
+        s.entries[e, E_DUE], edge = resumes, NONE
+    elif operation == OP_SEND:
+        edge = _step_send(p, w, s, out, e, c, t)
+    elif operation == OP_WAIT_FOR:
+        edge = _step_wait_for(p, w, s, out, e, c, t)
+    elif operation == OP_DECIDE:
+        edge = _step_decide(p, w, s, out, e, c, t)
+    elif operation == OP_SPLIT:
+        edge = _step_split(p, w, s, e, c)
+    elif operation == OP_EXIT:
+        edge = _step_exit(p, w, s, out, record, e, t)
+    elif operation == OP_SET:
+        edge = _step_set(p, w, s, e, c, t)
+    elif operation == OP_CALL:
+        edge = _step_call(p, w, s, out, e, c, t)
+    elif operation == OP_EMIT:
+        made = _make_event(s, p.nodes[node, A], t)
+    elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
+        edge = p.nodes[node, N_OTHER_EDGE]
+    if edge < 0 or s.used[N_STATUS] != DONE:
+        return
+    target = p.edges[edge]
+    if operation == OP_RUN and resumes == t:
+        target = p.nodes[node, A]  # into the part; its exit closes the visit
+    else:
+        close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
+    arrive(p, w, s, out, record, e, target, c, t)
+    if made >= 0:
+        _look_again(p, w, s, c, t, OWN_ROW + made - 1)

@@ -1,0 +1,140 @@
+"""The order of time: what comes next for a contact, and the contacts one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from journeylab.clock import NEVER
+from journeylab.layout import *
+from journeylab.layout import Program, World
+from journeylab.memory import addresses, opened
+
+from .entries import enter, find_trigger, leave, may_enter
+from .nodes import arrive, step
+from .past import first_event
+from .state import *
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The order of time: at one instant leaving comes first, then entering, then everything else, one step at a time by
+# the order of the running entries (rules 13 and 21). Whatever is due is due now or later, so that the least instant of
+# all is the next.
+
+
+@jit
+def _come_and_go(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
+    """Everybody who leaves at t, then every trigger at t, each once, in the contact's order."""
+    k = 0
+    while k < s.used[N_RUNNING]:
+        if not leave(p, w, s, out, record, s.running[k], c, t):
+            k += 1
+    for journey in range(p.sizes[N_JOURNEYS]):
+        while s.triggers[journey, G_AT] == t and s.used[N_STATUS] == DONE:
+            row = s.triggers[journey, G_ROW]
+            if may_enter(p, w, s, out, journey, c, t, row):
+                e = enter(p, w, s, out, record, journey, c, t, row)
+                if e >= 0:
+                    arrive(p, w, s, out, record, e, p.journeys[journey, J_FIRST_NODE], c, t)
+            spent = p.journeys[journey, J_REENTRY] == REENTRY_NEVER
+            if spent and s.groups[p.journeys[journey, J_GROUP], H_ENTRIES] > 0:
+                s.triggers[journey, G_AT] = NEVER
+            else:
+                find_trigger(p, w, s, journey, c, t, row)
+
+
+@inlined
+def _is_triggered(p, w, s, c):  # type: ignore[no-untyped-def]
+    """Notes each journey's first trigger; whether there is any."""
+    first_at = NEVER
+    s.used[N_OWN] = s.used[N_SET] = 0
+    for journey in range(p.sizes[N_JOURNEYS]):
+        if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT:
+            s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = first_event(w, p.journeys[journey, J_STREAM], c)
+        else:
+            find_trigger(p, w, s, journey, c, -NEVER, LAST)
+        first_at = min(first_at, s.triggers[journey, G_AT])
+    return first_at != NEVER
+
+
+@in_place
+def _advance_contact(p, w, s, out, record, c):  # type: ignore[no-untyped-def]
+    """Advances one contact from its beginning to the horizon, which still happens (rule 35)."""
+    for k in range(N_USED):
+        s.used[k] = 0
+    for journey in range(p.sizes[N_JOURNEYS]):
+        for k in range(H_COLUMNS):
+            s.groups[journey, k] = 0
+    while s.used[N_STATUS] == DONE:
+        change_at, due_at, due = NEVER, NEVER, NONE
+        for journey in range(p.sizes[N_JOURNEYS]):
+            change_at = min(change_at, s.triggers[journey, G_AT])
+        for k in range(s.used[N_RUNNING]):
+            e = s.running[k]
+            change_at = min(change_at, s.entries[e, E_LEAVE_AT])
+            if s.entries[e, E_DUE] < due_at:
+                due_at, due = s.entries[e, E_DUE], e
+        if min(change_at, due_at) > w.limits[L_UNTIL]:
+            break
+        if change_at <= due_at:
+            _come_and_go(p, w, s, out, record, c, change_at)
+        else:
+            step(p, w, s, out, record, due, c, due_at)
+    if s.used[N_STATUS] != DONE:
+        return
+    for k in range(s.used[N_RUNNING]):
+        e = s.running[k]
+        out.n_by_journey[s.entries[e, E_JOURNEY], T_INSIDE] += 1
+        node = s.entries[e, E_NODE]
+        while node >= 0:
+            out.n_by_node[node, INSIDE] += 1
+            node = p.nodes[node, N_RUN]
+    for journey in range(p.sizes[N_JOURNEYS]):
+        if s.groups[journey, H_ENTRIES] > 0:
+            out.used[O_CONTACTS] += 1
+            break
+
+
+@entry_point
+def _advance(program, world, state, output, record, contacts, start, end):  # type: ignore[no-untyped-def]
+    p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
+    for i in range(start, end):
+        c = contacts[i] if contacts.shape[0] > 0 else i
+        if not _is_triggered(p, w, s, c):
+            continue
+        n_visits, n_entries = out.used[O_VISITS], out.used[O_ENTRIES]
+        _advance_contact(p, w, s, out, record, c)
+        if s.used[N_STATUS] == TOO_SMALL:
+            return False
+        if s.used[N_STATUS] == ASKED:
+            out.used[O_VISITS], out.used[O_ENTRIES] = n_visits, n_entries
+    return True
+
+
+def advance(
+    program: Program,
+    world: World,
+    state: State,
+    out: Out,
+    *,
+    record: bool,
+    contacts: NDArray[np.int64],
+    start: int,
+    end: int,
+) -> bool:
+    """Advances contacts[start:end] (contacts start to end where `contacts` is empty); whether there was room.
+
+    A contact with an unanswered request leaves nothing but the request behind. Where False is returned, nothing in
+    `out` counts: the caller makes more room in `state` and `out` and advances the same contacts again.
+    """
+    groups = [addresses(group) for group in (program, world, state, out)]
+    return bool(_advance(*map(opened, groups), record, contacts, start, end))
+
+
+def is_compiled() -> bool:
+    """Whether this version of the machine is compiled, by this process or by an earlier one, whose work is on disk."""
+    if _advance.signatures:
+        return True
+    return any(Path(_advance.stats.cache_path).glob(f"order._advance-{FINGERPRINT}-*.nbi"))

@@ -1,0 +1,171 @@
+"""The state of a contact that is being advanced, what is recorded of it, and how the machine is compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numba import njit, types
+
+from journeylab import clock, keyedhash, layout
+from journeylab import memory as tables
+from journeylab.clock import COMPILED, DAY, NEVER
+from journeylab.layout import PROGRAM, R_COLUMNS, STACK, T_COLUMNS, V_COLUMNS, WORLD, Program
+from journeylab.memory import group_type, opener
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A running entry; and what is remembered of each of its nodes.
+(
+    E_JOURNEY, E_ENTRY, E_STARTED, E_TRIGGER_ROW, E_NODE, E_ARRIVED, E_DUE, E_LEAVE_AT, E_LEAVE_ROW, E_CAUSE, E_VISIT,
+    E_HELD, E_SEEN_AT, E_SEEN_OWN, E_MISSING, E_RECORD, E_COLUMNS,
+) = range(17)  # fmt: skip
+M_VISITS, M_ARRIVED, M_SENT, M_MATCHED, M_RECORD, M_COLUMNS = range(6)
+# A journey's next trigger; and what is remembered of all entries of one journey, whatever their version.
+G_AT, G_ROW, G_COLUMNS = range(3)
+H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
+# How many rows of each table are in use; what the present step rests on, and why it skips a send; whether the contact
+# could be advanced.
+N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_USED = range(8)
+DONE, TOO_SMALL, ASKED = range(3)
+# What is recorded so far.
+O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_USED = range(5)
+ROOM_RUNNING, ROOM_EVENTS = range(2)
+ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS = range(3)
+
+HOUR = DAY // 24
+LAST = NEVER
+
+
+class State(NamedTuple):
+    """The state of the one contact that is being advanced; `new_state` makes room for it, once for each thread."""
+
+    entries: NDArray[np.int64]
+    running: NDArray[np.int64]
+    memory: NDArray[np.int64]
+    triggers: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    own: NDArray[np.int64]
+    sends: NDArray[np.int64]
+    assigned: NDArray[np.int64]
+    assigned_x: NDArray[np.float64]
+    stack: NDArray[np.float64]
+    used: NDArray[np.int64]
+    room: NDArray[np.int64]
+
+
+class Out(NamedTuple):
+    """What happened: visits, entries and requests as rows where `record` is on, else counts alone.
+
+    Attributes:
+        times: int64 (visit, 2), arrival and leaving (NEVER while open).
+        visits: int32 (visit, V_COLUMNS).
+        entries: int64 (entry, R_COLUMNS).
+        requests: int64 (request, 6): contact and the K_ columns.
+        n_by_edge: int64 (edge, 3), closed visits by branch and evidence.
+        n_by_node: int64 (node, 2), visits ended without a branch, and visits still open.
+        n_by_exit: int64, entries by exit.
+        n_by_journey: int64 (journey, T_COLUMNS), entries and what became of triggers.
+        used: int64, the rows in use.
+        room: int64, the rows that there are.
+    """
+
+    times: NDArray[np.int64]
+    visits: NDArray[np.int32]
+    entries: NDArray[np.int64]
+    requests: NDArray[np.int64]
+    n_by_edge: NDArray[np.int64]
+    n_by_node: NDArray[np.int64]
+    n_by_exit: NDArray[np.int64]
+    n_by_journey: NDArray[np.int64]
+    used: NDArray[np.int64]
+    room: NDArray[np.int64]
+
+
+_INT = types.int64
+STATE = group_type(
+    "State", constant=False, entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
+    triggers=(_INT, G_COLUMNS), groups=(_INT, H_COLUMNS), own=(_INT, 2), sends=(_INT, 2), assigned=(_INT, 2),
+    assigned_x=(types.float64, 1),
+    stack=(types.float64, 1), used=(_INT, 1), room=(_INT, 1),
+)  # fmt: skip
+OUT = group_type(
+    "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
+    requests=(_INT, 6), n_by_edge=(_INT, 3), n_by_node=(_INT, 2), n_by_exit=(_INT, 1),
+    n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1),
+    room=(_INT, 1),
+)  # fmt: skip
+open_program, open_world, open_state, open_out = opener(PROGRAM), opener(WORLD), opener(STATE), opener(OUT)
+
+
+def new_state(program: Program, room: int) -> State:
+    """Room for `room` entries, emitted events, sends and assignments of one contact."""
+    n_journeys, n_nodes = len(program.journeys), len(program.nodes)
+    return State(
+        entries=np.zeros((room, E_COLUMNS), np.int64),
+        running=np.arange(room, dtype=np.int64),
+        memory=np.zeros((room * n_nodes, M_COLUMNS), np.int64),
+        triggers=np.zeros((n_journeys, G_COLUMNS), np.int64),
+        groups=np.zeros((n_journeys, H_COLUMNS), np.int64),
+        own=np.zeros((room * 8, 2), np.int64),
+        sends=np.zeros((room * 8, 2), np.int64),
+        assigned=np.zeros((room * 8, 2), np.int64),
+        assigned_x=np.zeros(room * 8, np.float64),
+        stack=np.zeros(STACK + 2, np.float64),
+        used=np.zeros(N_USED, np.int64),
+        room=np.array([room, room * 8], np.int64),
+    )
+
+
+def new_out(program: Program, n_exits: int, n_visits: int) -> Out:
+    """Room for `n_visits` visits, entries and requests, with all counts at zero."""
+    return Out(
+        times=np.empty((n_visits, 2), np.int64),
+        visits=np.empty((n_visits, V_COLUMNS), np.int32),
+        entries=np.empty((n_visits, R_COLUMNS), np.int64),
+        requests=np.empty((n_visits, 6), np.int64),
+        n_by_edge=np.zeros((len(program.edges), 3), np.int64),
+        n_by_node=np.zeros((len(program.nodes), 2), np.int64),
+        n_by_exit=np.zeros(n_exits, np.int64),
+        n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
+        used=np.zeros(O_USED, np.int64),
+        room=np.full(3, n_visits, np.int64),
+    )
+
+
+def jit(function: Any) -> Any:
+    return njit(**COMPILED)(function)
+
+
+def inlined(function: Any) -> Any:
+    """For what is small or at the heart: the optimiser puts it in place of every call."""
+    return njit(forceinline=True, **COMPILED)(function)
+
+
+def in_place(function: Any) -> Any:
+    """For what is called in one place: it becomes a part of its caller, which compiles and runs faster."""
+    return njit(inline="always", **COMPILED)(function)
+
+
+def _fingerprint() -> str:
+    """A text that differs when any source differs that goes into the compiled machine."""
+    stamp = 0
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    for path in (*own, *(Path(str(one.__file__)) for one in (clock, keyedhash, layout, tables))):
+        stamp = crc32(path.read_bytes(), stamp)
+    return f"{stamp:08x}"
+
+
+FINGERPRINT = _fingerprint()
+
+
+def entry_point(function: Any) -> Any:
+    """Compiled at most once on a machine: the result is kept on disk, with all that it calls.
+
+    Numba would take a kept result as long as this file alone is unchanged; so the sources are part of its name.
+    """
+    function.__qualname__ = f"{function.__name__}-{FINGERPRINT}"
+    return njit(nogil=True, error_model="numpy", cache=True)(function)
