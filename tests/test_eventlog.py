@@ -506,7 +506,7 @@ def test_the_html_of_a_log_is_a_static_table_with_names_escaped():
     html = EventLog.from_rows([{**EVENTS[0], "event": "<b>"}], CONTACTS)._repr_html_()
     assert "&lt;b&gt;" in html
     assert "<script" not in html
-    assert "journeylab-eventlog" in html
+    assert "jl-display" in html
     assert "<td>age</td><td>number</td><td>50%</td>" in html
 
 

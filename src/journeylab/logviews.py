@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .clock import instant
+from .display import block, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["contacts_of", "events_of", "html_of", "line_of", "summary_of"]
 
-_STYLE = (
-    ".journeylab-eventlog table{border-collapse:collapse;font:13px system-ui,sans-serif;margin:.4em 0}"
-    ".journeylab-eventlog th,.journeylab-eventlog td{padding:2px 10px;text-align:right;border-bottom:1px solid #8884}"
-    ".journeylab-eventlog th:first-child,.journeylab-eventlog td:first-child{text-align:left}"
-)
 _MOST_ROWS = 20
 
 
@@ -128,22 +122,18 @@ def html_of(log: EventLog) -> str:
         for one in log.summary().itertuples()
         if one.n_events
     ]
-    parts = [_table(("event", "events", "contacts", "first", "last"), kinds)]
+    parts = [_table(("event", "events", "contacts", "first", "last"), kinds, "kind")]
     if log.attribute_names:
         attributes = []
-        for name in log.attribute_names[:_MOST_ROWS]:
+        for name in log.attribute_names:
             found = log.attribute(name)
-            has = ~np.isnan(found.base)
-            has |= np.diff(found.offsets) > 0
+            has = ~np.isnan(found.base) | (np.diff(found.offsets) > 0)
             attributes.append((name, found.kind, f"{has.mean():.0%}"))
-        parts.append(_table(("attribute", "kind", "contacts with it"), attributes))
-    more = len(kinds) - _MOST_ROWS
-    note = f"<p>and {_counted(more, 'more kind')}</p>" if more > 0 else ""
-    line = f"<p>{escape(line_of(log))}</p>"
-    return f'<div class="journeylab-eventlog"><style>{_STYLE}</style>{line}{parts[0]}{note}{"".join(parts[1:])}</div>'
+        parts.append(_table(("attribute", "kind", "contacts with it"), attributes, "attribute"))
+    return block(line_of(log), *parts)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    cells = "".join(f"<th>{escape(one)}</th>" for one in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(one)}</td>" for one in row) + "</tr>" for row in rows[:_MOST_ROWS])
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], what: str) -> str:
+    """The first rows as a table, the others counted."""
+    more = len(rows) - _MOST_ROWS
+    return table(head, rows[:_MOST_ROWS]) + (f"<p>and {_counted(more, f'more {what}')}</p>" if more > 0 else "")
