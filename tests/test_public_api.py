@@ -62,12 +62,12 @@ def _log() -> jl.EventLog:
 
 SHOWN: dict[str, Callable[[], object]] = {
     "Journey('hello', 2 nodes, on signup, version": _journey,
-    "Portfolio(1 journeys: hello)": lambda: jl.Portfolio(journeys=(_journey(),)),
+    "Portfolio(1 journey: hello)": lambda: jl.Portfolio(journeys=(_journey(),)),
     "Segment('a < 3')": lambda: jl.Segment(condition="a < 3"),
-    "Segment(1 weights, bias -1)": lambda: jl.Segment(weights=(Evidence(when="a < 3", weight=2),), bias=-1),
+    "Segment(1 weight, bias -1)": lambda: jl.Segment(weights=(Evidence(when="a < 3", weight=2),), bias=-1),
     "Condition('a < 3')": lambda: jl.condition("a < 3"),
     "EventLog(1 event of 1 contact": _log,
-    "Replay(hello: 1 entries of 1 contacts until 2026-03-01)": lambda: jl.replay(_journey(), _log()),
+    "Replay(hello: 1 entry of 1 contact until 2026-03-01)": lambda: jl.replay(_journey(), _log()),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["block", "table"]
+__all__ = ["block", "counted", "table"]
 
 _STYLE = (
     ".jl-display{font:13px system-ui,sans-serif}.jl-display p{margin:.4em 0}"
@@ -34,3 +34,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     cells = "".join(f"<th>{escape(one)}</th>" for one in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(one))}</td>" for one in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def counted(n: int, what: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "case"), counted(1200, "case"), counted(2, "entry")
+    ('1 case', '1,200 cases', '2 entries')
+    """
+    plural = f"{what[:-1]}ies" if what.endswith("y") and what[-2] not in "aeiou" else f"{what}s"
+    return f"{n:,} {what if n == 1 else plural}"

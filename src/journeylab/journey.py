@@ -491,7 +491,9 @@ class Segment(_Part):
     def __repr__(self) -> str:
         if self.condition is not None:
             return f"Segment({self.condition!r})"
-        return f"Segment({len(self.weights)} weights, bias {self.bias:g})"
+        from .display import counted
+
+        return f"Segment({counted(len(self.weights), 'weight')}, bias {self.bias:g})"
 
     __str__ = __repr__
 
@@ -675,7 +677,9 @@ class Portfolio(_Part):
         return self
 
     def __repr__(self) -> str:
-        return f"Portfolio({len(self.journeys)} journeys: {', '.join(one.journey for one in self.journeys)})"
+        from .display import counted
+
+        return f"Portfolio({counted(len(self.journeys), 'journey')}: {', '.join(one.journey for one in self.journeys)})"
 
     __str__ = __repr__
 

@@ -97,7 +97,8 @@ def _opened(name: str, kind: str, data: Path | bytes, paths: tuple[Path, ...]) -
     except (pa.ArrowException, OSError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         label = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON Lines", "arrow": "Arrow"}[kind]
-        raise DataError(f"{name} cannot be read as {label}: {reason}") from None
+        remedy = "; save it as UTF-8 (Excel: CSV UTF-8)" if "UTF8" in reason else ""
+        raise DataError(f"{name} cannot be read as {label}: {reason}{remedy}") from None
 
 
 def _buffer(data: Path | bytes) -> Any:

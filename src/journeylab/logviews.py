@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .clock import instant
-from .display import block, table
+from .display import block, counted, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,16 +22,12 @@ __all__ = ["contacts_of", "events_of", "html_of", "line_of", "summary_of"]
 _MOST_ROWS = 20
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
 def line_of(log: EventLog) -> str:
     """The log in one line."""
-    aside = f", {_counted(len(set(_rejected(log))), 'row')} set aside" if len(log.rejects) else ""
+    aside = f", {counted(len(set(_rejected(log))), 'row')} set aside" if len(log.rejects) else ""
     return (
-        f"EventLog({_counted(log.n_events, 'event')} of {_counted(log.n_contacts, 'contact')}, "
-        f"{_counted(len(log.event_names), 'kind')}, {log.start_at:%Y-%m-%d} to {log.end_at:%Y-%m-%d}{aside})"
+        f"EventLog({counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')}, "
+        f"{counted(len(log.event_names), 'kind')}, {log.start_at:%Y-%m-%d} to {log.end_at:%Y-%m-%d}{aside})"
     )
 
 
@@ -137,4 +133,4 @@ def html_of(log: EventLog) -> str:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], what: str) -> str:
     """The first rows as a table, the others counted."""
     more = len(rows) - _MOST_ROWS
-    return table(head, rows[:_MOST_ROWS]) + (f"<p>and {_counted(more, f'more {what}')}</p>" if more > 0 else "")
+    return table(head, rows[:_MOST_ROWS]) + (f"<p>and {counted(more, f'more {what}')}</p>" if more > 0 else "")

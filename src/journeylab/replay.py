@@ -19,6 +19,7 @@ import pandas as pd
 from . import layout as o
 from .binding import AsOf, LogNames
 from .clock import NEVER, instant, microseconds
+from .display import counted
 from .drawing import svg
 from .durations import duration_text, parse_duration
 from .errors import DataError, known
@@ -318,7 +319,8 @@ class Replay:
     def __repr__(self) -> str:
         names = ", ".join(self.compiled.groups)
         return (
-            f"Replay({names}: {self.n_entries:,} entries of {self.n_contacts:,} contacts until {self.until:%Y-%m-%d})"
+            f"Replay({names}: {counted(self.n_entries, 'entry')} of {counted(self.n_contacts, 'contact')} "
+            f"until {self.until:%Y-%m-%d})"
         )
 
     @property
@@ -334,7 +336,7 @@ class Replay:
     @property
     def log_summary(self) -> str:
         """What the log is, in a few words."""
-        return f"{self.log.n_events:,} events of {self.log.n_contacts:,} contacts"
+        return f"{counted(self.log.n_events, 'event')} of {counted(self.log.n_contacts, 'contact')}"
 
     @cached_property
     def counts(self) -> pd.DataFrame:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from journeylab.display import counted
 from journeylab.errors import DefinitionError, Fault
 
 from .options import AsJson, Files, JourneyName
-from .screen import announce_compiling, counted, show_json
+from .screen import announce_compiling, show_json
 
 if TYPE_CHECKING:
     from journeylab.cases import CaseResult

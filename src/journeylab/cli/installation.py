@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from journeylab.display import counted
+
 from .options import AsJson
 from .replaying import entered_text
-from .screen import announce_compiling, counted, show_json, step, table_lines
+from .screen import announce_compiling, show_json, step, table_lines
 
 if TYPE_CHECKING:
     from journeylab.demo import Demo

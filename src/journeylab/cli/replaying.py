@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from journeylab.display import counted
+
 from .definitions import read_portfolio
 from .options import (
     AsJson,
@@ -27,7 +29,7 @@ from .options import (
     Until,
     cap_of,
 )  # fmt: skip
-from .screen import announce_compiling, counted, show_json, step, table_lines
+from .screen import announce_compiling, show_json, step, table_lines
 
 if TYPE_CHECKING:
     import pandas as pd

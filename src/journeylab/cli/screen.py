@@ -12,22 +12,12 @@ from typing import Any
 import typer
 from tqdm import tqdm
 
-__all__ = ["Step", "announce_compiling", "counted", "show_json", "step", "table_lines"]
+__all__ = ["Step", "announce_compiling", "show_json", "step", "table_lines"]
 
 
 def show_json(data: Any) -> None:
     """Prints plain data as JSON."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def counted(n: int, what: str) -> str:
-    """A count with its noun.
-
-    >>> counted(1, "case"), counted(1200, "case"), counted(2, "entry")
-    ('1 case', '1,200 cases', '2 entries')
-    """
-    plural = f"{what[:-1]}ies" if what.endswith("y") and what[-2] not in "aeiou" else f"{what}s"
-    return f"{n:,} {what if n == 1 else plural}"
 
 
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> Iterator[str]:
