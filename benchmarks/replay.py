@@ -189,8 +189,8 @@ def grow(sizes: list[int], ids: str, n_runs: int, folder: Path) -> None:
         log = jl.EventLog.read(path, cache=False)
         cold, prepared = timed(
             n_runs,
-            lambda path=path: jl.replay(journey, jl.EventLog.read(path, cache=False)),  # type: ignore[misc]
-            lambda log=log: jl.replay(journey, log),  # type: ignore[misc]
+            lambda path=path: jl.replay(journey, jl.EventLog.read(path, cache=False)),
+            lambda log=log: jl.replay(journey, log),
         )
         each = f"cold {cold / n_events * 1e9:6.1f} ns, prepared {prepared / n_events * 1e9:5.1f} ns an event"
         print(f"{n_events:>12,} events: {each}")

@@ -237,9 +237,8 @@ class LogNames:
             if column.categories is not None:
                 texts = self._text_codes(column.categories)
                 judged = self._judged(where, np.arange(len(texts)), {name: texts})
-                meets: NDArray[np.bool_] = judged.take(
-                    column.held[rows], mode="wrap"
-                )  # a missing text has the place -1
+                # A missing text has the place -1: the last one.
+                meets: NDArray[np.bool_] = judged.take(column.held[rows], mode="wrap")
                 return meets
         return self._judged(where, rows.astype(np.int64), {})
 

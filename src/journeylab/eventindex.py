@@ -72,7 +72,7 @@ def _jit(function: Any) -> Any:
 
 @_jit
 def _counted(codes, shift, n):  # type: ignore[no-untyped-def]
-    """How often each code occurs, its last bits left out."""
+    """How often each code occurs, its last bits left out: numpy's bincount would let no other thread run."""
     counts = np.zeros(n, np.int64)
     for i in range(codes.shape[0]):
         counts[codes[i] >> shift] += 1

@@ -232,13 +232,14 @@ class EventLog:
         return self._streams[event_name]
 
     def _stream(self, event_name: str) -> Stream:
-        name = f"stream-{self.event_names.index(event_name)}" if event_name in self.event_names else None
-        kept = self._entry.arrays(name) if self._entry is not None and name is not None else None
+        if self._entry is None or event_name not in self.event_names:
+            return self.stream_where(event_name, None)
+        name = f"stream-{self.event_names.index(event_name)}"
+        kept = self._entry.arrays(name)
         if kept is not None:
             return Stream(*kept)
         stream = self.stream_where(event_name, None)
-        if self._entry is not None and name is not None:
-            self._entry.add(name, stream)
+        self._entry.add(name, stream)
         return stream
 
     def stream_where(
@@ -246,8 +247,10 @@ class EventLog:
     ) -> Stream:
         """The occurrences of one kind of event for whose rows `keep` is true, by contact, by instant and row."""
         events = self._prepared.occurrences
-        kind = self.event_names.index(event_name) if event_name in self.event_names else len(self.event_names)
-        mine = slice(*(int(place) for place in np.append(events.offsets, events.offsets[-1])[kind : kind + 2]))
+        mine = slice(0, 0)
+        if event_name in self.event_names:
+            kind = self.event_names.index(event_name)
+            mine = slice(int(events.offsets[kind]), int(events.offsets[kind + 1]))
         found = events.contact[mine], events.at[mine], events.row[mine]
         if keep is not None:
             kept = keep(found[2])
@@ -276,7 +279,10 @@ class EventLog:
 
         Names that no property has, and properties that cannot be one, are left to `property`.
         """
-        wanted = [name for name in self._properties.names if name in {*names} - {*self._columns}]
+        asked = {*names} - {*self._columns}
+        wanted = [name for name in self._properties.names if name in asked]
+        if not wanted:  # as for every further replay over the log
+            return
         table = self._properties.read_table(wanted)
 
         def load(name: str) -> None:

@@ -30,6 +30,7 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
+from .display import block, counted, table
 from .durations import duration_text, parse_duration, parse_time_of_day, time_of_day_text
 from .errors import DefinitionError, Fault, known
 
@@ -491,15 +492,11 @@ class Segment(_Part):
     def __repr__(self) -> str:
         if self.condition is not None:
             return f"Segment({self.condition!r})"
-        from .display import counted
-
         return f"Segment({counted(len(self.weights), 'weight')}, bias {self.bias:g})"
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        from .display import block, table
-
         rows = [(one.when, f"{one.weight:g}") for one in self.weights]
         return block(repr(self), *([table(("evidence", "weight"), rows)] if rows else []))
 
@@ -677,15 +674,11 @@ class Portfolio(_Part):
         return self
 
     def __repr__(self) -> str:
-        from .display import counted
-
         return f"Portfolio({counted(len(self.journeys), 'journey')}: {', '.join(one.journey for one in self.journeys)})"
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        from .display import block
-
         return block(repr(self), *(one._repr_html_() for one in self.journeys))
 
     def one(self, name: str | None = None) -> Journey:

@@ -374,7 +374,7 @@ def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     if edge < 0 or s.used[N_STATUS] != DONE:
         return
     target = p.edges[edge]
-    if operation == OP_RUN and resumes == t:
+    if operation == OP_RUN:
         target = p.nodes[node, A]  # into the part; its exit closes the visit
     else:
         close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
