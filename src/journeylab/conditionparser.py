@@ -103,6 +103,13 @@ class Parser(ConditionSource):
         """The tree of a whole condition, which must be a flag."""
         return self._flag(node)
 
+    def value(self, node: ast.expr) -> Tree:
+        """The tree of a value of any kind: a number, a duration, a weekday or a flag; a text alone says nothing."""
+        tree = self._value(node)
+        if isinstance(tree, Text):
+            raise self.refused(f"{self.said(node)} alone is no value that differs; compare something with it", node)
+        return tree
+
     def call_arguments(self, node: ast.Call, allowed: Sequence[str] = ()) -> dict[str, ast.expr]:
         """The keyword arguments of a call, none of them unknown."""
         for keyword in node.keywords:

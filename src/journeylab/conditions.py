@@ -57,7 +57,7 @@ __all__ = [
     "ConditionError", "ConditionFault", "ConditionText", "DurationValue", "EntryProperty", "Flag", "In", "Kind",
     "LocalHour", "MessageEvent", "Missing", "Negate", "Not", "Number", "Or", "Property", "Scope", "Score",
     "SegmentMembership", "Text", "Tree", "WeekdayOf", "attribute_kinds", "canonical_text", "condition",
-    "conditions_in", "expression_text", "kind_of", "parse", "parse_awaited", "properties_in",
+    "conditions_in", "expression_text", "kind_of", "parse", "parse_awaited", "parse_value", "properties_in",
     "segment_texts", "segments_in", "segments_named", "texts_in", "tree_of", "value_kind", "walk",
 ]  # fmt: skip
 
@@ -128,6 +128,19 @@ def parse(text: str, *, scope: Scope = "contact", in_segment: bool = False) -> C
     """
     parser = Parser(text, scope, in_segment=in_segment)
     return Condition(text, parser.parsed(parser.whole))
+
+
+def parse_value(text: str) -> Tree:
+    """What a text is worth for a contact at an instant: a number, a duration, a weekday, or a flag.
+
+    Raises:
+        ConditionError: with every fault of the text.
+
+    >>> parse_value('since("visit")')
+    Aggregate(fn='since', event='visit', property=None, window_us=None, where=None)
+    """
+    parser = Parser(text, "contact", in_segment=True)
+    return parser.parsed(parser.value)
 
 
 def condition(text: str) -> Condition:

@@ -150,6 +150,16 @@ class Postfix:
             return o.NONE
         return self._close(start, path)
 
+    def value(self, tree: c.Tree, path: tuple[str | int, ...]) -> int:
+        """The index of a condition whose value is what the tree says: a number, a duration in microseconds, 0 or 1."""
+        start = len(self.code)
+        try:
+            self._walk(tree, {}, {})
+        except TypeFault as problem:
+            self.faults.append(Fault(path, str(problem)))
+            return o.NONE
+        return self._close(start, path)
+
     def membership(self, name: str, path: tuple[str | int, ...], segments: Mapping[str, Segment]) -> int:
         """The index of a condition whose value is the membership of a segment in 0..1."""
         start = len(self.code)

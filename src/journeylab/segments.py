@@ -85,8 +85,9 @@ class Evaluator:
 
     def membership(self, name: str, at_us: int) -> NDArray[np.float64]:
         """The membership of every contact in a segment as of an instant: 0..1 by code."""
-        values = np.empty(len(self._first_at), np.float64)
-        evaluate(self._program, self._world, self._state, self._out, self.conditions[name], at_us, values)
+        n_contacts = len(self._first_at)
+        contacts, at, values = np.arange(n_contacts), np.full(n_contacts, at_us), np.empty(n_contacts, np.float64)
+        evaluate(self._program, self._world, self._state, self._out, self.conditions[name], contacts, at, values)
         return values
 
     def exists(self, at_us: int) -> NDArray[np.bool_]:

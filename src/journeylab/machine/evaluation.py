@@ -233,15 +233,22 @@ def select_events(
 
 
 @entry_point
-def _evaluate(program, world, state, output, condition, t, values):  # type: ignore[no-untyped-def]
+def _evaluate(program, world, state, output, condition, contacts, at, values):  # type: ignore[no-untyped-def]
     p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
-    for c in range(values.shape[0]):
-        values[c] = value_of(p, w, s, out, condition, ZERO, NONE, c, t, NONE)
+    for i in range(values.shape[0]):
+        values[i] = value_of(p, w, s, out, condition, ZERO, NONE, contacts[i], at[i], NONE)
 
 
 def evaluate(
-    program: Program, world: World, state: State, out: Out, condition: int, t: int, values: NDArray[np.float64]
+    program: Program,
+    world: World,
+    state: State,
+    out: Out,
+    condition: int,
+    contacts: NDArray[np.int64],
+    at: NDArray[np.int64],
+    values: NDArray[np.float64],
 ) -> None:
-    """Writes into `values` what a condition or a membership is as of t, for every contact."""
+    """Writes into `values` what a condition, a membership or a value is for contacts, each as of an instant."""
     groups = [addresses(group) for group in (program, world, state, out)]
-    _evaluate(*map(opened, groups), condition, t, values)
+    _evaluate(*map(opened, groups), condition, contacts, at, values)
