@@ -17,7 +17,7 @@ import numpy as np
 
 from . import conditions as c
 from . import layout as o
-from .clock import Zones, instant, zones
+from .clock import NEVER, Zones, instant, zones
 from .machine import new_out, new_state, select_events
 from .postfix import Postfix, TypeFault
 from .program import RESPONSES
@@ -99,7 +99,8 @@ def bare_program(postfix: Postfix, zone: int = 0) -> o.Program:
             "arms_x": _NO_FLOATS,
             "suppressions": _NO_INTS,
             "policy_cap": _NO_INTS,
-            "sizes": np.zeros(2, np.int64),
+            "features": _NO_INTS,
+            "sizes": np.zeros(o.N_SIZES, np.int64),
         }
         | postfix.tables()
     )
@@ -330,6 +331,7 @@ class LogNames:
         limits = np.zeros(o.L_COLUMNS, np.int64)
         limits[o.L_START], limits[o.L_LOG_END], limits[o.L_UNTIL] = self.log.start_us, self.log.end_us, until_us
         limits[o.L_MATCH], limits[o.L_ZONE_ATTRIBUTE] = match_us, self._zone_attribute
+        limits[o.L_ASK_FROM] = NEVER
         limits[o.L_HAS_BEST] = int(len(more["best"]) > 0)
         limits[o.L_STREAMS], limits[o.L_PROPERTIES] = len(self._streams), len(self._properties)
         given = {

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import layout as o
-from .machine import Out, State, advance, new_out, new_state
+from .machine import O_REQUESTS, Out, State, advance, new_out, new_state
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "Request", "answered", "run"]
+__all__ = [
+    "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "in_rounds", "no_answers_yet", "run",
+    "with_answers",
+]  # fmt: skip
 
 CHUNK = 1 << 15
 Progress = Callable[[int, int], None]
@@ -66,6 +69,16 @@ def _chunk(
     return out
 
 
+def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
+    """The chunks in which contacts are advanced, none across two groups: so many contacts, or the group of each."""
+    edges = [0, group] if isinstance(group, int) else [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
+    return [
+        (first, min(first + CHUNK, end))
+        for start, end in zip(edges, edges[1:], strict=False)
+        for first in range(start, end, CHUNK)
+    ]
+
+
 def run(
     program: o.Program,
     world: o.World,
@@ -74,25 +87,22 @@ def run(
     *,
     record: bool,
     contacts: NDArray[np.int64] | None = None,
+    bounds: Sequence[tuple[int, int]] | None = None,
     progress: Progress | None = None,
 ) -> list[Out]:
-    """What happens to all contacts (or those given by index), in the order of the chunks."""
+    """What happens to all contacts (or those given by index), in the order of the chunks (or those given)."""
     listed = np.empty(0, np.int64) if contacts is None else contacts
     total = n_contacts if contacts is None else len(contacts)
-    bounds = [(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
-    done: list[Out] = []
+    bounds = chunks(total) if bounds is None else bounds
 
     def work(one: tuple[int, int]) -> Out:
         return _chunk(program, world, n_exits, record, listed, one)
 
     n_threads = min(len(bounds), os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
     if n_threads <= 1:
-        results: Iterable[Out] = map(work, bounds)
-        done = _collect(results, bounds, total, progress)
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            done = _collect(pool.map(work, bounds), bounds, total, progress)
-    return done
+        return _collect(map(work, bounds), bounds, total, progress)
+    with ThreadPoolExecutor(n_threads) as pool:
+        return _collect(pool.map(work, bounds), bounds, total, progress)
 
 
 def _collect(
@@ -106,24 +116,72 @@ def _collect(
     return done
 
 
-def _requests(outs: Sequence[Out]) -> list[Request]:
-    rows = np.concatenate([out.requests[: out.used[2]] for out in outs]) if outs else np.empty((0, 6), np.int64)
-    return [Request(*(int(value) for value in row)) for row in np.unique(rows, axis=0)]
+class Asked(NamedTuple):
+    """Requests as the machine records them, each of another contact, and the values that go with them.
+
+    `place` is the contact's among those that were advanced, `rows` are the K_ columns, `features` float64 by column.
+    """
+
+    place: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    features: NDArray[np.float64]
 
 
-def _with(world: o.World, answers: Sequence[Answer], n_contacts: int) -> o.World:
-    """The world with those answers."""
-    if not answers:
-        return world
-    ordered = sorted(answers, key=lambda one: one.request.contact)
-    contact = np.array([one.request.contact for one in ordered])
+def asked(program: o.Program, outs: Sequence[Out]) -> Asked:
+    """What was asked in a run."""
+    n_features = int(program.sizes[o.N_FEATURES])
+    n_requests = [int(out.used[O_REQUESTS]) for out in outs]
+    rows = np.concatenate(
+        [np.empty((0, 6), np.int64), *(o.requests[:n] for o, n in zip(outs, n_requests, strict=True))]
+    )
+    values = [out.asked[: n * n_features].reshape(n, n_features) for out, n in zip(outs, n_requests, strict=True)]
+    return Asked(rows[:, 0], rows[:, 1:], np.concatenate([np.empty((0, n_features)), *values]))
+
+
+class Answers(NamedTuple):
+    """Answers in the order of their contacts' places: `rows` (the K_ columns) and `values`."""
+
+    place: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def of(self, places: NDArray[np.int64]) -> Answers:
+        """The answers of some contacts, whose places are now those in the (ascending) list."""
+        new = np.searchsorted(places, self.place)
+        mine = (new < len(places)) & (places[np.minimum(new, len(places) - 1)] == self.place)
+        return Answers(new[mine], self.rows[mine], self.values[mine])
+
+    def and_of(self, other: Answers) -> Answers:
+        """Both, in order; a contact's earlier answers come first."""
+        place = np.concatenate([self.place, other.place])
+        order = np.argsort(place, kind="stable")
+        rows, values = np.concatenate([self.rows, other.rows]), np.concatenate([self.values, other.values])
+        return Answers(place[order], rows[order], values[order])
+
+
+def no_answers_yet() -> Answers:
+    """No answers."""
+    return Answers(np.empty(0, np.int64), np.empty((0, 5), np.int64), np.empty(0, np.float64))
+
+
+def with_answers(world: o.World, answers: Answers, n_places: int) -> o.World:
+    """The world with those answers; the caller keeps them alive."""
     limits = world.limits.copy()
     limits[o.L_HAS_ANSWERS] = 1
     return world._replace(
-        answer_offsets=np.searchsorted(contact, np.arange(n_contacts + 1)).astype(np.int64),
-        answers=np.array([[*one.request[1:5], one.at] for one in ordered], np.int64),
-        answers_x=np.array([one.value for one in ordered], np.float64),
+        answer_offsets=np.searchsorted(answers.place, np.arange(n_places + 1)).astype(np.int64),
+        answers=np.ascontiguousarray(answers.rows),
+        answers_x=np.ascontiguousarray(answers.values),
         limits=limits,
+    )
+
+
+def _table_of(answers: Sequence[Answer]) -> Answers:
+    ordered = sorted(answers, key=lambda one: one.request.contact)
+    return Answers(
+        np.array([one.request.contact for one in ordered], np.int64),
+        np.array([[*one.request[1:5], one.at] for one in ordered], np.int64).reshape(len(ordered), 5),
+        np.array([one.value for one in ordered], np.float64),
     )
 
 
@@ -136,11 +194,46 @@ def answered(
     known: Sequence[Answer] = (),
 ) -> o.World:
     """The world with an answer to everything that its contacts ask."""
-    answers = list(known)
-    world = _with(world, answers, n_contacts)
-    pending: NDArray[np.int64] | None = None
-    while requests := _requests(run(program, world, n_exits, n_contacts, record=False, contacts=pending)):
-        answers += answer(requests)
-        world = _with(world, answers, n_contacts)
-        pending = np.unique(np.array([one.contact for one in requests], np.int64))
-    return world
+    answers = _table_of(known)
+    pending = np.arange(n_contacts)
+    while True:
+        now = with_answers(world, answers.of(pending), len(pending))
+        found = asked(program, run(program, now, n_exits, n_contacts, record=False, contacts=pending))
+        if not len(found.place):
+            return with_answers(world, answers, n_contacts)
+        rows = np.unique(np.column_stack([pending[found.place], found.rows]), axis=0)
+        requests = [Request(*(int(value) for value in row)) for row in rows]
+        answers = answers.and_of(_table_of(list(answer(requests))))
+        pending = np.unique(rows[:, 0])
+
+
+def in_rounds(
+    program: o.Program,
+    world: o.World,
+    n_exits: int,
+    contacts: NDArray[np.int64],
+    group: NDArray[np.int64],
+    answer: Callable[[Asked], Answers],
+    *,
+    record: bool = False,
+    known: Answers | None = None,
+) -> tuple[list[tuple[int, Out]], Answers]:
+    """What happens to contacts whose every request is answered, as (group, `Out`) of each chunk; and the answers.
+
+    A contact may stand in the list several times, once in each group; groups ascend. `answer` is asked a round at a
+    time, for contacts by their place in the list, and may be given `known` answers beforehand.
+    """
+    done: list[tuple[int, Out]] = []
+    answers = no_answers_yet() if known is None else known
+    pending = np.arange(len(contacts))
+    while len(pending):
+        now = with_answers(world, answers.of(pending), len(pending))
+        bounds = chunks(group[pending])
+        outs = run(
+            program, now, n_exits, len(pending), record=record, contacts=contacts[pending], bounds=bounds
+        )  # fmt: skip
+        done += [(int(group[pending[start]]), out) for (start, _), out in zip(bounds, outs, strict=True)]
+        found = asked(program, outs)
+        pending = pending[found.place]
+        answers = answers.and_of(answer(found._replace(place=pending)))
+    return done, answers

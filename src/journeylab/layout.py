@@ -79,6 +79,9 @@ EVIDENCE = ("observed", "predicted", "assumed")
 (BECAUSE_NOT, BECAUSE_CONSENT, BECAUSE_SUPPRESSION, BECAUSE_AT, BECAUSE_QUIET, BECAUSE_CAP, BECAUSE_POLICY_CAP,
  BECAUSE_HOLDOUT, BECAUSE_PAUSE) = np.arange(9)  # fmt: skip
 REASONS = (None, "consent", "suppression", "at", "quiet_hours", "cap", "policy_cap", "holdout", "pause")
+# What a world answers to a send, as the kinds of own events from a node's H on (see `program.ANSWERS`).
+(DELIVERED, OPENED, CLICKED, BOUNCED, COMPLAINED, UNSUBSCRIBED, SENT_EVENT, WITHDRAWN_EVENT, SOFT_BOUNCED,
+ CONVERTED) = range(10)  # fmt: skip
 # What the machine may ask of its world; ACTUAL is not asked: it is the instant of a release's own send (rule 29).
 ASK_SEND, ASK_SCORE, ASK_CALL, ACTUAL = np.arange(4)
 
@@ -100,7 +103,9 @@ class Program(NamedTuple):
         code, code_x: int64 operation with two arguments, float64 argument.
         options: float64, the literals of all `in` lists.
         policy_cap: int64, sends and within, or NONE.
-        sizes: int64, how many journeys and nodes there are.
+        features: int64, the conditions whose values go with the request of a send.
+        sizes: int64, how many journeys, nodes, edges, exits and features there are; the kind of
+            own event that is a conversion, or NONE.
     """
 
     journeys: NDArray[np.int64]
@@ -122,6 +127,7 @@ class Program(NamedTuple):
     options: NDArray[np.float64]
     pauses: NDArray[np.int64]
     policy_cap: NDArray[np.int64]
+    features: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
 
@@ -130,9 +136,10 @@ PROGRAM = group_type(
     "Program", constant=True, journeys=(_INT, J_COLUMNS), journeys_x=(_FLOAT, JX_COLUMNS), nodes=(_INT, N_COLUMNS),
     edges=(_INT, 1), awaits=(_INT, 4), clauses=(_INT, 2), causes=(_INT, 3), assigned=(_INT, 1), assigned_x=(_FLOAT, 1),
     arms=(_INT, 2), arms_x=(_FLOAT, 1), consents=(_INT, 3), suppressions=(_INT, 1), conditions=(_INT, 2),
-    code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2), policy_cap=(_INT, 1), sizes=(_INT, 1),
+    code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2), policy_cap=(_INT, 1),
+    features=(_INT, 1), sizes=(_INT, 1),
 )  # fmt: skip
-N_JOURNEYS, N_NODES = range(2)
+N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_SIZES = range(7)
 
 
 class World(NamedTuple):
@@ -154,8 +161,8 @@ class World(NamedTuple):
         first_at: int64, the instant from which each contact exists; empty when nothing asks for it.
         best: float64, the hour of the week (0 is Monday 00:00 local) to send at, by contact; empty without a model.
         asked_calls: uint8, whether the world answers each call.
-        answer_offsets, answers, answers_x: int64 by contact, int64 (answer, 5: kind, id, entry, visit, instant),
-            float64; what the world has answered.
+        answer_offsets, answers, answers_x: int64 by contact (by its place among the contacts to be advanced, where
+            only some are), int64 (answer, 5: kind, id, entry, visit, instant), float64; what the world has answered.
         limits: int64, see the L_ columns.
     """
 
@@ -176,8 +183,9 @@ class World(NamedTuple):
     limits: NDArray[np.int64]
 
 
-(L_START, L_LOG_END, L_UNTIL, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_HAS_ANSWERS, L_HAS_BEST, L_STREAMS,
- L_PROPERTIES, L_COLUMNS) = range(11)  # fmt: skip
+# L_ASK_FROM: the instant from which sends are asked for even where the log has an answer.
+(L_START, L_LOG_END, L_UNTIL, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_HAS_BEST, L_STREAMS,
+ L_PROPERTIES, L_COLUMNS) = range(12)  # fmt: skip
 WORLD = group_type(
     "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
     own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1), first_at=(_INT, 1),

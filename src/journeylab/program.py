@@ -43,6 +43,19 @@ __all__ = ["Compiled", "EdgeInfo", "NodeInfo", "Release", "compile_portfolio", "
 RESPONSES = ("delivered", "opened", "clicked", "bounced", "complained", "unsubscribed")
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a program asks of a world that answers its sends, and what such an answer makes happen.
+
+    `features` are the values (`conditions.parse_value`) that go with every request; `converts` is the event that a
+    conversion is, with `properties` of its own.
+    """
+
+    features: tuple[str, ...] = ()
+    converts: str | None = None
+    properties: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """One version of a journey: takes entries in [from_at, until_at) (rule 26), stands still in `pauses` (rule 28)."""
@@ -148,6 +161,7 @@ class _Compiler:
     releases: Sequence[Release]
     assume_consent: frozenset[str]
     postfix: Postfix
+    model: Model | None
     journeys: list[list[int]] = field(default_factory=list)
     journeys_x: list[list[float]] = field(default_factory=list)
     nodes: list[list[int]] = field(default_factory=list)
@@ -326,7 +340,7 @@ class _Compiler:
             row[o.N_EDGE], row[o.N_OTHER_EDGE] = edges[0], edges[-1] if len(edges) > 1 else o.NONE
         match node:
             case Send():
-                self._send(row, node)
+                self._send(row, node, self.releases[part.index].journey.purpose)
             case Wait():
                 row[o.N_OP], row[o.A] = o.OP_WAIT, _us(node.wait)
             case WaitUntil():
@@ -356,7 +370,7 @@ class _Compiler:
                 row[o.N_OP] = o.OP_EXIT
                 row[o.A] = self.exit(part.index, node.exit) if part.run == o.NONE else o.NONE
 
-    def _send(self, row: list[int], node: Send) -> None:
+    def _send(self, row: list[int], node: Send, purpose: str) -> None:
         row[o.N_OP], row[o.A], row[o.B] = o.OP_SEND, _us(node.expires), int(node.when_capped == "skip")
         row[o.C] = o.AT_ANY if node.at is None else o.AT_BEST
         if node.at is not None and node.at != "best":
@@ -365,6 +379,21 @@ class _Compiler:
         row[o.G] = message_stream(self.names, "sent", node.send)
         responses = [self.names.own_event(kind, {"message": node.send}) for kind in RESPONSES]
         row[o.H] = responses[0]
+        if self.model is not None:
+            self.names.own_event("sent", {"message": node.send})
+            self.names.own_event("consent_withdrawn", {"purpose": purpose})
+            self.names.own_event("bounced", {"message": node.send, "bounce_type": "soft"})
+
+    def converted(self) -> int:
+        """The kind of own event that a conversion is, NONE where there is none."""
+        if self.model is None or self.model.converts is None:
+            return o.NONE
+        return self.names.own_event(self.model.converts, self.model.properties)
+
+    def features(self) -> list[int]:
+        """The conditions whose values go with the request of a send."""
+        texts = () if self.model is None else self.model.features
+        return [self.postfix.value(c.parse_value(text), ("features", i)) for i, text in enumerate(texts)]
 
     def _wait_until(self, row: list[int], node: WaitUntil, path: tuple[str | int, ...]) -> None:
         until = node.wait_until
@@ -430,11 +459,17 @@ def _signed(key: int) -> int:
 
 
 def compile_portfolio(
-    releases: Sequence[Release], policy: Policy, names: Names, *, assume_consent: frozenset[str] = frozenset()
+    releases: Sequence[Release],
+    policy: Policy,
+    names: Names,
+    *,
+    assume_consent: frozenset[str] = frozenset(),
+    model: Model | None = None,
 ) -> Compiled:
     """The program of journeys that run together, by descending priority and then by name (rule 21).
 
-    `assume_consent` holds the purposes for which consent is assumed (rule 34).
+    `assume_consent` holds the purposes for which consent is assumed (rule 34); `model` is given where sends are to be
+    answered.
 
     Raises:
         DefinitionError: with every fault of the journeys, and every name or type that does not fit the log.
@@ -444,13 +479,14 @@ def compile_portfolio(
     if faults:
         raise DefinitionError(faults)
     groups = sorted({one.journey.journey for one in ordered})
-    work = _Compiler(names, ordered, assume_consent, Postfix(names))
+    work = _Compiler(names, ordered, assume_consent, Postfix(names), model)
     for release in ordered:
         _declare(release.journey, names)
     names.expect({name for release in ordered for name in c.properties_in(release.journey)})
     order = sorted({(-one.journey.priority, one.journey.journey) for one in ordered})
     for index, release in enumerate(ordered):
         work.journey(index, order.index((-release.journey.priority, release.journey.journey)), release, groups)
+    converted, features = work.converted(), work.features()
     if work.postfix.faults:
         raise DefinitionError(work.postfix.faults)
     cap = policy.cap
@@ -473,10 +509,19 @@ def compile_portfolio(
         suppressions=np.array([complained, bounced], np.int64),
         pauses=_table(work.pauses, 2),
         policy_cap=np.array([o.NONE, o.NONE] if cap is None else [cap.sends, _us(cap.within)], np.int64),
-        sizes=np.array([len(work.journeys), len(work.nodes)], np.int64),
+        features=np.array(features, np.int64),
+        sizes=_sizes(work, features, converted),
         **work.postfix.tables(),
     )
     return Compiled(program, ordered, groups, work.node_info, work.edge_info, work.exits, work.calls)
+
+
+def _sizes(work: _Compiler, features: Sequence[int], converted: int) -> np.ndarray:
+    sizes = np.zeros(o.N_SIZES, np.int64)
+    sizes[o.N_JOURNEYS], sizes[o.N_NODES] = len(work.journeys), len(work.nodes)
+    sizes[o.N_EDGES], sizes[o.N_EXITS] = len(work.edges), len(work.exits)
+    sizes[o.N_FEATURES], sizes[o.N_CONVERTED] = len(features), converted
+    return sizes
 
 
 def _declare(journey: Journey, names: Names) -> None:

@@ -9,7 +9,7 @@ from journeylab.keyedhash import uniform
 from journeylab.layout import *
 from journeylab.memory import float_at, int_at
 
-from .evaluation import holds, value_of
+from .evaluation import first_evidence, holds, value_of
 from .past import as_of, has_none, latest_event, next_event, zone_of
 from .state import *
 
@@ -33,7 +33,7 @@ def open_visit(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-
     out.visits[i, V_VISIT] = s.memory[memory, M_VISITS]
     out.visits[i, V_EDGE] = NONE
     out.visits[i, V_REASON] = BECAUSE_NOT
-    out.visits[i, V_EVIDENCE] = ASSUMED if w.limits[L_UNTIL] > w.limits[L_LOG_END] else OBSERVED
+    out.visits[i, V_EVIDENCE] = ASSUMED if w.limits[L_UNTIL] > w.limits[L_LOG_END] else first_evidence(s)
     s.memory[memory, M_RECORD] = i
 
 
@@ -41,7 +41,7 @@ def open_visit(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-
 def close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignore[no-untyped-def]
     """Closes the visit with the evidence gathered since; what ends after the log does is assumed (rule 35)."""
     evidence = ASSUMED if t > w.limits[L_LOG_END] else s.used[N_EVIDENCE]
-    s.used[N_EVIDENCE] = OBSERVED
+    s.used[N_EVIDENCE] = first_evidence(s)
     if not record:
         if edge >= 0:
             out.n_by_edge[edge, evidence] += 1
@@ -101,7 +101,7 @@ def leave(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
         row, cause = s.entries[e, E_LEAVE_ROW], s.entries[e, E_CAUSE]
         journey = s.entries[e, E_JOURNEY]
         if holds(p, w, s, out, p.causes[cause, C_GUARD], journey, e, c, t, row):
-            s.used[N_EVIDENCE] = OBSERVED
+            s.used[N_EVIDENCE] = first_evidence(s)
             close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, NONE, BECAUSE_NOT)
             end_entry(p, w, s, out, record, e, t, p.causes[cause, C_EXIT])
             return True

@@ -26,8 +26,8 @@ def _true(value):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _find_answer(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
-    for i in range(w.answer_offsets[c], w.answer_offsets[c + 1]):
+def _find_answer(w, place, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    for i in range(w.answer_offsets[place], w.answer_offsets[place + 1]):
         if (
             w.answers[i, K_KIND] == kind
             and w.answers[i, K_ID] == name
@@ -40,20 +40,20 @@ def _find_answer(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-
 
 
 @inlined
-def answer_to(w, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+def answer_to(w, s, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
     """The place of the world's answer, -1 where there is none; `t` of NEVER fits any instant."""
-    return _find_answer(w, c, kind, name, entry, visit, t) if w.limits[L_HAS_ANSWERS] == 1 else NONE
+    return _find_answer(w, s.used[N_PLACE], kind, name, entry, visit, t) if w.limits[L_HAS_ANSWERS] == 1 else NONE
 
 
 @jit
-def ask(s, out, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+def ask(s, out, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
     """Records a request; the contact is advanced again when the world has answered."""
     s.used[N_STATUS] = ASKED
     i = out.used[O_REQUESTS]
     if i >= out.room[ROOM_REQUESTS]:
         s.used[N_STATUS] = TOO_SMALL
         return
-    out.requests[i, 0] = c
+    out.requests[i, 0] = s.used[N_PLACE]
     out.requests[i, 1 + K_KIND] = kind
     out.requests[i, 1 + K_ID] = name
     out.requests[i, 1 + K_ENTRY] = entry
@@ -65,6 +65,12 @@ def ask(s, out, c, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
 @inlined
 def rests_on(s, evidence):  # type: ignore[no-untyped-def]
     s.used[N_EVIDENCE] = max(s.used[N_EVIDENCE], evidence)
+
+
+@inlined
+def first_evidence(s):  # type: ignore[no-untyped-def]
+    """What a step rests on before it looks at anything: once a model has answered, all that follows is predicted."""
+    return PREDICTED if s.used[N_PREDICTED] == 1 else OBSERVED
 
 
 @jit
@@ -87,10 +93,10 @@ def _score(w, s, out, name, c, t):  # type: ignore[no-untyped-def]
     rests_on(s, PREDICTED)
     if w.scores[name, 0] != 0:
         return as_of(w.scores, s, name, NONE, c, t)
-    found = answer_to(w, c, ASK_SCORE, name, NONE, NONE, t)
+    found = answer_to(w, s, ASK_SCORE, name, NONE, NONE, t)
     if found >= 0:
         return w.answers_x[found]
-    ask(s, out, c, ASK_SCORE, name, NONE, NONE, t)
+    ask(s, out, ASK_SCORE, name, NONE, NONE, t)
     return np.nan
 
 

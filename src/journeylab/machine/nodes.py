@@ -9,7 +9,7 @@ from journeylab.keyedhash import mix, uniform
 from journeylab.layout import *
 
 from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at
-from .evaluation import answer_to, ask, holds, responded, rests_on
+from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, value_of
 from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
 from .state import *
 
@@ -161,7 +161,7 @@ def _step_send(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
     reason, answer = BECAUSE_NOT, t
-    actual = answer_to(w, c, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
+    actual = answer_to(w, s, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
     if s.entries[e, E_HELD] == 1:
         reason, answer = BECAUSE_HOLDOUT, NEVER
     elif actual >= 0:  # rule 29: a release's own send answers for itself
@@ -188,18 +188,19 @@ def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     if i >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
         return NONE
-    if w.limits[L_ASK_SENDS] == 1:
-        first = answer_to(w, c, ASK_SEND, node, s.entries[e, E_ENTRY], visit, NEVER)
-        if first < 0:
-            ask(s, out, c, ASK_SEND, node, s.entries[e, E_ENTRY], visit, t)
-            return NONE
-        _take_responses(p, w, s, e, first, node, visit, c, t)
-        rests_on(s, PREDICTED)
-        matched = 1
-    else:
+    matched = 0
+    if s.used[N_PREDICTED] == 0 and t < w.limits[L_ASK_FROM]:
         matched = is_logged(w, p.nodes[node, G], c, t - w.limits[L_MATCH], t + w.limits[L_MATCH])
-        if matched == 0 or (p.nodes[node, C] == AT_BEST and not (w.limits[L_HAS_BEST] == 1 and w.best[c] == w.best[c])):
-            rests_on(s, ASSUMED)
+    if matched == 0 and w.limits[L_ASK_SENDS] == 1:
+        first = answer_to(w, s, ASK_SEND, node, s.entries[e, E_ENTRY], visit, NEVER)
+        if first < 0:
+            _ask_send(p, w, s, out, e, node, visit, c, t)
+            return NONE
+        s.used[N_PREDICTED] = matched = 1
+        rests_on(s, PREDICTED)
+        _take_responses(p, w, s, e, first, node, visit, c, t)
+    if matched == 0 or (p.nodes[node, C] == AT_BEST and not (w.limits[L_HAS_BEST] == 1 and w.best[c] == w.best[c])):
+        rests_on(s, ASSUMED)
     s.sends[i, 0], s.sends[i, 1] = t, p.journeys[s.entries[e, E_JOURNEY], J_GROUP]
     s.used[N_SENDS] = i + 1
     s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
@@ -207,13 +208,39 @@ def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _ask_send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
+    """Asks what a send is answered with; with the request goes what the contact's past holds as of the send."""
+    i, n_features = out.used[O_REQUESTS], p.sizes[N_FEATURES]
+    ask(s, out, ASK_SEND, node, s.entries[e, E_ENTRY], visit, t)
+    if s.used[N_STATUS] == ASKED:
+        for k in range(n_features):
+            value = value_of(p, w, s, out, p.features[k], s.entries[e, E_JOURNEY], e, c, t, NONE)
+            out.asked[i * n_features + k] = value
+
+
+@jit
+def _take_over(s, converted, t):  # type: ignore[no-untyped-def]
+    """Takes back conversions still to come: from now on the new send answers for them."""
+    n = 0
+    for i in range(s.used[N_OWN]):
+        if s.own[i, 0] <= t or s.own[i, 1] != converted:
+            s.own[n, 0], s.own[n, 1] = s.own[i, 0], s.own[i, 1]
+            n += 1
+    s.used[N_OWN] = n
+
+
+@jit
 def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the answers to a send the contact's own events; an answer's value is the kind, its instant when."""
-    for i in range(first, w.answer_offsets[c + 1]):
+    _take_over(s, p.sizes[N_CONVERTED], t)
+    _make_event(s, p.nodes[node, H] + SENT_EVENT, t)
+    for i in range(first, w.answer_offsets[s.used[N_PLACE] + 1]):
         same = w.answers[i, K_KIND] == ASK_SEND and w.answers[i, K_ID] == node
         same &= w.answers[i, K_ENTRY] == s.entries[e, E_ENTRY] and w.answers[i, K_VISIT] == visit
         if same and w.answers_x[i] >= 0:
-            _make_event(s, p.nodes[node, H] + np.int64(w.answers_x[i]), max(w.answers[i, K_AT], t + 1))
+            kind = np.int64(w.answers_x[i])
+            kind = p.nodes[node, H] + kind if kind < CONVERTED else p.sizes[N_CONVERTED]
+            _make_event(s, kind, max(w.answers[i, K_AT], t + 1))
     _look_again(p, w, s, c, t, LAST)
 
 
@@ -298,9 +325,9 @@ def _step_call(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     rests_on(s, ASSUMED)
     if w.asked_calls[n[A]] == 1:
         visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
-        found = answer_to(w, c, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
+        found = answer_to(w, s, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
         if found < 0:
-            ask(s, out, c, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
+            ask(s, out, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
             return NONE
         edge = edge if w.answers_x[found] != 0.0 else n[N_OTHER_EDGE]
     return edge
@@ -347,7 +374,7 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
 @in_place
 def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     """Does what the entry's node does at t, once; it leaves by a branch unless it stays, ends or asks."""
-    s.used[N_EVIDENCE], s.used[N_REASON] = OBSERVED, BECAUSE_NOT
+    s.used[N_EVIDENCE], s.used[N_REASON] = first_evidence(s), BECAUSE_NOT
     node = s.entries[e, E_NODE]
     operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
     resumes = resumed_at(p, s.entries[e, E_JOURNEY], t)

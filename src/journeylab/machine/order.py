@@ -60,10 +60,11 @@ def _is_triggered(p, w, s, c):  # type: ignore[no-untyped-def]
 
 
 @in_place
-def _advance_contact(p, w, s, out, record, c):  # type: ignore[no-untyped-def]
+def _advance_contact(p, w, s, out, record, c, place):  # type: ignore[no-untyped-def]
     """Advances one contact from its beginning to the horizon, which still happens (rule 35)."""
     for k in range(N_USED):
         s.used[k] = 0
+    s.used[N_PLACE] = place
     for journey in range(p.sizes[N_JOURNEYS]):
         for k in range(H_COLUMNS):
             s.groups[journey, k] = 0
@@ -97,6 +98,30 @@ def _advance_contact(p, w, s, out, record, c):  # type: ignore[no-untyped-def]
             break
 
 
+@jit
+def _swap_table(kept, counts, n, columns, first, restore):  # type: ignore[no-untyped-def]
+    for i in range(n):
+        for k in range(columns):
+            if restore:
+                counts[i, k] = kept[first + i * columns + k]
+            else:
+                kept[first + i * columns + k] = counts[i, k]
+    return first + n * columns
+
+
+@jit
+def _keep_counts(p, s, out, restore):  # type: ignore[no-untyped-def]
+    """Keeps the counts before a contact that may ask, or brings them back after it has: it will be advanced again."""
+    n = _swap_table(s.kept, out.n_by_edge, p.sizes[N_EDGES], 3, 0, restore)
+    n = _swap_table(s.kept, out.n_by_node, p.sizes[N_NODES], 2, n, restore)
+    n = _swap_table(s.kept, out.n_by_journey, p.sizes[N_JOURNEYS], T_COLUMNS, n, restore)
+    for i in range(p.sizes[N_EXITS]):
+        if restore:
+            out.n_by_exit[i] = s.kept[n + i]
+        else:
+            s.kept[n + i] = out.n_by_exit[i]
+
+
 @entry_point
 def _advance(program, world, state, output, record, contacts, start, end):  # type: ignore[no-untyped-def]
     p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
@@ -105,11 +130,15 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
         if not _is_triggered(p, w, s, c):
             continue
         n_visits, n_entries = out.used[O_VISITS], out.used[O_ENTRIES]
-        _advance_contact(p, w, s, out, record, c)
+        if w.limits[L_ASK_SENDS] == 1:
+            _keep_counts(p, s, out, False)
+        _advance_contact(p, w, s, out, record, c, i)
         if s.used[N_STATUS] == TOO_SMALL:
             return False
         if s.used[N_STATUS] == ASKED:
             out.used[O_VISITS], out.used[O_ENTRIES] = n_visits, n_entries
+            if w.limits[L_ASK_SENDS] == 1:
+                _keep_counts(p, s, out, True)
     return True
 
 

@@ -12,7 +12,7 @@ from numba import njit, types
 from journeylab import clock, keyedhash, layout
 from journeylab import memory as tables
 from journeylab.clock import COMPILED, DAY, NEVER
-from journeylab.layout import PROGRAM, R_COLUMNS, STACK, T_COLUMNS, V_COLUMNS, WORLD, Program
+from journeylab.layout import N_EXITS, N_FEATURES, PROGRAM, R_COLUMNS, STACK, T_COLUMNS, V_COLUMNS, WORLD, Program
 from journeylab.memory import group_type, opener
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ M_VISITS, M_ARRIVED, M_SENT, M_MATCHED, M_RECORD, M_COLUMNS = range(6)
 G_AT, G_ROW, G_COLUMNS = range(3)
 H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
 # How many rows of each table are in use; what the present step rests on, and why it skips a send; whether the contact
-# could be advanced.
-N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_USED = range(8)
+# could be advanced; whether a model has answered for it; its place among the contacts that are advanced.
+N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_USED = range(10)
 DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
 O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_USED = range(5)
@@ -53,6 +53,7 @@ class State(NamedTuple):
     assigned: NDArray[np.int64]
     assigned_x: NDArray[np.float64]
     stack: NDArray[np.float64]
+    kept: NDArray[np.int64]
     used: NDArray[np.int64]
     room: NDArray[np.int64]
 
@@ -64,7 +65,8 @@ class Out(NamedTuple):
         times: int64 (visit, 2), arrival and leaving (NEVER while open).
         visits: int32 (visit, V_COLUMNS).
         entries: int64 (entry, R_COLUMNS).
-        requests: int64 (request, 6): contact and the K_ columns.
+        requests: int64 (request, 6): the contact's place and the K_ columns.
+        asked: float64 (request x features), what a send's request tells of the contact.
         n_by_edge: int64 (edge, 3), closed visits by branch and evidence.
         n_by_node: int64 (node, 2), visits ended without a branch, and visits still open.
         n_by_exit: int64, entries by exit.
@@ -77,6 +79,7 @@ class Out(NamedTuple):
     visits: NDArray[np.int32]
     entries: NDArray[np.int64]
     requests: NDArray[np.int64]
+    asked: NDArray[np.float64]
     n_by_edge: NDArray[np.int64]
     n_by_node: NDArray[np.int64]
     n_by_exit: NDArray[np.int64]
@@ -90,11 +93,11 @@ STATE = group_type(
     "State", constant=False, entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
     triggers=(_INT, G_COLUMNS), groups=(_INT, H_COLUMNS), own=(_INT, 2), sends=(_INT, 2), assigned=(_INT, 2),
     assigned_x=(types.float64, 1),
-    stack=(types.float64, 1), used=(_INT, 1), room=(_INT, 1),
+    stack=(types.float64, 1), kept=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 OUT = group_type(
     "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
-    requests=(_INT, 6), n_by_edge=(_INT, 3), n_by_node=(_INT, 2), n_by_exit=(_INT, 1),
+    requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2), n_by_exit=(_INT, 1),
     n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1),
     room=(_INT, 1),
 )  # fmt: skip
@@ -115,6 +118,9 @@ def new_state(program: Program, room: int) -> State:
         assigned=np.zeros((room * 8, 2), np.int64),
         assigned_x=np.zeros(room * 8, np.float64),
         stack=np.zeros(STACK + 2, np.float64),
+        kept=np.zeros(
+            3 * len(program.edges) + 2 * n_nodes + int(program.sizes[N_EXITS]) + T_COLUMNS * n_journeys, np.int64
+        ),
         used=np.zeros(N_USED, np.int64),
         room=np.array([room, room * 8], np.int64),
     )
@@ -127,6 +133,7 @@ def new_out(program: Program, n_exits: int, n_visits: int) -> Out:
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
         entries=np.empty((n_visits, R_COLUMNS), np.int64),
         requests=np.empty((n_visits, 6), np.int64),
+        asked=np.empty(n_visits * int(program.sizes[N_FEATURES]), np.float64),
         n_by_edge=np.zeros((len(program.edges), 3), np.int64),
         n_by_node=np.zeros((len(program.nodes), 2), np.int64),
         n_by_exit=np.zeros(n_exits, np.int64),
