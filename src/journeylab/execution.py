@@ -7,6 +7,7 @@ beginning, until none asks. The machine itself knows nothing of this.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
     edges = [0, group] if isinstance(group, int) else [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
     return [
         (first, min(first + CHUNK, end))
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in itertools.pairwise(edges)
         for first in range(start, end, CHUNK)
     ]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["assignments", "tables"]
+__all__ = ["assignments", "counts_table", "tables"]
 
 
 def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
@@ -104,6 +104,22 @@ def _entries(
             "held_out": entries[:, o.R_HELD] == 1,
         }
     )
+
+
+def counts_table(compiled: Compiled, n_by_edge: NDArray[Any], n_by_node: NDArray[Any]) -> pd.DataFrame:
+    """Closed visits by journey, node and branch, from the machine's counts; see `replay.Replay.counts`."""
+    rows: list[tuple[Any, ...]] = []
+    for i, info in enumerate(compiled.nodes):
+        journey = compiled.releases[info.journey].journey.journey
+        for edge, by in zip(compiled.edges, n_by_edge, strict=True):
+            if edge.node == i:
+                n = int(by.sum()), int(by[o.ASSUMED]), int(by[o.PREDICTED])
+                rows.append((journey, info.name, info.node.verb, edge.branch, edge.target, *n))
+        ended = int(n_by_node[i, o.ENDED])
+        if ended:
+            rows.append((journey, info.name, info.node.verb, None, None, ended, 0, 0))
+    columns = ["journey", "node", "verb", "branch", "target", "n_visits", "n_assumed", "n_predicted"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def assignments(compiled: Compiled, visits: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:

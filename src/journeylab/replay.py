@@ -17,20 +17,20 @@ import numpy as np
 import pandas as pd
 
 from . import layout as o
-from .binding import AsOf, LogNames
-from .clock import NEVER, instant, microseconds
+from .clock import microseconds
 from .display import counted
 from .drawing import svg
-from .durations import duration_text, parse_duration
+from .durations import duration_text
 from .errors import DataError, known
-from .execution import Answer, Progress, Request, answered, run
-from .journey import Journey, Policy, Portfolio
+from .execution import Progress, run
+from .journey import Journey, Policy
 from .machine import O_CONTACTS, Out, new_out
 from .notes import notes_on
-from .program import Compiled, Release, compile_portfolio, for_purpose
-from .records import assignments, tables
+from .program import Compiled
+from .records import assignments, counts_table, tables
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
+from .worlds import Call, Journeys, Prepared, Score, horizon_of, prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,12 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Replay", "replay"]
 
-Call = Callable[[object, datetime], bool]
-Score = Callable[[Sequence[object], Sequence[datetime]], Sequence[float]]
-
 
 def replay(
-    journeys: Journey | Portfolio | Sequence[Journey] | Sequence[Release],
+    journeys: Journeys,
     log: EventLog,
     *,
     until: datetime | str | None = None,
@@ -80,185 +77,18 @@ def replay(
         DefinitionError: when a journey is unsound or names what the log does not have, with all faults.
         DataError: when a score, a send time or the horizon does not fit.
     """
-    portfolio = _portfolio(journeys)
-    names = LogNames(log)
-    if assumed_consent is None:
-        purposes = {release.journey.purpose for release in portfolio}
-        assumed_consent = {purpose for purpose in purposes if not _has_consent(names, purpose)}
-    assumed = frozenset(assumed_consent)
-    given_policy = journeys.policy if isinstance(journeys, Portfolio) else Policy()
-    compiled = compile_portfolio(portfolio, policy or given_policy, names, assume_consent=assumed)
-    horizon = _horizon(until, log)
-    tables, asked = _scores(names, log, scores or {})
-    world, kept = names.world(
-        compiled.program.code,
-        until_us=microseconds(horizon),
-        match_us=parse_duration(match) // timedelta(microseconds=1),
-        scores=tables,
-        units=log.unit_hashes if _needs_units(compiled) else np.empty(0, np.uint64),
-        first_at=log.first_at if _needs_first(compiled) else np.empty(0, np.int64),
-        best=_best(log, send_times),
-        asked_calls=np.array([name in (calls or {}) for name in compiled.calls], np.uint8),
-    )
-    if asked or calls or live:
-        answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
-        own = _own_sends(compiled, log) if live else ()
-        world = answered(compiled.program, world, len(compiled.exits), log.n_contacts, answer, own)
+    ready = prepared(
+        journeys, log, until=until, match=match, policy=policy, scores=scores, send_times=send_times, calls=calls,
+        assumed_consent=assumed_consent, live=live,
+    )  # fmt: skip
 
     def again(horizon: datetime) -> Replay:
         return replay(
             journeys, log, until=horizon, match=match, policy=policy, scores=scores, send_times=send_times, calls=calls,
-            assumed_consent=assumed, live=live, progress=progress,
+            assumed_consent=ready.assumed_consent, live=live, progress=progress,
         )  # fmt: skip
 
-    return Replay(compiled, log, horizon, policy or given_policy, assumed, names, world, kept, progress, again)
-
-
-def _portfolio(journeys: Journey | Portfolio | Sequence[Journey] | Sequence[Release]) -> list[Release]:
-    if isinstance(journeys, Journey):
-        return [Release(journey=journeys)]
-    several = journeys.journeys if isinstance(journeys, Portfolio) else journeys
-    releases = [one if isinstance(one, Release) else Release(journey=one) for one in several]
-    if not releases:
-        raise DataError("there is no journey to replay")
-    return releases
-
-
-def _has_consent(names: LogNames, purpose: str) -> bool:
-    """Whether the log has any event of giving or withdrawing consent for a purpose (rule 34)."""
-    about = for_purpose(purpose, names)
-    return any(names.has_events(event, about) for event in ("consent_given", "consent_withdrawn"))
-
-
-def _horizon(until: datetime | str | None, log: EventLog) -> datetime:
-    if until is None:
-        return instant(log.end_us)
-    try:
-        when = datetime.fromisoformat(until) if isinstance(until, str) else until
-        return instant(microseconds(when))
-    except ValueError as problem:
-        raise DataError(f"the horizon: {problem}; write it as 2026-03-29T12:00:00+00:00") from None
-
-
-def _needs_units(compiled: Compiled) -> bool:
-    return len(compiled.program.arms) > 0 or bool((compiled.program.journeys_x[:, o.X_HOLDOUT] > 0).any())
-
-
-def _needs_first(compiled: Compiled) -> bool:
-    return bool((compiled.program.journeys[:, o.J_TRIGGER] == o.TRIGGER_SEGMENT).any())
-
-
-def _codes(log: EventLog, contacts: Any, what: str) -> NDArray[np.int64]:
-    """The indices of contacts, -1 for those that the log does not have."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        ids = pa.array(contacts, log.contact_ids.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
-        raise DataError(f"{what}: the contacts are not like those of the log ({problem})") from None
-    return np.asarray(pc.fill_null(pc.index_in(ids, log.contact_ids), -1), dtype=np.int64)
-
-
-def _columns(table: pd.DataFrame, wanted: Sequence[str], what: str) -> None:
-    for column in wanted:
-        if column not in table.columns:
-            raise DataError(f"{what} needs a column {column!r}; {known(column, table.columns, 'columns')}")
-
-
-def _best(log: EventLog, send_times: pd.DataFrame | None) -> NDArray[np.float64]:
-    if send_times is None:
-        return np.empty(0, np.float64)
-    _columns(send_times, ("contact", "hour_of_week"), "send_times")
-    hours = np.asarray(send_times["hour_of_week"], np.float64)
-    if not np.isin(hours, np.arange(168)).all():
-        bad = hours[~np.isin(hours, np.arange(168))][0]
-        raise DataError(f"send_times: hour_of_week is a whole number from 0 to 167, got {bad}")
-    best, codes = np.full(log.n_contacts, np.nan), _codes(log, send_times["contact"], "send_times")
-    best[codes[codes >= 0]] = hours[codes >= 0]
-    return best
-
-
-def _scores(
-    names: LogNames, log: EventLog, scores: Mapping[str, pd.DataFrame | Score]
-) -> tuple[dict[str, AsOf], dict[str, Score]]:
-    """The scores that are tables, and those that are asked for."""
-    tables, asked = {}, {}
-    for name in names.score_names:
-        if name not in scores:
-            raise DataError(f"no score {name!r} was given; {known(name, scores, 'scores')}")
-        score = scores[name]
-        if not isinstance(score, pd.DataFrame):
-            asked[name] = score
-            continue
-        _columns(score, ("contact", "score"), f"score {name!r}")
-        code = _codes(log, score["contact"], f"score {name!r}")
-        at = (
-            score["as_of"].map(microseconds).to_numpy(np.int64)
-            if "as_of" in score.columns
-            else np.full(len(code), -NEVER)
-        )
-        order = np.lexsort((at, code))
-        order = order[code[order] >= 0]
-        code, at, value = code[order], at[order], score["score"].to_numpy(np.float64)[order]
-        offsets = np.searchsorted(code, np.arange(log.n_contacts + 1)).astype(np.int64)
-        base = np.full(log.n_contacts, np.nan)
-        tables[name] = AsOf("number", base, offsets, at, np.arange(len(at)), value)
-    return tables, asked
-
-
-def _answerer(
-    compiled: Compiled,
-    log: EventLog,
-    scores: Mapping[str, Score],
-    calls: Mapping[str, Call],
-    score_names: Sequence[str],
-) -> Callable[[Sequence[Request]], list[Answer]]:
-    """What answers requests for scores and calls, a round at a time."""
-
-    def answer(requests: Sequence[Request]) -> list[Answer]:
-        answers = []
-        for name, index in ((name, i) for i, name in enumerate(score_names) if name in scores):
-            mine = [one for one in requests if one.kind == o.ASK_SCORE and one.name == index]
-            if mine:
-                contacts = [log.contact_ids[one.contact].as_py() for one in mine]
-                values = scores[name](contacts, [instant(one.at) for one in mine])
-                answers += [Answer(one, float(value), one.at) for one, value in zip(mine, values, strict=True)]
-        for one in requests:
-            if one.kind == o.ASK_CALL:
-                service = compiled.nodes[one.name].node.call  # type: ignore[attr-defined]
-                succeeds = calls[service](log.contact_ids[one.contact].as_py(), instant(one.at))
-                answers.append(Answer(one, float(bool(succeeds)), one.at))
-        return answers
-
-    return answer
-
-
-def _own_sends(compiled: Compiled, log: EventLog) -> list[Answer]:
-    """A release's own sends as answers that are already known (rule 29).
-
-    Raises:
-        DataError: when the log's `sent` events do not say which node of which entry they are.
-    """
-    wanted = ("journey", "entry", "node", "visit")
-    missing = [name for name in wanted if name not in log.property_names]
-    if missing:
-        raise DataError(
-            f"a release's own log has {', '.join(wanted)} on its sent events; missing: {', '.join(missing)}"
-        )
-    stream, columns = log.stream("sent"), {name: log.property(name) for name in wanted}
-    contact = np.repeat(np.arange(log.n_contacts), np.diff(stream.offsets))
-    own: list[Answer] = []
-    for code, at, row in zip(contact, stream.at, stream.row, strict=True):
-        journey, node = (
-            (columns[name].categories or [])[int(columns[name].values[row])] if columns[name].values[row] >= 0 else None
-            for name in ("journey", "node")
-        )
-        for index, info in enumerate(compiled.nodes):
-            if info.name == node and compiled.releases[info.journey].journey.journey == journey:
-                entry, visit = (int(columns[name].values[row]) for name in ("entry", "visit"))
-                own.append(Answer(Request(int(code), int(o.ACTUAL), index, entry, visit, int(at)), 0.0, int(at)))
-    return own
+    return Replay(*ready[:5], ready, progress, again)
 
 
 class _Counts(NamedTuple):
@@ -287,9 +117,7 @@ class Replay:
     until: datetime
     policy: Policy
     assumed_consent: frozenset[str]
-    _names: LogNames
-    _world: o.World
-    _kept: list[Any]
+    _ready: Prepared
     _progress: Progress | None
     _again: Callable[[datetime], Replay]
     _counts: _Counts = field(init=False)
@@ -304,7 +132,7 @@ class Replay:
     def _run(self, *, record: bool) -> list[Out]:
         return run(
             self.compiled.program,
-            self._world,
+            self._ready.world,
             len(self.compiled.exits),
             self.log.n_contacts,
             record=record,
@@ -345,18 +173,7 @@ class Replay:
         Columns: `journey, node, verb, branch, target` (text; branch and target missing for visits that ended without a
         branch), `n_visits`, `n_assumed`, `n_predicted` (int).
         """
-        rows: list[tuple[Any, ...]] = []
-        for i, info in enumerate(self.compiled.nodes):
-            journey = self.compiled.releases[info.journey].journey.journey
-            for edge, by in zip(self.compiled.edges, self._counts.n_by_edge, strict=True):
-                if edge.node == i:
-                    n = int(by.sum()), int(by[o.ASSUMED]), int(by[o.PREDICTED])
-                    rows.append((journey, info.name, info.node.verb, edge.branch, edge.target, *n))
-            ended = int(self._counts.n_by_node[i, o.ENDED])
-            if ended:
-                rows.append((journey, info.name, info.node.verb, None, None, ended, 0, 0))
-        columns = ["journey", "node", "verb", "branch", "target", "n_visits", "n_assumed", "n_predicted"]
-        return pd.DataFrame(rows, columns=columns)
+        return counts_table(self.compiled, self._counts.n_by_edge, self._counts.n_by_node)
 
     @cached_property
     def branches(self) -> pd.DataFrame:
@@ -424,13 +241,13 @@ class Replay:
                 self.compiled,
                 self.log,
                 until_us=microseconds(self.until),
-                match=duration_text(timedelta(microseconds=int(self._world.limits[o.L_MATCH]))),
+                match=duration_text(timedelta(microseconds=int(self._ready.world.limits[o.L_MATCH]))),
                 assumed_consent=self.assumed_consent,
-                events=self._names.event_names,
-                has_send_times=len(self._world.best) > 0,
+                events=self._ready.names.event_names,
+                has_send_times=len(self._ready.world.best) > 0,
                 calls=[
                     name
-                    for name, is_asked in zip(self.compiled.calls, self._world.asked_calls, strict=True)
+                    for name, is_asked in zip(self.compiled.calls, self._ready.world.asked_calls, strict=True)
                     if is_asked
                 ],
                 by_edge=self._counts.n_by_edge,
@@ -515,7 +332,7 @@ class Replay:
 
     def advance(self, until: datetime | str) -> Replay:
         """The same replay up to another horizon: what `replay` with that horizon gives, exactly (rule 27)."""
-        return self._again(_horizon(until, self.log))
+        return self._again(horizon_of(until, self.log))
 
     def draw(self, journey: str | None = None) -> str:
         """The journey drawn with counts and shares on its edges, as SVG."""
