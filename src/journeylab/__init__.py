@@ -76,12 +76,14 @@ if TYPE_CHECKING:
     from .report import report
     from .segmentfit import fit
     from .segments import audience, membership, overlap, sizes
+    from .simulate import simulate
+    from .simulation import Simulation
 
 __all__ = [
     "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen", "Journey",
     "JourneyLabError", "Policy", "Portfolio", "QuietHours", "Release", "Replay", "Run", "Segment", "Send", "Set",
-    "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "charts", "condition", "datasets",
-    "diff", "fit", "membership", "overlap", "replay", "report", "sizes",
+    "Simulation", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "charts", "condition", "datasets",
+    "diff", "fit", "membership", "overlap", "replay", "report", "simulate", "sizes",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -98,6 +100,8 @@ _NAMES_BY_MODULE = {
     "report": ["report"],
     "segmentfit": ["fit"],
     "segments": ["audience", "membership", "overlap", "sizes"],
+    "simulate": ["simulate"],
+    "simulation": ["Simulation"],
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 _MODULES = ("charts", "datasets")

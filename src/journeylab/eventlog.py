@@ -364,6 +364,20 @@ class EventLog:
         prepared = replace(self._prepared, occurrences=events.where(events.at <= until_us), span=span)
         return self._part(prepared, first_at=self.first_at)
 
+    def hiding(
+        self, hidden: Callable[[str, NDArray[np.int32], NDArray[np.int64], NDArray[np.integer[Any]]], NDArray[np.bool_]]
+    ) -> EventLog:
+        """The log as somebody knows it who does not see some events; `hidden` picks them of each kind.
+
+        It is called with the kind's name, and the contacts' codes, instants (microseconds) and rows of its events.
+        """
+        events = self._prepared.occurrences
+        seen = np.ones(len(events.at), np.bool_)
+        for kind, name in enumerate(self._prepared.event_names):
+            mine = slice(int(events.offsets[kind]), int(events.offsets[kind + 1]))
+            seen[mine] = ~hidden(name, events.contact[mine], events.at[mine], events.row[mine])
+        return self._part(replace(self._prepared, occurrences=events.where(seen)), first_at=self.first_at)
+
     def by_received(self) -> EventLog:
         """The log whose events happen when they were received, where that is known (rule 29).
 

@@ -30,7 +30,7 @@ from .program import Compiled
 from .records import assignments, counts_table, tables
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
-from .worlds import Call, Journeys, Prepared, Score, horizon_of, prepared
+from .worlds import Call, Journeys, Ready, Score, horizon_of, prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class Replay:
     until: datetime
     policy: Policy
     assumed_consent: frozenset[str]
-    _ready: Prepared
+    _ready: Ready
     _progress: Progress | None
     _again: Callable[[datetime], Replay]
     _counts: _Counts = field(init=False)

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Call", "Journeys", "Prepared", "Score", "codes_of", "horizon_of", "prepared"]
+__all__ = ["Call", "Journeys", "Ready", "Score", "codes_of", "horizon_of", "prepared"]
 
 Journeys = Journey | Portfolio | Sequence[Journey] | Sequence[Release]
 Call = Callable[[object, datetime], bool]
 Score = Callable[[Sequence[object], Sequence[datetime]], Sequence[float]]
 
 
-class Prepared(NamedTuple):
+class Ready(NamedTuple):
     """A portfolio ready to run over a log; `kept` are the arrays whose addresses the world holds."""
 
     compiled: Compiled
@@ -60,7 +60,7 @@ def prepared(
     assumed_consent: Collection[str] | None = None,
     live: bool = False,
     model: Model | None = None,
-) -> Prepared:
+) -> Ready:
     """The portfolio ready to run; see `replay.replay` for the arguments. With a `model` its sends are asked for."""
     portfolio = _portfolio(journeys)
     names = LogNames(log)
@@ -88,7 +88,7 @@ def prepared(
         answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
         own = _own_sends(compiled, log) if live else ()
         world = answered(compiled.program, world, len(compiled.exits), log.n_contacts, answer, own)
-    return Prepared(compiled, log, horizon, policy, assumed, names, world, kept)
+    return Ready(compiled, log, horizon, policy, assumed, names, world, kept)
 
 
 def _portfolio(journeys: Journey | Portfolio | Sequence[Journey] | Sequence[Release]) -> list[Release]:

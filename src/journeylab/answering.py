@@ -1,0 +1,283 @@
+"""What a response model answers to sends: predicted once for each contact, instant and message, then drawn.
+
+A draw shifts the model's log-odds by how sure the model is of its level, and then decides each response of each send
+by a keyed hash of the draw, the contact, the node, the entry and the visit: the same draw of the same question is the
+same on every machine, in whatever order the contacts come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from . import layout as o
+from .clock import NEVER
+from .errors import DataError, known
+from .execution import Answers, Asked
+from .journey import Send
+from .keyedhash import mix, purpose_key, uniform
+from .layout import (
+    BOUNCED,
+    CLICKED,
+    CONVERTED,
+    K_AT,
+    K_ENTRY,
+    K_ID,
+    K_VISIT,
+    OPENED,
+    SOFT_BOUNCED,
+    UNSUBSCRIBED,
+    WITHDRAWN_EVENT,
+)
+from .machine.state import entry_point, jit
+from .program import RESPONSES, Compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Answering", "Responses"]
+
+KINDS = (*RESPONSES, "sent", "consent_withdrawn", "bounced softly", "converted")
+"""What a send is answered with, by the codes of layout.DELIVERED to layout.CONVERTED."""
+LOCAL_HOUR = "local_hour()"
+N_SLOTS = 6
+ORDER = (o.BOUNCED, o.DELIVERED, o.OPENED, o.CLICKED, o.COMPLAINED, o.UNSUBSCRIBED, o.CONVERTED)
+
+
+class Responses(Protocol):
+    """What `simulate` needs of a response model; `responses.ResponseModel` is one.
+
+    Attributes:
+        responses: what it predicts, of `delivered, opened, clicked, bounced, complained, unsubscribed, converted`.
+        messages: the messages that it knows.
+        features: the values (`conditions.parse_value`) that it predicts from, as of the instant of the send.
+        converts: the event that a conversion is, if it predicts any.
+        shift_sd: float64 (message, response), the standard error of its level in log-odds.
+        delays: for each response its delays in microseconds as `quantiles`, int64 (slot, quantile), by the local
+            4-hour slot of the send; those of `clicked` are counted from the open.
+    """
+
+    responses: tuple[str, ...]
+    messages: tuple[str, ...]
+    features: tuple[str, ...]
+    converts: str | None
+    shift_sd: NDArray[np.float64]
+    delays: Mapping[str, Any]
+
+    def predict(self, features: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The probability of each response to each send, float64 (send, response)."""
+
+
+@entry_point
+def _keys(contacts, nodes, at, features, keys):  # type: ignore[no-untyped-def]
+    """One number for each question: the contact, the message's node, the instant, and the bits of all that is known."""
+    for i in range(keys.shape[0]):
+        key = mix(mix(np.uint64(contacts[i]) ^ mix(np.uint64(at[i]))) + np.uint64(nodes[i]))
+        for k in range(features.shape[1]):
+            key = mix(key ^ features[i, k])
+        keys[i] = key | np.uint64(1)
+
+
+@entry_point
+def _rows_of(keys, table, table_rows, n_known, rows, first):  # type: ignore[no-untyped-def]
+    """The row of each question's prediction; a new question gets the next row. How many are new, by their `first`."""
+    last, n_new = np.uint64(table.shape[0] - 1), 0
+    for i in range(keys.shape[0]):
+        place = mix(keys[i]) & last
+        while table[place] != 0 and table[place] != keys[i]:
+            place = (place + np.uint64(1)) & last
+        if table[place] == 0:
+            table[place], table_rows[place], first[n_new] = keys[i], n_known + n_new, i
+            n_new += 1
+        rows[i] = table_rows[place]
+    return n_new
+
+
+@jit
+def _delay(quantiles, kind, slot, u):  # type: ignore[no-untyped-def]
+    """The quantile u of a delay in microseconds: between two of the table's it is linear in the logarithm."""
+    at = u * (quantiles.shape[2] - 1)
+    low = min(np.int64(at), quantiles.shape[2] - 2)
+    before, after = float(quantiles[kind, slot, low]), float(quantiles[kind, slot, low + 1])
+    return np.int64(np.exp(np.log(before) + (at - low) * (np.log(after) - np.log(before))))
+
+
+@jit
+def _happens(chances, shift, columns, i, message, kind, u):  # type: ignore[no-untyped-def]
+    column = columns[kind]
+    if column < 0:
+        return False
+    odds = chances[i, column] / (1.0 - chances[i, column]) * np.exp(shift[message, column])
+    return u * (1.0 + odds) < odds
+
+
+@entry_point
+def _draw(  # type: ignore[no-untyped-def]
+    chances, shifts, columns, quantiles, soft_share, withdraws, draws, draw_keys, units, node_keys, kind_keys, messages,
+    slots, rows, out, x,
+):  # fmt: skip
+    """Writes the answers to sends into `out` (place and K_ columns) and their kinds into `x`; how many there are."""
+    n = 0
+    u = np.empty(kind_keys.shape[0])
+    for i in range(rows.shape[0]):
+        node, first = rows[i, K_ID], n
+        unit = mix(units[i] ^ node_keys[node]) ^ draw_keys[draws[i]]
+        unit = mix(unit + np.uint64(rows[i, K_ENTRY] * 4096 + rows[i, K_VISIT]))
+        for k in range(kind_keys.shape[0]):
+            u[k] = uniform(unit, kind_keys[k])
+        shift, message, bounces, opened_at = shifts[draws[i]], messages[node], False, NEVER
+        for kind in ORDER:
+            if (bounces and kind != CONVERTED) or (kind == CLICKED and opened_at == NEVER):
+                continue
+            if not _happens(chances, shift, columns, i, message, kind, u[kind]):
+                continue
+            at = opened_at if kind == CLICKED else rows[i, K_AT]
+            at += max(_delay(quantiles, kind, slots[i], u[CONVERTED + 1 + kind]), 1)
+            bounces = kind == BOUNCED
+            opened_at = at if kind == OPENED else opened_at
+            for k in range(K_AT):
+                out[n, 1 + k] = rows[i, k]
+            out[n, 0], out[n, 1 + K_AT] = i, at
+            x[n] = SOFT_BOUNCED if bounces and u[SOFT_BOUNCED] < soft_share else kind
+            n += 1
+            if kind == UNSUBSCRIBED and withdraws:
+                for k in range(1 + K_AT + 1):
+                    out[n, k] = out[n - 1, k]
+                x[n] = WITHDRAWN_EVENT
+                n += 1
+        if n == first:
+            for k in range(K_AT + 1):
+                out[n, 1 + k] = rows[i, k]
+            out[n, 0], x[n] = i, -1.0
+            n += 1
+    return n
+
+
+class Answering:
+    """Answers the sends of a compiled portfolio by a response model, in any number of draws.
+
+    Args:
+        compiled: the portfolio, compiled with a `program.Model` whose features are the model's and the local hour.
+        responses: the response model.
+        like: for messages that the model does not know, one that it does.
+        n_draws: how many draws there are.
+        rng: decides the draws.
+        soft_share: the share of bounces that are soft.
+        withdraws: whether who unsubscribes withdraws the consent for the journey's purpose.
+
+    Raises:
+        DataError: when the model does not know a message, with all of them.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        responses: Responses,
+        *,
+        like: Mapping[str, str],
+        n_draws: int,
+        rng: np.random.Generator,
+        soft_share: float,
+        withdraws: bool,
+    ) -> None:
+        self._responses = responses
+        self._messages = _messages(compiled, responses, like)
+        self._columns = np.array(
+            [responses.responses.index(kind) if kind in responses.responses else -1 for kind in KINDS], np.int64
+        )
+        self._shifts = rng.standard_normal((n_draws, *responses.shift_sd.shape)) * responses.shift_sd
+        self._draw_keys = rng.integers(2**64, size=n_draws, dtype=np.uint64)
+        self._node_keys = np.array(
+            [purpose_key(f"{compiled.releases[one.journey].journey.journey}/{one.name}") for one in compiled.nodes],
+            np.uint64,
+        )
+        self._kind_keys = np.array([purpose_key(f"response/{i}") for i in range(2 * len(KINDS))], np.uint64)
+        self._quantiles = _quantiles(responses)
+        self._soft_share, self._withdraws = soft_share, withdraws
+        self._table, self._table_rows = np.zeros(2, np.uint64), np.zeros(2, np.int64)
+        self._known_keys = np.empty(0, np.uint64)
+        self._chances = np.empty((0, len(responses.responses)), np.float32)
+        self.n_predicted = self.n_asked = 0
+
+    def chances(self, contacts: NDArray[np.int64], asked: Asked) -> NDArray[np.float32]:
+        """The probability of each response to each send; predicted once for each contact, instant and message."""
+        n, features = len(contacts), np.ascontiguousarray(asked.features[:, :-1])
+        keys, rows, first = np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(n, np.int64)
+        nodes, at = asked.rows[:, o.K_ID].copy(), asked.rows[:, o.K_AT].copy()
+        _keys(contacts, nodes, at, features.view(np.uint64), keys)
+        self._make_room(n)
+        n_new = _rows_of(keys, self._table, self._table_rows, self.n_predicted, rows, first)
+        if n_new:
+            new = first[:n_new]
+            predicted = self._responses.predict(features[new], self._messages[nodes[new]])
+            if self.n_predicted + n_new > len(self._chances):
+                more = max(n_new, len(self._chances))
+                self._chances = np.concatenate([self._chances, np.empty((more, predicted.shape[1]), np.float32)])
+                self._known_keys = np.concatenate([self._known_keys, np.empty(more, np.uint64)])
+            into = slice(self.n_predicted, self.n_predicted + n_new)
+            self._chances[into] = np.clip(predicted, 1e-7, 1 - 1e-7)
+            self._known_keys[into] = keys[new]
+            self.n_predicted += n_new
+        self.n_asked += n
+        return self._chances[rows]
+
+    def _make_room(self, n: int) -> None:
+        """Keeps the table of questions at most half full."""
+        size = len(self._table)
+        while size < 2 * (self.n_predicted + n):
+            size *= 2
+        if size > len(self._table):
+            self._table, self._table_rows = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+            keys = self._known_keys[: self.n_predicted]
+            again = np.empty(len(keys), np.int64)
+            _rows_of(keys, self._table, self._table_rows, 0, again, again.copy())
+
+    def answers(
+        self, units: NDArray[np.uint64], draws: NDArray[np.int64], asked: Asked, chances: NDArray[np.float32]
+    ) -> Answers:
+        """The answers to sends, each in its draw; `units` are the contacts' unit hashes."""
+        n = len(asked.place)
+        out, x = np.empty((n * (len(KINDS) - 1), 6), np.int64), np.empty(n * (len(KINDS) - 1), np.float64)
+        slots = asked.features[:, -1].astype(np.int64) // 4
+        used = _draw(
+            chances, self._shifts, self._columns, self._quantiles, self._soft_share, self._withdraws, draws,
+            self._draw_keys, units, self._node_keys, self._kind_keys, self._messages, slots, asked.rows.copy(), out, x,
+        )  # fmt: skip
+        return Answers(asked.place[out[:used, 0]], out[:used, 1:], x[:used])
+
+
+def _messages(compiled: Compiled, responses: Responses, like: Mapping[str, str]) -> NDArray[np.int64]:
+    """The model's index of each node's message, -1 for nodes that are no sends."""
+    place = {message: i for i, message in enumerate(responses.messages)}
+    faults = [
+        f"like: {ours!r} is to be like {theirs!r}, which the model does not know; "
+        f"{known(theirs, responses.messages, 'messages')}"
+        for ours, theirs in like.items()
+        if theirs not in place
+    ]
+    sent = {info.node.send for info in compiled.nodes if isinstance(info.node, Send)}
+    faults += [
+        f"the message {message!r} was never sent in the log that the model learned from, so nothing is known of "
+        f"its responses (rule 32); {known(message, responses.messages, 'messages')}, or say which it is assumed "
+        f'to be like: like={{"{message}": "{responses.messages[0]}"}}'
+        for message in sorted(sent - {*place} - {*like})
+    ]
+    if faults:
+        raise DataError("\n".join(faults))
+    texts = [info.node.send if isinstance(info.node, Send) else None for info in compiled.nodes]
+    return np.array([-1 if text is None else place[like.get(text, text)] for text in texts], np.int64)
+
+
+def _quantiles(responses: Responses) -> NDArray[np.int64]:
+    """The delays of every kind by slot, int64 (kind, slot, quantile); 1 microsecond where nothing is predicted."""
+    tables = {kind: np.atleast_2d(responses.delays[kind].quantiles) for kind in responses.responses}
+    n_quantiles = max(table.shape[1] for table in tables.values())
+    made = np.ones((len(KINDS), N_SLOTS, n_quantiles), np.int64)
+    at = np.linspace(0, 1, n_quantiles)
+    for kind, table in tables.items():
+        for slot in range(N_SLOTS):
+            row = table[slot % len(table)]
+            made[KINDS.index(kind), slot] = np.interp(at, np.linspace(0, 1, len(row)), row)
+    return np.maximum(made, 1)
