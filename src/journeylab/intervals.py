@@ -1,0 +1,131 @@
+"""Intervals for a mean: by the normal distribution, by the empirical Bernstein bound, and at every look at once.
+
+Which to take: the normal interval when it is looked at once and the values are many and tame; the empirical Bernstein
+interval when a few large values may still be missing, as it holds for every sample size; the anytime interval when
+results are looked at while they come in.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["Interval", "anytime_interval", "empirical_bernstein", "mean_and_error", "normal_interval"]
+
+
+class Interval(NamedTuple):
+    """Where a figure lies, from `low` to `high`."""
+
+    low: float
+    high: float
+
+
+def mean_and_error(values: ArrayLike) -> tuple[float, float]:
+    """The mean of the values and its standard error, which is missing (NaN) for fewer than two values.
+
+    Raises:
+        ValueError: when there are no values.
+
+    >>> mean_and_error([0.0, 1.0, 1.0, 0.0])
+    (0.5, 0.28867...)
+    """
+    array = np.asarray(values, dtype=float)
+    if not array.size:
+        raise ValueError("there is no mean of no values")
+    error = float(array.std(ddof=1)) / math.sqrt(array.size) if array.size > 1 else math.nan
+    return float(array.mean()), error
+
+
+def normal_interval(mean: float, standard_error: float, level: float = 0.9) -> Interval:
+    """The interval mean ± z · standard error: what holds for many values, looked at once.
+
+    Args:
+        mean: an estimate that is a mean, or behaves like one.
+        standard_error: its standard error, zero or more; missing (NaN) makes the interval missing.
+        level: the share of such intervals that are to hold the truth, within 0..1.
+
+    Raises:
+        ValueError: when `level` lies outside 0..1.
+
+    >>> normal_interval(10.0, 1.0, level=0.95)
+    Interval(low=8.04..., high=11.95...)
+    """
+    half = NormalDist().inv_cdf(0.5 + _checked(level) / 2) * standard_error
+    return Interval(mean - half, mean + half)
+
+
+def empirical_bernstein(values: ArrayLike, width: float, level: float = 0.9) -> Interval:
+    """The interval that holds the mean of bounded values at every sample size, whatever their distribution.
+
+    Maurer, A. and Pontil, M. (2009). Empirical Bernstein bounds and sample-variance penalization. COLT, theorem 4; it
+    is two-sided here: half = sqrt(2 var ln(4/d) / n) + 7 b ln(4/d) / (3 (n - 1)) with d = 1 - level.
+
+    Args:
+        values: independent values of which each lies in a range known beforehand.
+        width: the width b of that range: the largest value that could have come minus the smallest.
+        level: the least share of such intervals that hold the truth, within 0..1.
+
+    Returns:
+        The interval; without end for fewer than two values.
+
+    Raises:
+        ValueError: when `level` lies outside 0..1, there are no values, or they are spread wider than `width`.
+
+    >>> empirical_bernstein([0.0, 1.0] * 500, width=1.0)
+    Interval(low=0.44..., high=0.55...)
+    """
+    array = np.asarray(values, dtype=float)
+    log = math.log(4 / (1 - _checked(level)))
+    mean, _ = mean_and_error(array)
+    if np.ptp(array) > width * (1 + 1e-9):
+        raise ValueError(f"the values are spread over {np.ptp(array):g}, more than the width of {width:g}")
+    n = array.size
+    if n < 2:
+        return Interval(-math.inf, math.inf)
+    half = math.sqrt(2 * float(array.var(ddof=1)) * log / n) + 7 * width * log / (3 * (n - 1))
+    return Interval(mean - half, mean + half)
+
+
+def anytime_interval(
+    mean: float, standard_error: float, n: int, level: float = 0.9, planned_n: int | None = None
+) -> Interval:
+    """The interval that may be looked at after every value, as long as one likes: all looks together hold the truth.
+
+    Waudby-Smith, I., Arbour, D., Sinha, R., Kennedy, E. H. and Ramdas, A. (2024). Time-uniform central limit theory
+    and asymptotic confidence sequences. Annals of Statistics 52, 2613-2640. With s = standard_error · sqrt(n):
+    half = s sqrt(2 (n r + 1) / (n² r) · ln(sqrt(n r + 1) / a)), a = 1 - level and
+    r = (-2 ln a + ln(-2 ln a + 1)) / planned_n.
+
+    Args:
+        mean: the estimate after n values.
+        standard_error: its standard error, zero or more; missing (NaN) makes the interval missing.
+        n: how many values it rests on, one or more.
+        level: the least share of such sequences that hold the truth at every look, within 0..1; it is asymptotic.
+        planned_n: the number of values at which the interval is to be narrowest; by default n.
+
+    Raises:
+        ValueError: when `level` lies outside 0..1, or a number of values is less than one.
+
+    >>> anytime_interval(10.0, 1.0, n=1000, level=0.95)
+    Interval(low=6.9..., high=13.0...)
+    """
+    planned = n if planned_n is None else planned_n
+    if n < 1 or planned < 1:
+        raise ValueError(f"an interval needs at least one value, got n={n} and planned_n={planned}")
+    alpha = 1 - _checked(level)
+    minus_two_log = -2 * math.log(alpha)
+    n_r = n * (minus_two_log + math.log(minus_two_log + 1)) / planned
+    half = standard_error * math.sqrt(2 * (n_r + 1) / n_r * math.log(math.sqrt(n_r + 1) / alpha))
+    return Interval(mean - half, mean + half)
+
+
+def _checked(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"a level lies between 0 and 1, such as 0.9; got {level!r}")
+    return level
