@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from . import layout as o
 from .clock import NEVER
 from .journey import Send
-from .machine import O_ENTRIES, O_VISITS, Out
+from .machine import O_ENTRIES, O_VISITS, Out, new_out
 from .program import Compiled
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["assignments", "counts_table", "tables"]
+__all__ = ["Tally", "assignments", "counts_table", "tables", "tally"]
 
 
 def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
@@ -104,6 +104,21 @@ def _entries(
             "held_out": entries[:, o.R_HELD] == 1,
         }
     )
+
+
+class Tally(NamedTuple):
+    """The machine's counts, added up over contacts, or for each of several draws; see `machine.Out`."""
+
+    n_by_edge: NDArray[np.int64]
+    n_by_node: NDArray[np.int64]
+    n_by_exit: NDArray[np.int64]
+    n_by_journey: NDArray[np.int64]
+
+
+def tally(compiled: Compiled, outs: Sequence[Out]) -> Tally:
+    """The counts of all chunks."""
+    empty = new_out(compiled.program, len(compiled.exits), 0)
+    return Tally(*(sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields))
 
 
 def counts_table(compiled: Compiled, n_by_edge: NDArray[Any], n_by_node: NDArray[Any]) -> pd.DataFrame:

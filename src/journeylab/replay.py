@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from . import layout as o
@@ -24,16 +23,15 @@ from .durations import duration_text
 from .errors import DataError, known
 from .execution import Progress, run
 from .journey import Journey, Policy
-from .machine import O_CONTACTS, Out, new_out
+from .machine import O_CONTACTS, Out
 from .notes import notes_on
 from .program import Compiled
-from .records import assignments, counts_table, tables
+from .records import Tally, assignments, counts_table, tables, tally
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
 from .worlds import Call, Journeys, Ready, Score, horizon_of, prepared
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from plotly.graph_objects import Figure
 
     from .eventlog import EventLog
@@ -91,16 +89,6 @@ def replay(
     return Replay(*ready[:5], ready, progress, again)
 
 
-class _Counts(NamedTuple):
-    """The machine's counts, summed over all contacts."""
-
-    n_by_edge: NDArray[np.int64]
-    n_by_node: NDArray[np.int64]
-    n_by_exit: NDArray[np.int64]
-    n_by_journey: NDArray[np.int64]
-    n_contacts: int
-
-
 @dataclass(eq=False, repr=False)
 class Replay:
     """What journeys would have seen and done over a log.
@@ -109,7 +97,8 @@ class Replay:
     tables of every contact; they are made when one of them is first asked for. Everything is determined by the
     definition and the log, so making them later changes nothing.
 
-    `until` is the horizon (aware UTC), `assumed_consent` the purposes whose consent was assumed (rule 34).
+    `until` is the horizon (aware UTC), `assumed_consent` the purposes whose consent was assumed (rule 34), `tally` has
+    the machine's counts, `n_contacts` is how many contacts entered at least once.
     """
 
     compiled: Compiled
@@ -120,14 +109,13 @@ class Replay:
     _ready: Ready
     _progress: Progress | None
     _again: Callable[[datetime], Replay]
-    _counts: _Counts = field(init=False)
+    tally: Tally = field(init=False)
+    n_contacts: int = field(init=False)
 
     def __post_init__(self) -> None:
         outs = self._run(record=False)
-        names = ("n_by_edge", "n_by_node", "n_by_exit", "n_by_journey")
-        empty = new_out(self.compiled.program, len(self.compiled.exits), 0)
-        totals = {name: sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in names}
-        self._counts = _Counts(**totals, n_contacts=int(sum(out.used[O_CONTACTS] for out in outs)))
+        self.tally = tally(self.compiled, outs)
+        self.n_contacts = int(sum(out.used[O_CONTACTS] for out in outs))
 
     def _run(self, *, record: bool) -> list[Out]:
         return run(
@@ -154,12 +142,7 @@ class Replay:
     @property
     def n_entries(self) -> int:
         """How many entries there were."""
-        return int(self._counts.n_by_journey[:, o.T_ENTERED].sum())
-
-    @property
-    def n_contacts(self) -> int:
-        """How many contacts entered at least once."""
-        return self._counts.n_contacts
+        return int(self.tally.n_by_journey[:, o.T_ENTERED].sum())
 
     @property
     def log_summary(self) -> str:
@@ -173,7 +156,7 @@ class Replay:
         Columns: `journey, node, verb, branch, target` (text; branch and target missing for visits that ended without a
         branch), `n_visits`, `n_assumed`, `n_predicted` (int).
         """
-        return counts_table(self.compiled, self._counts.n_by_edge, self._counts.n_by_node)
+        return counts_table(self.compiled, self.tally.n_by_edge, self.tally.n_by_node)
 
     @cached_property
     def branches(self) -> pd.DataFrame:
@@ -188,7 +171,7 @@ class Replay:
         for i, info in enumerate(self.compiled.nodes):
             journey, inside = (
                 self.compiled.releases[info.journey].journey.journey,
-                int(self._counts.n_by_node[i, o.INSIDE]),
+                int(self.tally.n_by_node[i, o.INSIDE]),
             )
             left = int(closed.get((journey, info.name), 0))
             rows.append((journey, info.name, info.node.verb, left + inside, inside))
@@ -205,10 +188,10 @@ class Replay:
                 taken[row.branch] = taken.get(row.branch, 0) + row.n_visits
         n_visits = self.nodes[self.nodes["journey"] == name].groupby("node", sort=False)["n_visits"].sum()
         exits: dict[str, int] = {}
-        for (release, text, _), n in zip(self.compiled.exits, self._counts.n_by_exit, strict=True):
+        for (release, text, _), n in zip(self.compiled.exits, self.tally.n_by_exit, strict=True):
             if release in releases and n:
                 exits[text] = exits.get(text, 0) + int(n)
-        by = self._counts.n_by_journey[releases].sum(axis=0)
+        by = self.tally.n_by_journey[releases].sum(axis=0)
         return {
             "journey": name,
             "version": self.compiled.releases[releases[-1]].journey.version,
@@ -250,9 +233,9 @@ class Replay:
                     for name, is_asked in zip(self.compiled.calls, self._ready.world.asked_calls, strict=True)
                     if is_asked
                 ],
-                by_edge=self._counts.n_by_edge,
-                n_without_consent=int(self._counts.n_by_journey[:, o.T_NO_CONSENT].sum()),
-                n_endless=int(self._counts.n_by_journey[:, o.T_ENDLESS].sum()),
+                by_edge=self.tally.n_by_edge,
+                n_without_consent=int(self.tally.n_by_journey[:, o.T_NO_CONSENT].sum()),
+                n_endless=int(self.tally.n_by_journey[:, o.T_ENDLESS].sum()),
             )
         )
 

@@ -23,7 +23,8 @@ from .errors import DataError
 from .execution import Progress, asked, run
 from .journey import Policy
 from .program import Compiled, Model
-from .simulation import Counts, Diverged, Simulation, summed
+from .records import Tally, tally
+from .simulation import Diverged, Simulation
 from .worlds import Journeys, Ready, prepared
 
 if TYPE_CHECKING:
@@ -152,22 +153,22 @@ def _conversion(log: EventLog, converts: str | None) -> dict[str, float]:
     return means
 
 
-def _answered_by_the_log(ready: Ready) -> Counts:
+def _answered_by_the_log(ready: Ready) -> Tally:
     """The counts of a plain replay."""
     ready.world.limits[o.L_ASK_SENDS] = 0
     outs = run(ready.compiled.program, ready.world, len(ready.compiled.exits), ready.log.n_contacts, record=False)
     ready.world.limits[o.L_ASK_SENDS] = 1
-    return summed(ready.compiled, [(0, out) for out in outs], 1)
+    return tally(ready.compiled, outs)
 
 
-def _until_the_model(ready: Ready, forget_from: datetime | None) -> tuple[Diverged, Counts]:
+def _until_the_model(ready: Ready, forget_from: datetime | None) -> tuple[Diverged, Tally]:
     """The contacts that come to a send which the log does not answer; and the counts of all others."""
     if forget_from is not None:
         ready.world.limits[o.L_ASK_FROM] = microseconds(forget_from)
     program, n_contacts = ready.compiled.program, ready.log.n_contacts
     outs = run(program, ready.world, len(ready.compiled.exits), n_contacts, record=False)
     first = asked(program, outs)
-    base = summed(ready.compiled, [(0, out) for out in outs], 1)
+    base = tally(ready.compiled, outs)
     return Diverged(first.place, first._replace(place=np.arange(len(first.place)))), base
 
 

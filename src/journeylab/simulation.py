@@ -18,9 +18,9 @@ from .drawing import svg
 from .errors import DataError, known
 from .execution import Answers, Asked, Progress, in_rounds, run
 from .journey import Journey, WaitFor
-from .machine import Out, new_out
+from .machine import Out
 from .program import Compiled
-from .records import counts_table, tables
+from .records import Tally, counts_table, tables, tally
 from .worlds import Ready
 
 if TYPE_CHECKING:
@@ -28,19 +28,10 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Counts", "Diverged", "Simulation", "summed"]
+__all__ = ["Diverged", "Simulation"]
 
 AT_ONCE = 1 << 20
 """How many contacts, each in its draw, are advanced together."""
-
-
-class Counts(NamedTuple):
-    """The machine's counts in every draw: int64, the draws first; see `machine.Out`."""
-
-    n_by_edge: NDArray[np.int64]
-    n_by_node: NDArray[np.int64]
-    n_by_exit: NDArray[np.int64]
-    n_by_journey: NDArray[np.int64]
 
 
 class Diverged(NamedTuple):
@@ -50,14 +41,12 @@ class Diverged(NamedTuple):
     first: Asked
 
 
-def summed(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> Counts:
+def _by_draw(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> Tally:
     """The counts of chunks, each of a draw, added up by draw."""
-    empty = new_out(compiled.program, len(compiled.exits), 0)
-    totals = {name: np.zeros((n_draws, *getattr(empty, name).shape), np.int64) for name in Counts._fields}
+    draws: list[list[Out]] = [[] for _ in range(n_draws)]
     for draw, out in outs:
-        for name in Counts._fields:
-            totals[name][draw] += getattr(out, name)
-    return Counts(**totals)
+        draws[draw].append(out)
+    return Tally(*(np.stack(parts) for parts in zip(*(tally(compiled, one) for one in draws), strict=True)))
 
 
 @dataclass(eq=False, repr=False)
@@ -74,8 +63,8 @@ class Simulation:
     log: EventLog
     diverged: Diverged
     answering: Answering
-    base: Counts
-    naive: Counts
+    base: Tally
+    naive: Tally
     draws: int
     level: float
     given_notes: tuple[str, ...]
@@ -91,8 +80,8 @@ class Simulation:
             outs += self._drawn(these, units, record=False)
             if self.progress is not None:
                 self.progress(int(these[-1] + 1) * n_contacts, self.draws * n_contacts)
-        counts = summed(self.ready.compiled, outs, self.draws)
-        self.counts = Counts(*(mine + base for mine, base in zip(counts, self.base, strict=True)))
+        drawn = _by_draw(self.ready.compiled, outs, self.draws)
+        self.tally = Tally(*(mine + base for mine, base in zip(drawn, self.base, strict=True)))
 
     def _drawn(self, draws: NDArray[np.int64], units: NDArray[np.uint64], *, record: bool) -> list[tuple[int, Out]]:
         """What happens to the contacts that the model answers for, in some draws."""
@@ -138,12 +127,12 @@ class Simulation:
     @cached_property
     def n_entries(self) -> int:
         """How many entries there were, the mean over the draws, rounded."""
-        return round(float(self.counts.n_by_journey[:, :, o.T_ENTERED].sum(axis=1).mean()))
+        return round(float(self.tally.n_by_journey[:, :, o.T_ENTERED].sum(axis=1).mean()))
 
     @property
     def observed_share(self) -> float:
         """The share of all decisions, closed visits of nodes with a branch, that the log itself answers."""
-        by = self.counts.n_by_edge.sum(axis=(0, 1))
+        by = self.tally.n_by_edge.sum(axis=(0, 1))
         return float(by[o.OBSERVED] / max(1, by.sum()))
 
     # What the draws add up to
@@ -175,7 +164,7 @@ class Simulation:
         answers, whoever happened to be sent; missing where there are none. Shares are missing for nodes that in some
         draw nobody leaves.
         """
-        compiled, counts = self.ready.compiled, self.counts
+        compiled, counts = self.ready.compiled, self.tally
         base = counts_table(compiled, counts.n_by_edge[0], np.ones_like(counts.n_by_node[0]))
         columns = ["journey", "node", "verb", "branch", "target"]
         places = _places(compiled)
@@ -183,7 +172,7 @@ class Simulation:
                       for i, edge in places], axis=1)  # fmt: skip
         of_log = np.stack([counts.n_by_edge[:, edge, o.OBSERVED] if edge >= 0 else np.zeros(self.draws, np.int64)
                            for _, edge in places], axis=1)  # fmt: skip
-        naive = np.array([[self.naive.n_by_edge[0, edge, o.OBSERVED] if edge >= 0 else 0 for _, edge in places]])
+        naive = np.array([[self.naive.n_by_edge[edge, o.OBSERVED] if edge >= 0 else 0 for _, edge in places]])
         shown = (base["verb"] != "exit").to_numpy()
         rows, by = self._by(base.loc[shown, columns], n[:, shown], columns)
         _, by_log = self._by(base.loc[shown, columns], of_log[:, shown], columns)
@@ -212,8 +201,8 @@ class Simulation:
             + [(name, None, False) for name in names],
             columns=["journey", "exit", "is_goal"],
         )
-        n = np.concatenate([self.counts.n_by_exit, self.counts.n_by_journey[:, :, o.T_INSIDE]], axis=1)
-        naive = np.concatenate([self.base.n_by_exit, self.base.n_by_journey[:, :, o.T_INSIDE]], axis=1)
+        n = np.concatenate([self.tally.n_by_exit, self.tally.n_by_journey[:, :, o.T_INSIDE]], axis=1)
+        naive = np.concatenate([self.base.n_by_exit, self.base.n_by_journey[:, o.T_INSIDE]])[None]
         keys = ["journey", "exit", "is_goal"]
         frame, by = self._by(rows, n, keys)
         _, by_naive = self._by(rows, naive, keys)
@@ -226,7 +215,7 @@ class Simulation:
     @cached_property
     def notes(self) -> list[str]:
         """What the figures rest on, in sentences."""
-        by = self.counts.n_by_edge.sum(axis=(0, 1))
+        by = self.tally.n_by_edge.sum(axis=(0, 1))
         notes = [
             *self.given_notes,
             f"{self.observed_share:.0%} of these decisions are on record, the others are predicted by the model.",
@@ -310,7 +299,7 @@ class Simulation:
     def draw(self, journey: str | None = None) -> str:
         """The journey drawn with the mean counts of the draws on its edges, as SVG."""
         name = self._name(journey)
-        mean = Counts(*(np.round(part.mean(axis=0)).astype(np.int64) for part in self.counts))
+        mean = Tally(*(np.round(part.mean(axis=0)).astype(np.int64) for part in self.tally))
         counts = counts_table(self.ready.compiled, mean.n_by_edge, mean.n_by_node)
         drawn = next(one for one in self.journeys if one.journey == name)
         return svg(drawn, counts[counts["journey"] == name])
