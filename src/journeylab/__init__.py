@@ -10,6 +10,7 @@ The map, in the order of the work:
   send). Several that run together are a `Portfolio` with a `Policy`; `diff` says what differs between two of them.
 - What would have happened: `replay` gives a `Replay`, whose tables hold every visit, send and exit. A `Release` is a
   version of a journey that takes entries for a time.
+- What would have happened otherwise: `fit_responses` learns from a log how sends are answered, as a `ResponseModel`.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
   `DataError` for whoever brought the data.
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from .program import Release
     from .replay import Replay, replay
     from .report import report
+    from .responses import ResponseModel, fit_responses
     from .segmentfit import fit
     from .segments import audience, membership, overlap, sizes
     from .simulate import simulate
@@ -81,9 +83,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen", "Journey",
-    "JourneyLabError", "Policy", "Portfolio", "QuietHours", "Release", "Replay", "Run", "Segment", "Send", "Set",
-    "Simulation", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "charts", "condition", "datasets",
-    "diff", "fit", "membership", "overlap", "replay", "report", "simulate", "sizes",
+    "JourneyLabError", "Policy", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run", "Segment",
+    "Send", "Set", "Simulation", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "charts",
+    "condition", "datasets", "diff", "fit", "fit_responses", "membership", "overlap", "replay", "report", "simulate",
+    "sizes",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -98,6 +101,7 @@ _NAMES_BY_MODULE = {
     "program": ["Release"],
     "replay": ["Replay", "replay"],
     "report": ["report"],
+    "responses": ["ResponseModel", "fit_responses"],
     "segmentfit": ["fit"],
     "segments": ["audience", "membership", "overlap", "sizes"],
     "simulate": ["simulate"],

@@ -1,0 +1,105 @@
+"""How long responses take: their distribution from delays that were cut off by the log's end, and tables to draw from.
+
+A delay is on record only where it is shorter than the time that one has looked. The product limit taken backwards in
+time puts that right: Lynden-Bell, D. (1971), A method of allowing for known observational selection in small samples,
+Monthly Notices of the Royal Astronomical Society 155, 95-118; Lagakos, Barraj and De Gruttola (1988), Nonparametric
+analysis of truncated survival data, with application to AIDS, Biometrika 75, 515-523.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DelayDistribution", "DelayTable", "delay_distribution", "delay_table"]
+
+N_QUANTILES = 256
+_OWN_SHARE_AT = 100
+"""A slot with so many responders is drawn half from its own delays, half from those of all."""
+
+
+class DelayDistribution(NamedTuple):
+    """The delays that occur, ascending int64 microseconds, and the share of all responders up to each (0..1)."""
+
+    delays: NDArray[np.int64]
+    up_to: NDArray[np.float64]
+
+    def share(self, looked: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The share of responses that come no later than so long after: 0..1."""
+        place = np.searchsorted(self.delays, looked, side="right")
+        return np.concatenate(([0.0], self.up_to))[place]
+
+
+def delay_distribution(after: NDArray[np.int64], looked: NDArray[np.int64]) -> DelayDistribution:
+    """The distribution of delays, given those that were seen and how long one looked for each.
+
+    >>> seen = delay_distribution(np.array([1, 1, 4]), np.array([2, 9, 9]))
+    >>> seen.delays.tolist(), seen.up_to.round(3).tolist()
+    ([1, 4], [0.5, 1.0])
+    """
+    delays, n_at = np.unique(after, return_counts=True)
+    # At risk at a delay are those which came by then and for which one would have looked as long.
+    at_risk = np.cumsum(n_at) - np.searchsorted(np.sort(looked), delays, side="left")
+    stays = 1 - n_at[1:] / np.maximum(at_risk[1:], n_at[1:])
+    up_to = np.append(np.cumprod(stays[::-1])[::-1], 1.0)[-len(delays) :] if len(delays) else np.empty(0)
+    return DelayDistribution(delays, up_to)
+
+
+@dataclass(frozen=True, eq=False)
+class DelayTable:
+    """The quantiles of a response's delay, by slot of the send.
+
+    Attributes:
+        quantiles: int64 (slot, quantile), microseconds, ascending: at 0, 1/255, …, 1.
+        n_responders: int64 by slot, how many delays were seen there.
+    """
+
+    quantiles: NDArray[np.int64]
+    n_responders: NDArray[np.int64]
+
+    def draw(self, slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The delay at each share `u` of 0..1, straight between two quantiles in the logarithm of time."""
+        n_slots, n = self.quantiles.shape
+        place = np.clip(np.asarray(u, np.float64), 0, 1) * (n - 1)
+        low = np.minimum(place.astype(np.int64), n - 2)
+        row = np.minimum(np.asarray(slot, np.int64), n_slots - 1)
+        left, right = np.log(self.quantiles[row, low]), np.log(self.quantiles[row, low + 1])
+        drawn = np.exp(left + (place - low) * (right - left))
+        delay: NDArray[np.int64] = np.clip(
+            np.rint(drawn).astype(np.int64), self.quantiles[row, 0], self.quantiles[row, -1]
+        )
+        return delay
+
+
+def delay_table(
+    after: NDArray[np.int64], looked: NDArray[np.int64], slot: NDArray[np.int64], n_slots: int, within_us: int
+) -> DelayTable:
+    """The delays of those who responded, by slot; a slot with few of them borrows from all.
+
+    Where nobody responded, every delay up to `within_us` is taken as likely as any other.
+    """
+    if not len(after):
+        even = np.maximum(np.linspace(0, within_us, N_QUANTILES).astype(np.int64), 1)
+        return DelayTable(np.tile(even, (n_slots, 1)), np.zeros(n_slots, np.int64))
+    whole = delay_distribution(after, looked)
+    n_in = np.bincount(slot, minlength=n_slots)
+    tables = []
+    for one in range(n_slots):
+        mine = slot == one
+        share = n_in[one] / (n_in[one] + _OWN_SHARE_AT) if n_slots > 1 else 0.0
+        up_to = (1 - share) * whole.up_to
+        if share:
+            up_to = up_to + share * delay_distribution(after[mine], looked[mine]).share(whole.delays)
+        tables.append(_quantiles(whole.delays, up_to, within_us))
+    return DelayTable(np.array(tables), n_in.astype(np.int64))
+
+
+def _quantiles(delays: NDArray[np.int64], up_to: NDArray[np.float64], within_us: int) -> NDArray[np.int64]:
+    place = np.searchsorted(up_to, np.linspace(0, 1, N_QUANTILES) * up_to[-1] * (1 - 1e-12))
+    quantiles: NDArray[np.int64] = np.clip(delays[np.minimum(place, len(delays) - 1)], 1, within_us)
+    return quantiles

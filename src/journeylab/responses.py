@@ -1,0 +1,270 @@
+"""Response models: whether a send is opened, clicked, unsubscribed from …, converts, and when, learned from a log.
+
+`fit_responses` fits them and says, by time, what they are worth; `simulate` asks them about messages that were never
+sent. Whatever has the attributes of `Responses` can be asked in their place.
+
+Nothing here is an effect: a model says what came of sends like those on record, made when and to whom they were made
+(rule 32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pandas as pd
+
+from .clock import instant
+from .delays import DelayTable
+from .durations import duration_text
+from .errors import DataError, JourneyLabError
+from .sendhistory import Features, default_features, sends_in
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from .eventlog import EventLog
+    from .responsefit import FittedResponse
+
+__all__ = ["ResponseModel", "Responses", "fit_responses"]
+
+_LEAST_SENDS = 50
+_TRAINING_SHARE = 0.75
+_HOUR = "local_hour()"
+
+
+class Responses(Protocol):
+    """What a simulation needs to know of a response model."""
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The responses it knows, in the order of `predict`."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The texts of the values that it wants to be told, in the order of `predict`."""
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """The messages it knows."""
+
+    @property
+    def within(self) -> timedelta:
+        """How long after a send responses come."""
+
+    @property
+    def converts(self) -> str | None:
+        """The event that a conversion is."""
+
+    @property
+    def shift_sd(self) -> NDArray[np.float64]:
+        """The standard deviation of the level's error in log-odds, (message, response)."""
+
+    @property
+    def unseen_sd(self) -> NDArray[np.float64]:
+        """The same by response, for a message that it does not know."""
+
+    def predict(self, X: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: N803
+        """The probability of each response, (send, response)."""
+
+    def draw_delays(self, response: str, slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The delay at a share `u` of all delays, microseconds."""
+
+    def slot_of(self, local_hour: ArrayLike) -> NDArray[np.int64]:
+        """The slot of the local hour of a send."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ResponseModel:
+    """Fitted responses to sends, with what they are worth.
+
+    Attributes:
+        responses: the responses, in the order of the log's contract, then `converted`.
+        features: the texts of the values asked for, in the language of conditions.
+        messages: the messages known, sorted.
+        within: how long after the send (a click: after the open) a response is looked for.
+        converts: the event that a conversion is, if any.
+        until: the instant up to which the log was looked at, aware UTC.
+        timezone: the zone of contacts without one of their own.
+        delays: by response, its `DelayTable`: from the send, of `clicked` from the open.
+        shift_sd: float64 (message, response), the standard deviation of the model's error of level, in log-odds.
+        unseen_sd: float64 by response, the same for a message that was never sent.
+        validation: a row for each response, on sends after those the model was fitted to: `response`, `n_sends`,
+            `n_responses`, `rate`, `log_loss`, `baseline_log_loss`, `brier`, `baseline_brier` (means over sends, lower
+            is better; of the boosted model and of the shrunken rates), `gain` (how much lower its log loss is) and
+            `gain_se` (contacts taken together), `used` (`boosted` or `baseline`), and of that one
+            `calibration_intercept` (log-odds by which it was too low) and `calibration_slope` (1 is best). Missing
+            where too little came.
+        calibration: for each response and model, bins of the validation's sends: `response`, `model`, `bin`,
+            `n_sends`, `predicted_rate`, `observed_rate` and its 95 % Wilson interval, `low` and `high`.
+        n_sends, n_contacts: what the models were fitted to.
+        start_at: the first send, aware UTC.
+        cut_at: the first instant of the validation, aware UTC.
+    """
+
+    responses: tuple[str, ...]
+    features: tuple[str, ...]
+    messages: tuple[str, ...]
+    within: timedelta
+    converts: str | None
+    until: datetime
+    timezone: str
+    delays: dict[str, DelayTable]
+    shift_sd: NDArray[np.float64]
+    unseen_sd: NDArray[np.float64]
+    validation: pd.DataFrame
+    calibration: pd.DataFrame
+    n_sends: int
+    n_contacts: int
+    start_at: datetime
+    cut_at: datetime
+    _fitted: dict[str, FittedResponse] = field(default_factory=dict)
+
+    def predict(self, X: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: N803
+        """The mean probability that each response comes: float64 (send, response), 0..1.
+
+        `delivered`, `bounced` and `converted` are of the send, `opened`, `complained` and `unsubscribed` of one that
+        is not bounced, `clicked` of one that is opened. `converted` is the contact's next such event before any other
+        send to them, which takes over.
+
+        Args:
+            X: float64 (send, feature): the `features` as of each send; NaN where missing.
+            message: int64, places in `messages`; -1 for a message that was never sent.
+        """
+        from scipy.special import expit
+
+        design = np.column_stack([X, message])
+        return np.column_stack([expit(self._fitted[name].log_odds(design)) for name in self.responses])
+
+    def draw_delays(self, response: str, slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The delay below which a share `u` of a response's delays lies: int64 microseconds, from 1 to `within`.
+
+        Args:
+            response: one of `responses`; the delay counts from the send, for `clicked` from the open.
+            slot: the slot of each send, of `slot_of`.
+            u: shares in 0..1, to be drawn uniformly.
+        """
+        return self.delays[response].draw(slot, u)
+
+    def slot_of(self, local_hour: ArrayLike) -> NDArray[np.int64]:
+        """The slot of each local hour (0 to 23) of sending: int64, one for each four hours."""
+        slot: NDArray[np.int64] = np.asarray(local_hour).astype(np.int64) // 4
+        return slot
+
+    def card(self, data: str = "") -> str:
+        """The model card: what the model is, what it is worth and what it must not be used for, as Markdown.
+
+        `data` says what the log is, such as "the shop Akacja, simulated".
+        """
+        from .responsecard import card_of
+
+        return card_of(self, data)
+
+    def __repr__(self) -> str:
+        better = int((self.validation["used"] == "boosted").sum())
+        return (
+            f"ResponseModel({len(self.responses)} responses to {len(self.messages)} messages within "
+            f"{duration_text(self.within)}, from {self.n_sends:,} sends to {self.n_contacts:,} contacts until "
+            f"{self.until:%Y-%m-%d}; {better} of {len(self.responses)} beat the shrunken rates out of time)"
+        )
+
+    def _repr_html_(self) -> str:
+        from .responsecard import html_of
+
+        return html_of(self)
+
+
+def fit_responses(
+    log: EventLog,
+    until: datetime | str | None = None,
+    converts: str | None = None,
+    features: Sequence[str] | None = None,
+    within: timedelta | str = "7d",
+    rng: np.random.Generator | int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    timezone: str = "UTC",
+    n_jobs: int = 2,
+) -> ResponseModel:
+    """The response models of a log, as a `ResponseModel`.
+
+    For each response, boosted trees on the features are validated on the last quarter of the time against shrunken
+    rates of messages; what is better there is fitted to everything. Sends that one has not looked at for the whole of
+    `within` count by the share of responses that come so soon. Opens by machines count as opens, as they do in a
+    replay; a click without an open counts as one.
+
+    Args:
+        log: the event log, with `sent` events and responses that carry their `message`.
+        until: nothing later is looked at: aware, or ISO text; by default the log's end.
+        converts: the event that is a conversion (a journey's goal), if conversions are wanted.
+        features: values in the language of conditions; by default those that the log offers.
+        within: how long after a send responses are looked for.
+        rng: a seed, or a generator to draw one from.
+        progress: called with the responses done and in all.
+        timezone: the zone of contacts without one of their own (rule 3).
+        n_jobs: how many threads LightGBM may use.
+
+    Raises:
+        DataError: when there are no sends, they do not say their message, or too few were looked at for long enough.
+        DefinitionError: when a feature is at fault or does not fit the log, with all faults.
+        JourneyLabError: when scikit-learn or LightGBM is not installed.
+
+    >>> from journeylab import datasets
+    >>> model = fit_responses(datasets.shop(), converts="purchase", features=['count("sent", "7d")', "local_hour()"])
+    >>> model.responses
+    ('delivered', 'opened', 'clicked', 'bounced', 'complained', 'unsubscribed', 'converted')
+    >>> model.predict(np.array([[0.0, 10.0]]), np.array([model.messages.index("welcome_1")]))[:, :3].round(1)
+    array([[1. , 0.3, 0.2]])
+    """
+    try:
+        import lightgbm  # noqa: F401
+
+        from .responsefit import fit_response
+    except ImportError:
+        raise JourneyLabError(
+            'response models need scikit-learn and LightGBM: pip install "journeylab[models]"'
+        ) from None
+    sends = sends_in(log, converts, within, until)
+    end_us, start_us = sends.log.end_us, int(sends.at[0])
+    n_matured = sends.n_matured(end_us)
+    if n_matured < _LEAST_SENDS:
+        raise DataError(
+            f"{n_matured:,} of {len(sends):,} sends were looked at for all of {duration_text(sends.within)}, and "
+            f"{_LEAST_SENDS} are needed; bring a longer log, or ask for a shorter within"
+        )
+    cut_us = int(start_us + _TRAINING_SHARE * (end_us - sends.within_us - start_us))
+    texts = default_features(sends, cut_us) if features is None else tuple(features)
+    asked = Features(sends.log, texts, timezone)
+    design = np.empty((len(sends), len(texts) + 1))
+    design[:, :-1], design[:, -1] = asked.values(sends.contact, sends.at), sends.message
+    hours = Features(sends.log, [_HOUR], timezone).values(sends.contact, sends.at)[:, 0]
+    # The hash of a contact is the same in every part of the log, unlike its code.
+    clusters = (sends.log.unit_hashes[sends.contact] >> np.uint64(1)).astype(np.int64)
+    seed = int(np.random.default_rng(rng).integers(2**31))
+    fitted = {}
+    for done, name in enumerate(sends.came):
+        fitted[name] = fit_response(sends, name, design, clusters, hours.astype(np.int64) // 4, cut_us, seed, n_jobs)
+        if progress is not None:
+            progress(done + 1, len(sends.came))
+    return ResponseModel(
+        responses=tuple(fitted),
+        features=texts,
+        messages=sends.messages,
+        within=sends.within,
+        converts=converts,
+        until=instant(end_us),
+        timezone=timezone,
+        delays={name: one.delays for name, one in fitted.items()},
+        shift_sd=np.column_stack([one.shift_sd for one in fitted.values()]),
+        unseen_sd=np.array([one.unseen_sd for one in fitted.values()]),
+        validation=pd.DataFrame([{"response": name, **one.validation} for name, one in fitted.items()]),
+        calibration=pd.concat([one.calibration for one in fitted.values()], ignore_index=True),
+        n_sends=len(sends),
+        n_contacts=len(np.unique(sends.contact)),
+        start_at=instant(start_us),
+        cut_at=instant(cut_us),
+        _fitted=fitted,
+    )
