@@ -8,7 +8,7 @@ same on every machine, in whatever order the contacts come.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,37 +37,15 @@ from .program import RESPONSES, Compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Answering", "Responses"]
+    from .responses import Responses
+
+__all__ = ["LOCAL_HOUR", "Answering"]
 
 KINDS = (*RESPONSES, "sent", "consent_withdrawn", "bounced softly", "converted")
 """What a send is answered with, by the codes of layout.DELIVERED to layout.CONVERTED."""
 LOCAL_HOUR = "local_hour()"
-N_SLOTS = 6
+N_SLOTS, N_QUANTILES = 6, 256
 ORDER = (o.BOUNCED, o.DELIVERED, o.OPENED, o.CLICKED, o.COMPLAINED, o.UNSUBSCRIBED, o.CONVERTED)
-
-
-class Responses(Protocol):
-    """What `simulate` needs of a response model; `responses.ResponseModel` is one.
-
-    Attributes:
-        responses: what it predicts, of `delivered, opened, clicked, bounced, complained, unsubscribed, converted`.
-        messages: the messages that it knows.
-        features: the values (`conditions.parse_value`) that it predicts from, as of the instant of the send.
-        converts: the event that a conversion is, if it predicts any.
-        shift_sd: float64 (message, response), the standard error of its level in log-odds.
-        delays: for each response its delays in microseconds as `quantiles`, int64 (slot, quantile), by the local
-            4-hour slot of the send; those of `clicked` are counted from the open.
-    """
-
-    responses: tuple[str, ...]
-    messages: tuple[str, ...]
-    features: tuple[str, ...]
-    converts: str | None
-    shift_sd: NDArray[np.float64]
-    delays: Mapping[str, Any]
-
-    def predict(self, features: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The probability of each response to each send, float64 (send, response)."""
 
 
 @entry_point
@@ -161,7 +139,8 @@ class Answering:
     Args:
         compiled: the portfolio, compiled with a `program.Model` whose features are the model's and the local hour.
         responses: the response model.
-        like: for messages that the model does not know, one that it does.
+        like: for messages that the model does not know, one that it does; the level of theirs is as unsure as that of
+            any message never sent.
         n_draws: how many draws there are.
         rng: decides the draws.
         soft_share: the share of bounces that are soft.
@@ -183,11 +162,12 @@ class Answering:
         withdraws: bool,
     ) -> None:
         self._responses = responses
-        self._messages = _messages(compiled, responses, like)
+        self._messages, self._levels = _messages(compiled, responses, like)
         self._columns = np.array(
             [responses.responses.index(kind) if kind in responses.responses else -1 for kind in KINDS], np.int64
         )
-        self._shifts = rng.standard_normal((n_draws, *responses.shift_sd.shape)) * responses.shift_sd
+        errors = np.vstack([responses.shift_sd, *[responses.unseen_sd] * len(like)])
+        self._shifts = rng.standard_normal((n_draws, *errors.shape)) * errors
         self._draw_keys = rng.integers(2**64, size=n_draws, dtype=np.uint64)
         self._node_keys = np.array(
             [purpose_key(f"{compiled.releases[one.journey].journey.journey}/{one.name}") for one in compiled.nodes],
@@ -240,16 +220,21 @@ class Answering:
         """The answers to sends, each in its draw; `units` are the contacts' unit hashes."""
         n = len(asked.place)
         out, x = np.empty((n * (len(KINDS) - 1), 6), np.int64), np.empty(n * (len(KINDS) - 1), np.float64)
-        slots = asked.features[:, -1].astype(np.int64) // 4
+        slots = self._responses.slot_of(asked.features[:, -1])
         used = _draw(
             chances, self._shifts, self._columns, self._quantiles, self._soft_share, self._withdraws, draws,
-            self._draw_keys, units, self._node_keys, self._kind_keys, self._messages, slots, asked.rows.copy(), out, x,
+            self._draw_keys, units, self._node_keys, self._kind_keys, self._levels, slots, asked.rows.copy(), out, x,
         )  # fmt: skip
         return Answers(asked.place[out[:used, 0]], out[:used, 1:], x[:used])
 
 
-def _messages(compiled: Compiled, responses: Responses, like: Mapping[str, str]) -> NDArray[np.int64]:
-    """The model's index of each node's message, -1 for nodes that are no sends."""
+def _messages(
+    compiled: Compiled, responses: Responses, like: Mapping[str, str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each node the index of the message that it is predicted as, and of its level; -1 for nodes that do not send.
+
+    The levels of messages that are only like another come behind those of the model's.
+    """
     place = {message: i for i, message in enumerate(responses.messages)}
     faults = [
         f"like: {ours!r} is to be like {theirs!r}, which the model does not know; "
@@ -267,17 +252,16 @@ def _messages(compiled: Compiled, responses: Responses, like: Mapping[str, str])
     if faults:
         raise DataError("\n".join(faults))
     texts = [info.node.send if isinstance(info.node, Send) else None for info in compiled.nodes]
-    return np.array([-1 if text is None else place[like.get(text, text)] for text in texts], np.int64)
+    levels = place | {message: len(place) + i for i, message in enumerate(like) if message not in place}
+    predicted = [-1 if text is None else place[like.get(text, text)] for text in texts]
+    level = [-1 if text is None else levels[text] for text in texts]
+    return np.array(predicted, np.int64), np.array(level, np.int64)
 
 
 def _quantiles(responses: Responses) -> NDArray[np.int64]:
     """The delays of every kind by slot, int64 (kind, slot, quantile); 1 microsecond where nothing is predicted."""
-    tables = {kind: np.atleast_2d(responses.delays[kind].quantiles) for kind in responses.responses}
-    n_quantiles = max(table.shape[1] for table in tables.values())
-    made = np.ones((len(KINDS), N_SLOTS, n_quantiles), np.int64)
-    at = np.linspace(0, 1, n_quantiles)
-    for kind, table in tables.items():
-        for slot in range(N_SLOTS):
-            row = table[slot % len(table)]
-            made[KINDS.index(kind), slot] = np.interp(at, np.linspace(0, 1, len(row)), row)
+    made = np.ones((len(KINDS), N_SLOTS, N_QUANTILES), np.int64)
+    slot, u = np.repeat(np.arange(N_SLOTS), N_QUANTILES), np.tile(np.linspace(0, 1, N_QUANTILES), N_SLOTS)
+    for kind in responses.responses:
+        made[KINDS.index(kind)] = responses.draw_delays(kind, slot, u).reshape(N_SLOTS, N_QUANTILES)
     return np.maximum(made, 1)

@@ -24,7 +24,6 @@ import pandas as pd
 
 from . import conditions as c
 from . import layout as o
-from .answering import Responses
 from .clock import instant, microseconds
 from .display import block, counted, table
 from .errors import DataError
@@ -32,7 +31,7 @@ from .execution import Progress
 from .journey import Decide, Journey, Policy, Segment, Split, WaitFor
 from .program import Release
 from .replay import Replay, replay
-from .responses import fit_responses
+from .responses import Responses, fit_responses
 from .simulate import simulate
 from .simulation import Simulation
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from . import layout as o
-from .answering import LOCAL_HOUR, Answering, Responses
+from .answering import LOCAL_HOUR, Answering
 from .clock import NEVER, microseconds
 from .errors import DataError
 from .execution import Progress, asked, run
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .eventlog import EventLog
+    from .responses import Responses
 
 __all__ = ["simulate"]
 
@@ -62,7 +63,7 @@ def simulate(
     Args:
         journeys: one journey, a portfolio, journeys that run together, or releases of them.
         log: the event log; it decides who enters, and answers the sends that it has (rule 33).
-        responses: the response model; see `responses.fit_responses`, and `answering.Responses` for one's own.
+        responses: the response model; see `responses.fit_responses`, and `responses.Responses` for one's own.
         draws: how many times the model answers.
         level: of the prediction intervals, in 0..1.
         rng: decides the draws; the same number gives the same simulation.
