@@ -15,7 +15,7 @@ import typer
 
 from journeylab.errors import JourneyLabError
 
-from . import definitions, installation, policies, replaying
+from . import definitions, installation, policies, predicting, replaying
 
 __all__ = ["main"]
 
@@ -33,6 +33,8 @@ app.command("draw")(definitions.draw)
 app.command("diff")(definitions.diff)
 app.command("test")(definitions.run_tests)
 app.command("replay")(replaying.replay)
+app.command("simulate")(predicting.simulate)
+app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
 app.command("report")(replaying.report)
 app.command("doctor")(installation.doctor)

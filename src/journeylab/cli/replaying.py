@@ -30,51 +30,16 @@ from .options import (
     cap_of,
 )  # fmt: skip
 from .screen import announce_compiling, show_json, step, table_lines
+from .source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from journeylab.eventlog import EventLog
     from journeylab.replay import Replay
 
 __all__ = ["entered_text", "replay", "report"]
 
 _TABLES = (".parquet", ".csv")
-
-
-@dataclass(frozen=True)
-class _Log:
-    """Where an event log comes from and how it is understood, as the options say."""
-
-    events: str
-    contacts: str | None
-    columns: dict[str, str] | None
-    event: str | None
-    timezone: str | None
-    query: str | None
-    rejects: Path | None
-
-    def read(self) -> EventLog:
-        """The event log; what was set aside is written and counted."""
-        from journeylab.eventlog import EventLog
-
-        with step("reading the event log") as reading:
-            log = EventLog.read(
-                self.events,
-                contacts=self.contacts,
-                columns=self.columns,
-                event=self.event,
-                timezone=self.timezone,
-                query=self.query,
-                rejects="error" if self.rejects is None else "set_aside",
-            )
-            reading.done = f"read {counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')}"
-        if self.rejects is not None:
-            self.rejects.parent.mkdir(parents=True, exist_ok=True)
-            log.rejects.to_pandas().to_csv(self.rejects, index=False)
-            n_rows = len(set(zip(*(log.rejects[name].to_pylist() for name in ("source", "row")), strict=True)))
-            typer.echo(f"set aside {counted(n_rows, 'bad row')}: {self.rejects}", err=True)
-        return log
 
 
 @dataclass(frozen=True)
@@ -87,7 +52,7 @@ class _Question:
     match: str
     cap: str | None
 
-    def replayed(self, source: _Log) -> Replay:
+    def replayed(self, source: Source) -> Replay:
         """The replay; faults of the journeys are found before the log is read."""
         from journeylab.journey import Policy
 
@@ -143,7 +108,7 @@ def replay(
     """
     if visits is not None and visits.suffix not in _TABLES:
         raise typer.BadParameter(f"{str(visits)!r} ends in neither .parquet nor .csv", param_hint="--visits")
-    source = _Log(events, contacts, columns, event, timezone, query, rejects)
+    source = Source(events, contacts, columns, event, timezone, query, rejects)
     result = _Question(files, journey, until, match, cap).replayed(source)
     if visits is not None:
         with step("writing the visits") as writing:
@@ -192,7 +157,7 @@ def report(
       journeylab report trial_welcome.yaml --events events.parquet --contacts contacts.parquet
       journeylab report winback.yaml --events events.parquet --out reports/winback.html --title "Win back, spring"
     """
-    source = _Log(events, contacts, columns, event, timezone, query, rejects)
+    source = Source(events, contacts, columns, event, timezone, query, rejects)
     result = _Question(files, journey, until, match, cap).replayed(source)
     with step("writing the report") as writing:
         result.report(out, title)

@@ -1,0 +1,329 @@
+"""The commands that ask a response model: simulate and backtest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from journeylab.display import counted
+
+from .definitions import read_portfolio
+from .options import (
+    AsJson,
+    CapOption,
+    Columns,
+    Contacts,
+    Event,
+    Events,
+    Files,
+    JourneyName,
+    Match,
+    Query,
+    RejectsFile,
+    Timezone,
+    Until,
+    cap_of,
+)  # fmt: skip
+from .screen import announce_compiling, show_json, step, table_lines
+from .source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from journeylab.backtest import Backtest
+    from journeylab.eventlog import EventLog
+    from journeylab.journey import Journey
+    from journeylab.responses import ResponseModel
+    from journeylab.simulation import Simulation
+
+__all__ = ["backtest", "simulate"]
+
+_Draws = Annotated[int, typer.Option("--draws", min=2, metavar="N", help="How many times the model answers.")]
+_Level = Annotated[
+    float, typer.Option("--level", min=0.01, max=0.999, metavar="SHARE", help="The level of prediction intervals.")
+]
+_Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides the draws.")]
+_Converts = Annotated[
+    str | None,
+    typer.Option("--converts", metavar="EVENT", help="The event that a conversion is; by default the journeys' goal."),
+]
+_Within = Annotated[
+    str, typer.Option("--within", metavar="DURATION", help="How long after a send its responses are looked for.")
+]
+
+
+def _like(text: str) -> dict[str, str]:
+    """The mapping that `new=old,other=old` says."""
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = part.partition("=")
+        if not (ours.strip() and equals and theirs.strip()):
+            raise typer.BadParameter(f"{part!r} says nothing; write NEW_MESSAGE=KNOWN_MESSAGE,...")
+        mapping[ours.strip()] = theirs.strip()
+    return mapping
+
+
+def simulate(
+    files: Files,
+    events: Events,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    until: Until = None,
+    match: Match = "1d",
+    cap: CapOption = None,
+    journey: JourneyName = None,
+    draws: _Draws = 200,
+    level: _Level = 0.9,
+    seed: _Seed = 0,
+    converts: _Converts = None,
+    within: _Within = "7d",
+    like: Annotated[
+        dict[str, str] | None,
+        typer.Option(
+            "--like",
+            parser=_like,
+            metavar="NEW=KNOWN,...",
+            help="For messages that were never sent, the ones whose responses they are assumed to have.",
+        ),
+    ] = None,
+    override: Annotated[
+        str | None,
+        typer.Option(
+            "--override", metavar="WHY", help="Use a model that does not reproduce the log's own rates; printed."
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="OUT.md", help="Write the response model's card there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what journeys would have done, with a model answering the sends that the log does not have.
+
+    Each figure has a prediction interval, and says how much of it is on record.
+
+    \b
+    Examples:
+      journeylab simulate trial_welcome.yaml --events events.parquet --contacts contacts.parquet
+      journeylab simulate welcome.yaml --events events.parquet --draws 500 --level 0.95 --json
+      journeylab simulate welcome.yaml --events events.parquet --like welcome_2=welcome_1
+    """
+    from journeylab.journey import Policy
+
+    policy = cap_of(cap)
+    portfolio = read_portfolio(files, journey)
+    log = Source(events, contacts, columns, event, timezone, query, rejects).read()
+    announce_compiling()
+    model = _fitted(log, converts or _goal(portfolio.journeys), within, seed)
+    if card is not None:
+        card.parent.mkdir(parents=True, exist_ok=True)
+        card.write_text(model.card(), encoding="utf-8")
+        typer.echo(f"wrote the model card: {card}", err=True)
+    from journeylab.simulate import simulate as simulated
+
+    with step("simulating") as simulating:
+        result = simulated(
+            portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match,
+            policy=portfolio.policy if policy is None else Policy(cap=policy), like=like, override=override,
+            progress=simulating.progress,
+        )  # fmt: skip
+        simulating.done = f"simulated {counted(draws, 'draw')} of {counted(result.n_entries, 'entry')}"
+    if as_json:
+        several = [result.summary(one.journey) for one in result.journeys]
+        show_json(several[0] if len(several) == 1 else {"journeys": several})
+        return
+    for line in _simulated_lines(result):
+        typer.echo(line)
+
+
+def backtest(
+    files: Files,
+    events: Events,
+    cutoff: Annotated[
+        str, typer.Option("--cutoff", metavar="INSTANT", help="The model knows nothing later: 2026-03-01.")
+    ],
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    match: Match = "1d",
+    cap: CapOption = None,
+    journey: JourneyName = None,
+    draws: _Draws = 200,
+    level: _Level = 0.9,
+    seed: _Seed = 0,
+    converts: _Converts = None,
+    within: _Within = "7d",
+    as_json: AsJson = False,
+) -> None:
+    """Hold a model's predictions of a journey that really ran against what came after a cutoff.
+
+    Every node gets a verdict: calibrated, biased or unknowable, and why.
+
+    \b
+    Examples:
+      journeylab backtest trial_welcome.yaml --events events.parquet --contacts contacts.parquet --cutoff 2026-04-15
+      journeylab backtest welcome.yaml --events events.parquet --cutoff 2026-04-15 --json
+    """
+    from journeylab.journey import Policy
+
+    policy = cap_of(cap)
+    portfolio = read_portfolio(files, journey)
+    if len(portfolio.journeys) > 1:
+        names = ", ".join(one.journey for one in portfolio.journeys)
+        raise typer.BadParameter(f"a backtest is of one journey; choose one of {names}", param_hint="--journey")
+    log = Source(events, contacts, columns, event, timezone, query, rejects).read()
+    announce_compiling()
+    from journeylab.backtest import backtest as backtested
+
+    with step("predicting what came") as predicting:
+        result = backtested(
+            portfolio.journeys[0], log, cutoff=cutoff, converts=converts, within=within, draws=draws, level=level,
+            rng=seed, match=match, policy=portfolio.policy if policy is None else Policy(cap=policy),
+            progress=predicting.progress,
+        )  # fmt: skip
+        predicting.done = f"predicted {counted(result.n_entries, 'entry')}"
+    if as_json:
+        show_json(result.summary())
+        return
+    for line in _backtest_lines(result):
+        typer.echo(line)
+
+
+def _goal(journeys: Sequence[Journey]) -> str | None:
+    """The event that is the only goal of all journeys together."""
+    goals = {one.event for journey in journeys for one in journey.exit_when if one.goal}
+    return goals.pop() if len(goals) == 1 else None
+
+
+def _fitted(log: EventLog, converts: str | None, within: str, seed: int) -> ResponseModel:
+    from journeylab.responses import fit_responses
+
+    with step("fitting the response models") as fitting:
+        model = fit_responses(log, converts=converts, within=within, rng=seed, progress=fitting.progress)
+        fitting.done = f"fitted {counted(len(model.responses), 'response')} to {counted(model.n_sends, 'send')}"
+    return model
+
+
+def _simulated_lines(result: Simulation) -> Iterator[str]:
+    """What a simulation found, for people."""
+    yield (
+        f"{counted(result.draws, 'draw')} over {counted(result.log.n_events, 'event')} of "
+        f"{counted(result.log.n_contacts, 'contact')}, until {result.until:%Y-%m-%d %H:%M} UTC"
+    )
+    for journey in result.journeys:
+        yield ""
+        yield f"{journey.journey} ({journey.version})"
+        yield from _branch_lines(result, result.branches[result.branches["journey"] == journey.journey])
+        yield ""
+        yield from _outcome_lines(result, result.outcomes[result.outcomes["journey"] == journey.journey])
+    yield ""
+    yield from (f"note: {note}" for note in result.notes)
+
+
+def _interval(low: float, high: float) -> str:
+    from journeylab.drawing import share_text
+
+    return "" if low != low else f"{share_text(low)} to {share_text(high)}"
+
+
+def _share(value: float) -> str:
+    from journeylab.drawing import share_text
+
+    return "" if value != value else share_text(value)
+
+
+def _branch_lines(result: Simulation, branches: pd.DataFrame) -> Iterator[str]:
+    rows, node = [], None
+    for row in branches.itertuples():
+        if not row.n_visits_high and row.branch in ("skipped", "failed"):
+            continue
+        rows.append(
+            (
+                "" if row.node == node else row.node,
+                row.branch if isinstance(row.branch, str) else "(left the journey)",
+                f"{row.n_visits:,.0f}",
+                _share(row.branch_share),
+                _interval(row.branch_share_low, row.branch_share_high),
+                _share(row.observed_share),
+                _share(row.naive_share),
+            )
+        )
+        node = row.node
+    head = ("node", "branch", "visits", "share", f"{result.level:.0%} interval", "on record", "naive")
+    yield from table_lines(head, rows, right="visits share naive")
+
+
+def _outcome_lines(result: Simulation, outcomes: pd.DataFrame) -> Iterator[str]:
+    rows = [
+        (
+            row.exit if isinstance(row.exit, str) else "(still inside)",
+            f"{row.n_entries:,.0f}",
+            f"{row.n_entries_low:,.0f} to {row.n_entries_high:,.0f}",
+            _share(row.entry_share),
+            _interval(row.entry_share_low, row.entry_share_high),
+        )
+        for row in outcomes.sort_values("n_entries", ascending=False).itertuples()
+    ]
+    interval = f"{result.level:.0%} interval"
+    yield from table_lines(("exit", "entries", interval, "share", " " + interval), rows, right="entries share")
+
+
+def _backtest_lines(result: Backtest) -> Iterator[str]:
+    """What a backtest found, for people."""
+    level = f"{result.predicted.level:.0%} interval"
+    yield (
+        f"{result.journey.journey} ({result.journey.version}): {counted(result.n_entries, 'entry')} from "
+        f"{result.cutoff:%Y-%m-%d %H:%M} UTC on, predicted from before, against what came"
+    )
+    yield ""
+    verdict = {row.node: row.verdict for row in result.nodes.itertuples()}
+    rows: list[tuple[Any, ...]] = []
+    node = None
+    for row in result.branches.itertuples():
+        if not row.n_came and not (row.high or 0) > 0:
+            continue
+        rows.append(
+            (
+                "" if row.node == node else row.node,
+                row.branch if isinstance(row.branch, str) else "(left the journey)",
+                f"{row.n_came:,}",
+                _share(row.came_share),
+                _share(row.predicted_share),
+                _interval(row.low, row.high),
+                "" if row.node == node else verdict[row.node],
+            )
+        )
+        node = row.node
+    yield from table_lines(
+        ("node", "branch", "visits", "came", "predicted", level, "verdict"), rows, right="visits came predicted"
+    )
+    yield ""
+    exits = [
+        (
+            row.exit if isinstance(row.exit, str) else "(still inside)",
+            f"{row.n_came:,}",
+            _share(row.came_share),
+            _share(row.predicted_share),
+            _interval(row.low, row.high),
+            row.verdict,
+        )
+        for row in result.outcomes.sort_values("n_came", ascending=False).itertuples()
+    ]
+    yield from table_lines(
+        ("exit", "entries", "came", "predicted", level, "verdict"), exits, right="entries came predicted"
+    )
+    yield ""
+    for row in (*result.nodes.itertuples(), *result.outcomes.itertuples()):
+        if row.why:
+            yield f"{row.verdict}: {getattr(row, 'node', None) or getattr(row, 'exit', None)}: {row.why}"
+    if result.failures:
+        yield "The model does not reproduce what came: scenarios with it need --override WHY, which is printed."
