@@ -8,14 +8,14 @@ same on every machine, in whatever order the contacts come.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import layout as o
 from .clock import NEVER
 from .errors import DataError, known
-from .execution import Answers, Asked
+from .execution import Answers, Asked, in_parts
 from .journey import Send
 from .keyedhash import mix, purpose_key, uniform
 from .layout import (
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
 
     from .responses import Responses
 
-__all__ = ["LOCAL_HOUR", "Answering"]
+__all__ = ["LOCAL_HOUR", "Answering", "silence"]
 
 KINDS = (*RESPONSES, "sent", "consent_withdrawn", "bounced softly", "converted")
 """What a send is answered with, by the codes of layout.DELIVERED to layout.CONVERTED."""
 LOCAL_HOUR = "local_hour()"
 N_SLOTS, N_QUANTILES = 6, 256
+UNHEARD, UNTOLD, HEARD = range(3)
+SILENCE = -1
 ORDER = (o.BOUNCED, o.DELIVERED, o.OPENED, o.CLICKED, o.COMPLAINED, o.UNSUBSCRIBED, o.CONVERTED)
 
 
@@ -83,54 +85,88 @@ def _delay(quantiles, kind, slot, u):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _happens(chances, shift, columns, i, message, kind, u):  # type: ignore[no-untyped-def]
+def _happens(chances, factors, columns, i, message, kind, u):  # type: ignore[no-untyped-def]
     column = columns[kind]
-    if column < 0:
-        return False
-    odds = chances[i, column] / (1.0 - chances[i, column]) * np.exp(shift[message, column])
+    odds = chances[i, column] / (1.0 - chances[i, column]) * factors[message, column]
     return u * (1.0 + odds) < odds
+
+
+@jit
+def _respond(  # type: ignore[no-untyped-def]
+    chances, factors, columns, wanted, quantiles, shares, kind_keys, unit, i, node, message, slot, t, kinds, instants
+):
+    """Decides the responses to one send: their kinds and instants, those alone that the program hears; how many."""
+    n, bounces, opened_at = 0, False, NEVER
+    for kind in ORDER:
+        if wanted[node, kind] == UNHEARD or (bounces and kind != CONVERTED) or (kind == CLICKED and opened_at == NEVER):
+            continue
+        if not _happens(chances, factors, columns, i, message, kind, uniform(unit, kind_keys[kind])):
+            continue
+        at = opened_at if kind == CLICKED else t
+        at += max(_delay(quantiles, kind, slot, uniform(unit, kind_keys[CONVERTED + 1 + kind])), 1)
+        code = kind
+        if kind == OPENED:
+            opened_at = at
+        elif kind == BOUNCED:
+            bounces = True
+            code = SOFT_BOUNCED if uniform(unit, kind_keys[SOFT_BOUNCED]) < shares[0] else BOUNCED
+        if wanted[node, code] == HEARD:
+            kinds[n], instants[n] = code, at
+            n += 1
+        if kind == UNSUBSCRIBED and shares[1] == 1.0 and wanted[node, WITHDRAWN_EVENT] == HEARD:
+            kinds[n], instants[n] = WITHDRAWN_EVENT, at
+            n += 1
+    return n
+
+
+@jit
+def _fate(unit, node_key, draw_key, entry, visit):  # type: ignore[no-untyped-def]
+    """The number that decides everything about one send to one contact in one draw."""
+    return mix(mix(unit ^ node_key) ^ (draw_key + np.uint64(entry * 4096 + visit)))
 
 
 @entry_point
 def _draw(  # type: ignore[no-untyped-def]
-    chances, shifts, columns, quantiles, soft_share, withdraws, draws, draw_keys, units, node_keys, kind_keys, messages,
-    slots, rows, out, x,
+    chances, factors, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draws, rows,
+    slots, start, end, out, x,
 ):  # fmt: skip
     """Writes the answers to sends into `out` (place and K_ columns) and their kinds into `x`; how many there are."""
-    n = 0
-    u = np.empty(kind_keys.shape[0])
-    for i in range(rows.shape[0]):
-        node, first = rows[i, K_ID], n
-        unit = mix(units[i] ^ node_keys[node]) ^ draw_keys[draws[i]]
-        unit = mix(unit + np.uint64(rows[i, K_ENTRY] * 4096 + rows[i, K_VISIT]))
-        for k in range(kind_keys.shape[0]):
-            u[k] = uniform(unit, kind_keys[k])
-        shift, message, bounces, opened_at = shifts[draws[i]], messages[node], False, NEVER
-        for kind in ORDER:
-            if (bounces and kind != CONVERTED) or (kind == CLICKED and opened_at == NEVER):
-                continue
-            if not _happens(chances, shift, columns, i, message, kind, u[kind]):
-                continue
-            at = opened_at if kind == CLICKED else rows[i, K_AT]
-            at += max(_delay(quantiles, kind, slots[i], u[CONVERTED + 1 + kind]), 1)
-            bounces = kind == BOUNCED
-            opened_at = at if kind == OPENED else opened_at
+    n, kinds, instants = 0, np.empty(len(ORDER) + 1, np.int64), np.empty(len(ORDER) + 1, np.int64)
+    for i in range(start, end):
+        node = rows[i, K_ID]
+        unit = _fate(units[i], node_keys[node], draw_keys[draws[i]], rows[i, K_ENTRY], rows[i, K_VISIT])
+        n_heard = _respond(
+            chances, factors[draws[i]], columns, wanted, quantiles, shares, kind_keys, unit, i, node, levels[node],
+            slots[i], rows[i, K_AT], kinds, instants,
+        )  # fmt: skip
+        if n_heard == 0:
+            kinds[0], instants[0], n_heard = SILENCE, rows[i, K_AT], 1
+        for j in range(n_heard):
             for k in range(K_AT):
                 out[n, 1 + k] = rows[i, k]
-            out[n, 0], out[n, 1 + K_AT] = i, at
-            x[n] = SOFT_BOUNCED if bounces and u[SOFT_BOUNCED] < soft_share else kind
-            n += 1
-            if kind == UNSUBSCRIBED and withdraws:
-                for k in range(1 + K_AT + 1):
-                    out[n, k] = out[n - 1, k]
-                x[n] = WITHDRAWN_EVENT
-                n += 1
-        if n == first:
-            for k in range(K_AT + 1):
-                out[n, 1 + k] = rows[i, k]
-            out[n, 0], x[n] = i, -1.0
+            out[n, 0], out[n, 1 + K_AT], x[n] = i, instants[j], kinds[j]
             n += 1
     return n
+
+
+@entry_point
+def _stir(  # type: ignore[no-untyped-def]
+    chances, factors, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draw, rows,
+    slots, offsets, start, end, first,
+):  # fmt: skip
+    """For each contact the place of its first send that is responded to in a draw, -1 where all stays silent."""
+    kinds, instants = np.empty(len(ORDER) + 1, np.int64), np.empty(len(ORDER) + 1, np.int64)
+    for c in range(start, end):
+        first[c] = -1
+        for i in range(offsets[c], offsets[c + 1]):
+            node = rows[i, K_ID]
+            unit = _fate(units[c], node_keys[node], draw_keys[draw], rows[i, K_ENTRY], rows[i, K_VISIT])
+            if _respond(
+                chances, factors[draw], columns, wanted, quantiles, shares, kind_keys, unit, i, node, levels[node],
+                slots[i], rows[i, K_AT], kinds, instants,
+            ):  # fmt: skip
+                first[c] = i
+                break
 
 
 class Answering:
@@ -138,6 +174,7 @@ class Answering:
 
     Args:
         compiled: the portfolio, compiled with a `program.Model` whose features are the model's and the local hour.
+        world: what it runs on; responses that none of its streams hears are not made.
         responses: the response model.
         like: for messages that the model does not know, one that it does; the level of theirs is as unsure as that of
             any message never sent.
@@ -153,6 +190,7 @@ class Answering:
     def __init__(
         self,
         compiled: Compiled,
+        world: o.World,
         responses: Responses,
         *,
         like: Mapping[str, str],
@@ -167,7 +205,7 @@ class Answering:
             [responses.responses.index(kind) if kind in responses.responses else -1 for kind in KINDS], np.int64
         )
         errors = np.vstack([responses.shift_sd, *[responses.unseen_sd] * len(like)])
-        self._shifts = rng.standard_normal((n_draws, *errors.shape)) * errors
+        self._factors = np.exp(rng.standard_normal((n_draws, *errors.shape)) * errors)
         self._draw_keys = rng.integers(2**64, size=n_draws, dtype=np.uint64)
         self._node_keys = np.array(
             [purpose_key(f"{compiled.releases[one.journey].journey.journey}/{one.name}") for one in compiled.nodes],
@@ -175,7 +213,8 @@ class Answering:
         )
         self._kind_keys = np.array([purpose_key(f"response/{i}") for i in range(2 * len(KINDS))], np.uint64)
         self._quantiles = _quantiles(responses)
-        self._soft_share, self._withdraws = soft_share, withdraws
+        self._shares = np.array([soft_share, float(withdraws)])
+        self._wanted = _wanted(compiled, world, self._columns)
         self._table, self._table_rows = np.zeros(2, np.uint64), np.zeros(2, np.int64)
         self._known_keys = np.empty(0, np.uint64)
         self._chances = np.empty((0, len(responses.responses)), np.float32)
@@ -218,14 +257,76 @@ class Answering:
         self, units: NDArray[np.uint64], draws: NDArray[np.int64], asked: Asked, chances: NDArray[np.float32]
     ) -> Answers:
         """The answers to sends, each in its draw; `units` are the contacts' unit hashes."""
-        n = len(asked.place)
-        out, x = np.empty((n * (len(KINDS) - 1), 6), np.int64), np.empty(n * (len(KINDS) - 1), np.float64)
-        slots = self._responses.slot_of(asked.features[:, -1])
-        used = _draw(
-            chances, self._shifts, self._columns, self._quantiles, self._soft_share, self._withdraws, draws,
-            self._draw_keys, units, self._node_keys, self._kind_keys, self._levels, slots, asked.rows.copy(), out, x,
+        slots, rows = self.slots(asked), np.ascontiguousarray(asked.rows)
+
+        def work(start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            room = (end - start) * (len(ORDER) + 1)
+            out, x = np.empty((room, 6), np.int64), np.empty(room, np.float64)
+            used = _draw(*self._tables(chances), units, draws, rows, slots, start, end, out, x)
+            return out[:used], x[:used]
+
+        parts = in_parts(work, len(rows))
+        out = np.concatenate([np.empty((0, 6), np.int64), *(part[0] for part in parts)])
+        x = np.concatenate([np.empty(0, np.float64), *(part[1] for part in parts)])
+        return Answers(asked.place[out[:, 0]], out[:, 1:], x)
+
+    def stirred(
+        self,
+        units: NDArray[np.uint64],
+        draw: int,
+        asked: Asked,
+        offsets: NDArray[np.int64],
+        chances: NDArray[np.float32],
+        slots: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The place of each contact's first send that is responded to in a draw, -1 where all stays silent.
+
+        `asked` are the sends in the order of the contacts, whose first ones `offsets` tells.
+        """
+        first = np.empty(len(units), np.int64)
+
+        def work(start: int, end: int) -> None:
+            _stir(*self._tables(chances), units, draw, asked.rows, slots, offsets, start, end, first)
+
+        in_parts(work, len(units))
+        return first
+
+    def slots(self, asked: Asked) -> NDArray[np.int64]:
+        """The slot of the local hour of each send."""
+        return self._responses.slot_of(asked.features[:, -1])
+
+    def _tables(self, chances: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        return (
+            chances, self._factors, self._columns, self._wanted, self._quantiles, self._shares, self._kind_keys,
+            self._node_keys, self._draw_keys, self._levels,
         )  # fmt: skip
-        return Answers(asked.place[out[:used, 0]], out[:used, 1:], x[:used])
+
+
+def silence(asked: Asked) -> Answers:
+    """To every send the answer that nothing comes of it."""
+    return Answers(asked.place, asked.rows, np.full(len(asked.place), float(SILENCE)))
+
+
+def _wanted(compiled: Compiled, world: o.World, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which responses to each node's message the program hears, and which are decided because others rest on them."""
+    n_streams = int(world.limits[o.L_STREAMS])
+    hears = world.own_streams.reshape(-1, n_streams).any(axis=1) if n_streams else np.zeros(0, bool)
+    wanted = np.full((len(compiled.nodes), len(KINDS)), UNHEARD)
+    program = compiled.program
+    for node in np.flatnonzero(program.nodes[:, o.N_OP] == o.OP_SEND):
+        first, converted = int(program.nodes[node, o.H]), int(program.sizes[o.N_CONVERTED])
+        mine = np.zeros(len(KINDS), np.bool_)
+        mine[:CONVERTED] = hears[first : first + CONVERTED]
+        mine[CONVERTED] = converted >= 0 and hears[converted]
+        wanted[node, mine] = HEARD
+        rests_on = {OPENED: CLICKED, UNSUBSCRIBED: WITHDRAWN_EVENT}
+        for kind, other in rests_on.items():
+            if mine[other] and not mine[kind]:
+                wanted[node, kind] = UNTOLD
+        if not mine[BOUNCED]:
+            wanted[node, BOUNCED] = UNTOLD
+    wanted[:, [kind for kind in ORDER if columns[kind] < 0]] = UNHEARD
+    return wanted
 
 
 def _messages(

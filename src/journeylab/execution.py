@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "in_rounds", "no_answers_yet", "run",
-    "with_answers",
+    "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "in_parts", "in_rounds", "no_answers_yet",
+    "offsets_of", "run", "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with the contacts done so far and in all."""
 
@@ -55,7 +56,7 @@ class Answer(NamedTuple):
 
 def _grown(program: o.Program, n_exits: int, state: State, out: Out, more: int) -> tuple[State, Out]:
     room = len(state.running) * more
-    return new_state(program, room), new_out(program, n_exits, max(64, len(out.visits) * more))
+    return new_state(program, room), new_out(program, n_exits, len(out.visits) * more, len(out.requests) * more)
 
 
 def _chunk(
@@ -63,11 +64,25 @@ def _chunk(
 ) -> Out:
     """What happens to one chunk of contacts, given all the room that they need."""
     start, end = bounds
-    room = (end - start) * 2 if record else 0
-    state, out = new_state(program, 8), new_out(program, n_exits, max(64, room))
+    n_visits, n_requests = (end - start) * 2 if record else 0, (end - start) * int(world.limits[o.L_ASK_SENDS])
+    state, out = new_state(program, 8), new_out(program, n_exits, max(64, n_visits), max(64, n_requests))
     while not advance(program, world, state, out, record=record, contacts=contacts, start=start, end=end):
         state, out = _grown(program, n_exits, state, out, 2)
     return out
+
+
+def n_processors() -> int:
+    """How many threads can run at once."""
+    return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
+
+
+def in_parts(work: Callable[[int, int], T], n: int) -> list[T]:
+    """What compiled work makes of each part of 0..n, in order, on as many threads as there are processors."""
+    bounds = chunks(n)
+    if len(bounds) <= 1:
+        return [work(*one) for one in bounds]
+    with ThreadPoolExecutor(n_processors()) as pool:
+        return list(pool.map(lambda one: work(*one), bounds))
 
 
 def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
@@ -99,7 +114,7 @@ def run(
     def work(one: tuple[int, int]) -> Out:
         return _chunk(program, world, n_exits, record, listed, one)
 
-    n_threads = min(len(bounds), os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
+    n_threads = min(len(bounds), n_processors())
     if n_threads <= 1:
         return _collect(map(work, bounds), bounds, total, progress)
     with ThreadPoolExecutor(n_threads) as pool:
@@ -148,9 +163,12 @@ class Answers(NamedTuple):
 
     def of(self, places: NDArray[np.int64]) -> Answers:
         """The answers of some contacts, whose places are now those in the (ascending) list."""
-        new = np.searchsorted(places, self.place)
-        mine = (new < len(places)) & (places[np.minimum(new, len(places) - 1)] == self.place)
-        return Answers(new[mine], self.rows[mine], self.values[mine])
+        most = int(self.place[-1]) + 1 if len(self.place) else 0
+        new = np.full(most, -1)
+        new[places[places < most]] = np.flatnonzero(places < most)
+        place = new[self.place]
+        mine = place >= 0
+        return Answers(place[mine], self.rows[mine], self.values[mine])
 
     def and_of(self, other: Answers) -> Answers:
         """Both, in order; a contact's earlier answers come first."""
@@ -165,12 +183,21 @@ def no_answers_yet() -> Answers:
     return Answers(np.empty(0, np.int64), np.empty((0, 5), np.int64), np.empty(0, np.float64))
 
 
+def offsets_of(place: NDArray[np.int64], n_places: int) -> NDArray[np.int64]:
+    """Where the rows of each place begin, and at the end where the last ones end."""
+    offsets = np.zeros(n_places + 1, np.int64)
+    np.cumsum(np.bincount(place, minlength=n_places), out=offsets[1:])
+    return offsets
+
+
 def with_answers(world: o.World, answers: Answers, n_places: int) -> o.World:
     """The world with those answers; the caller keeps them alive."""
     limits = world.limits.copy()
     limits[o.L_HAS_ANSWERS] = 1
     return world._replace(
-        answer_offsets=np.searchsorted(answers.place, np.arange(n_places + 1)).astype(np.int64),
+        answer_offsets=np.concatenate([[0], np.cumsum(np.bincount(answers.place, minlength=n_places))]).astype(
+            np.int64
+        ),
         answers=np.ascontiguousarray(answers.rows),
         answers_x=np.ascontiguousarray(answers.values),
         limits=limits,
@@ -218,8 +245,8 @@ def in_rounds(
     *,
     record: bool = False,
     known: Answers | None = None,
-) -> tuple[list[tuple[int, Out]], Answers]:
-    """What happens to contacts whose every request is answered, as (group, `Out`) of each chunk; and the answers.
+) -> list[tuple[int, Out]]:
+    """What happens to contacts whose every request is answered, as (group, `Out`) of each chunk.
 
     A contact may stand in the list several times, once in each group; groups ascend. `answer` is asked a round at a
     time, for contacts by their place in the list, and may be given `known` answers beforehand.
@@ -228,13 +255,14 @@ def in_rounds(
     answers = no_answers_yet() if known is None else known
     pending = np.arange(len(contacts))
     while len(pending):
-        now = with_answers(world, answers.of(pending), len(pending))
+        now = with_answers(world, answers, len(pending))
         bounds = chunks(group[pending])
         outs = run(
             program, now, n_exits, len(pending), record=record, contacts=contacts[pending], bounds=bounds
         )  # fmt: skip
         done += [(int(group[pending[start]]), out) for (start, _), out in zip(bounds, outs, strict=True)]
         found = asked(program, outs)
-        pending = pending[found.place]
-        answers = answers.and_of(answer(found._replace(place=pending)))
-    return done, answers
+        pending, answers = pending[found.place], answers.of(found.place)
+        more = answer(found._replace(place=pending))
+        answers = answers.and_of(more._replace(place=np.searchsorted(pending, more.place)))
+    return done

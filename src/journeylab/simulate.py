@@ -97,6 +97,7 @@ def simulate(
     ready = prepared(journeys, reduced, until=ready.until, assumed_consent=ready.assumed_consent, **given)
     answering = Answering(
         ready.compiled,
+        ready.world,
         responses,
         like=like or {},
         n_draws=draws,

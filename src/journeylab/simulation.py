@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from . import layout as o
-from .answering import Answering
+from .answering import Answering, silence
 from .conditions import AwaitedMessage, parse_awaited
 from .display import counted
 from .drawing import svg
 from .errors import DataError, known
-from .execution import Answers, Asked, Progress, in_rounds, run
+from .execution import Answers, Asked, Progress, in_rounds, offsets_of, run
 from .journey import Journey, WaitFor
 from .machine import Out
 from .program import Compiled
@@ -35,10 +36,26 @@ AT_ONCE = 1 << 20
 
 
 class Diverged(NamedTuple):
-    """The contacts that a model answers for: their first send that the log does not answer, and what is known then."""
+    """The contacts that a model answers for, and their first sends that the log does not answer."""
 
     contacts: NDArray[np.int64]
     first: Asked
+
+
+class _Silent(NamedTuple):
+    """The sends that contacts come to who respond to none: by contact, with what is predicted of them."""
+
+    sends: Asked
+    offsets: NDArray[np.int64]
+    chances: NDArray[np.float32]
+    slots: NDArray[np.int64]
+
+
+def _ranges(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All numbers from each start up to its end, after the place of the range that each belongs to."""
+    lengths = end - start
+    place = np.repeat(np.arange(len(start)), lengths)
+    return place, np.arange(len(place)) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
 
 
 def _by_draw(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> Tally:
@@ -71,41 +88,97 @@ class Simulation:
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        units = self.log.unit_hashes
-        self._first_chances = self.answering.chances(self.diverged.contacts, self.diverged.first)
-        n_contacts, outs = len(self.diverged.contacts), []
-        at_once = max(1, AT_ONCE // max(1, n_contacts))
-        for start in range(0, self.draws if n_contacts else 0, at_once):
-            these = np.arange(start, min(start + at_once, self.draws))
-            outs += self._drawn(these, units, record=False)
+        self._units = self.log.unit_hashes[self.diverged.contacts]
+        silent = self._follow_silence()
+        stirred: list[tuple[int, Out]] = []
+        replaced: list[tuple[int, Out]] = []
+        for who, draws, first in self._batches():
+            more, less = self._stirred(who, draws, first)
+            stirred += more
+            replaced += less
             if self.progress is not None:
-                self.progress(int(these[-1] + 1) * n_contacts, self.draws * n_contacts)
-        drawn = _by_draw(self.ready.compiled, outs, self.draws)
-        self.tally = Tally(*(mine + base for mine, base in zip(drawn, self.base, strict=True)))
-
-    def _drawn(self, draws: NDArray[np.int64], units: NDArray[np.uint64], *, record: bool) -> list[tuple[int, Out]]:
-        """What happens to the contacts that the model answers for, in some draws."""
-        n = len(self.diverged.contacts)
-        contacts, draw = np.tile(self.diverged.contacts, len(draws)), np.repeat(draws, n)
-        first = Asked(
-            np.arange(len(contacts)),
-            np.tile(self.diverged.first.rows, (len(draws), 1)),
-            np.tile(self.diverged.first.features, (len(draws), 1)),
+                self.progress(int(draws[-1]) + 1, self.draws)
+        parts = (
+            _by_draw(self.ready.compiled, stirred, self.draws),
+            _by_draw(self.ready.compiled, replaced, self.draws),
         )
-        chances = np.tile(self._first_chances, (len(draws), 1))
-        known_answers = self.answering.answers(units[contacts], draw, first, chances)
+        self.tally = Tally(
+            *(more - less + quiet + rest for more, less, quiet, rest in zip(*parts, silent, self.base, strict=True))
+        )
 
-        def answer(found: Asked) -> Answers:
-            who = contacts[found.place]
-            found_chances = self.answering.chances(who, found)
-            return self.answering.answers(units[who], draw[found.place], found, found_chances)
-
+    def _run(
+        self,
+        contacts: NDArray[np.int64],
+        draws: NDArray[np.int64],
+        answer: Callable[[Asked], Answers],
+        known: Answers | None = None,
+        *,
+        record: bool = False,
+    ) -> list[tuple[int, Out]]:
         compiled = self.ready.compiled
-        outs, _ = in_rounds(
-            compiled.program, self.ready.world, len(compiled.exits), contacts, draw, answer, record=record,
-            known=known_answers,
-        )  # fmt: skip
-        return outs
+        return in_rounds(
+            compiled.program, self.ready.world, len(compiled.exits), contacts, draws, answer, known=known, record=record
+        )
+
+    def _follow_silence(self) -> Tally:
+        """The counts of all contacts if nothing came of any send; keeps the sends that they then come to.
+
+        Most sends are not responded to. So this is worked out once, and a draw has to follow only those contacts in
+        whom it stirs something, from their first response on.
+        """
+        contacts, found = self.diverged.contacts, []
+
+        def answer(asked: Asked) -> Answers:
+            found.append(asked)
+            return silence(asked)
+
+        outs = self._run(contacts, np.zeros(len(contacts), np.int64), answer)
+        place = np.concatenate([one.place for one in found] or [np.empty(0, np.int64)])
+        order = np.argsort(place, kind="stable")
+        sends = Asked(
+            place[order],
+            np.concatenate([one.rows for one in found] or [np.empty((0, 5), np.int64)])[order],
+            np.concatenate([one.features for one in found] or [np.empty((0, 1))])[order],
+        )
+        chances = self.answering.chances(contacts[sends.place], sends)
+        self._silent = _Silent(sends, offsets_of(sends.place, len(contacts)), chances, self.answering.slots(sends))
+        return tally(self.ready.compiled, [out for _, out in outs])
+
+    def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+        """Who is stirred in which draw, and the place of the first send that is responded to, some draws at a time."""
+        batch: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        n = 0
+        for draw in range(self.draws):
+            first = self.answering.stirred(self._units, draw, *self._silent)
+            who = np.flatnonzero(first >= 0)
+            batch.append((who, np.full(len(who), draw), first[who]))
+            n += len(who)
+            if n and (n >= AT_ONCE or draw == self.draws - 1):
+                who, draws, first = (np.concatenate(parts) for parts in zip(*batch, strict=True))
+                yield who, draws, first
+                batch, n = [], 0
+
+    def _stirred(
+        self, who: NDArray[np.int64], draws: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> tuple[list[tuple[int, Out]], list[tuple[int, Out]]]:
+        """What happens to contacts who respond, each in its draw; and what would have happened if all stayed silent."""
+        contacts, offsets = self.diverged.contacts[who], self._silent.offsets
+        place, send = _ranges(offsets[who], first + 1)
+        sends = Asked(place, self._silent.sends.rows[send], self._silent.sends.features[send, -1:])
+        known_answers = self.answering.answers(self._units[who[place]], draws[place], sends, self._silent.chances[send])
+        more = self._run(contacts, draws, self._answerer(contacts, self._units[who], draws), known_answers)
+        place, send = _ranges(offsets[who], offsets[who + 1])
+        quiet = silence(Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0))))
+        return more, self._run(contacts, draws, silence, quiet)
+
+    def _answerer(
+        self, contacts: NDArray[np.int64], units: NDArray[np.uint64], draws: NDArray[np.int64]
+    ) -> Callable[[Asked], Answers]:
+        def answer(asked: Asked) -> Answers:
+            chances = self.answering.chances(contacts[asked.place], asked)
+            return self.answering.answers(units[asked.place], draws[asked.place], asked, chances)
+
+        return answer
 
     def __repr__(self) -> str:
         names = ", ".join(self.ready.compiled.groups)
@@ -235,8 +308,10 @@ class Simulation:
         if not 0 <= draw < self.draws:
             raise DataError(f"draw {draw} does not exist; draws count from 0 to {self.draws - 1}")
         compiled, n_contacts = self.ready.compiled, self.log.n_contacts
-        rest = np.setdiff1d(np.arange(n_contacts), self.diverged.contacts)
-        outs = [out for _, out in self._drawn(np.array([draw]), self.log.unit_hashes, record=True)]
+        contacts, draws = self.diverged.contacts, np.full(len(self.diverged.contacts), draw)
+        made = self._run(contacts, draws, self._answerer(contacts, self._units, draws), record=True)
+        outs = [out for _, out in made]
+        rest = np.setdiff1d(np.arange(n_contacts), contacts)
         if len(rest):
             outs += run(compiled.program, self.ready.world, len(compiled.exits), n_contacts, record=True, contacts=rest)
         return tables(compiled, self.ready.log, outs)

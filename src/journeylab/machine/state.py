@@ -126,20 +126,20 @@ def new_state(program: Program, room: int) -> State:
     )
 
 
-def new_out(program: Program, n_exits: int, n_visits: int) -> Out:
-    """Room for `n_visits` visits, entries and requests, with all counts at zero."""
+def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64) -> Out:
+    """Room for `n_visits` visits and entries and for `n_requests` requests, with all counts at zero."""
     return Out(
         times=np.empty((n_visits, 2), np.int64),
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
         entries=np.empty((n_visits, R_COLUMNS), np.int64),
-        requests=np.empty((n_visits, 6), np.int64),
-        asked=np.empty(n_visits * int(program.sizes[N_FEATURES]), np.float64),
+        requests=np.empty((n_requests, 6), np.int64),
+        asked=np.empty(n_requests * int(program.sizes[N_FEATURES]), np.float64),
         n_by_edge=np.zeros((len(program.edges), 3), np.int64),
         n_by_node=np.zeros((len(program.nodes), 2), np.int64),
         n_by_exit=np.zeros(n_exits, np.int64),
         n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
         used=np.zeros(O_USED, np.int64),
-        room=np.full(3, n_visits, np.int64),
+        room=np.array([n_visits, n_visits, n_requests], np.int64),
     )
 
 
