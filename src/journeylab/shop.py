@@ -88,12 +88,14 @@ class Shop:
             raise DataError(f"a shop needs at least one contact, got n_contacts={n_contacts}")
         if days < 3:
             raise DataError(f"a shop is open for at least three days, got days={days}")
-        shares = {"machine_share": machine_share}
-        shares |= {f"opens of {name!r}": one for name, one in (opens or {}).items()}
-        shares |= {f"sells of {name!r}": one for name, one in (sells or {}).items()}
-        for what, share in shares.items():
-            if not 0 <= share < 1 + (what == "machine_share"):
-                raise DataError(f"{what} is a share from 0 to below 1, got {share}")
+        shares = {
+            f"{what} of {name!r}": one
+            for what, by in (("opens", opens), ("sells", sells))
+            for name, one in (by or {}).items()
+        }
+        for what, share in (shares | {"machine_share": machine_share}).items():
+            if not 0 <= share <= 1 or (share == 1 and what.startswith("opens")):
+                raise DataError(f"{what} is a share from 0 to 1{' (not 1 itself)' if share == 1 else ''}, got {share}")
         if drift <= 0:
             raise DataError(f"drift is a factor above 0, got {drift}")
         self.n_contacts, self.seed, self.days = n_contacts, seed, days
@@ -101,7 +103,6 @@ class Shop:
         self._contacts = Contacts.drawn(n_contacts, rng, days)
         self.names = self._contacts.names
         self.happened = self._contacts.organic(rng)
-        since = datetime.fromisoformat(drift_at) if isinstance(drift_at, str) else drift_at
         # In the order of the shop's contacts; the log has an order of its own.
         self._place = codes_of(self.organic, self.names, "the shop")
         self._reactions = Reactions(
@@ -112,7 +113,7 @@ class Shop:
             sells=dict(sells or {}),
             fatigue=fatigue,
             machine_share=machine_share,
-            drift_at=int(NEVER) if since is None else microseconds(since),
+            drift_at=_drift_us(drift_at),
             drift=drift,
         )
 
@@ -180,7 +181,7 @@ class Shop:
         _check_journeys(ready.compiled)
         answering = Answering(ready.compiled, self._reactions, np.argsort(self._place))
         everybody = np.arange(self.n_contacts)
-        done, _ = in_rounds(
+        done = in_rounds(
             ready.compiled.program, ready.world, len(ready.compiled.exits), everybody, np.zeros_like(everybody),
             answering, record=True,
         )  # fmt: skip
@@ -189,6 +190,15 @@ class Shop:
     def truth(self, journeys: Journeys, **options: Any) -> pd.DataFrame:
         """The true share of every branch, simulated: `run(...).branches`, with the options of `run`."""
         return self.run(journeys, **options).branches
+
+
+def _drift_us(drift_at: datetime | str | None) -> int:
+    if drift_at is None:
+        return int(NEVER)
+    try:
+        return microseconds(datetime.fromisoformat(drift_at) if isinstance(drift_at, str) else drift_at)
+    except ValueError as problem:
+        raise DataError(f"drift_at: {problem}; write it as 2026-03-29T12:00:00+00:00") from None
 
 
 def _check_journeys(compiled: Compiled) -> None:

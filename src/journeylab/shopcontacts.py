@@ -202,7 +202,7 @@ class Contacts:
         hours = rhythm.later(habit, _hour_of_week(start), rng.uniform(0, 24, n) * 0.9)
         signed_up_at = np.minimum(_instant(start + _seconds(hours), zone), ends_at - HOUR)
         lapsed_at = signed_up_at + _days(rng.exponential(42, n))
-        back_at = np.where(rng.random(n) < 0.35, lapsed_at + _days(rng.exponential(45, n)), NEVER)
+        back_at = np.where(rng.random(n) < 0.55, lapsed_at + _days(rng.exponential(40, n)), NEVER)
         return cls(
             ends_at=ends_at,
             rhythm=rhythm,

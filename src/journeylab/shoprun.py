@@ -144,7 +144,8 @@ class _Made(NamedTuple):
 class ShopRun:
     """What journeys did in a simulated shop, what came of it, and the log that it left; made by `Shop.run`.
 
-    `visits` and `entries` are as a `Replay`'s, and equal to those of a replay of the same journeys over `log`.
+    `visits` and `entries` are as a `Replay`'s, and equal to those of a replay of the same journeys over `log`; only a
+    condition that counts `sent` at the very instant of a send still to be made finds it in the log already (rule 6).
 
     Attributes:
         shop: the shop.
