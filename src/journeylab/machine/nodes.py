@@ -220,20 +220,31 @@ def _ask_send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-de
 
 @jit
 def _take_over(s, converted, t):  # type: ignore[no-untyped-def]
-    """Takes back conversions still to come: from now on the new send answers for them."""
+    """Takes back conversions still to come: from now on the new send answers for them. How many."""
     n = 0
     for i in range(s.used[N_OWN]):
         if s.own[i, 0] <= t or s.own[i, 1] != converted:
             s.own[n, 0], s.own[n, 1] = s.own[i, 0], s.own[i, 1]
             n += 1
-    s.used[N_OWN] = n
+    n_taken, s.used[N_OWN] = s.used[N_OWN] - n, n
+    return n_taken
+
+
+@jit
+def _is_heard(w, kind):  # type: ignore[no-untyped-def]
+    """Whether any stream has events of a kind that journeys make."""
+    for stream in range(w.limits[L_STREAMS]):
+        if w.own_streams[kind * w.limits[L_STREAMS] + stream] != 0:
+            return True
+    return False
 
 
 @jit
 def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the answers to a send the contact's own events; an answer's value is the kind, its instant when."""
-    _take_over(s, p.sizes[N_CONVERTED], t)
-    _make_event(s, p.nodes[node, H] + SENT_EVENT, t)
+    n = _take_over(s, p.sizes[N_CONVERTED], t)
+    if _is_heard(w, p.nodes[node, H] + SENT_EVENT):
+        _make_event(s, p.nodes[node, H] + SENT_EVENT, t)
     for i in range(first, w.answer_offsets[s.used[N_PLACE] + 1]):
         same = w.answers[i, K_KIND] == ASK_SEND and w.answers[i, K_ID] == node
         same &= w.answers[i, K_ENTRY] == s.entries[e, E_ENTRY] and w.answers[i, K_VISIT] == visit
@@ -241,7 +252,9 @@ def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-un
             kind = np.int64(w.answers_x[i])
             kind = p.nodes[node, H] + kind if kind < CONVERTED else p.sizes[N_CONVERTED]
             _make_event(s, kind, max(w.answers[i, K_AT], t + 1))
-    _look_again(p, w, s, c, t, LAST)
+            n += 1
+    if n > 0:
+        _look_again(p, w, s, c, t, LAST)
 
 
 @jit
