@@ -107,7 +107,8 @@ def anytime_interval(
         standard_error: its standard error, zero or more; missing (NaN) makes the interval missing.
         n: how many values it rests on, one or more.
         level: the least share of such sequences that hold the truth at every look, within 0..1; it is asymptotic.
-        planned_n: the number of values at which the interval is to be narrowest; by default n.
+        planned_n: the number of values at which the interval is to be narrowest; by default n. Where it is looked at
+            several times it must be the same each time.
 
     Raises:
         ValueError: when `level` lies outside 0..1, or a number of values is less than one.

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     Bools: TypeAlias = NDArray[np.bool_]
 
 __all__ = [
-    "Diagnostics", "Estimate", "Trajectories", "by_unit", "cross_fitted", "diagnose", "doubly_robust", "fitted_values",
-    "folds", "ips", "observed", "per_decision", "sequential_doubly_robust", "snips", "trajectory_weights",
-    "unsupported_mass", "weighted_per_decision",
+    "Diagnostics", "Estimate", "Trajectories", "before", "by_unit", "cross_fitted", "diagnose", "doubly_robust",
+    "fitted_values", "folds", "ips", "observed", "per_decision", "sequential_doubly_robust", "snips",
+    "trajectory_weights", "unsupported_mass", "weighted_per_decision",
 ]  # fmt: skip
 
 
@@ -189,7 +189,13 @@ class Diagnostics:
     expected_weight: float = 1.0
 
 
-def diagnose(weights: Floats, unsupported_share: float = 0.0, *, expected_weight: float | None = None) -> Diagnostics:
+def diagnose(
+    weights: Floats,
+    unsupported_share: float = 0.0,
+    *,
+    expected_weight: float | None = None,
+    units: Ints | None = None,
+) -> Diagnostics:
     """The diagnostics of the weights of a log.
 
     Kong, A. (1992). A note on importance sampling using standardized weights, for the effective number.
@@ -198,6 +204,7 @@ def diagnose(weights: Floats, unsupported_share: float = 0.0, *, expected_weight
         weights: by row, or by unit.
         unsupported_share: the share of the policy's probability on what the log could not do.
         expected_weight: what the mean weight would be but for chance; by default 1 less the unsupported share.
+        units: a code from 0 for the unit of each row, over which the error of the mean weight is then taken.
 
     >>> found = diagnose(np.array([2.0, 0.0, 2.0, 0.0]))
     >>> found.effective_n, found.mean_weight, found.max_weight_share
@@ -205,13 +212,14 @@ def diagnose(weights: Floats, unsupported_share: float = 0.0, *, expected_weight
     """
     n = len(weights)
     total, squares = float(weights.sum()), float((weights**2).sum())
+    mean = observed(weights)
     top = np.partition(weights, n - _hundredth(n))[n - _hundredth(n) :]
     return Diagnostics(
         n=n,
         n_matched=int((weights > 0).sum()),
         effective_n=total**2 / squares if squares else 0.0,
         mean_weight=total / n,
-        mean_weight_standard_error=float(weights.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
+        mean_weight_standard_error=(mean if units is None else by_unit(mean, units)).standard_error,
         max_weight=float(weights.max()),
         max_weight_share=float(weights.max()) / total if total else 0.0,
         top_1_percent_share=float(top.sum()) / total if total else 0.0,
@@ -266,11 +274,12 @@ def unsupported_mass(of: Trajectories) -> Floats:
     >>> unsupported_mass(of)
     array([0.5])
     """
-    mass: Floats = (_before(trajectory_weights(of.ratios)) * of.unsupported).mean(axis=0)
+    mass: Floats = (before(trajectory_weights(of.ratios)) * of.unsupported).mean(axis=0)
     return mass
 
 
-def _before(weights: Floats) -> Floats:
+def before(weights: Floats) -> Floats:
+    """The weights with which a unit came to each decision: those of the decision before it, and 1 at the first."""
     return np.column_stack([np.ones(len(weights)), weights[:, :-1]])
 
 
@@ -316,7 +325,7 @@ def sequential_doubly_robust(of: Trajectories, predicted: Floats, policy_predict
     """
     weights = trajectory_weights(of.ratios)
     supported = np.where(of.is_made, 1 - of.unsupported, 0.0)
-    terms = _before(weights) * supported * policy_predicted + weights * (of.rewards - of.is_made * predicted)
+    terms = before(weights) * supported * policy_predicted + weights * (of.rewards - of.is_made * predicted)
     influence = (terms / _still_supported(of)).sum(axis=1)
     return _estimate("dr", float(influence.mean()), influence)
 

@@ -45,7 +45,7 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         least_and_most = 0.0, 0.0
     if not comma or not least_and_most[0] < least_and_most[1]:
-        raise typer.BadParameter(f"{text!r} is no range; write LEAST,MOST such as 0,250")
+        raise typer.BadParameter(f"{text!r} is no range; write LEAST,MOST such as 0,250", param_hint="--reward-range")
     return least_and_most
 
 
@@ -85,10 +85,8 @@ def policy(
         ),
     ] = "normal",
     reward_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--reward-range", parser=_range, metavar="LEAST,MOST", help="Between which rewards can lie, for bounds."
-        ),
+        str | None,
+        typer.Option("--reward-range", metavar="LEAST,MOST", help="Between which rewards can lie, for bounds."),
     ] = None,
     half_width: Annotated[
         float | None,
@@ -124,6 +122,7 @@ def policy(
         given = "neither is" if propensity is None else "both are"
         hint = "--propensity / --estimate-propensity"
         raise typer.BadParameter(f"give one of the two, {given} given", param_hint=hint)
+    least_and_most = None if reward_range is None else _range(reward_range)
     if half_width is not None and not half_width > 0:
         raise typer.BadParameter(f"{half_width:g} is not greater than zero", param_hint="--half-width")
     from journeylab.policy import estimate_propensities, policy_value
@@ -144,7 +143,7 @@ def policy(
             unit=unit,
             level=level,
             interval=interval.replace("-", "_"),  # type: ignore[arg-type]
-            reward_range=reward_range,
+            reward_range=least_and_most,
             half_width=half_width,
         )
         valuing.done = f"valued the policy over {counted(value.n, 'decision')}"

@@ -7,6 +7,7 @@ assumption that the result prints. docs/policy.md explains every label to an ana
 
 from .propensities import EstimatedPropensities, estimate_propensities
 from .result import PolicyValue
+from .several import sequential_policy_value
 from .single import policy_value
 
-__all__ = ["EstimatedPropensities", "PolicyValue", "estimate_propensities", "policy_value"]
+__all__ = ["EstimatedPropensities", "PolicyValue", "estimate_propensities", "policy_value", "sequential_policy_value"]

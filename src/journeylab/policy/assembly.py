@@ -12,13 +12,13 @@ import pandas as pd
 
 from journeylab.errors import DataError, listed
 from journeylab.intervals import Interval, anytime_interval, empirical_bernstein, normal_interval
-from journeylab.offpolicy import Estimate, diagnose
+from journeylab.offpolicy import Estimate, by_unit, diagnose, observed
 
 from .refusal import bounds_of, cheapest_randomisation, reasons_to_refuse
 from .result import PolicyValue, contrast_table
 
 if TYPE_CHECKING:
-    from journeylab.offpolicy import Floats
+    from journeylab.offpolicy import Floats, Ints
 
     from .decisions import Faults
     from .propensities import Sensitivity
@@ -29,6 +29,7 @@ IntervalKind: TypeAlias = Literal["normal", "empirical_bernstein", "anytime"]
 """Which interval the table of estimates shows."""
 
 _ERRORS_APART = 4
+_PLANNED_N = 10_000  # the same at every look, whatever the log has by then
 _WANTED_SHARE = 0.25
 _WANTED_OF_RANGE = 0.01
 
@@ -72,6 +73,7 @@ class Weighed:
         unsupported_share: 0..1.
         from_weights: whether that could only be told from the weights.
         arms: the share of each action in what the policy does.
+        units: a code for the unit of each row, where one has several.
         notes: sentences.
     """
 
@@ -84,6 +86,7 @@ class Weighed:
     unsupported_share: float
     from_weights: bool
     arms: dict[str, float]
+    units: Ints | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -125,7 +128,7 @@ def assembled(
         sensitivity: gives it from the estimates and what was done.
     """
     expected = 1.0 if weighed.from_weights else None
-    found = diagnose(weighed.weights, weighed.unsupported_share, expected_weight=expected)
+    found = diagnose(weighed.weights, weighed.unsupported_share, expected_weight=expected, units=weighed.units)
     reasons = reasons_to_refuse(found, weighed.row)
     names = [reason.diagnostic for reason in reasons]
     trusts_log = "mean_weight" not in names or weighed.from_weights
@@ -144,10 +147,12 @@ def assembled(
             )
     if found.unsupported_share and not reasons:
         notes.append(
-            f"The log supports all but {found.unsupported_share:.1%} of the policy: estimates and differences are for "
-            "that part, the bounds for all of it."
+            f"The log supports all but {found.unsupported_share:.1%} of the policy: the estimates are for that part, "
+            "the bounds for all of it."
         )
-    done, estimates = (_done(weighed), []) if reasons else estimate()
+    done, estimates = (observed(weighed.rewards), []) if reasons else estimate()
+    if weighed.units is not None:
+        done, estimates = by_unit(done, weighed.units), [by_unit(one, weighed.units) for one in estimates]
     sensitive = None if sensitivity is None or reasons else sensitivity(estimates, done)
     notes += [] if sensitive is None else [sensitive.note]
     if not reasons:
@@ -180,12 +185,6 @@ def assembled(
         sensitivity=None if sensitive is None else sensitive.table,
         _influence={one.estimator: one for one in estimates},
     )
-
-
-def _done(weighed: Weighed) -> Estimate:
-    from journeylab.offpolicy import observed
-
-    return observed(weighed.rewards)
 
 
 def _observed(done: Estimate, level: float) -> dict[str, float]:
@@ -236,5 +235,5 @@ def _intervals(
         # Several rows of one unit add up.
         width = max(width * len(weighed.weights) / n, float(np.ptp(one.influence)))
         found["empirical_bernstein"] = empirical_bernstein(one.influence, width, level)
-    found["anytime"] = anytime_interval(one.value, one.standard_error, n, level)
+    found["anytime"] = anytime_interval(one.value, one.standard_error, n, level, _PLANNED_N)
     return found

@@ -13,7 +13,7 @@ from .decisions import codes_of
 if TYPE_CHECKING:
     from journeylab.offpolicy import Floats, Ints
 
-__all__ = ["Context", "read_context"]
+__all__ = ["Context", "as_numbers", "read_context"]
 
 _FEW = 10
 _MOST_LEVELS = 50
@@ -45,7 +45,7 @@ def read_context(frame: pd.DataFrame, columns: tuple[str, ...]) -> Context:
     features: list[Floats] = []
     groups: list[Ints] = []
     for column in columns:
-        values = _as_numbers(frame[column])
+        values = as_numbers(frame[column])
         is_number = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
         if is_number and values.nunique() > _FEW:
             array = values.to_numpy(dtype=float, na_value=np.nan)
@@ -67,7 +67,7 @@ def read_context(frame: pd.DataFrame, columns: tuple[str, ...]) -> Context:
     return Context(matrix, _groupings(groups, n))
 
 
-def _as_numbers(values: pd.Series) -> pd.Series:
+def as_numbers(values: pd.Series) -> pd.Series:
     """Texts that are all numbers, as those; instants as numbers; everything else as it is."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return values.astype("int64").astype(float).where(values.notna())

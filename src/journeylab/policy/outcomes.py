@@ -8,8 +8,8 @@ cannot be told apart: the model is then of the policy's reward given the context
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from journeylab.errors import JourneyLabError
 from journeylab.offpolicy import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from journeylab.offpolicy import Bools, Floats, Ints
 
     from .context import Context
@@ -29,18 +27,44 @@ __all__ = ["OutcomeModel"]
 
 _FEW_ROWS = 10
 _ROWS_TO_A_COEFFICIENT = 20
-_MOST_COEFFICIENTS = 300
-_BLOCK = 50_000
-_TINY = 1e-9
+_MOST_COEFFICIENTS = 100
+_BLOCK = 4_096
+_TINY, _HUGE = 1e-9, 1e9
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
+class _Moments(NamedTuple):
+    """Weighted sums over the rows of each group of actions, of one and the features.
+
+    Attributes:
+        squares: their products with each other: (group, 1 + feature, 1 + feature).
+        products: their products with the rewards: (group, 1 + feature).
+    """
+
+    squares: Floats
+    products: Floats
+
+
+class _Coefficients(NamedTuple):
+    """One number for each group of actions, each feature, and each feature in each group (without interaction, 0)."""
+
+    by_group: Floats
+    by_feature: Floats
+    by_both: Floats
+
+
+class _Fit(NamedTuple):
     """A fitted ridge regression: the mean it starts from, its coefficients, and the inverse of its matrix."""
 
     mean: float
-    coefficients: Floats
+    coefficients: _Coefficients
     inverse: Floats
+
+
+class _Mix(NamedTuple):
+    """Probabilities of groups of actions: some mixtures of them, (mixture, group), and which of them each row has."""
+
+    shares: Floats
+    of_row: Ints
 
 
 class OutcomeModel:
@@ -57,8 +81,8 @@ class OutcomeModel:
     def __init__(
         self, decisions: Decisions, context: Context, support: Support, rewards: Floats, model: Any = None
     ) -> None:
-        self._decisions, self._support, self._rewards, self._model = decisions, support, rewards, model
-        self._features = context.features
+        self._rewards, self._model, self._features = rewards, model, context.features
+        self._supported = 1 - support.unsupported
         knows_actions = decisions.targets is not None or support.table is not None
         n_rows = np.bincount(decisions.actions, minlength=len(decisions.labels))
         # Actions of few rows share one mean.
@@ -68,108 +92,157 @@ class OutcomeModel:
             group_of[is_frequent] = np.arange(is_frequent.sum())
             group_of[~is_frequent] = is_frequent.sum()
             self._n_groups = int(is_frequent.sum()) + int(not is_frequent.all())
-        self._group_of = group_of
+        each = np.eye(self._n_groups)
+        self._logged = _Mix(each, group_of[decisions.actions])
+        if decisions.targets is not None:
+            self._by_policy = _Mix(each, group_of[decisions.targets])
+        elif support.table is not None:
+            shares = support.table.shares / support.table.shares.sum(axis=1, keepdims=True)
+            self._by_policy = _Mix(shares @ each[group_of], support.table.groups)
+        else:
+            self._by_policy = self._logged
         n_features = self._features.shape[1]
-        n_coefficients = self._n_groups * (1 + n_features) + n_features
         most = min(_MOST_COEFFICIENTS, len(rewards) / _ROWS_TO_A_COEFFICIENT)
-        self._interacts = self._n_groups > 1 and n_features > 0 and n_coefficients <= most
+        self._interacts = int(
+            self._n_groups > 1 and n_features > 0 and self._n_groups * (1 + n_features) + n_features <= most
+        )
         self._fit_weights = np.ones(len(rewards)) if knows_actions else decisions.weights
 
     def predictions(self, fitted_on: Bools) -> tuple[Floats, Floats]:
-        """Predicted rewards of what was done, and of the supported part of what the policy does."""
+        """Predicted rewards of what was done, and of the supported part of what the policy does.
+
+        The means of actions are drawn to the mean of all, the more so the less they differ beyond chance.
+        """
         if self._model is not None:
             return self._by_own_model(fitted_on)
-        fit = self._fitted(fitted_on)
-        logged = self._predicted(fit, self._decisions.actions)
-        by_policy = np.zeros(len(logged))
-        for codes, share in self._choices():
-            by_policy += share * self._predicted(fit, codes)
-        return logged, by_policy
+        fit = self._fitted(fitted_on, self._likeness(fitted_on))
+        return self._predicted(fit, self._logged), self._supported * self._predicted(fit, self._by_policy)
 
     def direct(self) -> Estimate:
-        """The value by the model alone, fitted on all rows.
+        """The value by the model alone, fitted on all rows; without a context, from the plain means of actions.
 
         The error is that of fitting, not of the model's being wrong; it is missing (NaN) for a model of one's own.
         """
-        everything = np.ones(len(self._rewards), np.bool_)
-        supported = 1 - self._support.unsupported
-        logged, by_policy = self.predictions(everything)
-        value = float(by_policy.sum() / supported.sum())
-        influence = value + (by_policy - value * supported) / supported.mean()
-        if self._model is not None:
-            return Estimate("dm", value, influence, math.nan)
-        fit = self._fitted(everything)
         n = len(self._rewards)
-        wanted = np.zeros(len(fit.coefficients))
-        for codes, share in self._choices():
-            for rows, block in self._blocks(codes):
-                wanted += block.T @ share[rows]
-        pull = fit.inverse @ (wanted / supported.sum())
-        residual = n * self._fit_weights * (self._rewards - logged)
-        for rows, block in self._blocks(self._decisions.actions):
-            influence[rows] += residual[rows] * (block @ pull)
+        everything = np.ones(n, np.bool_)
+        total = float(self._supported.sum())
+        if self._model is not None:
+            _, by_policy = self._by_own_model(everything)
+            value = float(by_policy.sum()) / total
+            return Estimate("dm", value, value + (by_policy - value * self._supported) * n / total, math.nan)
+        fit = self._fitted(everything, _TINY)
+        by_policy = self._supported * self._predicted(fit, self._by_policy)
+        value = float(by_policy.sum()) / total
+        influence = value + (by_policy - value * self._supported) * n / total
+        pull = self._applied(self._split(fit.inverse @ (self._wanted() / total)), self._logged)
+        influence += n * self._fit_weights * (self._rewards - self._predicted(fit, self._logged)) * pull
         return Estimate("dm", value, influence, float(influence.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan)
 
-    def _choices(self) -> Iterator[tuple[Ints, Floats]]:
-        """What the policy does: actions by row, each with its probability on supported ones."""
-        supported = 1 - self._support.unsupported
-        table, targets = self._support.table, self._decisions.targets
-        if targets is not None:
-            yield targets, supported
-        elif table is None:
-            yield self._decisions.actions, supported
-        else:
-            shares = table.shares / table.shares.sum(axis=1, keepdims=True)
-            for code in range(len(self._decisions.labels)):
-                if shares[:, code].any():
-                    yield np.full(len(supported), code), shares[table.groups, code] * supported
+    def _likeness(self, rows: Bools) -> float:
+        """How many rows' weight draws each action's mean to that of all: within over between variance, by moments."""
+        groups, rewards = self._logged.of_row[rows], self._rewards[rows]
+        n_rows = np.bincount(groups, minlength=self._n_groups).astype(float)
+        n, n_groups = float(n_rows.sum()), int((n_rows > 0).sum())
+        if n_groups < 2 or n <= n_groups:
+            return _TINY
+        means = np.bincount(groups, rewards, minlength=self._n_groups) / np.maximum(n_rows, 1)
+        within = float(((rewards - means[groups]) ** 2).sum()) / (n - n_groups)
+        between = float((n_rows * (means - rewards.mean()) ** 2).sum()) / (n_groups - 1)
+        typical = (n - float((n_rows**2).sum()) / n) / (n_groups - 1)
+        variance = (between - within) / typical
+        return float(np.clip(within / variance, _TINY, _HUGE)) if variance > 0 else _HUGE
 
-    def _blocks(self, codes: Ints) -> Iterator[tuple[slice, Floats]]:
-        """The design of some actions, block by block: the action's group, the context, and their products."""
-        n_features = self._features.shape[1]
-        for start in range(0, len(codes), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            features, groups = self._features[rows], self._group_of[codes[rows]]
-            one_hot = np.zeros((len(groups), self._n_groups))
-            one_hot[np.arange(len(groups)), groups] = 1
-            parts = [one_hot, features]
-            if self._interacts:
-                parts.append((one_hot[:, :, None] * features[:, None, :]).reshape(-1, self._n_groups * n_features))
-            yield rows, np.hstack(parts)
+    def _predicted(self, fit: _Fit, mix: _Mix) -> Floats:
+        return fit.mean + self._applied(fit.coefficients, mix)
 
-    def _fitted(self, fitted_on: Bools) -> _Fit:
-        weights = self._fit_weights * fitted_on
-        if not weights.any():
-            weights = fitted_on.astype(float)
-        mean = float((weights * self._rewards).sum() / weights.sum())
-        matrix: Any = 0.0
-        vector: Any = 0.0
-        for rows, block in self._blocks(self._decisions.actions):
-            weighted = block * weights[rows, None]
-            matrix = matrix + weighted.T @ block
-            vector = vector + weighted.T @ (self._rewards[rows] - mean)
-        # Only the context is shrunk; what never occurs is predicted as the mean.
-        penalty = np.ones(len(vector))
-        penalty[: self._n_groups] = _TINY
-        inverse = np.linalg.inv(matrix + np.diag(penalty))
-        return _Fit(mean, inverse @ vector, inverse)
-
-    def _predicted(self, fit: _Fit, codes: Ints) -> Floats:
-        found = np.empty(len(codes))
-        for rows, block in self._blocks(codes):
-            found[rows] = fit.mean + block @ fit.coefficients
+    def _applied(self, to: _Coefficients, mix: _Mix) -> Floats:
+        """The design of some mixtures of actions times coefficients, by row."""
+        found: Floats = (mix.shares @ to.by_group)[mix.of_row] + self._features @ to.by_feature
+        if self._interacts:
+            found += np.einsum("ij,ij->i", self._features, (mix.shares @ to.by_both)[mix.of_row])
         return found
+
+    def _split(self, coefficients: Floats) -> _Coefficients:
+        n_groups, n_features = self._n_groups, self._features.shape[1]
+        by_group, by_feature, both = np.split(coefficients, [n_groups, n_groups + n_features])
+        return _Coefficients(by_group, by_feature, both.reshape(-1, n_features) if self._interacts else both)
+
+    def _wanted(self) -> Floats:
+        """The design of what the policy does, summed over the supported part of the rows."""
+        mix, supported = self._by_policy, self._supported
+        n_mixes = len(mix.shares)
+        parts = [np.bincount(mix.of_row, supported, minlength=n_mixes) @ mix.shares, supported @ self._features]
+        if self._interacts:
+            sums = [
+                np.bincount(mix.of_row, supported * feature, minlength=n_mixes) @ mix.shares
+                for feature in self._features.T
+            ]
+            parts.append(np.column_stack(sums).ravel())
+        return np.concatenate(parts)
+
+    def _fitted(self, fitted_on: Bools, group_penalty: float) -> _Fit:
+        left_out = self._moments(~fitted_on)
+        squares, products = (whole - part for whole, part in zip(self._moments_of_all, left_out, strict=True))
+        weight = float(squares[:, 0, 0].sum())
+        # Without any weight there is nothing to fit: what was done on the whole is all that is known.
+        mean = float(products[:, 0].sum()) / weight if weight > 0 else float(self._rewards[fitted_on].mean())
+        products = products - mean * squares[:, 0]
+        parts = [products[:, 0], products[:, 1:].sum(axis=0), *([products[:, 1:].ravel()] if self._interacts else [])]
+        vector = np.concatenate(parts)
+        penalty = np.ones(len(vector))
+        penalty[: self._n_groups] = group_penalty
+        inverse: Floats = np.linalg.inv(self._assembled(squares) + np.diag(penalty)).astype(np.float64)
+        return _Fit(mean, self._split(inverse @ vector), inverse)
+
+    def _assembled(self, squares: Floats) -> Floats:
+        """The matrix of the whole design (groups, features, features in each group) from the sums by group."""
+        n_groups, n_features = self._n_groups, self._features.shape[1]
+        size = n_groups + n_features * (1 + n_groups * self._interacts)
+        matrix = np.zeros((size, size))
+        features = slice(n_groups, n_groups + n_features)
+        matrix[:n_groups, :n_groups] = np.diag(squares[:, 0, 0])
+        matrix[:n_groups, features] = squares[:, 0, 1:]
+        matrix[features, features] = squares[:, 1:, 1:].sum(axis=0)
+        for group in range(n_groups * self._interacts):
+            both = slice(features.stop + group * n_features, features.stop + (group + 1) * n_features)
+            matrix[group, both] = squares[group, 0, 1:]
+            matrix[features, both] = matrix[both, both] = squares[group, 1:, 1:]
+        return np.triu(matrix) + np.triu(matrix, 1).T
+
+    @cached_property
+    def _moments_of_all(self) -> _Moments:
+        return self._moments(np.ones(len(self._rewards), np.bool_))
+
+    def _moments(self, of: Bools) -> _Moments:
+        size = 1 + self._features.shape[1]
+        squares, products = np.zeros((self._n_groups, size, size)), np.zeros((self._n_groups, size))
+        rows = np.flatnonzero(of)
+        rows = rows[np.argsort(self._logged.of_row[rows], kind="stable")]
+        groups = self._logged.of_row[rows]
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        for start, end in zip(starts, np.append(starts, len(rows))[1:], strict=True):
+            for first in range(start, end, _BLOCK):
+                some = rows[first : min(first + _BLOCK, end)]
+                with_one = np.column_stack([np.ones(len(some)), self._features[some]])
+                weighted = with_one * self._fit_weights[some, None]
+                squares[groups[start]] += weighted.T @ with_one
+                products[groups[start]] += self._rewards[some] @ weighted
+        return _Moments(squares, products)
 
     def _by_own_model(self, fitted_on: Bools) -> tuple[Floats, Floats]:
         try:
             from sklearn.base import clone
         except ImportError:
             raise JourneyLabError('a model of your own needs scikit-learn: pip install "journeylab[models]"') from None
-        design = np.vstack([block for _, block in self._blocks(self._decisions.actions)])
+        each = np.eye(self._n_groups)
         weights = {} if self._fit_weights.min() == 1 else {"sample_weight": self._fit_weights[fitted_on]}
+        design = np.hstack([each[self._logged.of_row], self._features])
         fitted = clone(self._model).fit(design[fitted_on], self._rewards[fitted_on], **weights)
         by_policy = np.zeros(len(design))
-        for codes, share in self._choices():
-            rows = np.vstack([block for _, block in self._blocks(codes)])
-            by_policy += share * np.asarray(fitted.predict(rows), dtype=float)
-        return np.asarray(fitted.predict(design), dtype=float), by_policy
+        for group in range(self._n_groups):
+            share = self._by_policy.shares[self._by_policy.of_row, group]
+            rows = np.flatnonzero(share)
+            if len(rows):
+                wanted = np.hstack([np.tile(each[group], (len(rows), 1)), self._features[rows]])
+                by_policy[rows] += share[rows] * np.asarray(fitted.predict(wanted), dtype=float)
+        return np.asarray(fitted.predict(design), dtype=float), self._supported * by_policy

@@ -23,8 +23,7 @@ _LEAST_EFFECTIVE = 100
 _LEAST_EFFECTIVE_SHARE = 0.01
 _MOST_ONE_SHARE = 0.10
 _MOST_ERRORS = 4
-_SHARES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
-_QUICK_SHARE = 0.5
+_SHARES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 
 
 class Reason(NamedTuple):
@@ -69,7 +68,7 @@ def reasons_to_refuse(found: Diagnostics, row: str = "row") -> list[Reason]:
 
 
 class Bounds(NamedTuple):
-    """Between which figures the value lies: but for chance, and with chance."""
+    """Between which figures the value lies: but for chance (where weights were cut down, with it), and with chance."""
 
     low: float
     high: float
@@ -120,7 +119,9 @@ def bounds_of(
     z, root = NormalDist().inv_cdf(0.5 + level / 2), math.sqrt(len(weights))
     ddof = min(1, len(weights) - 1)
     below, above = (float((kept * (rewards - end)).std(ddof=ddof)) * z / root for end in reward_range)
-    return Bounds(low, high, Interval(max(low - below, least), min(high + above, most)))
+    interval = Interval(max(low - below, least), min(high + above, most))
+    # Weights that had to be cut down leave so much to chance that bounds without it would say too much.
+    return Bounds(*interval, interval) if kept is not weights and trusts_log else Bounds(low, high, interval)
 
 
 def _cut_down(weights: Floats, by_policy: Floats) -> Floats:
@@ -158,9 +159,9 @@ class Randomisation:
         named = [f"{name} {share:.3g}" for name, share in list(self.arms.items())[:6]]
         more = f" and {len(self.arms) - 6} more" if len(self.arms) > 6 else ""
         return (
-            f"draw {self.share:.3g} of {counted(self.n, row)} at random ({counted(self.n_drawn, row)}) to do what the "
-            f"policy does, leave the rest as it is, and log the probabilities (arms: {', '.join(named)}{more}); "
-            f"that gives the value within ±{self.half_width:.3g}"
+            f"of {counted(self.n, row)}, let {self.share:.3g} ({self.n_drawn:,}), drawn at random, do what the policy "
+            f"does, leave the rest as it is, and log the probabilities (arms: {', '.join(named)}{more}); that gives "
+            f"the value within ±{self.half_width:.3g}"
         )
 
 
@@ -214,7 +215,7 @@ def cheapest_randomisation(
     enough = [
         one for one in _SHARES if needed_n(one) <= found.n and effective_share(one) >= _LEAST_EFFECTIVE_SHARE - 1e-12
     ]
-    share = enough[0] if enough else _QUICK_SHARE
+    share = enough[0] if enough else _SHARES[-1]
     n = found.n if enough else needed_n(share)
     drawn = {name: share * part for name, part in arms.items()}
     return Randomisation(
@@ -222,5 +223,5 @@ def cheapest_randomisation(
         n=n,
         n_drawn=math.ceil(share * n - 1e-9),
         half_width=z * deviation / math.sqrt(n * effective_share(share)),
-        arms={**drawn, "as before": 1 - share} if share < 1 else drawn,
+        arms={**drawn, "as before": 1 - share},
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from journeylab.errors import DataError
-from journeylab.offpolicy import by_unit, cross_fitted, doubly_robust, folds, ips, observed, snips
+from journeylab.offpolicy import cross_fitted, doubly_robust, folds, ips, observed, snips
 
 from .assembly import IntervalKind, Options, Weighed, assembled
 from .context import read_context
@@ -19,12 +19,12 @@ from .propensities import EstimatedPropensities, Sensitivity, sensitivity_table
 from .support import Support, find_support
 
 if TYPE_CHECKING:
-    from journeylab.offpolicy import Estimate, Floats, Ints
+    from journeylab.offpolicy import Estimate, Floats
 
     from .context import Context
     from .result import PolicyValue
 
-__all__ = ["arms_of", "policy_value"]
+__all__ = ["check_targets", "policy_value"]
 
 
 def policy_value(
@@ -93,7 +93,7 @@ def policy_value(
     """
     options = Options(level, interval, reward_range, half_width, n_folds, rng)
     frame = frame_of(table)
-    _check_targets(target, target_propensity)
+    check_targets(target, target_propensity)
     context = (context,) if isinstance(context, str) else tuple(context)
     named = [("action", action), ("reward", reward), ("target", target), ("target_propensity", target_propensity)]
     named += [("propensity", propensity)] if isinstance(propensity, str) else []
@@ -127,15 +127,13 @@ def policy_value(
         propensities=decisions.propensities,
         unsupported_share=support.share,
         from_weights=support.from_weights,
-        arms=arms_of(decisions, support),
+        arms=_arms(decisions, support),
+        units=units,
         notes=_notes(decisions, support, estimated),
     )
 
     def estimate() -> tuple[Estimate, list[Estimate]]:
-        done, estimates = _estimates(weighed, decisions, known, support, units, options, model)
-        if units is None:
-            return done, estimates
-        return by_unit(done, units), [by_unit(one, units) for one in estimates]
+        return _estimates(weighed, decisions, known, support, options, model)
 
     def sensitivity(estimates: list[Estimate], done: Estimate) -> Sensitivity:
         return sensitivity_table(weighed, estimates, done, options.level)
@@ -143,7 +141,7 @@ def policy_value(
     return assembled(weighed, options, estimate, sensitivity=None if estimated is None else sensitivity)
 
 
-def _check_targets(target: str | None, target_propensity: str | None) -> None:
+def check_targets(target: str | None, target_propensity: str | None) -> None:
     if (target is None) == (target_propensity is None):
         given = "neither" if target is None else "both"
         raise DataError(f"give target, what the policy would do, or target_propensity, its probability; got {given}")
@@ -164,7 +162,6 @@ def _estimates(
     decisions: Decisions,
     known: Context,
     support: Support,
-    units: Ints | None,
     options: Options,
     model: Any,
 ) -> tuple[Estimate, list[Estimate]]:
@@ -174,7 +171,7 @@ def _estimates(
     if weighed.is_logged:
         return done, [done._replace(estimator=name) for name in ("ips", "snips", "dm", "dr")]
     outcomes = OutcomeModel(decisions, known, support, rewards, model)
-    of = np.arange(len(rewards)) if units is None else units
+    of = np.arange(len(rewards)) if weighed.units is None else weighed.units
     fold = folds(of, min(options.n_folds, int(of.max()) + 1), np.random.default_rng(options.rng))
     predictions = cross_fitted(outcomes.predictions, fold)
     return done, [
@@ -185,7 +182,7 @@ def _estimates(
     ]
 
 
-def arms_of(decisions: Decisions, support: Support) -> dict[str, float]:
+def _arms(decisions: Decisions, support: Support) -> dict[str, float]:
     """The share of each action in what the policy does where the log does not support it, or else everywhere."""
     if decisions.targets is not None:
         of = support.unsupported if support.unsupported.any() else np.ones(len(decisions.targets))

@@ -23,8 +23,9 @@ __all__ = ["PolicyTable", "Support", "find_support"]
 
 _CHANCE = 1e-3
 _LEAST_ROWS = 20
-_ROUNDING = 0.005
-_COMPLETE = 0.02
+_ROUNDING = 0.01
+_SAME = 1e-6
+_ERRORS = 4
 _MOST_CELLS = 20_000_000
 _LEAST_ESTIMATED = 0.01
 
@@ -56,11 +57,15 @@ class Support:
 
 
 class _Cells(NamedTuple):
-    """A group of rows against its actions."""
+    """Groups of rows against actions.
 
-    n_rows: Ints
+    Attributes:
+        counts: how many rows each group has of each action.
+        no_chance: whether a group that lacks an action, lacks it by more than chance.
+    """
+
     counts: Ints
-    unseen: Floats
+    no_chance: Bools
 
 
 def find_support(
@@ -70,7 +75,8 @@ def find_support(
 
     Args:
         decisions: what was logged.
-        groupings: a code for each row by each grouping; the last is the whole.
+        groupings: a code for each row by each grouping; what is missing from a group of the last, the coarsest, never
+            counts as missing by chance.
         probabilities_of_target: where probabilities were estimated, that of the policy's action; below 1 % it counts
             as unsupported.
     """
@@ -81,27 +87,34 @@ def find_support(
 
 
 def _cells(decisions: Decisions, groups: Ints, is_known: Bools) -> _Cells | None:
-    """What each group of rows has of each action, and the probability that the log had for those it lacks.
+    """What each group of rows has of each action, and whether it lacks others by more than chance.
 
-    The probability of an action in a group is the harmonic mean of those logged with it, which is right where they
-    vary with what the group does not tell.
+    It does when the probabilities of those it has add up to one, or when it has so many rows that the least probability
+    that the action has anywhere would have shown it.
     """
     n_groups, n_actions = int(groups.max()) + 1, len(decisions.labels)
     if n_groups * n_actions > _MOST_CELLS:
         return None
-    keys = groups[is_known] * n_actions + decisions.actions[is_known]
-    counts = np.bincount(keys, minlength=n_groups * n_actions).reshape(n_groups, n_actions)
-    inverse = np.bincount(keys, 1 / decisions.propensities[is_known], minlength=n_groups * n_actions)
-    seen = np.divide(counts.ravel(), inverse, out=np.zeros(len(inverse)), where=inverse > 0)
-    unseen = np.clip(1 - seen.reshape(n_groups, n_actions).sum(axis=1), 0, 1)
-    return _Cells(counts.sum(axis=1), counts, unseen)
+    at = groups[is_known], decisions.actions[is_known]
+    counts = np.zeros((n_groups, n_actions), np.int64)
+    np.add.at(counts, at, 1)
+    least, most = _extremes((n_groups, n_actions), at, decisions.propensities[is_known])
+    is_constant = (most - least <= _SAME).all(axis=1, where=counts > 0)
+    is_whole = is_constant & (np.where(counts > 0, least, 0).sum(axis=1) >= 1 - _SAME)
+    n_rows = counts.sum(axis=1)
+    anywhere = least.min(axis=0)
+    with np.errstate(divide="ignore"):
+        log_chance = n_rows[:, None] * np.log1p(-np.minimum(anywhere, CERTAIN))
+    no_chance = (n_rows >= _LEAST_ROWS)[:, None] & (is_whole[:, None] | (log_chance < np.log(_CHANCE)))
+    return _Cells(counts, no_chance)
 
 
-def _is_no_chance(cells: _Cells) -> Bools:
-    """Whether what a group lacks, it lacks by more than chance."""
-    by_chance = (1 - cells.unseen) ** cells.n_rows
-    no_chance: Bools = (cells.n_rows >= _LEAST_ROWS) & ((cells.unseen <= _ROUNDING) | (by_chance < _CHANCE))
-    return no_chance
+def _extremes(shape: tuple[int, int], at: tuple[Ints, Ints], values: Floats) -> tuple[Floats, Floats]:
+    """The least and the greatest value in each cell; infinity and 0 in empty ones."""
+    least, most = np.full(shape, np.inf), np.zeros(shape)
+    np.minimum.at(least, at, values)
+    np.maximum.at(most, at, values)
+    return least, most
 
 
 def _of_targets(
@@ -114,11 +127,11 @@ def _of_targets(
     lacks = ~is_known | ((decisions.propensities >= CERTAIN) & (targets != decisions.actions))
     if probabilities_of_target is not None:
         lacks |= (probabilities_of_target < _LEAST_ESTIMATED) & (targets != decisions.actions)
-    for groups in groupings:
+    for number, groups in enumerate(groupings, start=1):
         cells = _cells(decisions, groups, is_known)
         if cells is not None:
-            no_chance = _is_no_chance(cells) if groups.any() else np.ones(1, np.bool_)
-            lacks |= no_chance[groups] & (cells.counts[groups, targets] == 0)
+            is_last = number == len(groupings)
+            lacks |= (is_last | cells.no_chance[groups, targets]) & (cells.counts[groups, targets] == 0)
     n_by_action = np.bincount(targets[lacks], minlength=len(decisions.labels))
     order = [code for code in np.argsort(-n_by_action, kind="stable") if n_by_action[code]]
     by_action = {decisions.labels[code]: float(n_by_action[code]) / len(targets) for code in order}
@@ -126,36 +139,36 @@ def _of_targets(
 
 
 def _of_probabilities(decisions: Decisions, groupings: Sequence[Ints], is_known: Bools) -> Support:
-    by_policy = decisions.target_propensities
-    lost = np.where(decisions.propensities >= CERTAIN, 1 - by_policy, 0.0)
-    lost = np.where(is_known, lost, 1.0)
+    by_policy, weights = decisions.target_propensities, decisions.weights
+    certain = np.where(decisions.propensities >= CERTAIN, 1 - by_policy, 0.0)
+    lost = np.where(is_known, certain, 1.0)
+    has_table = False
     for groups in groupings:
         cells = _cells(decisions, groups, is_known)
         shares = None if cells is None else _shares(decisions, groups, is_known)
         if cells is None or shares is None:
             continue
-        large = cells.n_rows >= _LEAST_ROWS
         total = shares.sum(axis=1)
-        if (total[large] > 1 + _COMPLETE).any():
+        if (total > 1 + _ROUNDING).any():
             break
-        missing = np.where(_is_no_chance(cells) & (total < 1 - _ROUNDING), 1 - total, 0.0)
+        # Actions that are missing by chance may have what is missing of the policy.
+        no_chance = (cells.no_chance | (cells.counts > 0)).all(axis=1) & (cells.counts.sum(axis=1) >= _LEAST_ROWS)
+        missing = np.where(no_chance & (total < 1 - _ROUNDING), 1 - total, 0.0)
         lost = np.maximum(lost, np.where(is_known, missing[groups], 1.0))
-        is_complete = large.all() and (total + missing > 1 - _COMPLETE).all()
-        return Support(lost, float(lost.mean()), table=PolicyTable(groups, shares) if is_complete else None)
-    weights = decisions.weights
+        has_table = True
+        if (total + missing > 1 - _ROUNDING).all() and total.min() > 0:
+            return Support(lost, float(lost.mean()), table=PolicyTable(groups, shares))
+    share = float(lost.mean())
+    lacking = 1 - float(weights.mean())
     error = float(weights.std(ddof=1)) / len(weights) ** 0.5 if len(weights) > 1 else np.inf
-    known_lost, lacking = float(lost.mean()), 1 - float(weights.mean())
-    if lacking - known_lost > 4 * error:
+    if not has_table and lacking - share > _ERRORS * error:
         return Support(lost, lacking, from_weights=True)
-    return Support(lost, known_lost)
+    return Support(lost, share)
 
 
 def _shares(decisions: Decisions, groups: Ints, is_known: Bools) -> Floats | None:
     """The policy's probability of each action in each group; None where it varies within a group."""
     shape = int(groups.max()) + 1, len(decisions.labels)
     at = groups[is_known], decisions.actions[is_known]
-    values = decisions.target_propensities[is_known]
-    least, most = np.full(shape, np.inf), np.zeros(shape)
-    np.minimum.at(least, at, values)
-    np.maximum.at(most, at, values)
-    return most if (most - least <= 1e-6).all(where=np.isfinite(least)) else None
+    least, most = _extremes(shape, at, decisions.target_propensities[is_known])
+    return most if (most - least <= _SAME).all(where=np.isfinite(least)) else None
