@@ -11,6 +11,8 @@ The map, in the order of the work:
 - What would have happened: `replay` gives a `Replay`, whose tables hold every visit, send and exit. A `Release` is a
   version of a journey that takes entries for a time.
 - What would have happened otherwise: `fit_responses` learns from a log how sends are answered, as a `ResponseModel`.
+- What another choice would have earned: `policy_value` gives a `PolicyValue` from logged probabilities, or refuses;
+  `sequential_policy_value` does so for several choices, `estimate_propensities` where no probability was logged.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
   `DataError` for whoever brought the data.
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         WaitUntil,
         Window,
     )
+    from .policy import PolicyValue, estimate_propensities, policy_value, sequential_policy_value
     from .program import Release
     from .replay import Replay, replay
     from .report import report
@@ -83,10 +86,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen", "Journey",
-    "JourneyLabError", "Policy", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run", "Segment",
-    "Send", "Set", "Simulation", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "charts",
-    "condition", "datasets", "diff", "fit", "fit_responses", "membership", "overlap", "replay", "report", "simulate",
-    "sizes",
+    "JourneyLabError", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run",
+    "Segment", "Send", "Set", "Simulation", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience",
+    "charts", "condition", "datasets", "diff", "estimate_propensities", "fit", "fit_responses", "membership", "overlap",
+    "policy_value", "replay", "report", "sequential_policy_value", "simulate", "sizes",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -98,6 +101,7 @@ _NAMES_BY_MODULE = {
         "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours", "Run",
         "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
     ],
+    "policy": ["PolicyValue", "estimate_propensities", "policy_value", "sequential_policy_value"],
     "program": ["Release"],
     "replay": ["Replay", "replay"],
     "report": ["report"],
