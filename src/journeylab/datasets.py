@@ -1,7 +1,8 @@
 """The data that comes with JourneyLab: the CDNOW purchases, which are real, and the shop Akacja, which is simulated.
 
 `cdnow` and `shop` read them as event logs, `journey_file` finds the journeys that the demo replays over them, and
-`make_shop` simulates Akacja in any size. What each file holds, and whom to thank, is in `data/fixtures/README.md`.
+`make_shop` simulates Akacja in any size, and `shop.Shop` knows the truth behind it. What each file holds, and whom to
+thank, is in `data/fixtures/README.md`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .eventlog import EventLog
+    from .journey import Portfolio
+    from .shop import ShopRun
 
-__all__ = ["CDNOW_COLUMNS", "cdnow", "fixtures", "journey_file", "make_shop", "save_shop", "shop"]
+__all__ = ["CDNOW_COLUMNS", "cdnow", "fixtures", "journey_file", "make_shop", "save_shop", "shop", "shop_history"]
 
 CDNOW_COLUMNS = {"customer_id": "contact", "date": "occurred_at"}
-SHOP_SEED = 2026
+SHOP_CONTACTS, SHOP_SEED = 7_000, 2026
 _PLACES = (Path(__file__).parent / "fixtures", Path(__file__).parents[2] / "data" / "fixtures")
 
 
@@ -76,43 +79,56 @@ def shop() -> EventLog:
     return EventLog.read(folder / "events.parquet", contacts=folder / "contacts.parquet")
 
 
+def shop_history() -> Portfolio:
+    """The journeys that Akacja's messages in the log come from: its logging policy, with what it left to chance.
+
+    >>> shop_history()
+    Portfolio(2 journeys: akacja_welcome, akacja_winback)
+    """
+    from .journeyfile import read
+
+    return read(fixtures() / "shop" / "history.yaml")
+
+
 def make_shop(
-    n_contacts: int = 3_600, *, rng: np.random.Generator | int = SHOP_SEED
+    n_contacts: int = SHOP_CONTACTS, *, rng: np.random.Generator | int = SHOP_SEED
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The event log and contacts of the shop Akacja, simulated, as (events, contacts); equal for equal seeds.
 
-    Events, in order of `occurred_at` (UTC, whole seconds, 120 local days from 2026-01-26), about 30 for each contact:
+    It is what a `Shop` of that seed leaves behind after `shop_history`; the shop itself knows what any other journey
+    would have brought.
+
+    Events, in order of `occurred_at` (UTC, whole seconds, 120 days to 2026-05-26), about 30 for each contact:
     `contact`, `event`, `occurred_at`, and the properties, missing where the event has none: `plan`, `country`
-    (signup), `page` (visit), `amount` (purchase, in euro), `purpose` (consent_given, consent_withdrawn), `message`
-    (sent and its responses), `propensity` (sent, where the message was chosen at random), `link` (clicked),
-    `is_machine` (opened, clicked), `bounce_type` (bounced: `hard` or `soft`), `name` and `value` (attribute_changed).
+    (signup), `page` (visit), `amount` (purchase, in euro; 59 where a message caused it), `purpose` (consent_given,
+    consent_withdrawn), `message` (sent and its responses), `propensity` (sent, where chance led to it), `link`
+    (clicked), `is_machine` (opened, clicked), `bounce_type` (bounced: `hard` or `soft`), `name` and `value`
+    (attribute_changed).
 
     Contacts, one row each: `contact` (a pseudonym such as `akacja-00017`), `timezone`, `country`, `plan` (at signup:
-    `trial` or `paid`) and `trial_ends_on` (a date, missing for paid plans).
+    `trial` or `paid`), `mailbox` (`webmail`, `apple` or `company`) and `trial_ends_on` (a date, missing for paid
+    plans).
 
     Raises:
         DataError: for less than one contact.
 
     >>> events, contacts = make_shop(20, rng=7)
     >>> contacts.loc[0, ["contact", "timezone", "plan"]].tolist()
-    ['akacja-00001', 'Europe/London', 'paid']
+    ['akacja-00001', 'Europe/London', 'trial']
     >>> bool(events["occurred_at"].is_monotonic_increasing)
     True
     """
-    from .akacja import simulate_shop
-
-    if n_contacts < 1:
-        raise DataError(f"a shop needs at least one contact, got n_contacts={n_contacts}")
-    return simulate_shop(n_contacts, rng)
+    run = _run(n_contacts, rng)
+    return run.events, run.shop.contacts
 
 
 def save_shop(folder: str | Path) -> None:
     """Writes the default `make_shop()` as `events.parquet` and `contacts.parquet`, marked as simulated."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    _run(SHOP_CONTACTS, SHOP_SEED).save(folder)
 
-    for name, frame in zip(("events", "contacts"), make_shop(), strict=True):
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        label = {"description": f"{name} of the shop Akacja: simulated, nobody in it exists (seed {SHOP_SEED})"}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **label})
-        pq.write_table(table, Path(folder) / f"{name}.parquet", compression="zstd", compression_level=19)
+
+def _run(n_contacts: int, rng: np.random.Generator | int) -> ShopRun:
+    from .shop import Shop
+
+    seed = rng if isinstance(rng, int) else int(rng.integers(2**32))
+    return Shop(n_contacts, seed=seed).run(shop_history())

@@ -217,7 +217,7 @@ def fit_responses(
     >>> model.responses
     ('delivered', 'opened', 'clicked', 'bounced', 'complained', 'unsubscribed', 'converted')
     >>> model.predict(np.array([[0.0, 10.0]]), np.array([model.messages.index("welcome_1")]))[:, :3].round(1)
-    array([[1. , 0.3, 0.2]])
+    array([[1. , 0.3, 0.3]])
     """
     try:
         import lightgbm  # noqa: F401

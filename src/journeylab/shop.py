@@ -173,7 +173,7 @@ class Shop:
         >>> journey = journeyfile.read(datasets.journey_file("trial_welcome"))
         >>> run = Shop(300, seed=7).run(journey)
         >>> run
-        ShopRun(simulated shop, trial_welcome: 153 entries, 260 sends until 2026-05-26)
+        ShopRun(simulated shop, trial_welcome: 164 entries, 314 sends until 2026-05-26)
         """
         ready = prepared(journeys, self.organic, policy=policy, send_times=send_times, until=until, model=MODEL)
         if ready.until > self.ends_at:

@@ -103,25 +103,25 @@ class Reactions:
         is_delivered = ~soft & ~self.contacts.is_dead_end[who]
         found.add(is_delivered, o.DELIVERED, after)
         found.add(~is_delivered, np.where(self.contacts.is_dead_end[who], o.BOUNCED, o.SOFT_BOUNCED), after)
+        gone_at = self.contacts.gone_at[who]
         self._machines(found, draw, who, is_delivered, after)
-        is_gone = self.contacts.gone_at[who]
         opened = is_delivered & (draw("open") < self.open_rate(sends, messages))
         opened_at = after + self._delay(who, after, draw("open delay"))
-        opened &= opened_at < is_gone
+        opened &= opened_at < gone_at
         found.add(opened, o.OPENED, opened_at)
         clicked = opened & (draw("click") < np.minimum(CLICKS * self._drift(sends.at), 1))
         clicked_at = opened_at + SECOND * (5 + (draw("click delay") ** 2 * 600).astype(np.int64))
-        clicked &= clicked_at < is_gone
+        clicked &= clicked_at < gone_at
         found.add(clicked, o.CLICKED, clicked_at, link=(draw("link") < 0.3).astype(np.int64))
         sells = np.array([self._sells(message) for message in messages])[sends.message]
         bought = clicked & (draw("buy") < np.minimum(sells * self.contacts.spending[who], 0.95))
         bought_at = clicked_at + SECOND * (90 - np.log(draw("buy delay")) * 7_200).astype(np.int64)
-        found.add(bought & (bought_at < is_gone), o.CONVERTED, bought_at)
+        found.add(bought & (bought_at < gone_at), o.CONVERTED, bought_at)
         tired = np.exp(0.45 * _load(sends))
         left_at = opened_at + SECOND * (10 + (draw("leave delay") * 240).astype(np.int64))
         leave = draw("leave")
-        leaves = opened & (leave < 0.014 * tired) & (left_at < is_gone)
-        complains = opened & (leave > 1 - 0.002 * tired) & (left_at < is_gone)
+        leaves = opened & (leave < 0.014 * tired) & (left_at < gone_at)
+        complains = opened & (leave > 1 - 0.002 * tired) & (left_at < gone_at)
         found.add(leaves, o.UNSUBSCRIBED, left_at)
         found.add(leaves, o.WITHDRAWN_EVENT, left_at)
         found.add(complains & ~leaves, o.COMPLAINED, left_at)
@@ -132,7 +132,7 @@ class Reactions:
         mailbox = np.array(list(MAILBOXES))[self.contacts.mailbox[who]]
         fetches = is_delivered & (mailbox == "apple") & (draw("fetch") < self.machine_share)
         fetched_at = after + SECOND * (5 - np.log(draw("fetch delay")) * 3_600).astype(np.int64)
-        found.add(fetches, o.OPENED, fetched_at, is_machine=True)
+        found.add(fetches & (fetched_at < self.contacts.gone_at[who]), o.OPENED, fetched_at, is_machine=True)
         scans = is_delivered & (mailbox == "company") & (draw("scan") < self.machine_share / 2)
         scanned_at = after + SECOND * (2 + (draw("scan delay") * 40).astype(np.int64))
         found.add(scans, o.OPENED, scanned_at, is_machine=True)
