@@ -330,7 +330,8 @@ class LogNames:
             self._kept.zones[key] = zones(list(self._zones), instant(low) - _AROUND, instant(high) + _AROUND)
         limits = np.zeros(o.L_COLUMNS, np.int64)
         limits[o.L_START], limits[o.L_LOG_END], limits[o.L_UNTIL] = self.log.start_us, self.log.end_us, until_us
-        limits[o.L_MATCH], limits[o.L_ZONE_ATTRIBUTE] = match_us, self._zone_attribute
+        limits[o.L_BEFORE] = limits[o.L_MATCH] = match_us
+        limits[o.L_ZONE_ATTRIBUTE] = self._zone_attribute
         limits[o.L_ASK_FROM] = NEVER
         limits[o.L_HAS_BEST] = int(len(more["best"]) > 0)
         limits[o.L_STREAMS], limits[o.L_PROPERTIES] = len(self._streams), len(self._properties)

@@ -34,6 +34,9 @@ Call = Callable[[object, datetime], bool]
 Score = Callable[[Sequence[object], Sequence[datetime]], Sequence[float]]
 
 
+_A_MINUTE = 60_000_000
+
+
 class Ready(NamedTuple):
     """A portfolio ready to run over a log; `kept` are the arrays whose addresses the world holds."""
 
@@ -84,6 +87,8 @@ def prepared(
     )
     if model is not None:
         world.limits[o.L_ASK_SENDS] = 1
+        # What came of an earlier send may have come before this one: such a send cannot answer for it.
+        world.limits[o.L_BEFORE] = min(world.limits[o.L_MATCH], _A_MINUTE)
     elif asked or calls or live:
         answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
         own = _own_sends(compiled, log) if live else ()

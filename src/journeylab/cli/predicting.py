@@ -76,7 +76,7 @@ def simulate(
     query: Query = None,
     rejects: RejectsFile = None,
     until: Until = None,
-    match: Match = "1d",
+    match: Match = "1h",
     cap: CapOption = None,
     journey: JourneyName = None,
     draws: _Draws = 200,

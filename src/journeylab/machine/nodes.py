@@ -190,7 +190,7 @@ def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
         return NONE
     matched = 0
     if s.used[N_PREDICTED] == 0 and t < w.limits[L_ASK_FROM]:
-        matched = is_logged(w, p.nodes[node, G], c, t - w.limits[L_MATCH], t + w.limits[L_MATCH])
+        matched = is_logged(w, p.nodes[node, G], c, t - w.limits[L_BEFORE], t + w.limits[L_MATCH])
     if matched == 0 and w.limits[L_ASK_SENDS] == 1:
         first = answer_to(w, s, ASK_SEND, node, s.entries[e, E_ENTRY], visit, NEVER)
         if first < 0:
