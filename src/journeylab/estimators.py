@@ -283,7 +283,7 @@ class BoostedResponses(_Estimator):
                 rest = out
             apart = ShrunkenRates().fit(group[rest], happened[rest], seen[rest])
             part = self._data(features[rest], happened[rest], apart._log_odds(group[rest]), like=data)
-            self.out_of_fold_[out] = apart._log_odds(group[out]) + _raw(
+            self.out_of_fold_[out] = apart._log_odds(group[out]) + self._raw(
                 self._trained(part, seen[rest], self.n_rounds_), features[out]
             )
         place = np.searchsorted(self.baseline_.groups_, group[:, 0])
@@ -308,7 +308,7 @@ class BoostedResponses(_Estimator):
         groups = self.baseline_.groups_
         place = np.minimum(np.searchsorted(groups, group[:, 0]), len(groups) - 1)
         shift = np.where(groups[place] == group[:, 0], self.shifts_[place], 0.0)
-        return self.baseline_._log_odds(group) + shift + _raw(self.booster_, features)
+        return self.baseline_._log_odds(group) + shift + self._raw(self.booster_, features)
 
     def _rounds(
         self,
@@ -378,21 +378,26 @@ class BoostedResponses(_Estimator):
             return None
         return lightgbm.train({**self._parameters(), "objective": _objective(seen)}, data, n_rounds)
 
+    def _raw(self, booster: Any, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the trees add to the log-odds."""
+        if booster is None:
+            return np.zeros(len(features))
+        raw: NDArray[np.float64] = booster.predict(features, raw_score=True, num_threads=self.n_jobs)
+        return raw
+
 
 def _objective(seen: NDArray[np.float64]) -> Any:
     """The likelihood that LightGBM climbs: its own where all was seen."""
     if (seen == 1).all():
         return "binary"
 
+    partly = np.flatnonzero(seen < 1)
+
     def derivatives(z: NDArray[np.float64], rows: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return -scores(z, rows.get_label().astype(np.float64), seen), np.maximum(information(z, seen), 1e-9)
+        happened, p = rows.get_label(), expit(z)
+        slope, curvature = p - happened, p * (1 - p)
+        slope[partly] = -scores(z[partly], happened[partly], seen[partly])
+        curvature[partly] = information(z[partly], seen[partly])
+        return slope, np.maximum(curvature, 1e-9)
 
     return derivatives
-
-
-def _raw(booster: Any, features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the trees add to the log-odds."""
-    if booster is None:
-        return np.zeros(len(features))
-    raw: NDArray[np.float64] = booster.predict(features, raw_score=True)
-    return raw

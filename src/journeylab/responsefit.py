@@ -222,7 +222,7 @@ def _errors(
     message = sends.message[rows.rows]
     score, known = scores(z, rows.came, rows.exposure), information(z, rows.exposure)
     total = np.bincount(message, known, n_messages)
-    contact = sends.contact[rows.rows]
+    contact = sends.log.rank[sends.contact[rows.rows]]  # sums in the same order, whatever contacts' codes
     pairs, place = np.unique(message * sends.log.n_contacts + contact, return_inverse=True)
     squares = np.bincount(pairs // sends.log.n_contacts, np.bincount(place, score) ** 2, n_messages)
     with np.errstate(divide="ignore", invalid="ignore"):

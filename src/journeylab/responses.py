@@ -187,7 +187,7 @@ def fit_responses(
     progress: Callable[[int, int], None] | None = None,
     *,
     timezone: str = "UTC",
-    n_jobs: int = 2,
+    n_jobs: int = 1,
 ) -> ResponseModel:
     """The response models of a log, as a `ResponseModel`.
 
@@ -205,7 +205,7 @@ def fit_responses(
         rng: a seed, or a generator to draw one from.
         progress: called with the responses done and in all.
         timezone: the zone of contacts without one of their own (rule 3).
-        n_jobs: how many threads LightGBM may use.
+        n_jobs: how many threads LightGBM may use; more than are idle make it slower.
 
     Raises:
         DataError: when there are no sends, they do not say their message, or too few were looked at for long enough.

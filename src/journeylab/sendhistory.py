@@ -185,9 +185,10 @@ def _next(
     """The instant of the first event of the same key strictly after each instant; far away where there is none."""
     if not len(of_at):
         return np.full(len(at), NEVER)
-    times = np.unique(np.concatenate((of_at, at)))
+    times = np.sort(np.concatenate((of_at, at)))
+    times = times[np.append(True, times[1:] != times[:-1])]
     width = len(times) + 1  # keys times instants stay far below 2**63: both are counted, not measured
-    events = np.unique(of_key * width + np.searchsorted(times, of_at))
+    events = np.sort(of_key * width + np.searchsorted(times, of_at))
     place = np.searchsorted(events, key * width + np.searchsorted(times, at), side="right")
     following = np.append(events, -1)[place]
     return np.where(following // width == key, times[np.minimum(following % width, width - 2)], NEVER)
