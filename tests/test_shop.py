@@ -203,6 +203,20 @@ def test_contacts_open_more_of_what_comes_in_their_own_hours(shop, sent):
     assert rate[True] > 1.25 * rate[False]
 
 
+def test_sending_at_the_contacts_best_hours_truly_pays(small):
+    contacts = small._contacts
+    best = pd.DataFrame(
+        {"contact": small.names, "hour_of_week": contacts.rhythm.weights[contacts.habit].argmax(axis=1)}
+    )
+    at_best = journey(
+        {"hello": Send(send="welcome_1", at="best", expires="8d", next="done"), "done": Exit(exit="done")}
+    )
+    usual, timed = small.run(one_send()), small.run(at_best, send_times=best)
+    assert _total(timed, "opened") > 1.1 * _total(usual, "opened")
+    assert_replays_exactly(at_best, timed, send_times=best)
+    assert set(timed.visits["evidence"]) == {"observed"}
+
+
 def test_visits_follow_the_local_day_in_every_zone_and_across_clock_changes(shop):
     visits = shop.organic.events()
     visits = visits[visits["event"] == "visit"]
@@ -390,7 +404,7 @@ def test_smallest_shop_runs(history):
     [
         ({"n_contacts": 0}, "at least one contact, got n_contacts=0"),
         ({"days": 2}, "at least three days, got days=2"),
-        ({"opens": {"a": 1.0}}, "opens of 'a' is a share"),
+        ({"opens": {"a": 1.1}}, "opens of 'a' is a share"),
         ({"sells": {"a": -0.1}}, "sells of 'a' is a share"),
         ({"machine_share": 1.1}, "machine_share is a share"),
         ({"drift": 0.0}, "drift is a factor above 0"),

@@ -11,7 +11,7 @@ of sends opened, 26 % of the opens within an hour, half within 6 h 25 min, 71 % 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from .display import counted
 from .errors import DataError
 from .eventlog import EventLog
 from .execution import in_rounds
-from .journey import Policy, WaitFor
+from .journey import Journey, Policy, WaitFor
 from .program import Compiled
 from .shopcontacts import DAY, OPENS_AT, Contacts
 from .shopreactions import Reactions
@@ -52,8 +52,10 @@ class Shop:
         n_contacts: how many contacts there are.
         seed: what the shop is drawn from.
         days: for how many days from 2026-01-26 (UTC) the shop is open.
-        opens: for messages, how many contacts of medium interest open one that comes at an average hour, in 0..1.
-        sells: for messages, how many of those who click buy because of it, in 0..1, each at 59 euro.
+        opens: for messages, how many contacts of medium interest open one that comes at an average hour, in 0..1; by
+            default those of `shopreactions.OPENS`, and for any other message from 0.06 to 0.12 by its name.
+        sells: for messages, how many of those who click buy because of it, in 0..1, each at 59 euro; by default those
+            of `shopreactions.SELLS`, and for any other message from 0.1 to 0.4 by its name.
         fatigue: by how much (on a log scale) each message of the last seven days lowers the rate of opening; those of
             the last thirty days count a quarter.
         machine_share: how many deliveries to Apple mailboxes (20 % of the contacts) are opened by a machine, in 0..1;
@@ -61,8 +63,12 @@ class Shop:
         drift_at: the instant (aware, or ISO text) from which opens and clicks are `drift` times as likely.
         drift: that factor.
 
+    Attributes:
+        names: the contacts' pseudonyms, by their number less one.
+        happened: what they do on their own, as `shopcontacts.Happenings.table` has it.
+
     Raises:
-        DataError: for less than one contact or three days, or a share outside of its bounds.
+        DataError: for less than one contact or three days, a number outside of its bounds, or a naive instant.
 
     >>> shop = Shop(300, seed=7)
     >>> shop
@@ -94,8 +100,8 @@ class Shop:
             for name, one in (by or {}).items()
         }
         for what, share in (shares | {"machine_share": machine_share}).items():
-            if not 0 <= share <= 1 or (share == 1 and what.startswith("opens")):
-                raise DataError(f"{what} is a share from 0 to 1{' (not 1 itself)' if share == 1 else ''}, got {share}")
+            if not 0 <= share <= 1:
+                raise DataError(f"{what} is a share from 0 to 1, got {share}")
         if drift <= 0:
             raise DataError(f"drift is a factor above 0, got {drift}")
         self.n_contacts, self.seed, self.days = n_contacts, seed, days
@@ -201,12 +207,18 @@ def _drift_us(drift_at: datetime | str | None) -> int:
         raise DataError(f"drift_at: {problem}; write it as 2026-03-29T12:00:00+00:00") from None
 
 
+def _with_parts(journey: Journey) -> Iterator[Journey]:
+    yield journey
+    for part in journey.parts.values():
+        yield from _with_parts(part)
+
+
 def _check_journeys(compiled: Compiled) -> None:
     """Refuses journeys that ask for what the answers to a send do not tell."""
     for release in compiled.releases:
         journey = release.journey
         asked = c.properties_in(journey) & _UNKNOWN
-        for one in (journey, *journey.parts.values()):
+        for one in _with_parts(journey):
             awaited = [text for node in one.nodes.values() if isinstance(node, WaitFor) for text in node.awaited]
             if any(getattr(c.parse_awaited(text), "link", None) for text in awaited):
                 asked.add("link")

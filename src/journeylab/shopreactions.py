@@ -87,7 +87,7 @@ class Reactions:
         """The probability that a contact opens a message that is delivered, 0..1."""
         who, at, contacts = sends.who, sends.at, self.contacts
         hour = contacts.hour_of_week(who, at)
-        level = -np.log1p(-np.array([self._opens(message) for message in messages]))
+        level = -np.log1p(-np.minimum([self._opens(message) for message in messages], 1 - 1e-9))
         rate = level[sends.message] * contacts.interest[who] * season(at)
         rate *= 0.55 + 0.45 * np.minimum(contacts.rhythm.weight(contacts.habit[who], hour), 3)
         rate *= np.where(contacts.is_active(who, at), 1.15, 0.65)
