@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import charts, datasets
+    from .backtest import Backtest, backtest
     from .conditions import condition
     from .definitiondiff import diff
     from .errors import DataError, DefinitionError, JourneyLabError
@@ -83,16 +84,19 @@ if TYPE_CHECKING:
     from .segments import audience, membership, overlap, sizes
     from .simulate import simulate
     from .simulation import Simulation
+    from .supportmap import SupportMap, support_map
 
 __all__ = [
-    "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen", "Journey",
-    "JourneyLabError", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run",
-    "Segment", "Send", "Set", "Simulation", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience",
-    "charts", "condition", "datasets", "diff", "estimate_propensities", "fit", "fit_responses", "membership", "overlap",
-    "policy_value", "replay", "report", "sequential_policy_value", "simulate", "sizes",
+    "Backtest", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
+    "Journey", "JourneyLabError", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay",
+    "ResponseModel", "Run", "Segment", "Send", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait", "WaitFor",
+    "WaitUntil", "Window", "audience", "backtest", "charts", "condition", "datasets", "diff", "estimate_propensities",
+    "fit", "fit_responses", "membership", "overlap", "policy_value", "replay", "report", "sequential_policy_value",
+    "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
+    "backtest": ["Backtest", "backtest"],
     "conditions": ["condition"],
     "definitiondiff": ["diff"],
     "errors": ["DataError", "DefinitionError", "JourneyLabError"],
@@ -110,6 +114,7 @@ _NAMES_BY_MODULE = {
     "segments": ["audience", "membership", "overlap", "sizes"],
     "simulate": ["simulate"],
     "simulation": ["Simulation"],
+    "supportmap": ["SupportMap", "support_map"],
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 _MODULES = ("charts", "datasets")

@@ -310,7 +310,7 @@ def silence(asked: Asked) -> Answers:
 def _wanted(compiled: Compiled, world: o.World, columns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Which responses to each node's message the program hears, and which are decided because others rest on them."""
     n_streams = int(world.limits[o.L_STREAMS])
-    hears: NDArray[np.bool_] = world.own_streams.reshape(-1, max(1, n_streams)).astype(np.bool_).any(axis=1)
+    hears = np.asarray(world.own_streams.reshape(-1, max(1, n_streams)).any(axis=1), np.bool_)
     wanted = np.full((len(compiled.nodes), len(KINDS)), UNHEARD)
     program = compiled.program
     for node in np.flatnonzero(program.nodes[:, o.N_OP] == o.OP_SEND):

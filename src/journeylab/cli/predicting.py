@@ -102,6 +102,10 @@ def simulate(
     card: Annotated[
         Path | None, typer.Option("--card", metavar="OUT.md", help="Write the response model's card there.")
     ] = None,
+    support: Annotated[
+        Path | None,
+        typer.Option("--support", metavar="OUT.svg", help="Draw what the log can tell of each branch there."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what journeys would have done, with a model answering the sends that the log does not have.
@@ -120,6 +124,12 @@ def simulate(
     portfolio = read_portfolio(files, journey)
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     announce_compiling()
+    if support is not None:
+        if len(portfolio.journeys) > 1:
+            raise typer.BadParameter(
+                "a support map is of one journey; choose it with --journey", param_hint="--support"
+            )
+        _draw_support(portfolio.journeys[0], log, match, support)
     model = _fitted(log, converts or _goal(portfolio.journeys), within, seed)
     if card is not None:
         card.parent.mkdir(parents=True, exist_ok=True)
@@ -202,6 +212,15 @@ def _goal(journeys: Sequence[Journey]) -> str | None:
     """The event that is the only goal of all journeys together."""
     goals = {one.event for journey in journeys for one in journey.exit_when if one.goal}
     return goals.pop() if len(goals) == 1 else None
+
+
+def _draw_support(journey: Journey, log: EventLog, match: str, path: Path) -> None:
+    from journeylab.supportmap import support_map
+
+    found = support_map(journey, log, match=match)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(found.draw(), encoding="utf-8")
+    typer.echo(f"drew the support map: {path}", err=True)
 
 
 def _fitted(log: EventLog, converts: str | None, within: str, seed: int) -> ResponseModel:
@@ -323,7 +342,7 @@ def _backtest_lines(result: Backtest) -> Iterator[str]:
     )
     yield ""
     for row in (*result.nodes.itertuples(), *result.outcomes.itertuples()):
-        if row.why:
+        if isinstance(row.why, str):
             yield f"{row.verdict}: {getattr(row, 'node', None) or getattr(row, 'exit', None)}: {row.why}"
     if result.failures:
         yield "The model does not reproduce what came: scenarios with it need --override WHY, which is printed."

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from journeylab.journey import Journey, Node
 
@@ -49,6 +49,9 @@ _STYLE = (
     ".jl-drawing .q{fill-opacity:1}"
     ".jl-drawing .i{font-style:italic}"
     ".jl-drawing .e{fill:none;stroke:currentColor;stroke-opacity:.36;stroke-linejoin:round}"
+    ".jl-drawing .g{stroke:#1a8f4c;stroke-opacity:1}"
+    ".jl-drawing .w{stroke:#b97700;stroke-opacity:1}"
+    ".jl-drawing .r{stroke:#c2352b;stroke-opacity:1}"
     ".jl-drawing .h{fill:currentColor;fill-opacity:.6;stroke:none}"
     ".jl-drawing .s{fill-opacity:.13;stroke-width:1.4}"
     ".jl-drawing .k{fill:none;stroke-width:1.3;stroke-linejoin:round;stroke-linecap:round}"
@@ -58,6 +61,20 @@ _STYLE = (
     ".jl-drawing .a{stroke:#1f9a78;fill:#1f9a78}"
     ".jl-drawing .x{stroke:#7c8792;fill:#7c8792}"
     ".jl-drawing .k{fill:none}"
+)
+# A status is told by colour, by line and in words.
+_STROKE = {"identified": " g", "weak": " w", "not identified": " r"}
+_MARK_DASHES = {
+    "identified": "", "weak": ' stroke-dasharray="7 4"', "not identified": ' stroke-dasharray="2 3"',
+}  # fmt: skip
+_LEGEND_OF_COUNTS = (
+    "Numbers: visits that took the branch, and their share of all that left the node. "
+    "Dashed: at least half of them assumed; dotted: predicted."
+)
+_LEGEND_OF_MARKS = (
+    "Identified (green, solid): the log can tell. Weak (amber, dashed): it tells little. Not identified (red, dotted): "
+    "it cannot. n: visits with every send behind them on record, and how many equally likely ones they are worth; "
+    "p: how likely those sends were."
 )
 _PAD, _LINE, _MAX_TEXT = 12.0, 15.0, 270.0
 _NAME_SIZE, _FACT_SIZE = 13.0, 11.0
@@ -90,7 +107,13 @@ class _Card:
         return _PAD + (10 if self.verb in ("decide", "split") else 2)
 
 
-def svg(journey: Journey, counts: pd.DataFrame | None = None, *, smallest: int = 1) -> str:
+def svg(
+    journey: Journey,
+    counts: pd.DataFrame | None = None,
+    *,
+    smallest: int = 1,
+    support: pd.DataFrame | None = None,
+) -> str:
     """The journey drawn from its trigger downwards, as one `<svg>` element to show in a page or to save as a file.
 
     Colour, shape and icon tell the verb, each box its key facts. With counts, an edge says how many visits took it and
@@ -101,6 +124,8 @@ def svg(journey: Journey, counts: pd.DataFrame | None = None, *, smallest: int =
         journey: the journey; it need not be sound, a target that is not defined is drawn as such.
         counts: closed visits by branch, as a replay returns them.
         smallest: a number below this is shown as such ("<5"), without its share, so that nobody is singled out.
+        support: what a log has of each edge, as `supportmap.SupportMap.edges`; shown instead of counts, in the colour
+            and line of its status.
 
     Raises:
         DataError: when `counts` lacks a column or has nothing of this journey.
@@ -113,7 +138,11 @@ def svg(journey: Journey, counts: pd.DataFrame | None = None, *, smallest: int =
     """
     edges = edges_of(journey, counts)
     cards = _cards(journey, counts, smallest)
-    labels = {number: _label(edge, smallest) for number, edge in enumerate(edges)}
+    marks = [None if support is None else _mark(edge, support) for edge in edges]
+    labels = {
+        number: _label(edge, smallest) if mark is None else _marked_label(edge, mark)
+        for number, (edge, mark) in enumerate(zip(edges, marks, strict=True))
+    }
     leaving: dict[str, list[int]] = {name: [] for name in cards}
     for number, edge in enumerate(edges):
         leaving[edge.node].append(number)
@@ -131,12 +160,13 @@ def svg(journey: Journey, counts: pd.DataFrame | None = None, *, smallest: int =
     leaving[_TRIGGER] = [0]
     ports = _out_ports(placement, boxes, ends, leaving, {number + 1: label for number, label in labels.items()})
     arrivals = _in_ports(placement, boxes, ends, ports)
-    parts = _lines(edges, placement, boxes, ends, list(zip(ports, arrivals, strict=True)))
+    parts = _lines(edges, marks, placement, boxes, ends, list(zip(ports, arrivals, strict=True)))
     for number, label in labels.items():
         x, y = ports[number + 1], placement.boxes[edges[number].node][1] + boxes[edges[number].node].height
         parts.append(_label_text(label, x + 6, y + 13))
     parts += [_box(card, placement.boxes[name], boxes[name]) for name, card in cards.items()]
-    return _page(journey, counts, parts, placement)
+    legend = _LEGEND_OF_MARKS if support is not None else _LEGEND_OF_COUNTS if counts is not None else ""
+    return _page(journey, legend, parts, placement)
 
 
 def _cards(journey: Journey, counts: pd.DataFrame | None, smallest: int) -> dict[str, _Card]:
@@ -170,6 +200,37 @@ def _label(edge: Edge, smallest: int) -> list[tuple[str, str]]:
                 lines.append(
                     ("i", f"{count_text(n, smallest) if n < smallest else share_text(n / edge.n_visits)} {word}")
                 )
+    return lines
+
+
+class _Mark(NamedTuple):
+    """What a log has of an edge."""
+
+    status: str
+    n: int
+    effective_n: float
+    low: float
+    high: float
+
+
+def _mark(edge: Edge, support: pd.DataFrame) -> _Mark:
+    """The mark of an edge: of several branches, the worst status and all their numbers."""
+    mine = support[(support["node"] == edge.node) & support["branch"].isin(edge.branches)]
+    taken = mine[mine["n_visits"] > 0] if (mine["n_visits"] > 0).any() else mine
+    status = max(taken["status"], key=list(_STROKE).index)
+    sums = int(mine["n_on_record"].sum()), float(mine["effective_n"].sum())
+    return _Mark(str(status), *sums, mine["propensity_low"].min(), mine["propensity_high"].max())
+
+
+def _marked_label(edge: Edge, mark: _Mark) -> list[tuple[str, str]]:
+    """The lines on a marked edge: what the branch is, its status, how many are on record, and how likely they were."""
+    lines = [("b", _fit(edge.label, _FACT_SIZE, 150.0))] if edge.label else []
+    lines.append(("q", mark.status))
+    effective = "" if round(mark.effective_n) == mark.n else f", worth {count_text(round(mark.effective_n))}"
+    lines.append(("q", f"n {count_text(mark.n)}{effective}"))
+    if mark.n and (mark.low < 1 or mark.high < 1):
+        low, high = f"{mark.low:.2g}", f"{mark.high:.2g}"
+        lines.append(("i", f"p {low}" if low == high else f"p {low} to {high}"))
     return lines
 
 
@@ -229,6 +290,7 @@ def _in_ports(
 
 def _lines(
     edges: Sequence[Edge],
+    marks: Sequence[_Mark | None],
     placement: Placement,
     boxes: dict[str, Box],
     ends: Sequence[tuple[str, str]],
@@ -241,11 +303,13 @@ def _lines(
     for number, edge in enumerate([None, *edges]):
         width = _THIN + (5 * (edge.n_visits or 0) / most if edge and most else 0)
         half = 3.6 + width / 2
-        line = f'stroke-width="{width:.1f}"{_dashes(edge) if edge else ""}'
+        mark = marks[number - 1] if edge else None
+        line = f'class="e{_STROKE[mark.status] if mark else ""}" stroke-width="{2.4 if mark else width:.1f}"'
+        line += (_dashes(edge) if mark is None else _MARK_DASHES[mark.status]) if edge else ""
         drawn.setdefault(line, []).append(_route(placement, boxes, ends[number], number, ports[number], 2 * half))
         end_x, top = ports[number][1], placement.boxes[ends[number][1]][1]
         heads.append(f"M{end_x:.0f} {top - 1:.0f}l-{half:.1f}-{2 * half:.1f}h{2 * half:.1f}z")
-    lines = [f'<path class="e" {line} d="{"".join(paths)}"/>' for line, paths in drawn.items()]
+    lines = [f'<path {line} d="{"".join(paths)}"/>' for line, paths in drawn.items()]
     return [*lines, f'<path class="h" d="{"".join(heads)}"/>']
 
 
@@ -329,13 +393,8 @@ def _outline(verb: str, family: str, left: float, top: float, box: Box) -> str:
     return f'<rect class="s {family}" {place_}/>{inner}'
 
 
-def _page(journey: Journey, counts: pd.DataFrame | None, parts: Sequence[str], placement: Placement) -> str:
-    notes = [text for text in (exits_text(journey), limits_text(journey)) if text]
-    if counts is not None:
-        notes.append(
-            "Numbers: visits that took the branch, and their share of all that left the node. "
-            "Dashed: at least half of them assumed; dotted: predicted."
-        )
+def _page(journey: Journey, legend: str, parts: Sequence[str], placement: Placement) -> str:
+    notes = [text for text in (exits_text(journey), limits_text(journey), legend) if text]
     width = max(placement.width, 340.0)
     lines = [line for note in notes for line in textwrap.wrap(note, max(24, int((width - 32) / 6.4)))]
     y = placement.height + 12
