@@ -168,6 +168,11 @@ def test_units_widen_the_error_of_rows_that_say_the_same():
     assert of(value(twice), "ips")["standard_error"] < 0.75 * of(one, "ips")["standard_error"]
 
 
+def test_few_units_are_said_to_be_few():
+    log = sends(1000).assign(contact=np.arange(1000) % 10)
+    assert "only 10 units" in value(log, unit="contact").notes[-1]
+
+
 def test_probabilities_of_a_policy_and_its_actions_give_the_same():
     log = sends()
     by_action = value(log, context=["plan"])
@@ -468,11 +473,7 @@ def test_estimated_probabilities_are_calibrated():
     chances = estimate_propensities(log, action="sent", context=["spend"])
     assert chances.probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
     truth = 1 / (1 + np.exp(-log["spend"]))
-    assert (
-        chances.probabilities["True"].to_numpy() == pytest.approx(truth.to_numpy(), abs=0.03)
-        if ("True" in chances.probabilities)
-        else chances.probabilities["true"].to_numpy() == pytest.approx(truth.to_numpy(), abs=0.03)
-    )
+    assert chances.probabilities["true"].to_numpy() == pytest.approx(truth.to_numpy(), abs=0.03)
     gap = (chances.calibration["predicted_share"] - chances.calibration["observed_share"]).abs()
     assert gap.max() < 0.03
 
@@ -575,6 +576,15 @@ def test_sequential_support_is_told_by_node():
     assert found.diagnostics.unsupported_share == pytest.approx(0.7, abs=0.05)
     assert any("At remind the log could not have done 100.0%" in note for note in found.notes)
     assert found.bounds[0] <= 0.0510 <= found.bounds[1]
+
+
+def test_sequential_decisions_without_a_probability_are_unsupported():
+    log = two_steps(4000, 6)
+    log.loc[log["contact"] < 40, "chance"] = np.nan
+    found = sequential_policy_value(log, **STEPS, target="to", unit_reward="bought")
+    assert found.diagnostics.unsupported_share == pytest.approx(0.01)
+    assert found.refused is None
+    assert found.bounds is not None
 
 
 def test_sequential_state_sharpens_the_doubly_robust_estimate():

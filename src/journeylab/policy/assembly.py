@@ -30,6 +30,7 @@ IntervalKind: TypeAlias = Literal["normal", "empirical_bernstein", "anytime"]
 
 _ERRORS_APART = 4
 _PLANNED_N = 10_000  # the same at every look, whatever the log has by then
+_FEW_UNITS = 50
 _WANTED_SHARE = 0.25
 _WANTED_OF_RANGE = 0.01
 
@@ -143,7 +144,7 @@ def assembled(
         if options.reward_range is None and least_and_most != (0, 1):
             low, high = least_and_most
             notes.append(
-                f"The bounds take rewards to lie between {low:g} and {high:g}; give reward_range if they may not."
+                f"The bounds take rewards to lie between {low:g} and {high:g}; give their range if they do not."
             )
     if found.unsupported_share and not reasons:
         notes.append(
@@ -157,6 +158,8 @@ def assembled(
     notes += [] if sensitive is None else [sensitive.note]
     if not reasons:
         notes += _disagreement(estimates)
+    if weighed.units is not None and weighed.units.max() + 1 < _FEW_UNITS:
+        notes.append(f"There are only {int(weighed.units.max()) + 1} units: the intervals are too narrow.")
     randomisation = None
     if reasons:
         randomisation = cheapest_randomisation(

@@ -28,7 +28,7 @@ __all__ = ["OutcomeModel"]
 _FEW_ROWS = 10
 _ROWS_TO_A_COEFFICIENT = 20
 _MOST_COEFFICIENTS = 100
-_BLOCK = 4_096
+_BLOCK = 1_000  # so small that BLAS does not start threads for it
 _TINY, _HUGE = 1e-9, 1e9
 
 
