@@ -453,6 +453,19 @@ def test_the_shop_sends_as_it_is_known_to(of_shop: ResponseModel) -> None:
     assert abs(row.loc["opened", "calibration_intercept"]) < 0.25
 
 
+def test_what_cannot_be_validated_is_said_to_be_so() -> None:
+    sends = [message_event(f"c{i}", "sent", i) for i in range(120)]
+    opens = [message_event(f"c{i}", event, i + 0.5) for i in range(115, 120) for event in ("opened", "clicked")]
+    log = jl.EventLog.from_rows([*sends, *opens, message_event("zed", "visit", 289, "none")])
+    model = fit_responses(log, features=["local_hour()"])
+    row = model.validation.set_index("response").loc["clicked"]
+    assert (row["used"], row["n_sends"]) == ("baseline", 5)
+    assert np.isnan(row["gain"])
+    assert 0 < model.predict(np.zeros((1, 1)), np.zeros(1, int))[0, 0] < 0.2
+    assert "not tried" in model.card()
+    assert "<script" not in model._repr_html_()
+
+
 # How it is shown
 
 

@@ -1,9 +1,9 @@
 """One response's model: validated by time against the shrunken rates, used only where it beats them, and its error.
 
 The error of a level is that of the intercept which a message would need: the sandwich of scores summed by contact
-(Liang and Zeger (1986), Longitudinal data analysis using generalized linear models, Biometrika 73, 13-22), and, where
-the weeks of a message differ by more than that, the variance between them (DerSimonian and Laird (1986),
-Meta-analysis in clinical trials, Controlled Clinical Trials 7, 177-188).
+(Liang and Zeger (1986), Longitudinal data analysis using generalized linear models, Biometrika 73, 13-22); and, where
+levels moved by more than that, the variance between the weeks of a message (DerSimonian and Laird (1986),
+Meta-analysis in clinical trials, Controlled Clinical Trials 7, 177-188), or by how far the validation's sends were off.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LEAST_EXPOSURE = 0.02
 _LEAST_RESPONSES, _LEAST_TESTED = 20, 50
 _N_BINS = 10
 _UNKNOWN_SPREAD = 0.5
-_ALPHA = 0.05
+_ALPHA, _SURE = 0.05, 1.96
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,25 +86,24 @@ def fit_response(
     n_came = int(before.came.sum())
     is_worth_trying = min(n_came, len(before.came) - n_came) >= _LEAST_RESPONSES
     after = _tested(sends, response, distribution, design, clusters, cut_us)
-    validation: dict[str, Any] = {}
-    calibration, n_rounds = pd.DataFrame(), 0
+    baseline = trees = None
     if len(before.came):
         baseline = ShrunkenRates(group).fit(before.design, before.came, before.exposure)
-        trees = boosted.fit(before.design, before.came, before.exposure, before.contact) if is_worth_trying else None
-        n_rounds = trees.n_rounds_ if trees is not None else 0
-        validation, calibration = _validated(response, baseline, trees, after)
+        if is_worth_trying:
+            trees = boosted.fit(before.design, before.came, before.exposure, before.contact)
+    validation, calibration = _validated(response, baseline, trees, after, len(before.came))
     seen = sends.seen(response, end_us)
     whole = _distribution(seen)
     rows = _rows(seen, whole, sends, design, clusters)
     estimator: BoostedResponses | ShrunkenRates = ShrunkenRates(group)
-    if validation.get("used") == "boosted":
+    if validation["used"] == "boosted" and trees is not None:
         estimator = BoostedResponses(group, n_jobs=n_jobs, random_state=seed)
-        estimator.fit(rows.design, rows.came, rows.exposure, rows.contact, n_rounds)
+        estimator.fit(rows.design, rows.came, rows.exposure, rows.contact, trees.n_rounds_)
         z, rates = estimator.out_of_fold_, estimator.baseline_
     else:
         estimator = rates = ShrunkenRates(group).fit(rows.design, rows.came, rows.exposure)
         z = estimator._log_odds(rows.design)
-    shift_sd, unseen_sd = _errors(z, rows, sends, rates)
+    shift_sd, unseen_sd = _errors(z, rows, sends, rates, _drift(validation))
     came = seen.rows[seen.came]
     n_slots = 1 if response == "clicked" else N_SLOTS
     table = delay_table(
@@ -153,17 +152,18 @@ def _tested(
 
 
 def _validated(
-    response: str, baseline: ShrunkenRates, trees: BoostedResponses | None, test: _Rows
+    response: str, baseline: ShrunkenRates | None, trees: BoostedResponses | None, test: _Rows, n_before: int
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """What both models were worth out of time, as a row of the validation, and the bins of their calibration."""
     n, n_came = len(test.came), int(test.came.sum())
     row: dict[str, Any] = {
         "n_sends": n, "n_responses": n_came, "rate": n_came / n if n else np.nan,
         **dict.fromkeys(("log_loss", "baseline_log_loss", "brier", "baseline_brier", "gain", "gain_se"), np.nan),
-        "used": "baseline", "calibration_intercept": np.nan, "calibration_slope": np.nan,
+        "used": "baseline",
+        **dict.fromkeys(("calibration_intercept", "calibration_intercept_se", "calibration_slope"), np.nan),
     }  # fmt: skip
-    if not n:
-        return row, pd.DataFrame()
+    if not n or baseline is None:
+        return row, _bins(response, "baseline", np.empty(0), np.empty(0))
     z = {"baseline": baseline._log_odds(test.design)}
     losses = {"baseline": log_losses(z["baseline"], test.came, test.exposure)}
     row["baseline_log_loss"] = float(losses["baseline"].mean())
@@ -178,7 +178,9 @@ def _validated(
             row["used"] = "boosted"
     used = z[row["used"]]
     if 0 < n_came < n:
-        row["calibration_intercept"] = recalibrated(used, test.came, test.exposure)[0]
+        moved = row["calibration_intercept"] = recalibrated(used, test.came, test.exposure)[0]
+        error = _error(used + moved, test)
+        row["calibration_intercept_se"] = error * (1 + n / n_before) ** 0.5  # the fit erred as well
         if np.ptp(used) > 1e-6:
             row["calibration_slope"] = recalibrated(used, test.came, test.exposure, slope=True)[1]
     bins = [_bins(response, model, test.exposure * expit(one), test.came) for model, one in z.items()]
@@ -195,7 +197,7 @@ def _mean_by_contact(values: NDArray[np.float64], contact: NDArray[np.int64]) ->
 
 def _bins(response: str, model: str, predicted: NDArray[np.float64], came: NDArray[np.float64]) -> pd.DataFrame:
     """Predicted against observed rates in bins of about as many sends each; equal predictions share a bin."""
-    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, _N_BINS + 1)[1:-1])) if len(predicted) else predicted
     place = np.unique(np.searchsorted(edges, predicted, side="left"), return_inverse=True)[1]
     n = np.bincount(place)
     n_came = np.bincount(place, came)
@@ -214,8 +216,22 @@ def _bins(response: str, model: str, predicted: NDArray[np.float64], came: NDArr
     )
 
 
+def _error(z: NDArray[np.float64], rows: _Rows) -> float:
+    """The standard error of an intercept, a contact's rows taken together."""
+    _, place = np.unique(rows.contact, return_inverse=True)
+    squares = float((np.bincount(place, scores(z, rows.came, rows.exposure)) ** 2).sum())
+    known = float(information(z, rows.exposure).sum())
+    return float((max(squares / known, 1.0) / known) ** 0.5)
+
+
+def _drift(validation: dict[str, Any]) -> float:
+    """The variance by which the level of later sends moved in the validation; 0 where that may well be chance."""
+    moved, error = (validation[name] for name in ("calibration_intercept", "calibration_intercept_se"))
+    return float(moved**2 - error**2) if abs(moved) > _SURE * error else 0.0
+
+
 def _errors(
-    z: NDArray[np.float64], rows: _Rows, sends: Sends, rates: ShrunkenRates
+    z: NDArray[np.float64], rows: _Rows, sends: Sends, rates: ShrunkenRates, drift: float
 ) -> tuple[NDArray[np.float64], float]:
     """The standard deviation of each message's level in log-odds, and that of a message that was never sent."""
     n_messages = len(sends.messages)
@@ -228,15 +244,16 @@ def _errors(
     with np.errstate(divide="ignore", invalid="ignore"):
         inflation = np.maximum(squares / total, 1.0)
         sampling = inflation / total
-    between_weeks = _between_weeks(score, known, message, (sends.at[rows.rows] - 4 * DAY) // (7 * DAY), inflation)
+    week = (sends.at[rows.rows] - 4 * DAY) // (7 * DAY)  # from Mondays on
+    unrest = max(_between_weeks(score, known, message, week, inflation), drift)
     # What is known of a message by itself, and, as rates are drawn together, by the mean and the likeness of all.
     spread = rates.spread_ if n_messages > 1 else _UNKNOWN_SPREAD
     own = np.where(total > 0, sampling, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = np.where(total > 0, own / (own + spread**2), 1.0)
         level = 1 / (1 / own + spread**-2) + drawn**2 / total.sum()
-    unseen = np.sqrt(spread**2 * (1 + 1 / n_messages) + 1 / total.sum() + between_weeks)
-    return np.where(total > 0, np.sqrt(level + between_weeks), unseen), float(unseen)
+    unseen = np.sqrt(spread**2 * (1 + 1 / n_messages) + 1 / total.sum() + unrest)
+    return np.where(total > 0, np.sqrt(level + unrest), unseen), float(unseen)
 
 
 def _between_weeks(

@@ -90,14 +90,15 @@ class ResponseModel:
         until: the instant up to which the log was looked at, aware UTC.
         timezone: the zone of contacts without one of their own.
         delays: by response, its `DelayTable`: from the send, of `clicked` from the open.
-        shift_sd: float64 (message, response), the standard deviation of the model's error of level, in log-odds.
+        shift_sd: float64 (message, response), the standard deviation of the model's error of level, in log-odds; where
+            levels moved from week to week, or from the fit to the validation, by more than chance, that is in it.
         unseen_sd: float64 by response, the same for a message that was never sent.
         validation: a row for each response, on sends after those the model was fitted to: `response`, `n_sends`,
             `n_responses`, `rate`, `log_loss`, `baseline_log_loss`, `brier`, `baseline_brier` (means over sends, lower
             is better; of the boosted model and of the shrunken rates), `gain` (how much lower its log loss is) and
             `gain_se` (contacts taken together), `used` (`boosted` or `baseline`), and of that one
-            `calibration_intercept` (log-odds by which it was too low) and `calibration_slope` (1 is best). Missing
-            where too little came.
+            `calibration_intercept` (log-odds by which it was too low) with its standard error
+            `calibration_intercept_se`, and `calibration_slope` (1 is best). Missing where too little came.
         calibration: for each response and model, bins of the validation's sends: `response`, `model`, `bin`,
             `n_sends`, `predicted_rate`, `observed_rate` and its 95 % Wilson interval, `low` and `high`.
         n_sends, n_contacts: what the models were fitted to.

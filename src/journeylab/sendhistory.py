@@ -144,9 +144,8 @@ def sends_in(log: EventLog, converts: str | None, within: timedelta | str, until
     if converts is not None:
         stream = log.stream(converts)
         owner = np.repeat(np.arange(log.n_contacts), np.diff(stream.offsets))
-        after = _next(owner, stream.at, contact, at) - at
         limit = np.minimum(within_us, _next(contact, at, contact, at) - at)
-        found.came[CONVERTED] = Came(at, np.where(after <= limit, after, NEVER), limit)
+        found.came[CONVERTED] = Came(at, _up_to(limit, _next(owner, stream.at, contact, at) - at), limit)
     return found
 
 
@@ -197,29 +196,29 @@ def _next(
 def _responses(sends: Sends, place: NDArray[np.int64]) -> dict[str, Came]:
     """What came of each send by its own events; `place` is the message of each row of the log."""
     n, key = len(sends.messages), sends.contact * len(sends.messages) + sends.message
-    limit = np.minimum(sends.within_us, _next(key, sends.at, key, sends.at) - sends.at)
-    instants: dict[str, NDArray[np.int64]] = {}
+    again_at = _next(key, sends.at, key, sends.at)
+    limit = np.minimum(sends.within_us, again_at - sends.at)
+    first_at = {}
     for name in RESPONSES:
         stream = sends.log.stream(name)
-        message = place[stream.row]
+        message, owner = place[stream.row], np.repeat(np.arange(sends.log.n_contacts), np.diff(stream.offsets))
         mine = message >= 0
-        owner = np.repeat(np.arange(sends.log.n_contacts), np.diff(stream.offsets))
-        at = _next(owner[mine] * n + message[mine], stream.at[mine], key, sends.at)
-        instants[name] = np.where(at - sends.at <= limit, at, NEVER)
-    clicked_at = instants.pop("clicked")
+        first_at[name] = _next(owner[mine] * n + message[mine], stream.at[mine], key, sends.at)
+    clicked_at = first_at.pop("clicked")
     # A click is an open that no picture told of.
-    opened_at = np.where(instants["opened"] == NEVER, clicked_at, instants["opened"])
-    instants["opened"] = opened_at
-    came = {name: Came(sends.at, np.where(at == NEVER, NEVER, at - sends.at), limit) for name, at in instants.items()}
-    # One that opened is looked at for a click as long as the send was for an open, from the open on.
-    until = np.minimum(sends.within_us, _next(key, sends.at, key, sends.at) - opened_at)
-    stream = sends.log.stream("clicked")
-    mine = place[stream.row] >= 0
-    owner = np.repeat(np.arange(sends.log.n_contacts), np.diff(stream.offsets))
-    click_at = _next(owner[mine] * n + place[stream.row[mine]], stream.at[mine], key, sends.at)
-    after = np.maximum(click_at - opened_at, 1)
-    came["clicked"] = Came(opened_at, np.where((opened_at < NEVER) & (after <= until), after, NEVER), until)
+    opened_at = np.where(first_at["opened"] - sends.at <= limit, first_at["opened"], clicked_at)
+    opened_at = np.where(opened_at - sends.at <= limit, opened_at, NEVER)
+    first_at["opened"] = opened_at
+    came = {name: Came(sends.at, _up_to(limit, at - sends.at), limit) for name, at in first_at.items()}
+    # Who opened is looked at for a click as long as a send is, from the open on.
+    click_limit = np.minimum(sends.within_us, again_at - opened_at)
+    after = np.where(opened_at < NEVER, np.maximum(clicked_at - opened_at, 1), NEVER)
+    came["clicked"] = Came(opened_at, _up_to(click_limit, after), click_limit)
     return {name: came[name] for name in RESPONSES if (came[name].after < NEVER).any()}
+
+
+def _up_to(limit: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where(after <= limit, after, NEVER)
 
 
 class Features:
