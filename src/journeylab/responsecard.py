@@ -125,8 +125,8 @@ def html_of(model: ResponseModel) -> str:
 
 def _curve(response: str, bins: pd.DataFrame) -> str:
     """A calibration curve as SVG: on the diagonal, predicted is observed."""
-    most = max(float(bins[["predicted_rate", "observed_rate"]].max().max()) * 1.15, 1e-6)
-    width, height = _SIDE + 2 * _MARGIN, _SIDE + 2 * _MARGIN
+    most = min(max(float(bins[["predicted_rate", "observed_rate"]].max().max()) * 1.15, 1e-6), 1.0)
+    width, height = _SIDE + 2 * _MARGIN, _SIDE + 2 * _MARGIN + 12
 
     def x(rate: float) -> str:
         return f"{_MARGIN + _SIDE * min(rate / most, 1.0):.1f}"
@@ -142,7 +142,7 @@ def _curve(response: str, bins: pd.DataFrame) -> str:
         'fill="none"/>',
         f'<path d="M{x(0)} {y(0)}L{x(most)} {y(most)}" stroke="currentColor" stroke-opacity=".3" '
         'stroke-dasharray="3 3" fill="none"/>',
-        f'<text x="{x(most)}" y="{_MARGIN + _SIDE + 12}" text-anchor="end">predicted, to {most:.2g}</text>',
+        f'<text x="{x(most)}" y="{_MARGIN + _SIDE + 12}" text-anchor="end">to {most:.2g}</text>',
     ]
     for model, points in bins.groupby("model", sort=True):
         colour = _COLOURS[str(model)]
@@ -151,6 +151,6 @@ def _curve(response: str, bins: pd.DataFrame) -> str:
             f'<circle cx="{x(one.predicted_rate)}" cy="{y(one.observed_rate)}" r="2.5" fill="{colour}"/>'
             for one in points.itertuples()
         ]
-        place = _MARGIN + _SIDE + (12 if str(model) == "baseline" else 24)
+        place = _MARGIN + _SIDE + (14 if str(model) == "baseline" else 26)
         parts.append(f'<text x="{_MARGIN}" y="{place}" fill="{colour}">{model}</text>')
     return "".join([*parts, "</svg>"])
