@@ -14,6 +14,7 @@ A verdict is given for every node whose branches may differ:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -316,7 +317,9 @@ class Backtest:
     @property
     def model(self) -> Responses:
         """The response model with what the backtest found wrong with it; for scenarios take this one."""
-        return self.responses.with_failures(self.failures) if self.failures else self.responses
+        marked = copy(self.responses)
+        object.__setattr__(marked, "failures", (*self.responses.failures, *self.failures))
+        return marked
 
     def summary(self) -> dict[str, Any]:
         """The backtest as plain data: what `journeylab backtest --json` prints."""

@@ -91,10 +91,11 @@ def simulate(
     model = Model((*responses.features, LOCAL_HOUR), responses.converts, _conversion(log, responses.converts))
     given: dict[str, Any] = {
         "match": match, "policy": policy, "scores": scores, "send_times": send_times, "model": model,
+        "ask_from": forget_from,
     }  # fmt: skip
     ready = prepared(journeys, log, until=until, assumed_consent=assumed_consent, **given)
     naive = _answered_by_the_log(ready)
-    diverged, base = _until_the_model(ready, forget_from)
+    diverged, base = _until_the_model(ready)
     reduced = log.hiding(_hidden(ready, diverged, responses.converts, everything=forget_from is not None))
     ready = prepared(journeys, reduced, until=ready.until, assumed_consent=ready.assumed_consent, **given)
     answering = Answering(
@@ -165,10 +166,8 @@ def _answered_by_the_log(ready: Ready) -> Tally:
     return tally(ready.compiled, outs)
 
 
-def _until_the_model(ready: Ready, forget_from: datetime | None) -> tuple[Diverged, Tally]:
+def _until_the_model(ready: Ready) -> tuple[Diverged, Tally]:
     """The contacts that come to a send which the log does not answer; and the counts of all others."""
-    if forget_from is not None:
-        ready.world.limits[o.L_ASK_FROM] = microseconds(forget_from)
     program, n_contacts = ready.compiled.program, ready.log.n_contacts
     outs = run(program, ready.world, len(ready.compiled.exits), n_contacts, record=False)
     first = asked(program, outs)

@@ -63,8 +63,12 @@ def prepared(
     assumed_consent: Collection[str] | None = None,
     live: bool = False,
     model: Model | None = None,
+    ask_from: datetime | None = None,
 ) -> Ready:
-    """The portfolio ready to run; see `replay.replay` for the arguments. With a `model` its sends are asked for."""
+    """The portfolio ready to run; see `replay.replay` for the arguments.
+
+    With a `model` the sends that the log does not have are asked for, and from `ask_from` on all of them.
+    """
     portfolio = _portfolio(journeys)
     names = LogNames(log)
     if assumed_consent is None:
@@ -89,6 +93,8 @@ def prepared(
         world.limits[o.L_ASK_SENDS] = 1
         # What came of an earlier send may have come before this one: such a send cannot answer for it.
         world.limits[o.L_BEFORE] = min(world.limits[o.L_MATCH], _A_MINUTE)
+        if ask_from is not None:
+            world.limits[o.L_ASK_FROM] = microseconds(ask_from)
     elif asked or calls or live:
         answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
         own = _own_sends(compiled, log) if live else ()
