@@ -1,6 +1,7 @@
 """Response models: nothing later leaks in, sends still waiting pull no rate down, trees are used where they help."""
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -477,6 +478,8 @@ def test_the_card_says_what_it_is_worth_and_what_not_to_use_it_for(model: Respon
     ):  # fmt: skip
         assert text in card
     assert "nan" not in card
+    assert "backtest" not in card
+    assert "## What a backtest found wrong\n\n- read: 5% more" in replace(model, failures=("read: 5% more",)).card()
 
 
 def test_it_shows_itself_without_scripts(of_shop: ResponseModel, model: ResponseModel) -> None:

@@ -67,6 +67,10 @@ class Responses(Protocol):
     def unseen_sd(self) -> NDArray[np.float64]:
         """The same by response, for a message that it does not know."""
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What a backtest found wrong with it, in sentences; nothing as long as there was none."""
+
     def predict(self, X: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: N803
         """The probability of each response, (send, response)."""
 
@@ -104,6 +108,7 @@ class ResponseModel:
         n_sends, n_contacts: what the models were fitted to.
         start_at: the first send, aware UTC.
         cut_at: the first instant of the validation, aware UTC.
+        failures: what a backtest found wrong with it, in sentences; a fit has none.
     """
 
     responses: tuple[str, ...]
@@ -122,6 +127,7 @@ class ResponseModel:
     n_contacts: int
     start_at: datetime
     cut_at: datetime
+    failures: tuple[str, ...] = ()
     _fitted: dict[str, FittedResponse] = field(default_factory=dict)
 
     def predict(self, X: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: N803
