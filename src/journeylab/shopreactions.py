@@ -37,9 +37,10 @@ OFFER_PRICE = 59.0
 """What a purchase that a message causes costs, in euro."""
 LINKS = ("shop", "pricing")
 CLICKS = 0.28
-# A Weibull counted in the contacts' own hours, chosen so that delays come near the published Weibull of shape 0.433 and
-# scale 15.16 h, which counts all hours alike.
+# A Weibull counted in the contacts' own hours, its tail drawn out, chosen so that delays come near the published one of
+# shape 0.433 and scale 15.16 h, which counts all hours alike.
 DELAY_SHAPE, DELAY_SCALE = 0.52, 18.0  # hours
+LATE_AFTER, LATENESS = 48, 0.6  # hours, and by how much what is later still is later
 
 
 class Sends(NamedTuple):
@@ -143,6 +144,7 @@ class Reactions:
         """How long after its delivery a message is opened, most likely in the contact's own hours."""
         contacts, habit = self.contacts, self.contacts.habit[who]
         counted = DELAY_SCALE * (-np.log(drawn)) ** (1 / DELAY_SHAPE)
+        counted += LATENESS * np.maximum(counted - LATE_AFTER, 0)
         hours = contacts.rhythm.later(habit, contacts.hour_of_week(who, at), counted)
         return np.asarray(SECOND * (2 + (hours * 3_600).astype(np.int64)))
 
