@@ -67,7 +67,9 @@ def card_of(model: ResponseModel, data: str = "") -> str:
         *([f"No better than a rate for each message, and that is what is used: {', '.join(not_better)}."]
           if not_better else []),
         "",
-        *(["## What a backtest found wrong", "", *(f"- {one}" for one in model.failures), ""] if model.failures else []),
+        *(["## What a backtest found wrong", ""] if model.failures else []),
+        *(f"- {one}" for one in model.failures),
+        *([""] if model.failures else []),
         "## What it must not be used for",
         "",
         "- To say what a message *causes*: it says what came of sends like those on record, to whom and when they were "
