@@ -1,4 +1,4 @@
-"""The model world: what a simulation must do whatever the model says, and what must not depend on how it is worked out."""
+"""The model world: what a simulation does whatever the model says, and what cannot depend on how it is worked out."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_message_never_sent_is_refused_unless_it_is_assumed_to_be_like_another
 def test_a_model_that_fails_is_refused_unless_overridden_in_print():
     model = ConstantModel(MESSAGES, opened=0.3)
     model.failures = ("opened: 9% came, 20% to 30% was predicted",)
-    with pytest.raises(DataError, match="does not reproduce the log's own rates .* opened: 9% came"):
+    with pytest.raises(DataError, match=r"does not reproduce the log's own rates .* opened: 9% came"):
         simulate(journey(), log_of(10), responses=model, draws=2)
     result = simulate(journey(), log_of(10), responses=model, draws=2, override="only to see the shape")
     assert result.notes[0].startswith("OVERRIDDEN (only to see the shape): ")

@@ -27,14 +27,14 @@ def journey(**changes):
     return jl.Journey.from_data(data | changes)
 
 
-def log_of(n=1000, sent=lambda k, u: u < 0.25, propensity=0.25, late=pd.Timedelta(0)):
+def log_of(n=1000, sent=lambda k, u: u < 0.25, propensity=0.25, late=None):
     rng, rows = np.random.default_rng(5), []
     for k in range(n):
         at, u = START + pd.Timedelta(minutes=k), rng.random()
         rows.append({"contact": k, "event": "signup", "occurred_at": at})
         if sent(k, u):
             mail = {"contact": k, "message": "welcome_1"}
-            sent_at = at + pd.Timedelta(hours=1) + late
+            sent_at = at + pd.Timedelta(hours=1) + (late or pd.Timedelta(0))
             rows.append({**mail, "event": "sent", "occurred_at": sent_at, "propensity": propensity})
             if rng.random() < 0.5:
                 rows.append({**mail, "event": "opened", "occurred_at": sent_at + pd.Timedelta(hours=2)})

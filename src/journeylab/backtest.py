@@ -29,7 +29,7 @@ from .clock import instant, microseconds
 from .display import block, counted, table
 from .errors import DataError
 from .execution import Progress
-from .journey import Decide, Journey, Policy, Segment, Split, WaitFor
+from .journey import Decide, Journey, Policy, Segment, Send, Split, WaitFor
 from .program import Release
 from .replay import Replay, replay
 from .responses import Responses, fit_responses
@@ -272,13 +272,20 @@ class Backtest:
             n, n_closed = int(mine["n_came"].sum()), max(1, int(by_log.sum()))
             share = float(by_model[o.PREDICTED] / max(1, by_model.sum()))
             why = None
-            if share > 0:
+            if share > 0 or not by_model.sum():
                 why = _unforeseen(self.journey, info.node, self.responses, self.converts)
-            if why is None and not isinstance(info.node, Split) and by_log[o.ASSUMED] > (1 - ON_RECORD) * n_closed:
+            is_best = isinstance(info.node, Send) and info.node.at == "best"
+            if (
+                why is None
+                and not (isinstance(info.node, Split) or is_best)
+                and by_log[o.ASSUMED] > (1 - ON_RECORD) * n_closed
+            ):
                 why = (
                     f"the log does not have {by_log[o.ASSUMED] / n_closed:.0%} of what it rests on: "
                     "the journey did not run like this"
                 )
+            if why is None and n and not by_model.sum():
+                why = "the model never comes here"
             gap = mine["came_share"] - mine["predicted_share"]
             largest = float(gap.loc[gap.abs().idxmax()]) if gap.notna().any() else np.nan
             verdict, why = self._verdict(bool(mine["is_inside"].all()), n, why)
