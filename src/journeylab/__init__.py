@@ -10,7 +10,10 @@ The map, in the order of the work:
   send). Several that run together are a `Portfolio` with a `Policy`; `diff` says what differs between two of them.
 - What would have happened: `replay` gives a `Replay`, whose tables hold every visit, send and exit. A `Release` is a
   version of a journey that takes entries for a time.
-- What would have happened otherwise: `fit_responses` learns from a log how sends are answered, as a `ResponseModel`.
+- What would have happened otherwise: `fit_responses` learns from a log how sends are answered, as a `ResponseModel`;
+  `simulate` lets it answer the sends that the log does not have and gives a `Simulation` with prediction intervals.
+- Whether to believe it: `backtest` predicts a journey that really ran and gives a `Backtest` with a verdict for every
+  node; `support_map` gives a `SupportMap`, which marks each branch with what the log can tell of it.
 - What another choice would have earned: `policy_value` gives a `PolicyValue` from logged probabilities, or refuses;
   `sequential_policy_value` does so for several choices, `estimate_propensities` where no probability was logged.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
