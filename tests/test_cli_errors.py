@@ -189,6 +189,90 @@ def test_wrong_usage_exits_with_status_two_and_says_the_right_one(run, arguments
     assert printed.out == ""
 
 
+SENT = "contact,event,occurred_at,message,plan\n" + "".join(
+    f"c{i},signup,2026-03-{1 + i % 20:02}T09:00:00Z,,trial\nc{i},sent,2026-03-{1 + i % 20:02}T09:00:00Z,welcome,\n"
+    for i in range(60)
+)
+OPENED = "".join(f"c{i},opened,2026-03-{1 + i % 20:02}T11:00:00Z,welcome,\n" for i in range(0, 60, 3))
+
+
+def test_a_log_without_sends_teaches_no_model(run):
+    printed = run("simulate", "hello.yaml", "--events", "events.csv")
+    assert printed.status == 1
+    assert "sent" in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.xfail(raises=ValueError, reason="a log that has sends and no response to any is not told apart")
+def test_a_log_without_responses_teaches_no_model(run):
+    printed = run("simulate", "hello.yaml", "--events", "sent.csv", "--within", "1d", sent_csv=SENT)
+    assert printed.status == 1
+
+
+def test_too_short_a_log_is_said_with_what_would_do(run):
+    sent = "ada,sent,2026-03-01T09:00:00Z,welcome,\n"
+    events = "contact,event,occurred_at,message,plan\nada,signup,2026-03-01T09:00:00Z,,trial\n" + sent
+    printed = run("simulate", "hello.yaml", "--events", "short.csv", short_csv=events)
+    assert printed.status == 1
+    assert "0 of 1 sends were looked at for all of 7d, and 50 are needed; bring a longer log" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "said"),
+    [
+        ("soon", "write it as 2026-03-01 or 2026-03-01T12:00:00+00:00"),
+        ("2026-03-12T09:00:00", "write it as 2026-03-01 or 2026-03-01T12:00:00+00:00"),
+        ("2027-01-01", "the cutoff, 2027-01-01 00:00 UTC, has to lie within the log"),
+    ],
+)
+def test_a_cutoff_that_is_no_instant_of_the_log_is_refused(run, cutoff, said):
+    printed = run("backtest", "hello.yaml", "--events", "sent.csv", "--cutoff", cutoff, sent_csv=SENT)
+    assert printed.status == 1
+    assert said in printed.err
+
+
+def test_a_card_that_cannot_be_written_is_said_with_its_place(run):
+    options = ["--draws", "2", "--within", "1d", "--card", "hello.yaml/card.md"]
+    printed = run("simulate", "hello.yaml", "--events", "sent.csv", *options, sent_csv=SENT + OPENED)
+    assert printed.status == 1
+    assert "hello.yaml" in printed.err
+
+
+TWO = JOURNEY.replace("hello", "other")
+SIMULATE = ["simulate", "hello.yaml", "--events", "events.csv"]
+BACKTEST = ["backtest", "hello.yaml", "--events", "events.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (SIMULATE[:2], "Missing option '--events'"),
+        ([*SIMULATE, "--draws", "1"], "'--draws': Input should be greater than or equal to 2"),
+        ([*SIMULATE, "--level", "95"], "'--level': Input should be less than or equal to 0.999"),
+        ([*SIMULATE, "--like", "welcome"], "'welcome' says nothing; write NEW_MESSAGE=KNOWN_MESSAGE"),
+        ([*SIMULATE, "--overide", "why"], "No such option: --overide"),
+        ([*SIMULATE[:2], "two.yaml", *SIMULATE[2:], "--support", "map.svg"], "choose it with --journey"),
+        (BACKTEST, "Missing option '--cutoff'"),
+        ([*BACKTEST[:2], "two.yaml", *BACKTEST[2:], "--cutoff", "2026-03-02"], "choose one of hello, other"),
+        (["policy", "events.csv", "--action", "event", "--reward", "plan"], "give one of the two, neither is given"),
+    ],
+)
+def test_wrong_usage_of_prediction_exits_with_status_two(run, arguments, said):
+    printed = run(*arguments, two_yaml=TWO)
+    assert printed.status == 2
+    assert said in " ".join(printed.err.split())
+    assert printed.out == ""
+
+
+def test_a_column_that_the_table_of_decisions_lacks_names_the_nearest(run):
+    columns = ["--action", "mesage", "--reward", "bought", "--propensity", "propensity", "--target", "plan"]
+    rows = "message,bought,propensity,plan\na,1,0.5,a\nb,0,0.5,a\n"
+    printed = run("policy", "offers.csv", *columns, offers_csv=rows)
+    assert printed.status == 1
+    assert "mesage" in printed.err
+    assert "message" in printed.err
+
+
 def test_output_that_cannot_be_written_is_said_with_its_place(run):
     printed = run("draw", "hello.yaml", "--out", "hello.yaml/drawing.svg")
     assert printed.status == 1
