@@ -19,7 +19,9 @@ class ConstantModel:
         self.converts, self.features, self.within = converts, tuple(features), timedelta(days=7)
         self.chances = np.array([chances.get(one, 0.0) for one in self.responses])
         self.delay_hours = {"opened": 1.0, "clicked": 0.5, **(delay_hours or {})}
-        self.shift_sd = np.full((len(self.messages), len(self.responses)), sd)
+        self.cell_edges = np.empty((len(self.responses), 0))
+        self.cell_sd = np.full((len(self.messages), 1, len(self.responses)), sd)
+        self.unrest_sd = np.zeros(len(self.responses))
         self.unseen_sd = np.full(len(self.responses), 1.0)
         self.asked: list[str] = []
         self.failures: tuple[str, ...] = ()
@@ -28,7 +30,7 @@ class ConstantModel:
         self.asked += [self.messages[one] for one in message]
         return np.tile(self.chances, (len(X), 1))
 
-    def draw_delays(self, response, slot, u):
+    def draw_delays(self, response, message, slot, u):
         return np.full(len(u), int(self.delay_hours.get(response, 2.0) * HOUR))
 
     def slot_of(self, local_hour):

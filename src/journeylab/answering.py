@@ -76,34 +76,52 @@ def _rows_of(keys, table, table_rows, n_known, rows, first):  # type: ignore[no-
 
 
 @jit
-def _delay(quantiles, kind, slot, u):  # type: ignore[no-untyped-def]
+def _delay(quantiles, kind, node, slot, u):  # type: ignore[no-untyped-def]
     """The quantile u of a delay in microseconds: between two of the table's it is linear in the logarithm."""
-    at = u * (quantiles.shape[2] - 1)
-    low = min(np.int64(at), quantiles.shape[2] - 2)
-    before, after = float(quantiles[kind, slot, low]), float(quantiles[kind, slot, low + 1])
+    at = u * (quantiles.shape[3] - 1)
+    low = min(np.int64(at), quantiles.shape[3] - 2)
+    before, after = float(quantiles[kind, node, slot, low]), float(quantiles[kind, node, slot, low + 1])
     return np.int64(np.exp(np.log(before) + (at - low) * (np.log(after) - np.log(before))))
 
 
 @jit
-def _happens(chances, factors, columns, i, message, kind, u):  # type: ignore[no-untyped-def]
+def _happens(chances, factors, edges, columns, i, message, kind, u):  # type: ignore[no-untyped-def]
     column = columns[kind]
-    odds = chances[i, column] / (1.0 - chances[i, column]) * factors[message, column]
+    odds, cell = chances[i, column] / (1.0 - chances[i, column]), 0
+    while cell < edges.shape[1] and odds >= edges[column, cell]:
+        cell += 1
+    odds *= factors[message, cell, column]
     return u * (1.0 + odds) < odds
 
 
 @jit
 def _respond(  # type: ignore[no-untyped-def]
-    chances, factors, columns, wanted, quantiles, shares, kind_keys, unit, i, node, message, slot, t, kinds, instants
+    chances,
+    factors,
+    edges,
+    columns,
+    wanted,
+    quantiles,
+    shares,
+    kind_keys,
+    unit,
+    i,
+    node,
+    message,
+    slot,
+    t,
+    kinds,
+    instants,
 ):
     """Decides the responses to one send: their kinds and instants, those alone that the program hears; how many."""
     n, bounces, opened_at = 0, False, NEVER
     for kind in ORDER:
         if wanted[node, kind] == UNHEARD or (bounces and kind != CONVERTED) or (kind == CLICKED and opened_at == NEVER):
             continue
-        if not _happens(chances, factors, columns, i, message, kind, uniform(unit, kind_keys[kind])):
+        if not _happens(chances, factors, edges, columns, i, message, kind, uniform(unit, kind_keys[kind])):
             continue
         at = opened_at if kind == CLICKED else t
-        at += max(_delay(quantiles, kind, slot, uniform(unit, kind_keys[CONVERTED + 1 + kind])), 1)
+        at += max(_delay(quantiles, kind, node, slot, uniform(unit, kind_keys[CONVERTED + 1 + kind])), 1)
         code = kind
         if kind == OPENED:
             opened_at = at
@@ -127,8 +145,8 @@ def _fate(unit, node_key, draw_key, entry, visit):  # type: ignore[no-untyped-de
 
 @entry_point
 def _draw(  # type: ignore[no-untyped-def]
-    chances, factors, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draws, rows,
-    slots, start, end, out, x,
+    chances, factors, edges, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draws,
+    rows, slots, start, end, out, x,
 ):  # fmt: skip
     """Writes the answers to sends into `out` (place and K_ columns) and their kinds into `x`; how many there are."""
     n, kinds, instants = 0, np.empty(len(ORDER) + 1, np.int64), np.empty(len(ORDER) + 1, np.int64)
@@ -136,8 +154,8 @@ def _draw(  # type: ignore[no-untyped-def]
         node = rows[i, K_ID]
         unit = _fate(units[i], node_keys[node], draw_keys[draws[i]], rows[i, K_ENTRY], rows[i, K_VISIT])
         n_heard = _respond(
-            chances, factors[draws[i]], columns, wanted, quantiles, shares, kind_keys, unit, i, node, levels[node],
-            slots[i], rows[i, K_AT], kinds, instants,
+            chances, factors[draws[i]], edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node,
+            levels[node], slots[i], rows[i, K_AT], kinds, instants,
         )  # fmt: skip
         if n_heard == 0:
             kinds[0], instants[0], n_heard = SILENCE, rows[i, K_AT], 1
@@ -151,8 +169,8 @@ def _draw(  # type: ignore[no-untyped-def]
 
 @entry_point
 def _stir(  # type: ignore[no-untyped-def]
-    chances, factors, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draw, rows,
-    slots, offsets, start, end, first,
+    chances, factors, edges, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draw,
+    rows, slots, offsets, start, end, first,
 ):  # fmt: skip
     """For each contact the place of its first send that is responded to in a draw, -1 where all stays silent."""
     kinds, instants = np.empty(len(ORDER) + 1, np.int64), np.empty(len(ORDER) + 1, np.int64)
@@ -162,8 +180,8 @@ def _stir(  # type: ignore[no-untyped-def]
             node = rows[i, K_ID]
             unit = _fate(units[c], node_keys[node], draw_keys[draw], rows[i, K_ENTRY], rows[i, K_VISIT])
             if _respond(
-                chances, factors[draw], columns, wanted, quantiles, shares, kind_keys, unit, i, node, levels[node],
-                slots[i], rows[i, K_AT], kinds, instants,
+                chances, factors[draw], edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node,
+                levels[node], slots[i], rows[i, K_AT], kinds, instants,
             ):  # fmt: skip
                 first[c] = i
                 break
@@ -204,15 +222,14 @@ class Answering:
         self._columns = np.array(
             [responses.responses.index(kind) if kind in responses.responses else -1 for kind in KINDS], np.int64
         )
-        errors = np.vstack([responses.shift_sd, *[responses.unseen_sd] * len(like)])
-        self._factors = np.exp(rng.standard_normal((n_draws, *errors.shape)) * errors)
+        self._factors, self._edges = _levels(responses, len(like), n_draws, rng), np.exp(responses.cell_edges)
         self._draw_keys = rng.integers(2**64, size=n_draws, dtype=np.uint64)
         self._node_keys = np.array(
             [purpose_key(f"{compiled.releases[one.journey].journey.journey}/{one.name}") for one in compiled.nodes],
             np.uint64,
         )
         self._kind_keys = np.array([purpose_key(f"response/{i}") for i in range(2 * len(KINDS))], np.uint64)
-        self._quantiles = _quantiles(responses)
+        self._quantiles = _quantiles(responses, self._messages)
         self._shares = np.array([soft_share, float(withdraws)])
         self._wanted = _wanted(compiled, world, self._columns)
         self._table, self._table_rows = np.zeros(2, np.uint64), np.zeros(2, np.int64)
@@ -297,9 +314,19 @@ class Answering:
 
     def _tables(self, chances: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         return (
-            chances, self._factors, self._columns, self._wanted, self._quantiles, self._shares, self._kind_keys,
-            self._node_keys, self._draw_keys, self._levels,
+            chances, self._factors, self._edges, self._columns, self._wanted, self._quantiles, self._shares,
+            self._kind_keys, self._node_keys, self._draw_keys, self._levels,
         )  # fmt: skip
+
+
+def _levels(responses: Responses, n_unseen: int, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """By how much the odds are off in each draw: float64 (draw, message, cell, response), unknown messages last."""
+    n_messages, n_cells, n_responses = responses.cell_sd.shape
+    of_cell = np.concatenate([responses.cell_sd, np.zeros((n_unseen, n_cells, n_responses))])
+    of_message = np.vstack([*[responses.unrest_sd] * n_messages, *[responses.unseen_sd] * n_unseen])
+    cells = rng.standard_normal((n_draws, *of_cell.shape)) * of_cell
+    messages = rng.standard_normal((n_draws, *of_message.shape)) * of_message
+    return np.asarray(np.exp(cells + messages[:, :, None]), np.float64)
 
 
 def silence(asked: Asked) -> Answers:
@@ -359,10 +386,12 @@ def _messages(
     return np.array(predicted, np.int64), np.array(level, np.int64)
 
 
-def _quantiles(responses: Responses) -> NDArray[np.int64]:
-    """The delays of every kind by slot, int64 (kind, slot, quantile); 1 microsecond where nothing is predicted."""
-    made = np.ones((len(KINDS), N_SLOTS, N_QUANTILES), np.int64)
+def _quantiles(responses: Responses, predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The delays by kind, node and slot, int64 (kind, node, slot, quantile); 1 microsecond where nothing is told."""
+    made = np.ones((len(KINDS), len(predicted), N_SLOTS, N_QUANTILES), np.int64)
     slot, u = np.repeat(np.arange(N_SLOTS), N_QUANTILES), np.tile(np.linspace(0, 1, N_QUANTILES), N_SLOTS)
     for kind in responses.responses:
-        made[KINDS.index(kind)] = responses.draw_delays(kind, slot, u).reshape(N_SLOTS, N_QUANTILES)
+        for message in np.unique(predicted[predicted >= 0]):
+            delays = responses.draw_delays(kind, np.full(len(u), message), slot, u)
+            made[KINDS.index(kind), predicted == message] = delays.reshape(N_SLOTS, N_QUANTILES)
     return np.maximum(made, 1)

@@ -16,11 +16,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DelayDistribution", "DelayTable", "delay_distribution", "delay_table"]
+__all__ = [
+    "DelayDistribution", "DelayTable", "DelaysByMessage", "delay_distribution", "delay_table", "delays_by_message",
+]  # fmt: skip
 
 N_QUANTILES = 256
+_N_POINTS = 1024
 _OWN_SHARE_AT = 100
-"""A slot with so many responders is drawn half from its own delays, half from those of all."""
+"""A message or slot with so many responders is drawn half from its own delays, half from those of all."""
 
 
 class DelayDistribution(NamedTuple):
@@ -50,53 +53,95 @@ def delay_distribution(after: NDArray[np.int64], looked: NDArray[np.int64]) -> D
     return DelayDistribution(delays, up_to)
 
 
+class DelaysByMessage(NamedTuple):
+    """How long responses to each message take; one with few responses borrows from all.
+
+    `delays` are ascending int64 microseconds, `up_to` float64 (message, delay) the share of a message's responders up
+    to each; the last row is that of all messages, and of any that is not known (-1).
+    """
+
+    delays: NDArray[np.int64]
+    up_to: NDArray[np.float64]
+
+    def share(self, message: NDArray[np.int64], looked: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The share of the responses to each message that come no later than so long after: 0..1."""
+        shares = np.empty(len(looked), np.float64)
+        for one in np.unique(message):
+            mine = message == one
+            shares[mine] = np.interp(looked[mine], np.append(0, self.delays), np.append(0.0, self.up_to[one]))
+        return shares
+
+
+def delays_by_message(
+    after: NDArray[np.int64], looked: NDArray[np.int64], message: NDArray[np.int64], n_messages: int, within_us: int
+) -> DelaysByMessage:
+    """The distribution of delays for each message; where nobody responded, every delay is as likely as any other."""
+    if not len(after):
+        even = np.maximum(np.linspace(0, within_us, N_QUANTILES).astype(np.int64), 1)
+        return DelaysByMessage(even, np.tile(np.linspace(0, 1, N_QUANTILES), (n_messages + 1, 1)))
+    whole = delay_distribution(after, looked)
+    places = np.searchsorted(whole.up_to, np.linspace(0, 1, _N_POINTS) * (1 - 1e-12))
+    delays = np.unique(whole.delays[np.minimum(places, len(whole.delays) - 1)])
+    up_to = np.tile(whole.share(delays), (n_messages + 1, 1))
+    for one in range(n_messages):
+        mine = message == one
+        share = mine.sum() / (mine.sum() + _OWN_SHARE_AT)
+        if share:
+            up_to[one] = (1 - share) * up_to[-1] + share * delay_distribution(after[mine], looked[mine]).share(delays)
+    return DelaysByMessage(delays, up_to)
+
+
 @dataclass(frozen=True, eq=False)
 class DelayTable:
-    """The quantiles of a response's delay, by slot of the send.
+    """The quantiles of a response's delay, by message and slot of the send.
 
     Attributes:
-        quantiles: int64 (slot, quantile), microseconds, ascending: at 0, 1/255, …, 1.
+        quantiles: int64 (message, slot, quantile), microseconds, ascending: at 0, 1/255, …, 1; the last message stands
+            for all, and for any that is not known (-1).
         n_responders: int64 by slot, how many delays were seen there.
     """
 
     quantiles: NDArray[np.int64]
     n_responders: NDArray[np.int64]
 
-    def draw(self, slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    def draw(self, message: NDArray[np.int64], slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
         """The delay at each share `u` of 0..1, straight between two quantiles in the logarithm of time."""
-        n_slots, n = self.quantiles.shape
+        _, n_slots, n = self.quantiles.shape
         place = np.clip(np.asarray(u, np.float64), 0, 1) * (n - 1)
         low = np.minimum(place.astype(np.int64), n - 2)
-        row = np.minimum(np.asarray(slot, np.int64), n_slots - 1)
-        left, right = np.log(self.quantiles[row, low]), np.log(self.quantiles[row, low + 1])
-        drawn = np.exp(left + (place - low) * (right - left))
-        delay: NDArray[np.int64] = np.clip(
-            np.rint(drawn).astype(np.int64), self.quantiles[row, 0], self.quantiles[row, -1]
-        )
+        of, row = np.asarray(message, np.int64), np.minimum(np.asarray(slot, np.int64), n_slots - 1)
+        left, right = np.log(self.quantiles[of, row, low]), np.log(self.quantiles[of, row, low + 1])
+        drawn = np.rint(np.exp(left + (place - low) * (right - left))).astype(np.int64)
+        delay: NDArray[np.int64] = np.clip(drawn, self.quantiles[of, row, 0], self.quantiles[of, row, -1])
         return delay
 
 
 def delay_table(
-    after: NDArray[np.int64], looked: NDArray[np.int64], slot: NDArray[np.int64], n_slots: int, within_us: int
+    after: NDArray[np.int64],
+    looked: NDArray[np.int64],
+    message: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    n_messages: int,
+    n_slots: int,
+    within_us: int,
 ) -> DelayTable:
-    """The delays of those who responded, by slot; a slot with few of them borrows from all.
+    """The delays of those who responded, by message and slot; few of either borrow from all.
 
-    Where nobody responded, every delay up to `within_us` is taken as likely as any other.
+    A slot moves the delays of every message alike: by how those of its own responders differ from those of all.
     """
-    if not len(after):
-        even = np.maximum(np.linspace(0, within_us, N_QUANTILES).astype(np.int64), 1)
-        return DelayTable(np.tile(even, (n_slots, 1)), np.zeros(n_slots, np.int64))
-    whole = delay_distribution(after, looked)
+    known = delays_by_message(after, looked, message, n_messages, within_us)
     n_in = np.bincount(slot, minlength=n_slots)
-    tables = []
+    tables = np.empty((n_messages + 1, n_slots, N_QUANTILES), np.int64)
     for one in range(n_slots):
-        mine = slot == one
-        share = n_in[one] / (n_in[one] + _OWN_SHARE_AT) if n_slots > 1 else 0.0
-        up_to = (1 - share) * whole.up_to
-        if share:
-            up_to = up_to + share * delay_distribution(after[mine], looked[mine]).share(whole.delays)
-        tables.append(_quantiles(whole.delays, up_to, within_us))
-    return DelayTable(np.array(tables), n_in.astype(np.int64))
+        moved = np.zeros(len(known.delays))
+        if n_slots > 1 and n_in[one]:
+            mine = slot == one
+            own = delay_distribution(after[mine], looked[mine]).share(known.delays)
+            moved = n_in[one] / (n_in[one] + _OWN_SHARE_AT) * (own - known.up_to[-1])
+        for of in range(n_messages + 1):
+            up_to = np.maximum.accumulate(np.clip(known.up_to[of] + moved, 0, 1))
+            tables[of, one] = _quantiles(known.delays, up_to, within_us)
+    return DelayTable(tables, n_in.astype(np.int64))
 
 
 def _quantiles(delays: NDArray[np.int64], up_to: NDArray[np.float64], within_us: int) -> NDArray[np.int64]:

@@ -15,6 +15,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .linearodds import LinearOdds
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.utils import Tags
@@ -183,23 +185,29 @@ class ShrunkenRates(_Estimator):
         self.rates_ = np.clip((k + self.strength_ * self.mean_rate_) / (n + self.strength_), 1e-9, 1 - 1e-9)
         return self
 
-    def _log_odds(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        group = X[:, self.group_column]
+    def place(self, group: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The place of each row's group among those of the fit, -1 for another."""
+        group = group[:, 0]
         place = np.minimum(np.searchsorted(self.groups_, group), len(self.groups_) - 1)
         same = (self.groups_[place] == group) | (np.isnan(group) & np.isnan(self.groups_[place]))
-        odds: NDArray[np.float64] = logit(np.where(same, self.rates_[place], self.mean_rate_))
+        return np.where(same, place, -1)
+
+    def _log_odds(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        place = self.place(X[:, [self.group_column]])
+        odds: NDArray[np.float64] = logit(np.where(place >= 0, self.rates_[place], self.mean_rate_))
         return odds
 
 
 class BoostedResponses(_Estimator):
-    """Shrunken rates of groups, corrected by boosted trees on other columns, and brought back to each group's level.
+    """Shrunken rates of groups, corrected by boosted trees, and brought back to each group's level.
 
     The trees (LightGBM) start from the rates' log-odds. How many there are is found on the last fifth of the rows,
     which are to be in order of time; none, where they help nothing there. Then every group's log-odds are moved so
     that predictions made for folds of clusters that the trees did not see add up to what happened.
 
     Args:
-        group_column: the column of groups, which the trees do not see; without one all rows are one group.
+        group_column: the column of groups, whole numbers from 0, which the trees see as categories; without one all
+            rows are one group.
         max_rounds, learning_rate, n_leaves, min_child_samples, l2: of the trees, as in LightGBM.
         n_folds: into how many folds clusters are divided.
         n_jobs: how many threads LightGBM may use.
@@ -221,12 +229,12 @@ class BoostedResponses(_Estimator):
         self,
         group_column: int | None = None,
         *,
-        max_rounds: int = 300,
+        max_rounds: int = 600,
         learning_rate: float = 0.05,
-        n_leaves: int = 8,
-        min_child_samples: int = 80,
-        l2: float = 10.0,
-        n_folds: int = 5,
+        n_leaves: int = 31,
+        min_child_samples: int = 50,
+        l2: float = 1.0,
+        n_folds: int = 3,
         n_jobs: int = 1,
         random_state: int = 0,
     ) -> None:
@@ -266,11 +274,11 @@ class BoostedResponses(_Estimator):
             ValueError: for what scikit-learn refuses, more than two classes, or exposures outside of (0, 1].
         """
         X, happened, seen = self._checked(X, y, exposure)  # noqa: N806
-        group, features = self._split(X)
+        group, features = self._groups(X), X
         n = len(happened)
         fold = (np.arange(n) if clusters is None else np.asarray(clusters)) % self.n_folds
         self.baseline_ = ShrunkenRates().fit(group, happened, seen)
-        start = self.baseline_._log_odds(group)
+        self.linear_, start = self._linear(group, features, happened, seen, self.baseline_)
         self.n_rounds_ = self._rounds(group, features, happened, seen) if n_rounds is None else n_rounds
         data = self._data(features, happened, start)
         self.booster_ = self._trained(data, seen, self.n_rounds_)
@@ -282,10 +290,10 @@ class BoostedResponses(_Estimator):
             if not len(rest):
                 rest = out
             apart = ShrunkenRates().fit(group[rest], happened[rest], seen[rest])
-            part = self._data(features[rest], happened[rest], apart._log_odds(group[rest]), like=data)
-            self.out_of_fold_[out] = apart._log_odds(group[out]) + self._raw(
-                self._trained(part, seen[rest], self.n_rounds_), features[out]
-            )
+            linear, start = self._linear(group[rest], features[rest], happened[rest], seen[rest], apart)
+            part = self._data(features[rest], happened[rest], start, like=data)
+            trees = self._raw(self._trained(part, seen[rest], self.n_rounds_), features[out])
+            self.out_of_fold_[out] = self._before_trees(apart, linear, X[out]) + trees
         place = np.searchsorted(self.baseline_.groups_, group[:, 0])
         self.shifts_ = np.zeros(len(self.baseline_.groups_))
         for g in range(len(self.shifts_)):
@@ -296,19 +304,41 @@ class BoostedResponses(_Estimator):
         self.out_of_fold_ += self.shifts_[place]
         return self
 
-    def _split(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # noqa: N803
-        if self.group_column is None:
-            return np.zeros((len(X), 1)), X
-        if self.group_column == X.shape[1] - 1:  # as a view, not copied
-            return X[:, -1:], X[:, :-1]
-        return X[:, [self.group_column]], np.delete(X, self.group_column, axis=1)
+    def _linear(
+        self,
+        group: NDArray[np.float64],
+        features: NDArray[np.float64],
+        happened: NDArray[np.float64],
+        seen: NDArray[np.float64],
+        rates: ShrunkenRates,
+    ) -> tuple[LinearOdds, NDArray[np.float64]]:
+        """The linear part, and the log-odds from which the trees start."""
+        place, start = rates.place(group), rates._log_odds(group)
+        values = features if self.group_column is None else np.delete(features, self.group_column, axis=1)
+        linear = LinearOdds(len(rates.groups_)).fit(
+            values, place, happened, seen, start, scores=scores, information=information
+        )
+        return linear, start + linear.log_odds(values, place)
+
+    def _before_trees(
+        self,
+        rates: ShrunkenRates,
+        linear: LinearOdds,
+        X: NDArray[np.float64],  # noqa: N803
+    ) -> NDArray[np.float64]:
+        group = self._groups(X)
+        values = X if self.group_column is None else np.delete(X, self.group_column, axis=1)
+        odds: NDArray[np.float64] = rates._log_odds(group) + linear.log_odds(values, rates.place(group))
+        return odds
+
+    def _groups(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        return np.zeros((len(X), 1)) if self.group_column is None else X[:, [self.group_column]]
 
     def _log_odds(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
-        group, features = self._split(X)
-        groups = self.baseline_.groups_
-        place = np.minimum(np.searchsorted(groups, group[:, 0]), len(groups) - 1)
-        shift = np.where(groups[place] == group[:, 0], self.shifts_[place], 0.0)
-        return self.baseline_._log_odds(group) + shift + self._raw(self.booster_, features)
+        group = self._groups(X)
+        place = self.baseline_.place(group)
+        shift = np.where(place >= 0, self.shifts_[place], 0.0)
+        return self._before_trees(self.baseline_, self.linear_, X) + shift + self._raw(self.booster_, X)
 
     def _rounds(
         self,
@@ -325,8 +355,9 @@ class BoostedResponses(_Estimator):
         if early < 2 or min(happened[:early].sum(), happened[late].sum()) < 10:
             return min(_ROUNDS_UNTESTED, self.max_rounds)
         apart = ShrunkenRates().fit(group[:early], happened[:early], seen[:early])
-        data = self._data(features[:early], happened[:early], apart._log_odds(group[:early]))
-        start = apart._log_odds(group[late])
+        linear, start = self._linear(group[:early], features[:early], happened[:early], seen[:early], apart)
+        data = self._data(features[:early], happened[:early], start)
+        start = self._before_trees(apart, linear, features[late])
         test = self._data(features[late], happened[late], start, like=data)
 
         objective = _objective(seen[:early])
@@ -349,6 +380,7 @@ class BoostedResponses(_Estimator):
             "num_leaves": self.n_leaves,
             "min_data_in_leaf": self.min_child_samples,
             "min_sum_hessian_in_leaf": 1e-3,
+            "feature_pre_filter": False,
             "lambda_l2": self.l2,
             "max_bin": _MOST_BINS,
             "num_threads": self.n_jobs,
@@ -368,8 +400,9 @@ class BoostedResponses(_Estimator):
         import lightgbm
 
         return lightgbm.Dataset(
-            features, happened, init_score=start, reference=like, params=self._parameters(), free_raw_data=False
-        )
+            features, happened, init_score=start, reference=like, params=self._parameters(), free_raw_data=False,
+            categorical_feature=[] if self.group_column is None else [self.group_column],
+        )  # fmt: skip
 
     def _trained(self, data: Any, seen: NDArray[np.float64], n_rounds: int) -> Any:
         import lightgbm

@@ -17,7 +17,7 @@ from scipy.special import expit
 from scipy.stats import chi2
 
 from .clock import DAY
-from .delays import DelayDistribution, DelayTable, delay_distribution, delay_table
+from .delays import DelaysByMessage, DelayTable, delay_table, delays_by_message
 from .estimators import BoostedResponses, ShrunkenRates, information, log_losses, recalibrated, scores
 from .visits import wilson_interval
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["N_SLOTS", "FittedResponse", "fit_response"]
 
-N_SLOTS = 6
+N_SLOTS, N_CELLS = 6, 8
 _LEAST_EXPOSURE = 0.02
 _LEAST_RESPONSES, _LEAST_TESTED = 20, 50
 _N_BINS = 10
 _UNKNOWN_SPREAD = 0.5
-_ALPHA, _SURE = 0.05, 1.96
+_ALPHA, _ALIKE = 0.05, 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,9 @@ class FittedResponse:
     delays: DelayTable
     shift_sd: NDArray[np.float64]
     unseen_sd: float
+    cell_edges: NDArray[np.float64]
+    cell_sd: NDArray[np.float64]
+    unrest_sd: float
     validation: dict[str, Any]
     calibration: pd.DataFrame
 
@@ -80,7 +83,7 @@ def fit_response(
     end_us = sends.log.end_us
     group = design.shape[1] - 1
     early = sends.seen(response, cut_us)
-    distribution = _distribution(early)
+    distribution = _distribution(early, sends)
     before = _rows(early, distribution, sends, design, clusters)
     boosted = BoostedResponses(group, n_jobs=n_jobs, random_state=seed)
     n_came = int(before.came.sum())
@@ -93,7 +96,7 @@ def fit_response(
             trees = boosted.fit(before.design, before.came, before.exposure, before.contact)
     validation, calibration = _validated(response, baseline, trees, after, len(before.came))
     seen = sends.seen(response, end_us)
-    whole = _distribution(seen)
+    whole = _distribution(seen, sends)
     rows = _rows(seen, whole, sends, design, clusters)
     estimator: BoostedResponses | ShrunkenRates = ShrunkenRates(group)
     if validation["used"] == "boosted" and trees is not None:
@@ -103,30 +106,37 @@ def fit_response(
     else:
         estimator = rates = ShrunkenRates(group).fit(rows.design, rows.came, rows.exposure)
         z = estimator._log_odds(rows.design)
-    shift_sd, unseen_sd = _errors(z, rows, sends, rates, _drift(validation))
+    shift_sd, unseen_sd, unrest = _errors(z, rows, sends, rates, _drift(validation))
+    edges = np.full(N_CELLS - 1, np.inf)
+    if isinstance(estimator, BoostedResponses):
+        edges = np.quantile(z, np.linspace(0, 1, N_CELLS + 1)[1:-1])
+    cell_sd = _errors_by_cell(z, rows, sends, edges)
     came = seen.rows[seen.came]
     n_slots = 1 if response == "clicked" else N_SLOTS
     table = delay_table(
-        seen.after[seen.came], seen.looked[seen.came], slots[came] if n_slots > 1 else np.zeros(len(came), np.int64),
-        n_slots, sends.within_us,
+        seen.after[seen.came], seen.looked[seen.came], sends.message[came],
+        slots[came] if n_slots > 1 else np.zeros(len(came), np.int64), len(sends.messages), n_slots, sends.within_us,
     )  # fmt: skip
-    return FittedResponse(estimator, table, shift_sd, unseen_sd, validation, calibration)
+    return FittedResponse(estimator, table, shift_sd, unseen_sd, edges, cell_sd, unrest**0.5, validation, calibration)
 
 
-def _distribution(seen: Seen) -> DelayDistribution:
-    return delay_distribution(seen.after[seen.came], seen.looked[seen.came])
+def _distribution(seen: Seen, sends: Sends) -> DelaysByMessage:
+    came = seen.rows[seen.came]
+    return delays_by_message(
+        seen.after[seen.came], seen.looked[seen.came], sends.message[came], len(sends.messages), sends.within_us
+    )
 
 
-def _exposure(distribution: DelayDistribution, looked: NDArray[np.int64], within_us: int) -> NDArray[np.float64]:
-    share = distribution.share(looked) if len(distribution.delays) else looked / within_us
-    return np.clip(share, 0.0, 1.0)
+def _exposure(distribution: DelaysByMessage, seen: Seen, sends: Sends) -> NDArray[np.float64]:
+    """How much of what comes one would have seen of each send."""
+    return np.clip(distribution.share(sends.message[seen.rows], seen.looked), 0.0, 1.0)
 
 
 def _rows(
-    seen: Seen, distribution: DelayDistribution, sends: Sends, design: NDArray[np.float64], clusters: NDArray[np.int64]
+    seen: Seen, distribution: DelaysByMessage, sends: Sends, design: NDArray[np.float64], clusters: NDArray[np.int64]
 ) -> _Rows:
     """What is learned from: sends one has hardly looked at yet say nothing and are left out, whatever came of them."""
-    exposure = _exposure(distribution, seen.looked, sends.within_us)
+    exposure = _exposure(distribution, seen, sends)
     kept = exposure >= _LEAST_EXPOSURE
     rows = seen.rows[kept]
     taken = design if len(rows) == len(design) else design[rows]
@@ -136,7 +146,7 @@ def _rows(
 def _tested(
     sends: Sends,
     response: str,
-    distribution: DelayDistribution,
+    distribution: DelaysByMessage,
     design: NDArray[np.float64],
     clusters: NDArray[np.int64],
     cut_us: int,
@@ -145,7 +155,7 @@ def _tested(
     seen = sends.seen(response, sends.log.end_us)
     start = sends.came[response].start[seen.rows]
     late = (sends.at[seen.rows] >= cut_us) & (start <= sends.log.end_us - sends.within_us)
-    exposure = _exposure(distribution, seen.looked, sends.within_us)
+    exposure = _exposure(distribution, seen, sends)
     kept = late & (exposure >= _LEAST_EXPOSURE)
     rows = seen.rows[kept]
     return _Rows(rows, design[rows], seen.came[kept].astype(np.float64), exposure[kept], clusters[rows])
@@ -174,7 +184,7 @@ def _validated(
         row["log_loss"] = float(losses["boosted"].mean())
         row["brier"] = float(((test.exposure * expit(z["boosted"]) - test.came) ** 2).mean())
         row["gain"], row["gain_se"] = _mean_by_contact(losses["baseline"] - losses["boosted"], test.contact)
-        if row["gain"] > row["gain_se"] and n >= _LEAST_TESTED:
+        if row["gain"] > 0 and n >= _LEAST_TESTED:
             row["used"] = "boosted"
     used = z[row["used"]]
     if 0 < n_came < n:
@@ -225,15 +235,15 @@ def _error(z: NDArray[np.float64], rows: _Rows) -> float:
 
 
 def _drift(validation: dict[str, Any]) -> float:
-    """The variance by which the level of later sends moved in the validation; 0 where that may well be chance."""
-    moved, error = (validation[name] for name in ("calibration_intercept", "calibration_intercept_se"))
-    return float(moved**2 - error**2) if abs(moved) > _SURE * error else 0.0
+    """The variance by which the level of later sends was missed in the validation, beyond what chance explains."""
+    missed, error = (validation[name] for name in ("calibration_intercept", "calibration_intercept_se"))
+    return float(np.nan_to_num(max(0.0, missed**2 - error**2)))
 
 
 def _errors(
     z: NDArray[np.float64], rows: _Rows, sends: Sends, rates: ShrunkenRates, drift: float
-) -> tuple[NDArray[np.float64], float]:
-    """The standard deviation of each message's level in log-odds, and that of a message that was never sent."""
+) -> tuple[NDArray[np.float64], float, float]:
+    """The errors of levels in log-odds: of each message, of one that was never sent, and the variance over time."""
     n_messages = len(sends.messages)
     message = sends.message[rows.rows]
     score, known = scores(z, rows.came, rows.exposure), information(z, rows.exposure)
@@ -253,7 +263,28 @@ def _errors(
         drawn = np.where(total > 0, own / (own + spread**2), 1.0)
         level = 1 / (1 / own + spread**-2) + drawn**2 / total.sum()
     unseen = np.sqrt(spread**2 * (1 + 1 / n_messages) + 1 / total.sum() + unrest)
-    return np.where(total > 0, np.sqrt(level + unrest), unseen), float(unseen)
+    return np.where(total > 0, np.sqrt(level + unrest), unseen), float(unseen), unrest
+
+
+def _errors_by_cell(
+    z: NDArray[np.float64], rows: _Rows, sends: Sends, edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The standard deviation of the level's error in each cell of a message and a range of log-odds.
+
+    A journey reaches other contacts than the log's sends did, and a model may be too low for some while it is too high
+    for others. So each cell has the error that its own sends leave open; and as a journey makes one of the choices that
+    the log made several of, that error is counted as if so much fewer of them were like its own.
+    """
+    cell = sends.message[rows.rows] * N_CELLS + np.searchsorted(edges, z, side="right")
+    n_cells = len(sends.messages) * N_CELLS
+    score, known = scores(z, rows.came, rows.exposure), information(z, rows.exposure)
+    total = np.bincount(cell, known, n_cells)
+    contact = sends.log.rank[sends.contact[rows.rows]]
+    pairs, place = np.unique(cell * sends.log.n_contacts + contact, return_inverse=True)
+    squares = np.bincount(pairs // sends.log.n_contacts, np.bincount(place, score) ** 2, n_cells)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(total > 0, np.maximum(squares / total, 1.0) / (_ALIKE * total), np.inf)
+    return np.sqrt(1 / (1 / own + _UNKNOWN_SPREAD**-2)).reshape(len(sends.messages), N_CELLS)
 
 
 def _between_weeks(

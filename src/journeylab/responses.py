@@ -60,12 +60,20 @@ class Responses(Protocol):
         """The event that a conversion is."""
 
     @property
-    def shift_sd(self) -> NDArray[np.float64]:
-        """The standard deviation of the level's error in log-odds, (message, response)."""
+    def cell_edges(self) -> NDArray[np.float64]:
+        """The log-odds that divide sends into cells of like chances, (response, edge); none for a single cell."""
+
+    @property
+    def cell_sd(self) -> NDArray[np.float64]:
+        """The standard deviation of the level's error in log-odds, (message, cell, response)."""
+
+    @property
+    def unrest_sd(self) -> NDArray[np.float64]:
+        """That of an error which all cells of a message share, by response."""
 
     @property
     def unseen_sd(self) -> NDArray[np.float64]:
-        """The same by response, for a message that it does not know."""
+        """That of the level of a message that it does not know, by response."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -74,7 +82,9 @@ class Responses(Protocol):
     def predict(self, X: NDArray[np.float64], message: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: N803
         """The probability of each response, (send, response)."""
 
-    def draw_delays(self, response: str, slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    def draw_delays(
+        self, response: str, message: NDArray[np.int64], slot: NDArray[np.int64], u: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
         """The delay at a share `u` of all delays, microseconds."""
 
     def slot_of(self, local_hour: ArrayLike) -> NDArray[np.int64]:
@@ -97,6 +107,9 @@ class ResponseModel:
         shift_sd: float64 (message, response), the standard deviation of the model's error of level, in log-odds; where
             levels moved from week to week, or from the fit to the validation, by more than chance, that is in it.
         unseen_sd: float64 by response, the same for a message that was never sent.
+        cell_edges: float64 (response, edge), log-odds that divide sends into cells of like chances.
+        cell_sd: float64 (message, cell, response), the standard deviation of the level's error in each cell, by itself.
+        unrest_sd: float64 by response, the standard deviation of a message's level over time, for all its cells alike.
         validation: a row for each response, on sends after those the model was fitted to: `response`, `n_sends`,
             `n_responses`, `rate`, `log_loss`, `baseline_log_loss`, `brier`, `baseline_brier` (means over sends, lower
             is better; of the boosted model and of the shrunken rates), `gain` (how much lower its log loss is) and
@@ -121,6 +134,9 @@ class ResponseModel:
     delays: dict[str, DelayTable]
     shift_sd: NDArray[np.float64]
     unseen_sd: NDArray[np.float64]
+    cell_edges: NDArray[np.float64]
+    cell_sd: NDArray[np.float64]
+    unrest_sd: NDArray[np.float64]
     validation: pd.DataFrame
     calibration: pd.DataFrame
     n_sends: int
@@ -146,15 +162,18 @@ class ResponseModel:
         design = np.column_stack([X, message])
         return np.column_stack([expit(self._fitted[name].log_odds(design)) for name in self.responses])
 
-    def draw_delays(self, response: str, slot: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+    def draw_delays(
+        self, response: str, message: NDArray[np.int64], slot: NDArray[np.int64], u: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
         """The delay below which a share `u` of a response's delays lies: int64 microseconds, from 1 to `within`.
 
         Args:
             response: one of `responses`; the delay counts from the send, for `clicked` from the open.
+            message: int64, places in `messages`; -1 for a message that was never sent.
             slot: the slot of each send, of `slot_of`.
             u: shares in 0..1, to be drawn uniformly.
         """
-        return self.delays[response].draw(slot, u)
+        return self.delays[response].draw(message, slot, u)
 
     def slot_of(self, local_hour: ArrayLike) -> NDArray[np.int64]:
         """The slot of each local hour (0 to 23) of sending: int64, one for each four hours."""
@@ -267,6 +286,9 @@ def fit_responses(
         delays={name: one.delays for name, one in fitted.items()},
         shift_sd=np.column_stack([one.shift_sd for one in fitted.values()]),
         unseen_sd=np.array([one.unseen_sd for one in fitted.values()]),
+        cell_edges=np.array([one.cell_edges for one in fitted.values()]),
+        cell_sd=np.stack([one.cell_sd for one in fitted.values()], axis=-1),
+        unrest_sd=np.array([one.unrest_sd for one in fitted.values()]),
         validation=pd.DataFrame([{"response": name, **one.validation} for name, one in fitted.items()]),
         calibration=pd.concat([one.calibration for one in fitted.values()], ignore_index=True),
         n_sends=len(sends),

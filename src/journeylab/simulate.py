@@ -9,7 +9,7 @@ and that of a finite number of contacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ import pandas as pd
 from . import layout as o
 from .answering import LOCAL_HOUR, Answering
 from .clock import NEVER, microseconds
-from .errors import DataError
-from .execution import Progress, asked, run
-from .journey import Policy
-from .program import Compiled, Model
+from .divergence import diverged_since, events_of, hidden_after, is_near
+from .errors import DataError, known, listed
+from .execution import Progress, run
+from .journey import Policy, Send
+from .program import Model
 from .records import Tally, tally
-from .simulation import Diverged, Simulation
+from .simulation import Simulation
 from .worlds import Journeys, Ready, prepared
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from .responses import Responses
 
 __all__ = ["simulate"]
-
-_ALWAYS_LATE = ("sent", "complained", "unsubscribed")
-_A_MINUTE = 60_000_000
-_OF_A_SEND = ("delivered", "opened", "clicked", "bounced")
 
 
 def simulate(
@@ -54,6 +51,7 @@ def simulate(
     scores: Mapping[str, pd.DataFrame] | None = None,
     send_times: pd.DataFrame | None = None,
     assumed_consent: Collection[str] | None = None,
+    replaces: Collection[str] | None = None,
     like: Mapping[str, str] | None = None,
     override: str | None = None,
     forget_from: datetime | None = None,
@@ -75,6 +73,8 @@ def simulate(
         send_times: for `at: best`.
         assumed_consent: the purposes for which consent is assumed.
         scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of`.
+        replaces: the messages of the log that the journeys take the place of, beside those that they send themselves;
+            all others go on as they were sent.
         like: for each message that the model does not know, a known one whose responses it is assumed to have.
         override: the reason to use a model that does not reproduce the log's own rates; printed in the result.
         forget_from: an instant from which on the log answers no send; a contact's events after its first send from
@@ -88,16 +88,22 @@ def simulate(
     """
     _check(draws, level, scores)
     notes = _override(responses, override)
+    _check_messages(log, replaces or ())
     model = Model((*responses.features, LOCAL_HOUR), responses.converts, _conversion(log, responses.converts))
     given: dict[str, Any] = {
         "match": match, "policy": policy, "scores": scores, "send_times": send_times, "model": model,
         "ask_from": forget_from,
     }  # fmt: skip
     ready = prepared(journeys, log, until=until, assumed_consent=assumed_consent, **given)
-    naive = _answered_by_the_log(ready)
-    diverged, base = _until_the_model(ready)
-    reduced = log.hiding(_hidden(ready, diverged, responses.converts, everything=forget_from is not None))
-    ready = prepared(journeys, reduced, until=ready.until, assumed_consent=ready.assumed_consent, **given)
+    own = {info.node.send for info in ready.compiled.nodes if isinstance(info.node, Send)}
+    replaced = own | {*(replaces or ())}
+    since = diverged_since(ready, replaced)
+    on_record = np.flatnonzero(since == NEVER)
+    # An empty list of contacts would stand for all.
+    base = _tally(ready, asks=True, contacts=on_record) if len(on_record) else _nothing(ready)
+    naive = _tally(ready, asks=False)
+    seen = log.hiding(hidden_after(ready, since, replaced, responses.converts, everything=forget_from is not None))
+    ready = prepared(journeys, seen, until=ready.until, assumed_consent=ready.assumed_consent, **given)
     answering = Answering(
         ready.compiled,
         ready.world,
@@ -108,10 +114,29 @@ def simulate(
         soft_share=_soft_share(log, forget_from),
         withdraws=_withdraws(log, forget_from),
     )
-    assumed = [
-        f"Responses to {ours!r} are assumed to be like those to {theirs!r}." for ours, theirs in (like or {}).items()
+    notes += [f"Responses to {one!r} are assumed to be like those to {other!r}." for one, other in (like or {}).items()]
+    notes += _others(log, replaced, forget_from)
+    diverged = np.flatnonzero(since != NEVER)
+    return Simulation(ready, log, diverged, answering, base, naive, draws, level, tuple(notes), progress)
+
+
+def _nothing(ready: Ready) -> Tally:
+    return tally(ready.compiled, [])
+
+
+def _others(log: EventLog, replaced: Collection[str], forget_from: datetime | None) -> list[str]:
+    """What is to be said of messages that are in the log beside the journeys' own."""
+    if "message" not in log.property_names or not len(log.stream("sent").row):
+        return []
+    sent = np.unique(log.property("message").values[log.stream("sent").row])
+    texts = log.property("message").categories or []
+    others = sorted({texts[int(code)] for code in sent if code == code and code >= 0} - {*replaced})
+    if not others or forget_from is not None:
+        return []
+    return [
+        f"The log's other messages go on as they were sent: {listed(others, most=8)}. Name those that the journey "
+        "takes the place of: replaces=[…]."
     ]
-    return Simulation(ready, log, diverged, answering, base, naive, draws, level, (*notes, *assumed), progress)
 
 
 def _check(draws: int, level: float, scores: Mapping[str, Any] | None) -> None:
@@ -122,6 +147,13 @@ def _check(draws: int, level: float, scores: Mapping[str, Any] | None) -> None:
     for name, score in (scores or {}).items():
         if not isinstance(score, pd.DataFrame):
             raise DataError(f"score {name!r}: a simulation takes scores as tables with contact, score and as_of")
+
+
+def _check_messages(log: EventLog, messages: Collection[str]) -> None:
+    has = (log.property("message").categories or []) if "message" in log.property_names else []
+    for message in messages:
+        if message not in has:
+            raise DataError(f"replaces: no message {message!r} in the log; {known(message, has, 'messages')}")
 
 
 def _override(responses: Responses, override: str | None) -> list[str]:
@@ -158,85 +190,13 @@ def _conversion(log: EventLog, converts: str | None) -> dict[str, float]:
     return means
 
 
-def _answered_by_the_log(ready: Ready) -> Tally:
-    """The counts of a plain replay."""
-    ready.world.limits[o.L_ASK_SENDS] = 0
-    outs = run(ready.compiled.program, ready.world, len(ready.compiled.exits), ready.log.n_contacts, record=False)
+def _tally(ready: Ready, *, asks: bool, contacts: NDArray[np.int64] | None = None) -> Tally:
+    """The counts of a plain replay; where `asks`, of those contacts alone who come to no send that is to be asked."""
+    ready.world.limits[o.L_ASK_SENDS] = int(asks)
+    compiled, n_contacts = ready.compiled, ready.log.n_contacts
+    outs = run(compiled.program, ready.world, len(compiled.exits), n_contacts, record=False, contacts=contacts)
     ready.world.limits[o.L_ASK_SENDS] = 1
-    return tally(ready.compiled, outs)
-
-
-def _until_the_model(ready: Ready) -> tuple[Diverged, Tally]:
-    """The contacts that come to a send which the log does not answer; and the counts of all others."""
-    program, n_contacts = ready.compiled.program, ready.log.n_contacts
-    outs = run(program, ready.world, len(ready.compiled.exits), n_contacts, record=False)
-    first = asked(program, outs)
-    base = tally(ready.compiled, outs)
-    return Diverged(first.place, first._replace(place=np.arange(len(first.place)))), base
-
-
-def _triggers(compiled: Compiled) -> set[str]:
-    """The events that make entries."""
-    return {str(one.journey.trigger.event) for one in compiled.releases if one.journey.trigger.event is not None}
-
-
-def _hidden(
-    ready: Ready, diverged: Diverged, converts: str | None, *, everything: bool
-) -> Callable[..., NDArray[np.bool_]]:
-    """Which events are not seen: reactions of contacts after the send from which on the model answers for them.
-
-    A response to a message that the log sent before is still seen.
-    """
-    log = ready.log
-    since = np.full(log.n_contacts, NEVER)
-    since[diverged.contacts] = diverged.first.rows[:, o.K_AT]
-    triggers = _triggers(ready.compiled)
-
-    def hidden(
-        event: str, contact: NDArray[np.int32], at: NDArray[np.int64], row: NDArray[np.integer[Any]]
-    ) -> NDArray[np.bool_]:
-        late: NDArray[np.bool_] = at > since[contact]
-        if event in _ALWAYS_LATE or event == converts or (everything and event not in triggers):
-            return late
-        if event == "consent_withdrawn":
-            return late & _by_unsubscribing(log, contact, at)
-        if event not in _OF_A_SEND or "message" not in log.property_names:
-            return np.zeros(len(at), np.bool_)
-        late[late] = _sent_at(log, contact[late], at[late], row[late]) > since[contact[late]]
-        return late
-
-    return hidden
-
-
-def _by_unsubscribing(log: EventLog, contact: NDArray[np.int32], at: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which withdrawals of consent come within a minute of an `unsubscribed`, and so answer a message."""
-    gone = log.stream("unsubscribed")
-    who = np.repeat(np.arange(log.n_contacts, dtype=np.int64), np.diff(gone.offsets))
-    near = np.zeros(len(at), np.bool_)
-    order = np.argsort(at, kind="stable")
-    asked = pd.DataFrame({"contact": contact[order].astype(np.int64), "at": at[order]})
-    known_ones = pd.DataFrame({"contact": who, "at": gone.at, "gone_at": gone.at}).sort_values("at", kind="stable")
-    found = pd.merge_asof(asked, known_ones, on="at", by="contact", direction="nearest", tolerance=_A_MINUTE)
-    near[order] = found["gone_at"].notna().to_numpy()
-    return near
-
-
-def _sent_at(
-    log: EventLog, contact: NDArray[np.int32], at: NDArray[np.int64], row: NDArray[np.integer[Any]]
-) -> NDArray[np.int64]:
-    """When the message was sent that a response answers; NEVER where the log does not have that send."""
-    sent, message = log.stream("sent"), log.property("message").values
-    who = np.repeat(np.arange(log.n_contacts, dtype=np.int64), np.diff(sent.offsets))
-    made = pd.DataFrame({"contact": who, "message": message[sent.row], "at": sent.at, "sent_at": sent.at})
-    answered = pd.DataFrame({"contact": contact.astype(np.int64), "message": message[row], "at": at})
-    order = np.argsort(at, kind="stable")
-    found = pd.merge_asof(
-        answered.iloc[order].reset_index(drop=True), made.sort_values("at", kind="stable"), on="at",
-        by=["contact", "message"],
-    )  # fmt: skip
-    sent_at = np.empty(len(at), np.int64)
-    sent_at[order] = found["sent_at"].fillna(int(NEVER)).to_numpy(np.int64)
-    return sent_at
+    return tally(compiled, outs)
 
 
 def _soft_share(log: EventLog, before: datetime | None) -> float:
@@ -252,8 +212,7 @@ def _soft_share(log: EventLog, before: datetime | None) -> float:
 
 def _withdraws(log: EventLog, before: datetime | None) -> bool:
     """Whether in the log at least half of those who unsubscribe withdraw their consent within a minute."""
-    n_gone = int((log.stream("unsubscribed").at < (NEVER if before is None else microseconds(before))).sum())
-    withdrawn = log.stream("consent_withdrawn")
-    who = np.repeat(np.arange(log.n_contacts, dtype=np.int32), np.diff(withdrawn.offsets))
-    mine = withdrawn.at < (NEVER if before is None else microseconds(before))
-    return 2 * int(_by_unsubscribing(log, who[mine], withdrawn.at[mine]).sum()) >= n_gone
+    known_by = int(NEVER) if before is None else microseconds(before)
+    gone, withdrawn = events_of(log, "unsubscribed"), events_of(log, "consent_withdrawn")
+    gone, withdrawn = gone[gone["at"] < known_by], withdrawn[withdrawn["at"] < known_by]
+    return 2 * int(is_near(withdrawn, gone).sum()) >= len(gone)

@@ -29,17 +29,10 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Diverged", "Simulation"]
+__all__ = ["Simulation"]
 
 AT_ONCE = 1 << 20
 """How many contacts, each in its draw, are advanced together."""
-
-
-class Diverged(NamedTuple):
-    """The contacts that a model answers for, and their first sends that the log does not answer."""
-
-    contacts: NDArray[np.int64]
-    first: Asked
 
 
 class _Silent(NamedTuple):
@@ -73,12 +66,12 @@ class Simulation:
     `branches` and `outcomes` have the figures with their prediction intervals; `visits(draw)` and `entries(draw)` are
     the tables of one draw. Everything is determined by the definition, the log, the model and `rng`.
 
-    `draws` is their number, `level` that of the intervals, `notes` what was overridden or assumed.
+    `diverged` are the contacts that the model speaks for, `draws` is the number of draws, `level` that of the intervals, `notes` what was overridden or assumed.
     """
 
     ready: Ready
     log: EventLog
-    diverged: Diverged
+    diverged: NDArray[np.int64]
     answering: Answering
     base: Tally
     naive: Tally
@@ -88,7 +81,7 @@ class Simulation:
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        self._units = self.log.unit_hashes[self.diverged.contacts]
+        self._units = self.log.unit_hashes[self.diverged]
         silent = self._follow_silence()
         stirred: list[tuple[int, Out]] = []
         replaced: list[tuple[int, Out]] = []
@@ -126,7 +119,7 @@ class Simulation:
         Most sends are not responded to. So this is worked out once, and a draw has to follow only those contacts in
         whom it stirs something, from their first response on.
         """
-        contacts, found = self.diverged.contacts, []
+        contacts, found = self.diverged, []
 
         def answer(asked: Asked) -> Answers:
             found.append(asked)
@@ -162,7 +155,7 @@ class Simulation:
         self, who: NDArray[np.int64], draws: NDArray[np.int64], first: NDArray[np.int64]
     ) -> tuple[list[tuple[int, Out]], list[tuple[int, Out]]]:
         """What happens to contacts who respond, each in its draw; and what would have happened if all stayed silent."""
-        contacts, offsets = self.diverged.contacts[who], self._silent.offsets
+        contacts, offsets = self.diverged[who], self._silent.offsets
         place, send = _ranges(offsets[who], first + 1)
         sends = Asked(place, self._silent.sends.rows[send], self._silent.sends.features[send, -1:])
         known_answers = self.answering.answers(self._units[who[place]], draws[place], sends, self._silent.chances[send])
@@ -308,7 +301,7 @@ class Simulation:
         if not 0 <= draw < self.draws:
             raise DataError(f"draw {draw} does not exist; draws count from 0 to {self.draws - 1}")
         compiled, n_contacts = self.ready.compiled, self.log.n_contacts
-        contacts, draws = self.diverged.contacts, np.full(len(self.diverged.contacts), draw)
+        contacts, draws = self.diverged, np.full(len(self.diverged), draw)
         made = self._run(contacts, draws, self._answerer(contacts, self._units, draws), record=True)
         outs = [out for _, out in made]
         rest = np.setdiff1d(np.arange(n_contacts), contacts)
