@@ -9,6 +9,8 @@ A verdict is given for every node whose branches may differ:
 * `calibrated`: what came lies within the prediction interval of each branch,
 * `biased`: it lies outside,
 * `unknowable`: neither the log before the cutoff nor the model can say; the reason stands beside it.
+
+Events that end a journey and that the model does not predict, such as closing an account, are taken from the log.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from . import conditions as c
 from . import layout as o
 from .clock import instant, microseconds
 from .display import block, counted, table
-from .errors import DataError
+from .errors import DataError, listed
 from .execution import Progress
 from .journey import Decide, Journey, Policy, Segment, Send, Split, WaitFor
 from .program import Release
@@ -246,9 +248,13 @@ class Backtest:
             for one in self.journey.exit_when
             if one.event not in foretold
         }
-        verdicts = [
-            self._verdict(row.is_inside, int(frame["n_came"].sum()), why.get(row.exit)) for row in frame.itertuples()
-        ]
+        behind = [str(row.node) for row in self.nodes.itertuples() if row.verdict == "unknowable" and row.is_decisive]
+        verdicts = []
+        for row in frame.itertuples():
+            reason = why.get(row.exit)
+            if reason is None and behind and not row.is_inside:
+                reason = f"it rests on {listed(behind)}, which {'is' if len(behind) == 1 else 'are'} unknowable"
+            verdicts.append(self._verdict(row.is_inside, int(frame["n_came"].sum()), reason))
         frame["verdict"], frame["why"] = zip(*verdicts, strict=True)
         return frame
 
@@ -257,8 +263,9 @@ class Backtest:
         """The verdict on each node.
 
         Columns: `node, verb` (text), `n_decisions` (int, the closed visits that came), `predicted_share` (how many of
-        the predicted ones rest on the model), `largest_gap` (0..1, what came less what was predicted, of the branch
-        where they lie farthest apart), `verdict` (calibrated, biased or unknowable) and `why` (text).
+        the predicted ones rest on the model), `largest_gap` (what came less what was predicted, of the branch where
+        they lie farthest apart), `is_decisive` (bool, whether enough came for the way of many to hang on it),
+        `verdict` (calibrated, biased or unknowable) and `why` (text, missing where calibrated).
         """
         compiled, rows = self.came.compiled, []
         release = len(compiled.releases) - 1
@@ -290,13 +297,12 @@ class Backtest:
             largest = float(gap.loc[gap.abs().idxmax()]) if gap.notna().any() else np.nan
             verdict, why = self._verdict(bool(mine["is_inside"].all()), n, why)
             if verdict == "biased":
-                worst = mine.loc[gap.abs().idxmax()]
-                why = (
-                    f"{worst['branch'] or 'leaving'}: {worst['came_share']:.1%} came, "
-                    f"{worst['low']:.1%} to {worst['high']:.1%} was predicted"
-                )
-            rows.append((info.name, info.node.verb, n, share, largest, verdict, why))
-        columns = ["node", "verb", "n_decisions", "predicted_share", "largest_gap", "verdict", "why"]
+                outside = mine[~mine["is_inside"]]
+                worst = outside.loc[gap[outside.index].abs().idxmax()]
+                branch = worst["branch"] if isinstance(worst["branch"], str) else "left the journey"
+                why = f"{branch}: {_said(worst)}"
+            rows.append((info.name, info.node.verb, n, share, largest, n >= FEWEST, verdict, why))
+        columns = ["node", "verb", "n_decisions", "predicted_share", "largest_gap", "is_decisive", "verdict", "why"]
         return pd.DataFrame(rows, columns=columns)
 
     @staticmethod
@@ -315,9 +321,8 @@ class Backtest:
         return (
             *(f"{row.node}: {row.why}" for row in biased.itertuples()),
             *(
-                f"exit {row.exit or 'still inside'}: {row.came_share:.1%} came, "
-                f"{row.low:.1%} to {row.high:.1%} was predicted"
-                for row in wrong.itertuples()
+                f"exit {row['exit'] if isinstance(row['exit'], str) else 'still inside'}: {_said(row)}"
+                for _, row in wrong.iterrows()
             ),
         )
 
@@ -341,7 +346,7 @@ class Backtest:
             "nodes": {
                 str(row.node): {
                     "verdict": row.verdict,
-                    "why": row.why,
+                    "why": _text(row.why) or None,
                     "n_decisions": row.n_decisions,
                     "predicted_share": row.predicted_share,
                     "branches": {
@@ -353,7 +358,9 @@ class Backtest:
             },
             "exits": {
                 ("still_inside" if not isinstance(one.exit, str) else one.exit): {
-                    "verdict": one.verdict, "why": one.why, **_figures(one),
+                    "verdict": one.verdict,
+                    "why": _text(one.why) or None,
+                    **_figures(one),
                 }
                 for one in self.outcomes.itertuples()
             },
@@ -363,11 +370,12 @@ class Backtest:
 
     def _repr_html_(self) -> str:
         nodes = [
-            (one.node, one.verb, f"{one.n_decisions:,}", one.verdict, one.why or "") for one in self.nodes.itertuples()
+            (one.node, one.verb, f"{one.n_decisions:,}", one.verdict, one.why if isinstance(one.why, str) else "")
+            for one in self.nodes.itertuples()
         ]
         branches = [
             (
-                one.node, one.branch or "(left)", f"{one.n_came:,}", f"{one.came_share:.1%}",
+                one.node, _text(one.branch, "(left)"), f"{one.n_came:,}", f"{one.came_share:.1%}",
                 f"{one.predicted_share:.1%}", f"{one.low:.1%} to {one.high:.1%}",
             )
             for one in self.branches[self.branches["n_came"] > 0].itertuples()
@@ -403,6 +411,14 @@ def _compared(
     with np.errstate(invalid="ignore"):
         frame["is_inside"] = np.isnan(share) | np.isnan(low) | ((low - 1e-12 <= share) & (share <= high + 1e-12))
     return frame
+
+
+def _text(value: object, missing: str = "") -> str:
+    return value if isinstance(value, str) else missing
+
+
+def _said(row: pd.Series) -> str:
+    return f"{row['came_share']:.1%} came, {row['low']:.1%} to {row['high']:.1%} was predicted"
 
 
 def _figures(row: Any) -> dict[str, Any]:

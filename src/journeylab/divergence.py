@@ -119,10 +119,12 @@ def hidden_after(
     """Which events are not seen, for `EventLog.hiding`: reactions of contacts after the log ceased to speak for them.
 
     A response to a message that was sent before is still seen, and so is everything about messages that are not
-    replaced. With `everything`, only what triggers journeys is seen, and the sends of others.
+    replaced. With `everything`, only what triggers journeys or ends them of itself is seen, and the sends of others.
     """
     log, is_replaced = ready.log, _replaced(ready.log, replaced)
+    causes = {one.event for release in ready.compiled.releases for one in release.journey.exit_when}
     triggers = {one.journey.trigger.event for one in ready.compiled.releases}
+    given = {*triggers, *causes, "sent", "consent_withdrawn", "erased"} - {*_OF_A_SEND, "complained", "unsubscribed"}
     sent = events_of(log, "sent").assign(sent_at=lambda frame: frame["at"])
     gone = events_of(log, "unsubscribed")
     gone = gone[is_replaced[gone["message"]] | (gone["message"] < 0)]
@@ -132,9 +134,9 @@ def hidden_after(
     ) -> NDArray[np.bool_]:
         late: NDArray[np.bool_] = at > since[contact]
         message = _messages_of(log, row)
-        if event == "sent":
-            return late & is_replaced[message]
-        if event == converts or (everything and event not in triggers):
+        if event == "sent":  # the send itself, too: the model answers it, and it is not its own past
+            return (at >= since[contact]) & is_replaced[message]
+        if event == converts or (everything and event not in given):
             return late
         if event == "consent_withdrawn":
             order = np.argsort(at, kind="stable")

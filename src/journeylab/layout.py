@@ -185,8 +185,8 @@ class World(NamedTuple):
 
 # L_BEFORE and L_MATCH: how much earlier and later than a send the log's `sent` may lie that answers for it.
 # L_ASK_FROM: the instant from which sends are asked for even where the log has an answer.
-(L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_HAS_BEST, L_STREAMS,
- L_PROPERTIES, L_COLUMNS) = range(13)  # fmt: skip
+(L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_HAS_BEST,
+ L_STREAMS, L_PROPERTIES, L_COLUMNS) = range(13)  # fmt: skip
 WORLD = group_type(
     "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
     own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1), first_at=(_INT, 1),

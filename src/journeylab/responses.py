@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -121,7 +122,7 @@ class ResponseModel:
         n_sends, n_contacts: what the models were fitted to.
         start_at: the first send, aware UTC.
         cut_at: the first instant of the validation, aware UTC.
-        failures: what a backtest found wrong with it, in sentences; a fit has none.
+        failures: what its validation or a backtest found wrong with it, in sentences.
     """
 
     responses: tuple[str, ...]
@@ -270,11 +271,17 @@ def fit_responses(
     # The hash of a contact is the same in every part of the log, unlike its code.
     clusters = (sends.log.unit_hashes[sends.contact] >> np.uint64(1)).astype(np.int64)
     seed = int(np.random.default_rng(rng).integers(2**31))
+    if not sends.came:
+        raise DataError(
+            f"the log has {len(sends):,} sends and no response to any: events named delivered, opened, clicked, "
+            "bounced, complained or unsubscribed, with their message"
+        )
     fitted = {}
     for done, name in enumerate(sends.came):
         fitted[name] = fit_response(sends, name, design, clusters, hours.astype(np.int64) // 4, cut_us, seed, n_jobs)
         if progress is not None:
             progress(done + 1, len(sends.came))
+    validation = pd.DataFrame([{"response": name, **one.validation} for name, one in fitted.items()])
     return ResponseModel(
         responses=tuple(fitted),
         features=texts,
@@ -289,11 +296,26 @@ def fit_responses(
         cell_edges=np.array([one.cell_edges for one in fitted.values()]),
         cell_sd=np.stack([one.cell_sd for one in fitted.values()], axis=-1),
         unrest_sd=np.array([one.unrest_sd for one in fitted.values()]),
-        validation=pd.DataFrame([{"response": name, **one.validation} for name, one in fitted.items()]),
+        validation=validation,
         calibration=pd.concat([one.calibration for one in fitted.values()], ignore_index=True),
         n_sends=len(sends),
         n_contacts=len(np.unique(sends.contact)),
         start_at=instant(start_us),
         cut_at=instant(cut_us),
+        failures=_failures(validation, instant(cut_us)),
         _fitted=fitted,
+    )
+
+
+def _failures(validation: pd.DataFrame, cut_at: datetime) -> tuple[str, ...]:
+    """The responses whose later level a fit on what came before missed by more than chance and by a tenth or more."""
+    missed = validation["calibration_intercept"] / validation["calibration_intercept_se"]
+    # One test for each response, at 1 % for all together.
+    is_missed = missed.abs().fillna(0.0) > NormalDist().inv_cdf(1 - 0.005 / len(validation))
+    is_far = validation["calibration_intercept"].abs() > 0.1
+    return tuple(
+        f"{row.response}: from {cut_at:%Y-%m-%d} on {row.n_responses:,} of {row.n_sends:,} came, and odds "
+        f"{'lower' if row.calibration_intercept > 0 else 'higher'} by {abs(np.expm1(-row.calibration_intercept)):.0%} "
+        "were predicted from before"
+        for row in validation[is_missed & is_far].itertuples()
     )

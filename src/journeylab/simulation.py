@@ -66,7 +66,8 @@ class Simulation:
     `branches` and `outcomes` have the figures with their prediction intervals; `visits(draw)` and `entries(draw)` are
     the tables of one draw. Everything is determined by the definition, the log, the model and `rng`.
 
-    `diverged` are the contacts that the model speaks for, `draws` is the number of draws, `level` that of the intervals, `notes` what was overridden or assumed.
+    `diverged` are the contacts that the model speaks for, `draws` is the number of draws, `level` that of the
+    intervals, `notes` what was overridden or assumed.
     """
 
     ready: Ready

@@ -84,6 +84,10 @@ def simulate(
     seed: _Seed = 0,
     converts: _Converts = None,
     within: _Within = "7d",
+    replaces: Annotated[
+        list[str] | None,
+        typer.Option("--replaces", metavar="MESSAGE", help="A message of the log that the journeys take the place of."),
+    ] = None,
     like: Annotated[
         dict[str, str] | None,
         typer.Option(
@@ -140,7 +144,8 @@ def simulate(
     with step("simulating") as simulating:
         result = simulated(
             portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match,
-            policy=portfolio.policy if policy is None else Policy(cap=policy), like=like, override=override,
+            policy=portfolio.policy if policy is None else Policy(cap=policy), replaces=replaces, like=like,
+            override=override,
             progress=simulating.progress,
         )  # fmt: skip
         simulating.done = f"simulated {counted(draws, 'draw')} of {counted(result.n_entries, 'entry')}"
@@ -245,7 +250,7 @@ def _simulated_lines(result: Simulation) -> Iterator[str]:
         yield ""
         yield from _outcome_lines(result, result.outcomes[result.outcomes["journey"] == journey.journey])
     yield ""
-    yield from (f"note: {note}" for note in result.notes)
+    yield from (f"note: {note.replace('replaces=[…]', '--replaces MESSAGE')}" for note in result.notes)
 
 
 def _interval(low: float, high: float) -> str:

@@ -16,6 +16,6 @@ from .order import advance, is_compiled
 from .state import O_CONTACTS, O_ENTRIES, O_REQUESTS, O_VISITS, Out, State, new_out, new_state
 
 __all__ = [
-    "O_CONTACTS", "O_ENTRIES", "O_REQUESTS", "O_VISITS", "Out", "State", "advance", "evaluate", "is_compiled", "new_out",
-    "new_state", "select_events",
+    "O_CONTACTS", "O_ENTRIES", "O_REQUESTS", "O_VISITS", "Out", "State", "advance", "evaluate", "is_compiled",
+    "new_out", "new_state", "select_events",
 ]  # fmt: skip

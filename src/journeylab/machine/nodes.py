@@ -233,10 +233,10 @@ def _take_over(s, converted, t):  # type: ignore[no-untyped-def]
 @jit
 def _is_heard(w, kind):  # type: ignore[no-untyped-def]
     """Whether any stream has events of a kind that journeys make."""
+    n_heard = 0
     for stream in range(w.limits[L_STREAMS]):
-        if w.own_streams[kind * w.limits[L_STREAMS] + stream] != 0:
-            return True
-    return False
+        n_heard += w.own_streams[kind * w.limits[L_STREAMS] + stream]
+    return n_heard > 0
 
 
 @jit
@@ -331,7 +331,7 @@ def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _step_call(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+def _step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
     """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
     node = s.entries[e, E_NODE]
     n, edge = p.nodes[node], p.nodes[node, N_EDGE]
@@ -406,7 +406,7 @@ def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     elif operation == OP_SET:
         edge = _step_set(p, w, s, e, c, t)
     elif operation == OP_CALL:
-        edge = _step_call(p, w, s, out, e, c, t)
+        edge = _step_call(p, w, s, out, e, t)
     elif operation == OP_EMIT:
         made = _make_event(s, p.nodes[node, A], t)
     elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:

@@ -102,7 +102,7 @@ def _advance_contact(p, w, s, out, record, c, place):  # type: ignore[no-untyped
 def _swap_table(kept, counts, n, columns, first, restore):  # type: ignore[no-untyped-def]
     for i in range(n):
         for k in range(columns):
-            if restore:
+            if restore == 1:
                 counts[i, k] = kept[first + i * columns + k]
             else:
                 kept[first + i * columns + k] = counts[i, k]
@@ -116,7 +116,7 @@ def _keep_counts(p, s, out, restore):  # type: ignore[no-untyped-def]
     n = _swap_table(s.kept, out.n_by_node, p.sizes[N_NODES], 2, n, restore)
     n = _swap_table(s.kept, out.n_by_journey, p.sizes[N_JOURNEYS], T_COLUMNS, n, restore)
     for i in range(p.sizes[N_EXITS]):
-        if restore:
+        if restore == 1:
             out.n_by_exit[i] = s.kept[n + i]
         else:
             s.kept[n + i] = out.n_by_exit[i]
@@ -131,14 +131,14 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
             continue
         n_visits, n_entries = out.used[O_VISITS], out.used[O_ENTRIES]
         if w.limits[L_ASK_SENDS] == 1:
-            _keep_counts(p, s, out, False)
+            _keep_counts(p, s, out, ZERO)
         _advance_contact(p, w, s, out, record, c, i)
         if s.used[N_STATUS] == TOO_SMALL:
             return False
         if s.used[N_STATUS] == ASKED:
             out.used[O_VISITS], out.used[O_ENTRIES] = n_visits, n_entries
             if w.limits[L_ASK_SENDS] == 1:
-                _keep_counts(p, s, out, True)
+                _keep_counts(p, s, out, -NONE)
     return True
 
 
