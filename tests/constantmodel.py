@@ -35,3 +35,6 @@ class ConstantModel:
 
     def slot_of(self, local_hour):
         return np.asarray(local_hour).astype(np.int64) // 4
+
+    def tenure_slot_of(self, known_us):
+        return np.zeros(len(known_us), np.int64)

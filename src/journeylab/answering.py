@@ -96,23 +96,9 @@ def _happens(chances, factors, edges, columns, i, message, kind, u):  # type: ig
 
 @jit
 def _respond(  # type: ignore[no-untyped-def]
-    chances,
-    factors,
-    edges,
-    columns,
-    wanted,
-    quantiles,
-    shares,
-    kind_keys,
-    unit,
-    i,
-    node,
-    message,
-    slot,
-    t,
-    kinds,
+    chances, factors, edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node, message, slots, t, kinds,
     instants,
-):
+):  # fmt: skip
     """Decides the responses to one send: their kinds and instants, those alone that the program hears; how many."""
     n, bounces, opened_at = 0, False, NEVER
     for kind in ORDER:
@@ -121,6 +107,7 @@ def _respond(  # type: ignore[no-untyped-def]
         if not _happens(chances, factors, edges, columns, i, message, kind, uniform(unit, kind_keys[kind])):
             continue
         at = opened_at if kind == CLICKED else t
+        slot = slots[i, 1 if kind == CONVERTED else 0]
         at += max(_delay(quantiles, kind, node, slot, uniform(unit, kind_keys[CONVERTED + 1 + kind])), 1)
         code = kind
         if kind == OPENED:
@@ -155,7 +142,7 @@ def _draw(  # type: ignore[no-untyped-def]
         unit = _fate(units[i], node_keys[node], draw_keys[draws[i]], rows[i, K_ENTRY], rows[i, K_VISIT])
         n_heard = _respond(
             chances, factors[draws[i]], edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node,
-            levels[node], slots[i], rows[i, K_AT], kinds, instants,
+            levels[node], slots, rows[i, K_AT], kinds, instants,
         )  # fmt: skip
         if n_heard == 0:
             kinds[0], instants[0], n_heard = SILENCE, rows[i, K_AT], 1
@@ -181,7 +168,7 @@ def _stir(  # type: ignore[no-untyped-def]
             unit = _fate(units[c], node_keys[node], draw_keys[draw], rows[i, K_ENTRY], rows[i, K_VISIT])
             if _respond(
                 chances, factors[draw], edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node,
-                levels[node], slots[i], rows[i, K_AT], kinds, instants,
+                levels[node], slots, rows[i, K_AT], kinds, instants,
             ):  # fmt: skip
                 first[c] = i
                 break
@@ -271,10 +258,15 @@ class Answering:
             _rows_of(keys, self._table, self._table_rows, 0, again, again.copy())
 
     def answers(
-        self, units: NDArray[np.uint64], draws: NDArray[np.int64], asked: Asked, chances: NDArray[np.float32]
+        self,
+        units: NDArray[np.uint64],
+        draws: NDArray[np.int64],
+        asked: Asked,
+        chances: NDArray[np.float32],
+        slots: NDArray[np.int64],
     ) -> Answers:
-        """The answers to sends, each in its draw; `units` are the contacts' unit hashes."""
-        slots, rows = self.slots(asked), np.ascontiguousarray(asked.rows)
+        """The answers to sends, each in its draw; `units` are the contacts' unit hashes, `slots` those of `slots`."""
+        rows = np.ascontiguousarray(asked.rows)
 
         def work(start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             room = (end - start) * (len(ORDER) + 1)
@@ -308,9 +300,11 @@ class Answering:
         in_parts(work, len(units))
         return first
 
-    def slots(self, asked: Asked) -> NDArray[np.int64]:
-        """The slot of the local hour of each send."""
-        return self._responses.slot_of(asked.features[:, -1])
+    def slots(self, asked: Asked, first_at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The slots of each send, int64 (send, 2): of its local hour, and of how long its contact was known."""
+        known_us = asked.rows[:, o.K_AT] - first_at
+        hours = self._responses.slot_of(asked.features[:, -1])
+        return np.column_stack([hours, self._responses.tenure_slot_of(known_us)])
 
     def _tables(self, chances: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         return (

@@ -73,7 +73,12 @@ class DelaysByMessage(NamedTuple):
 
 
 def delays_by_message(
-    after: NDArray[np.int64], looked: NDArray[np.int64], message: NDArray[np.int64], n_messages: int, within_us: int
+    after: NDArray[np.int64],
+    looked: NDArray[np.int64],
+    message: NDArray[np.int64],
+    n_messages: int,
+    within_us: int,
+    own_share_at: float = _OWN_SHARE_AT,
 ) -> DelaysByMessage:
     """The distribution of delays for each message; where nobody responded, every delay is as likely as any other."""
     if not len(after):
@@ -85,7 +90,7 @@ def delays_by_message(
     up_to = np.tile(whole.share(delays), (n_messages + 1, 1))
     for one in range(n_messages):
         mine = message == one
-        share = mine.sum() / (mine.sum() + _OWN_SHARE_AT)
+        share = mine.sum() / (mine.sum() + own_share_at)
         if share:
             up_to[one] = (1 - share) * up_to[-1] + share * delay_distribution(after[mine], looked[mine]).share(delays)
     return DelaysByMessage(delays, up_to)
@@ -124,12 +129,13 @@ def delay_table(
     n_messages: int,
     n_slots: int,
     within_us: int,
+    own_share_at: float = _OWN_SHARE_AT,
 ) -> DelayTable:
     """The delays of those who responded, by message and slot; few of either borrow from all.
 
     A slot moves the delays of every message alike: by how those of its own responders differ from those of all.
     """
-    known = delays_by_message(after, looked, message, n_messages, within_us)
+    known = delays_by_message(after, looked, message, n_messages, within_us, own_share_at)
     n_in = np.bincount(slot, minlength=n_slots)
     tables = np.empty((n_messages + 1, n_slots, N_QUANTILES), np.int64)
     for one in range(n_slots):

@@ -8,6 +8,7 @@ regression, Applied Statistics 41, 191-201), its steps are Newton's.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ _RIDGE = 25.0
 _MOST_STEPS, _ENOUGH = 25, 1e-4
 _RARE = 0.005
 _AT_ONCE, _MOST_KEPT = 1 << 16, 4
-_TAIL, _WIDE = 0.01, 100.0
+_TAIL, _WIDE, _N_STRONGEST = 0.01, 100.0, 8
 
 
 class LinearOdds:
@@ -63,26 +64,44 @@ class LinearOdds:
             information: its expected negative second derivative, of (log-odds, exposure).
         """
         self._look_at(features)
-        n_columns = self.n_groups + len(self._columns)
-        self.coefficients_ = np.zeros(n_columns)
-        penalty = np.full(n_columns, _RIDGE)
+        self._pairs: list[tuple[int, int]] = []
+        self._climb(features, group, happened, exposure, start, scores, information)
+        # What counts most by itself is what other things depend on: those columns' products come in, too.
+        strongest = np.argsort(-np.abs(self.coefficients_[self.n_groups :]), kind="stable")[:_N_STRONGEST]
+        self._pairs = [(int(a), int(b)) for a, b in combinations(sorted(strongest + self.n_groups), 2)]
+        self._climb(features, group, happened, exposure, start, scores, information)
+        return self
+
+    def _climb(
+        self,
+        features: Floats,
+        group: NDArray[np.int64],
+        happened: Floats,
+        exposure: Floats,
+        start: Floats,
+        scores: Callable[[Floats, Floats, Floats], Floats],
+        information: Callable[[Floats, Floats], Floats],
+    ) -> None:
+        """Newton's steps to the coefficients of the present columns."""
+        n_columns = self.n_groups + len(self._columns) + len(self._pairs)
+        coefficients, penalty = np.zeros(n_columns), np.full(n_columns, _RIDGE)
         parts = self._parts(len(happened))
         # Kept as long as it is small; of a large log the design is made anew in every step.
         kept = self.design(features, group) if len(parts) <= _MOST_KEPT else None
         for _ in range(_MOST_STEPS):
-            gradient, hessian = -penalty * self.coefficients_, np.diag(penalty)
+            gradient, hessian = -penalty * coefficients, np.diag(penalty)
             for rows in parts:
                 design = self.design(features[rows], group[rows]) if kept is None else kept[rows]
-                z = start[rows] + design @ self.coefficients_
+                z = start[rows] + design @ coefficients
                 gradient += design.T @ scores(z, happened[rows], exposure[rows])
                 hessian += (design * information(z, exposure[rows])[:, None]).T @ design
             step = np.linalg.solve(hessian, gradient)
             # No coefficient leaps: a rare column's first step could overshoot.
             step *= min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
-            self.coefficients_ += step
+            coefficients += step
             if np.abs(step).max() < _ENOUGH:
                 break
-        return self
+        self.coefficients_ = coefficients
 
     @staticmethod
     def _parts(n: int) -> list[slice]:
@@ -120,7 +139,8 @@ class LinearOdds:
 
     def design(self, features: Floats, group: NDArray[np.int64]) -> Floats:
         """The columns of rows: one for each group, then those of the features; none of an unknown group (-1)."""
-        made = np.zeros((len(features), self.n_groups + len(self._columns)))
+        n_single = self.n_groups + len(self._columns)
+        made = np.zeros((len(features), n_single + len(self._pairs)))
         is_known = (group >= 0) & (group < self.n_groups)
         made[np.flatnonzero(is_known), group[is_known]] = 1.0
         for k, (j, what) in enumerate(self._columns, start=self.n_groups):
@@ -131,6 +151,8 @@ class LinearOdds:
                 made[:, k] = np.nan_to_num((within - self._centre[j]) / self._width[j])
             else:
                 made[:, k] = values == 0 if what == "zero" else np.isnan(values)
+        for k, (a, b) in enumerate(self._pairs, start=n_single):
+            made[:, k] = made[:, a] * made[:, b]
         return made
 
     def log_odds(self, features: Floats, group: NDArray[np.int64]) -> Floats:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["N_SLOTS", "FittedResponse", "fit_response"]
 
-N_SLOTS, N_CELLS = 6, 8
+N_SLOTS, N_TENURES, N_CELLS = 6, 6, 8
 _LEAST_EXPOSURE = 0.02
 _LEAST_RESPONSES, _LEAST_TESTED = 20, 50
 _N_BINS = 10
-_UNKNOWN_SPREAD = 0.5
-_ALPHA, _ALIKE = 0.05, 0.4
+_UNKNOWN_SPREAD, _UNTOLD_SPREAD = 0.5, 0.3
+_ALPHA, _ALIKE, _FEW = 0.05, 0.15, 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,7 @@ def fit_response(
     design: NDArray[np.float64],
     clusters: NDArray[np.int64],
     slots: NDArray[np.int64],
+    tenures: NDArray[np.int64],
     cut_us: int,
     seed: int,
     n_jobs: int,
@@ -78,17 +79,19 @@ def fit_response(
     """The model of one response, validated on the sends from `cut_us` on and fitted to all.
 
     `design` has the features of every send and its message in the last column; `clusters` a number for each send that
-    is the same for the same contact in every log; `slots` the slot of each send.
+    is the same for the same contact in every log; `slots` the slot of each send, and `tenures` that of how long the
+    contact was known. How soon a conversion comes depends on that: who has just come buys at once or later.
     """
+    kinds = _Kinds(tenures, N_TENURES, _FEW) if response == "converted" else _Kinds(sends.message, len(sends.messages))
     end_us = sends.log.end_us
     group = design.shape[1] - 1
     early = sends.seen(response, cut_us)
-    distribution = _distribution(early, sends)
-    before = _rows(early, distribution, sends, design, clusters)
+    distribution = _distribution(early, kinds, sends)
+    before = _rows(early, distribution, kinds, design, clusters)
     boosted = BoostedResponses(group, n_jobs=n_jobs, random_state=seed)
     n_came = int(before.came.sum())
     is_worth_trying = min(n_came, len(before.came) - n_came) >= _LEAST_RESPONSES
-    after = _tested(sends, response, distribution, design, clusters, cut_us)
+    after = _tested(sends, response, distribution, kinds, design, clusters, cut_us)
     baseline = trees = None
     if len(before.came):
         baseline = ShrunkenRates(group).fit(before.design, before.came, before.exposure)
@@ -96,8 +99,8 @@ def fit_response(
             trees = boosted.fit(before.design, before.came, before.exposure, before.contact)
     validation, calibration = _validated(response, baseline, trees, after, len(before.came))
     seen = sends.seen(response, end_us)
-    whole = _distribution(seen, sends)
-    rows = _rows(seen, whole, sends, design, clusters)
+    whole = _distribution(seen, kinds, sends)
+    rows = _rows(seen, whole, kinds, design, clusters)
     estimator: BoostedResponses | ShrunkenRates = ShrunkenRates(group)
     if validation["used"] == "boosted" and trees is not None:
         estimator = BoostedResponses(group, n_jobs=n_jobs, random_state=seed)
@@ -111,32 +114,47 @@ def fit_response(
     if isinstance(estimator, BoostedResponses):
         edges = np.quantile(z, np.linspace(0, 1, N_CELLS + 1)[1:-1])
     cell_sd = _errors_by_cell(z, rows, sends, edges)
+    if not isinstance(estimator, BoostedResponses):
+        # Rates know nothing of whom a journey reaches, who may be far from the mean of all who were sent to.
+        cell_sd = np.sqrt(cell_sd**2 + _UNTOLD_SPREAD**2)
     came = seen.rows[seen.came]
-    n_slots = 1 if response == "clicked" else N_SLOTS
+    n_slots = N_SLOTS if response not in ("clicked", "converted") else 1
     table = delay_table(
-        seen.after[seen.came], seen.looked[seen.came], sends.message[came],
-        slots[came] if n_slots > 1 else np.zeros(len(came), np.int64), len(sends.messages), n_slots, sends.within_us,
+        seen.after[seen.came], seen.looked[seen.came], kinds.of[came],
+        slots[came] if n_slots > 1 else np.zeros(len(came), np.int64), kinds.n, n_slots, sends.within_us,
+        kinds.own_share_at,
     )  # fmt: skip
     return FittedResponse(estimator, table, shift_sd, unseen_sd, edges, cell_sd, unrest**0.5, validation, calibration)
 
 
-def _distribution(seen: Seen, sends: Sends) -> DelaysByMessage:
-    came = seen.rows[seen.came]
-    return delays_by_message(
-        seen.after[seen.came], seen.looked[seen.came], sends.message[came], len(sends.messages), sends.within_us
-    )
+class _Kinds(NamedTuple):
+    """The kind of each send by which its delays are told apart, and how many responses make a kind half its own."""
+
+    of: NDArray[np.int64]
+    n: int
+    own_share_at: float = 100.0
 
 
-def _exposure(distribution: DelaysByMessage, seen: Seen, sends: Sends) -> NDArray[np.float64]:
+def _distribution(seen: Seen, kinds: _Kinds, sends: Sends) -> DelaysByMessage:
+    of = kinds.of[seen.rows[seen.came]]
+    after, looked = seen.after[seen.came], seen.looked[seen.came]
+    return delays_by_message(after, looked, of, kinds.n, sends.within_us, kinds.own_share_at)
+
+
+def _exposure(distribution: DelaysByMessage, seen: Seen, kinds: _Kinds) -> NDArray[np.float64]:
     """How much of what comes one would have seen of each send."""
-    return np.clip(distribution.share(sends.message[seen.rows], seen.looked), 0.0, 1.0)
+    return np.clip(distribution.share(kinds.of[seen.rows], seen.looked), 0.0, 1.0)
 
 
 def _rows(
-    seen: Seen, distribution: DelaysByMessage, sends: Sends, design: NDArray[np.float64], clusters: NDArray[np.int64]
+    seen: Seen,
+    distribution: DelaysByMessage,
+    kinds: _Kinds,
+    design: NDArray[np.float64],
+    clusters: NDArray[np.int64],
 ) -> _Rows:
     """What is learned from: sends one has hardly looked at yet say nothing and are left out, whatever came of them."""
-    exposure = _exposure(distribution, seen, sends)
+    exposure = _exposure(distribution, seen, kinds)
     kept = exposure >= _LEAST_EXPOSURE
     rows = seen.rows[kept]
     taken = design if len(rows) == len(design) else design[rows]
@@ -147,6 +165,7 @@ def _tested(
     sends: Sends,
     response: str,
     distribution: DelaysByMessage,
+    kinds: _Kinds,
     design: NDArray[np.float64],
     clusters: NDArray[np.int64],
     cut_us: int,
@@ -155,7 +174,7 @@ def _tested(
     seen = sends.seen(response, sends.log.end_us)
     start = sends.came[response].start[seen.rows]
     late = (sends.at[seen.rows] >= cut_us) & (start <= sends.log.end_us - sends.within_us)
-    exposure = _exposure(distribution, seen, sends)
+    exposure = _exposure(distribution, seen, kinds)
     kept = late & (exposure >= _LEAST_EXPOSURE)
     rows = seen.rows[kept]
     return _Rows(rows, design[rows], seen.came[kept].astype(np.float64), exposure[kept], clusters[rows])

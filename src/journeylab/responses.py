@@ -35,6 +35,7 @@ __all__ = ["ResponseModel", "Responses", "fit_responses"]
 _LEAST_SENDS = 50
 _TRAINING_SHARE = 0.75
 _HOUR = "local_hour()"
+_TENURES_US = np.array([1, 12, 48, 168, 720], np.int64) * 3_600_000_000
 
 
 class Responses(Protocol):
@@ -91,6 +92,9 @@ class Responses(Protocol):
     def slot_of(self, local_hour: ArrayLike) -> NDArray[np.int64]:
         """The slot of the local hour of a send."""
 
+    def tenure_slot_of(self, known_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The slot of how long a contact was known when it was sent to."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ResponseModel:
@@ -104,7 +108,8 @@ class ResponseModel:
         converts: the event that a conversion is, if any.
         until: the instant up to which the log was looked at, aware UTC.
         timezone: the zone of contacts without one of their own.
-        delays: by response, its `DelayTable`: from the send, of `clicked` from the open.
+        delays: by response, its `DelayTable`: from the send, of `clicked` from the open; of `converted` by how long
+            the contact was known instead of by message.
         shift_sd: float64 (message, response), the standard deviation of the model's error of level, in log-odds; where
             levels moved from week to week, or from the fit to the validation, by more than chance, that is in it.
         unseen_sd: float64 by response, the same for a message that was never sent.
@@ -171,10 +176,16 @@ class ResponseModel:
         Args:
             response: one of `responses`; the delay counts from the send, for `clicked` from the open.
             message: int64, places in `messages`; -1 for a message that was never sent.
-            slot: the slot of each send, of `slot_of`.
+            slot: the slot of each send, of `slot_of`; for `converted`, of `tenure_slot_of`.
             u: shares in 0..1, to be drawn uniformly.
         """
+        if response == "converted":
+            message, slot = slot, np.zeros_like(slot)
         return self.delays[response].draw(message, slot, u)
+
+    def tenure_slot_of(self, known_us: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The slot of how long a contact was known when it was sent to (microseconds): int64, 0 to 5."""
+        return tenure_slots(known_us)
 
     def slot_of(self, local_hour: ArrayLike) -> NDArray[np.int64]:
         """The slot of each local hour (0 to 23) of sending: int64, one for each four hours."""
@@ -271,6 +282,7 @@ def fit_responses(
     # The hash of a contact is the same in every part of the log, unlike its code.
     clusters = (sends.log.unit_hashes[sends.contact] >> np.uint64(1)).astype(np.int64)
     seed = int(np.random.default_rng(rng).integers(2**31))
+    tenures = tenure_slots(sends.at - sends.log.first_at[sends.contact])
     if not sends.came:
         raise DataError(
             f"the log has {len(sends):,} sends and no response to any: events named delivered, opened, clicked, "
@@ -278,7 +290,8 @@ def fit_responses(
         )
     fitted = {}
     for done, name in enumerate(sends.came):
-        fitted[name] = fit_response(sends, name, design, clusters, hours.astype(np.int64) // 4, cut_us, seed, n_jobs)
+        slots = hours.astype(np.int64) // 4
+        fitted[name] = fit_response(sends, name, design, clusters, slots, tenures, cut_us, seed, n_jobs)
         if progress is not None:
             progress(done + 1, len(sends.came))
     validation = pd.DataFrame([{"response": name, **one.validation} for name, one in fitted.items()])
@@ -307,12 +320,17 @@ def fit_responses(
     )
 
 
+def tenure_slots(known_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0 to 5: known for less than an hour, twelve hours, two days, a week, thirty days, or for longer."""
+    return np.searchsorted(_TENURES_US, known_us, side="right")
+
+
 def _failures(validation: pd.DataFrame, cut_at: datetime) -> tuple[str, ...]:
     """The responses whose later level a fit on what came before missed by more than chance and by a tenth or more."""
     missed = validation["calibration_intercept"] / validation["calibration_intercept_se"]
     # One test for each response, at 1 % for all together.
     is_missed = missed.abs().fillna(0.0) > NormalDist().inv_cdf(1 - 0.005 / len(validation))
-    is_far = validation["calibration_intercept"].abs() > 0.1
+    is_far = (validation["calibration_intercept"].abs() > 0.1) & (validation["n_responses"] >= _LEAST_SENDS)
     return tuple(
         f"{row.response}: from {cut_at:%Y-%m-%d} on {row.n_responses:,} of {row.n_sends:,} came, and odds "
         f"{'lower' if row.calibration_intercept > 0 else 'higher'} by {abs(np.expm1(-row.calibration_intercept)):.0%} "

@@ -135,7 +135,8 @@ class Simulation:
             np.concatenate([one.features for one in found] or [np.empty((0, 1))])[order],
         )
         chances = self.answering.chances(contacts[sends.place], sends)
-        self._silent = _Silent(sends, offsets_of(sends.place, len(contacts)), chances, self.answering.slots(sends))
+        slots = self.answering.slots(sends, self.log.first_at[contacts[sends.place]])
+        self._silent = _Silent(sends, offsets_of(sends.place, len(contacts)), chances, slots)
         return tally(self.ready.compiled, [out for _, out in outs])
 
     def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
@@ -158,8 +159,11 @@ class Simulation:
         """What happens to contacts who respond, each in its draw; and what would have happened if all stayed silent."""
         contacts, offsets = self.diverged[who], self._silent.offsets
         place, send = _ranges(offsets[who], first + 1)
-        sends = Asked(place, self._silent.sends.rows[send], self._silent.sends.features[send, -1:])
-        known_answers = self.answering.answers(self._units[who[place]], draws[place], sends, self._silent.chances[send])
+        sends = Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0)))
+        silent = self._silent
+        known_answers = self.answering.answers(
+            self._units[who[place]], draws[place], sends, silent.chances[send], silent.slots[send]
+        )
         more = self._run(contacts, draws, self._answerer(contacts, self._units[who], draws), known_answers)
         place, send = _ranges(offsets[who], offsets[who + 1])
         quiet = silence(Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0))))
@@ -170,7 +174,8 @@ class Simulation:
     ) -> Callable[[Asked], Answers]:
         def answer(asked: Asked) -> Answers:
             chances = self.answering.chances(contacts[asked.place], asked)
-            return self.answering.answers(units[asked.place], draws[asked.place], asked, chances)
+            slots = self.answering.slots(asked, self.log.first_at[contacts[asked.place]])
+            return self.answering.answers(units[asked.place], draws[asked.place], asked, chances, slots)
 
         return answer
 
