@@ -20,8 +20,8 @@ class ConstantModel:
         self.chances = np.array([chances.get(one, 0.0) for one in self.responses])
         self.delay_hours = {"opened": 1.0, "clicked": 0.5, **(delay_hours or {})}
         self.cell_edges = np.empty((len(self.responses), 0))
-        self.cell_sd = np.full((len(self.messages), 1, len(self.responses)), sd)
-        self.unrest_sd = np.zeros(len(self.responses))
+        self.cell_sd = np.zeros((len(self.messages), 1, len(self.responses)))
+        self.shift_sd = np.full((len(self.messages), len(self.responses)), sd)
         self.unseen_sd = np.full(len(self.responses), 1.0)
         self.asked: list[str] = []
         self.failures: tuple[str, ...] = ()

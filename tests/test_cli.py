@@ -342,7 +342,6 @@ def test_several_journeys_are_simulated_together(run, fifth, fitted):
     assert [one["journey"] for one in found["journeys"]] == ["trial_welcome", "winback"]
 
 
-@pytest.mark.xfail(raises=ValueError, reason="a node without a reason has NaN there, which is no JSON")
 def test_backtest_as_json_has_a_verdict_for_every_node(run, fifth, fitted, history):
     found = json.loads(run("backtest", history, *fifth, "--cutoff", "2026-04-15", "--draws", "10", "--json"))
     assert (found["journey"], found["cutoff"]) == ("akacja_welcome", "2026-04-15T00:00:00+00:00")

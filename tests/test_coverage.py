@@ -22,6 +22,7 @@ pytest.importorskip("lightgbm")
 
 OFFERS = ("offer_discount", "offer_free_month", "reminder")
 N_WORLDS, N_CONTACTS, FEWEST = 6, 4000, 15
+N_DRIFTING = 6000
 
 
 def _shared_out(name: str, ways: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def cases_of(seed: int, n_contacts: int) -> pd.DataFrame:
         true_share = truth.branches.astype({"branch": object}).set_index(["node", "branch"])["branch_share"]
         for row in result.branches[result.branches["verb"] == "wait_for"].itertuples():
             if isinstance(row.branch, str) and row.n_visits >= FEWEST:
-                rows.append(
+                rows.append(  # noqa: PERF401
                     (seed, journey.journey, row.node, row.branch, row.branch_share_low, row.branch_share_high,
                      true_share[row.node, row.branch], row.naive_share)
                 )  # fmt: skip
@@ -164,9 +165,9 @@ def cases_of(seed: int, n_contacts: int) -> pd.DataFrame:
 def drift_cases_of(seed: int, drift: float) -> pd.DataFrame:
     """A row for each wait of a journey that really ran: how far its branch moved at the cutoff, and the verdict."""
     cutoff = "2026-04-01"
-    shop = Shop(N_CONTACTS, seed=seed, drift_at=f"{cutoff}T00:00:00+00:00", drift=drift)
+    shop = Shop(N_DRIFTING, seed=seed, drift_at=f"{cutoff}T00:00:00+00:00", drift=drift)
     result = backtest(PATIENT, shop.run(PATIENT).log, cutoff=cutoff, rng=seed)
-    steady = backtest_truth(Shop(N_CONTACTS, seed=seed), cutoff)
+    steady = backtest_truth(Shop(N_DRIFTING, seed=seed), cutoff)
     drifted = backtest_truth(shop, cutoff)
     verdict = result.nodes.set_index("node")["verdict"]
     nodes = ("read", "took", "heard")

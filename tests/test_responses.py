@@ -166,11 +166,12 @@ def test_a_row_that_was_seen_in_part_counts_in_part() -> None:
 
 def test_predictions_of_each_group_add_up_to_what_came() -> None:
     rng = np.random.default_rng(4)
-    x = np.column_stack([rng.normal(size=6000), np.arange(6000) % 3])
-    y = rng.random(6000) < expit(logit(np.array([0.05, 0.2, 0.6])[np.arange(6000) % 3]) + x[:, 0])
+    group = rng.integers(0, 3, 6000)
+    x = np.column_stack([rng.normal(size=6000), group])
+    y = rng.random(6000) < expit(logit(np.array([0.05, 0.2, 0.6])[group]) + x[:, 0])
     foretold = BoostedResponses(1).fit(x, y).predict_proba(x)[:, 1]
-    for group in range(3):
-        mine = x[:, 1] == group
+    for one in range(3):
+        mine = group == one
         assert foretold[mine].mean() == pytest.approx(y[mine].mean(), abs=0.01)
 
 
@@ -320,7 +321,7 @@ def test_delays_that_were_cut_off_are_put_right() -> None:
 
 def test_delays_are_those_of_the_weibull(model: ResponseModel) -> None:
     u = np.linspace(0, 1, 20_001)
-    drawn = model.draw_delays("opened", np.full(u.size, 2), u)
+    drawn = model.draw_delays("opened", np.full(u.size, -1), np.full(u.size, 2), u)
     assert drawn.dtype == np.int64
     assert (np.diff(drawn) >= 0).all()
     assert drawn.min() >= 1
@@ -333,15 +334,16 @@ def test_delays_are_those_of_the_weibull(model: ResponseModel) -> None:
 def test_a_slot_with_few_responders_borrows_from_all() -> None:
     after = np.append(np.full(1000, 10), np.full(10, 1000)).astype(np.int64)
     slot = np.append(np.zeros(1000), np.ones(10)).astype(np.int64)
-    table = delay_table(after, np.full(1010, 5000), slot, 6, 5000)
+    table = delay_table(after, np.full(1010, 5000), np.zeros(1010, np.int64), slot, 1, 6, 5000)
     assert table.n_responders.tolist() == [1000, 10, 0, 0, 0, 0]
-    assert [np.mean(row == 10) for row in table.quantiles[:3]] == pytest.approx([0.99, 0.9, 0.99], abs=0.01)
+    assert [np.mean(row == 10) for row in table.quantiles[-1, :3]] == pytest.approx([0.99, 0.9, 0.99], abs=0.01)
 
 
 def test_clicks_have_one_slot_and_count_from_the_open(model: ResponseModel) -> None:
-    assert model.delays["opened"].quantiles.shape == (6, 256)
-    assert model.delays["clicked"].quantiles.shape == (1, 256)
-    middle = model.draw_delays("clicked", np.arange(6), np.full(6, 0.5))
+    n_messages = len(model.messages) + 1  # and all of them together
+    assert model.delays["opened"].quantiles.shape == (n_messages, 6, 256)
+    assert model.delays["clicked"].quantiles.shape == (n_messages, 1, 256)
+    middle = model.draw_delays("clicked", np.full(6, -1), np.arange(6), np.full(6, 0.5))
     assert middle / 1e6 == pytest.approx(600 * np.log(2), rel=0.2)
 
 

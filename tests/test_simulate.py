@@ -69,14 +69,14 @@ def test_branches_follow_the_probabilities_of_the_model():
 
 
 def test_intervals_hold_the_luck_of_a_finite_number_and_the_models_own_error():
-    # 400 contacts at .3: the standard error is .0229, so a 90 % interval is .0754 wide.
-    plain = simulate(journey(), log_of(), responses=ConstantModel(MESSAGES, opened=0.3), draws=400).branches
-    width = (plain["branch_share_high"] - plain["branch_share_low"])[plain["branch"] == "then"].iloc[0]
-    assert width == pytest.approx(2 * 1.645 * np.sqrt(0.3 * 0.7 / 400), rel=0.15)
-    # An error of .3 in log-odds is .063 in the share, and adds to it in quadrature.
-    unsure = simulate(journey(), log_of(), responses=ConstantModel(MESSAGES, opened=0.3, sd=0.3), draws=400).branches
-    wide = (unsure["branch_share_high"] - unsure["branch_share_low"])[unsure["branch"] == "then"].iloc[0]
-    assert wide == pytest.approx(2 * 1.645 * np.sqrt(0.3 * 0.7 / 400 + 0.063**2), rel=0.15)
+    # 400 contacts at .3 have a standard error of .0229; a level off by .18 in log-odds is one of .038 in the share, and
+    # an error of .3 in the level of all sends counts as if a third of them were like these.
+    for sd in (0.0, 0.3):
+        model = ConstantModel(MESSAGES, opened=0.3, sd=sd)
+        found = simulate(journey(), log_of(), responses=model, draws=400).branches
+        width = (found["branch_share_high"] - found["branch_share_low"])[found["branch"] == "then"].iloc[0]
+        level = 0.3 * 0.7 * np.sqrt(sd**2 * 3 + 0.18**2)
+        assert width == pytest.approx(2 * 1.645 * np.sqrt(0.3 * 0.7 / 400 + level**2), rel=0.15)
 
 
 def test_following_only_those_whom_a_send_stirs_changes_no_count():
@@ -162,18 +162,38 @@ def test_reactions_to_other_messages_are_not_seen_but_what_contacts_do_anyway_is
         {"contact": "c0001", "event": "account_closed", "occurred_at": at},
         {"contact": "c0002", "event": "consent_withdrawn", "occurred_at": at, "purpose": "marketing"},
         {"contact": "c0003", "event": "unsubscribed", "occurred_at": at, "message": "newsletter"},
+        {"contact": "c0004", "event": "unsubscribed", "occurred_at": at, "message": "bulletin"},
+        {"contact": "c0004", "event": "consent_withdrawn", "occurred_at": at, "purpose": "marketing"},
         {"contact": "c0003", "event": "consent_withdrawn", "occurred_at": at, "purpose": "marketing"},
     ]
     ends = [{"event": "purchase", "goal": True}, {"event": "account_closed"}]
     model = ConstantModel(MESSAGES, converts="purchase")
-    result = simulate(journey(exit_when=ends), log_of(4, extra), responses=model, draws=2)
+    log = log_of(5, extra)
+    result = simulate(journey(exit_when=ends), log, responses=model, draws=2, replaces=["newsletter"])
     exits = result.entries().set_index("contact")["exit"].astype("str")
     assert exits.to_dict() == {
         "c0000": "cold",  # the purchase is for the model to say
         "c0001": "account_closed",
         "c0002": "consent_withdrawn",
-        "c0003": "cold",  # so is unsubscribing
+        "c0003": "cold",  # so is unsubscribing from a message that is replaced
+        "c0004": "consent_withdrawn",  # the bulletin goes on
     }
+    with pytest.raises(DataError, match="no message 'newsleter' in the log"):
+        simulate(journey(), log, responses=model, draws=2, replaces=["newsleter"])
+
+
+def test_a_send_that_the_journey_does_not_make_ends_the_record():
+    extra = [
+        {"contact": "c0000", "event": "sent", "occurred_at": START, "message": "welcome_1"},
+        {"contact": "c0000", "event": "sent", "occurred_at": START + DAY, "message": "bulletin"},
+        {"contact": "c0000", "event": "purchase", "occurred_at": START + DAY + pd.Timedelta("1h")},
+    ]
+    log, model = log_of(1, extra), ConstantModel(MESSAGES, converts="purchase")
+    goes_on = simulate(journey(), log, responses=model, draws=2)
+    assert goes_on.outcomes["exit"].tolist() == ["goal:purchase"]
+    assert any("other messages go on as they were sent: bulletin" in note for note in goes_on.notes)
+    replaced = simulate(journey(), log, responses=model, draws=2, replaces=["bulletin"])
+    assert replaced.outcomes["exit"].tolist() == ["cold"]
 
 
 @pytest.mark.parametrize(

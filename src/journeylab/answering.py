@@ -45,6 +45,12 @@ KINDS = (*RESPONSES, "sent", "consent_withdrawn", "bounced softly", "converted")
 """What a send is answered with, by the codes of layout.DELIVERED to layout.CONVERTED."""
 LOCAL_HOUR = "local_hour()"
 N_SLOTS, N_QUANTILES = 6, 256
+ALIKE = 1 / 3
+"""The share of a message's sends that is taken to be like those of a journey, which makes one choice of several."""
+REPEAT_SD, TRANSPORT_SD = 0.05, 0.18
+"""By how much, in log-odds, a level may be off beside: for the log's own sends made again, and for whom another journey
+reaches. Found in worlds whose truth is known (tests/test_coverage.py), so that intervals hold it as often as they say.
+"""
 UNHEARD, UNTOLD, HEARD = range(3)
 SILENCE = -1
 ORDER = (o.BOUNCED, o.DELIVERED, o.OPENED, o.CLICKED, o.COMPLAINED, o.UNSUBSCRIBED, o.CONVERTED)
@@ -187,6 +193,7 @@ class Answering:
         rng: decides the draws.
         soft_share: the share of bounces that are soft.
         withdraws: whether who unsubscribes withdraws the consent for the journey's purpose.
+        is_as_logged: whether the sends are those of the log, to the contacts of the log, at its instants.
 
     Raises:
         DataError: when the model does not know a message, with all of them.
@@ -203,13 +210,17 @@ class Answering:
         rng: np.random.Generator,
         soft_share: float,
         withdraws: bool,
+        is_as_logged: bool,
     ) -> None:
         self._responses = responses
         self._messages, self._levels = _messages(compiled, responses, like)
         self._columns = np.array(
             [responses.responses.index(kind) if kind in responses.responses else -1 for kind in KINDS], np.int64
         )
-        self._factors, self._edges = _levels(responses, len(like), n_draws, rng), np.exp(responses.cell_edges)
+        self._factors, self._edges = (
+            _levels(responses, len(like), n_draws, rng, is_as_logged=is_as_logged),
+            np.exp(responses.cell_edges),
+        )
         self._draw_keys = rng.integers(2**64, size=n_draws, dtype=np.uint64)
         self._node_keys = np.array(
             [purpose_key(f"{compiled.releases[one.journey].journey.journey}/{one.name}") for one in compiled.nodes],
@@ -313,11 +324,20 @@ class Answering:
         )  # fmt: skip
 
 
-def _levels(responses: Responses, n_unseen: int, n_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """By how much the odds are off in each draw: float64 (draw, message, cell, response), unknown messages last."""
-    n_messages, n_cells, n_responses = responses.cell_sd.shape
-    of_cell = np.concatenate([responses.cell_sd, np.zeros((n_unseen, n_cells, n_responses))])
-    of_message = np.vstack([*[responses.unrest_sd] * n_messages, *[responses.unseen_sd] * n_unseen])
+def _levels(
+    responses: Responses, n_unseen: int, n_draws: int, rng: np.random.Generator, *, is_as_logged: bool
+) -> NDArray[np.float64]:
+    """By how much the odds are off in each draw: float64 (draw, message, cell, response), unknown messages last.
+
+    A level is surest where the log's own sends are made again. Another journey makes only some of them, to some of
+    those contacts.
+    """
+    _, n_cells, n_responses = responses.cell_sd.shape
+    allowance = REPEAT_SD if is_as_logged else TRANSPORT_SD
+    of_message = np.sqrt(responses.shift_sd**2 / ALIKE + allowance**2)
+    of_cell = np.zeros_like(responses.cell_sd) if is_as_logged else responses.cell_sd
+    of_cell = np.concatenate([of_cell, np.zeros((n_unseen, n_cells, n_responses))])
+    of_message = np.vstack([of_message, *[responses.unseen_sd] * n_unseen])
     cells = rng.standard_normal((n_draws, *of_cell.shape)) * of_cell
     messages = rng.standard_normal((n_draws, *of_message.shape)) * of_message
     return np.asarray(np.exp(cells + messages[:, :, None]), np.float64)

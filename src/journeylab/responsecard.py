@@ -59,7 +59,7 @@ def card_of(model: ResponseModel, data: str = "") -> str:
         "",
         f"Fitted to what was known by {model.cut_at:%Y-%m-%d} and asked about the sends from then on whose outcome is "
         "known. Boosted trees are used where their log loss is lower than that of the shrunken rates of messages by "
-        "anything; otherwise the rates are used.",
+        "more than one standard error; otherwise the rates are used.",
         "",
         *_markdown(model.validation),
         "",

@@ -33,7 +33,7 @@ _LEAST_EXPOSURE = 0.02
 _LEAST_RESPONSES, _LEAST_TESTED = 20, 50
 _N_BINS = 10
 _UNKNOWN_SPREAD, _UNTOLD_SPREAD = 0.5, 0.3
-_ALPHA, _ALIKE, _FEW = 0.05, 0.15, 20.0
+_ALPHA, _FEW = 0.05, 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,6 @@ class FittedResponse:
     unseen_sd: float
     cell_edges: NDArray[np.float64]
     cell_sd: NDArray[np.float64]
-    unrest_sd: float
     validation: dict[str, Any]
     calibration: pd.DataFrame
 
@@ -109,7 +108,7 @@ def fit_response(
     else:
         estimator = rates = ShrunkenRates(group).fit(rows.design, rows.came, rows.exposure)
         z = estimator._log_odds(rows.design)
-    shift_sd, unseen_sd, unrest = _errors(z, rows, sends, rates, _drift(validation))
+    shift_sd, unseen_sd = _errors(z, rows, sends, rates, _drift(validation))
     edges = np.full(N_CELLS - 1, np.inf)
     if isinstance(estimator, BoostedResponses):
         edges = np.quantile(z, np.linspace(0, 1, N_CELLS + 1)[1:-1])
@@ -124,7 +123,16 @@ def fit_response(
         slots[came] if n_slots > 1 else np.zeros(len(came), np.int64), kinds.n, n_slots, sends.within_us,
         kinds.own_share_at,
     )  # fmt: skip
-    return FittedResponse(estimator, table, shift_sd, unseen_sd, edges, cell_sd, unrest**0.5, validation, calibration)
+    return FittedResponse(
+        estimator,
+        table,
+        shift_sd,
+        unseen_sd,
+        edges,
+        cell_sd,
+        validation,
+        calibration,
+    )
 
 
 class _Kinds(NamedTuple):
@@ -203,7 +211,7 @@ def _validated(
         row["log_loss"] = float(losses["boosted"].mean())
         row["brier"] = float(((test.exposure * expit(z["boosted"]) - test.came) ** 2).mean())
         row["gain"], row["gain_se"] = _mean_by_contact(losses["baseline"] - losses["boosted"], test.contact)
-        if row["gain"] > 0 and n >= _LEAST_TESTED:
+        if row["gain"] > row["gain_se"] and n >= _LEAST_TESTED:
             row["used"] = "boosted"
     used = z[row["used"]]
     if 0 < n_came < n:
@@ -261,8 +269,8 @@ def _drift(validation: dict[str, Any]) -> float:
 
 def _errors(
     z: NDArray[np.float64], rows: _Rows, sends: Sends, rates: ShrunkenRates, drift: float
-) -> tuple[NDArray[np.float64], float, float]:
-    """The errors of levels in log-odds: of each message, of one that was never sent, and the variance over time."""
+) -> tuple[NDArray[np.float64], float]:
+    """The standard deviation of each message's level in log-odds, and that of a message that was never sent."""
     n_messages = len(sends.messages)
     message = sends.message[rows.rows]
     score, known = scores(z, rows.came, rows.exposure), information(z, rows.exposure)
@@ -282,7 +290,7 @@ def _errors(
         drawn = np.where(total > 0, own / (own + spread**2), 1.0)
         level = 1 / (1 / own + spread**-2) + drawn**2 / total.sum()
     unseen = np.sqrt(spread**2 * (1 + 1 / n_messages) + 1 / total.sum() + unrest)
-    return np.where(total > 0, np.sqrt(level + unrest), unseen), float(unseen), unrest
+    return np.where(total > 0, np.sqrt(level + unrest), unseen), float(unseen)
 
 
 def _errors_by_cell(
@@ -291,8 +299,7 @@ def _errors_by_cell(
     """The standard deviation of the level's error in each cell of a message and a range of log-odds.
 
     A journey reaches other contacts than the log's sends did, and a model may be too low for some while it is too high
-    for others. So each cell has the error that its own sends leave open; and as a journey makes one of the choices that
-    the log made several of, that error is counted as if so much fewer of them were like its own.
+    for others. So each cell has the error that its own sends leave open, beside the message's.
     """
     cell = sends.message[rows.rows] * N_CELLS + np.searchsorted(edges, z, side="right")
     n_cells = len(sends.messages) * N_CELLS
@@ -302,7 +309,7 @@ def _errors_by_cell(
     pairs, place = np.unique(cell * sends.log.n_contacts + contact, return_inverse=True)
     squares = np.bincount(pairs // sends.log.n_contacts, np.bincount(place, score) ** 2, n_cells)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.where(total > 0, np.maximum(squares / total, 1.0) / (_ALIKE * total), np.inf)
+        own = np.where(total > 0, np.maximum(squares / total, 1.0) / total, np.inf)
     return np.sqrt(1 / (1 / own + _UNKNOWN_SPREAD**-2)).reshape(len(sends.messages), N_CELLS)
 
 

@@ -70,8 +70,8 @@ class Responses(Protocol):
         """The standard deviation of the level's error in log-odds, (message, cell, response)."""
 
     @property
-    def unrest_sd(self) -> NDArray[np.float64]:
-        """That of an error which all cells of a message share, by response."""
+    def shift_sd(self) -> NDArray[np.float64]:
+        """That of the level of a message's own sends as a whole, (message, response)."""
 
     @property
     def unseen_sd(self) -> NDArray[np.float64]:
@@ -115,7 +115,6 @@ class ResponseModel:
         unseen_sd: float64 by response, the same for a message that was never sent.
         cell_edges: float64 (response, edge), log-odds that divide sends into cells of like chances.
         cell_sd: float64 (message, cell, response), the standard deviation of the level's error in each cell, by itself.
-        unrest_sd: float64 by response, the standard deviation of a message's level over time, for all its cells alike.
         validation: a row for each response, on sends after those the model was fitted to: `response`, `n_sends`,
             `n_responses`, `rate`, `log_loss`, `baseline_log_loss`, `brier`, `baseline_brier` (means over sends, lower
             is better; of the boosted model and of the shrunken rates), `gain` (how much lower its log loss is) and
@@ -142,7 +141,6 @@ class ResponseModel:
     unseen_sd: NDArray[np.float64]
     cell_edges: NDArray[np.float64]
     cell_sd: NDArray[np.float64]
-    unrest_sd: NDArray[np.float64]
     validation: pd.DataFrame
     calibration: pd.DataFrame
     n_sends: int
@@ -308,7 +306,6 @@ def fit_responses(
         unseen_sd=np.array([one.unseen_sd for one in fitted.values()]),
         cell_edges=np.array([one.cell_edges for one in fitted.values()]),
         cell_sd=np.stack([one.cell_sd for one in fitted.values()], axis=-1),
-        unrest_sd=np.array([one.unrest_sd for one in fitted.values()]),
         validation=validation,
         calibration=pd.concat([one.calibration for one in fitted.values()], ignore_index=True),
         n_sends=len(sends),

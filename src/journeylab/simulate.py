@@ -113,6 +113,7 @@ def simulate(
         rng=np.random.default_rng(rng),
         soft_share=_soft_share(log, forget_from),
         withdraws=_withdraws(log, forget_from),
+        is_as_logged=forget_from is not None,
     )
     notes += [f"Responses to {one!r} are assumed to be like those to {other!r}." for one, other in (like or {}).items()]
     notes += _others(log, replaced, forget_from)
