@@ -33,8 +33,9 @@ check: $(DEV) ## Lint, check formats, types and layers, run the examples in the 
 	.venv/bin/lint-imports
 	$(IN_VENV) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md
 
-bench: $(DEV) ## Measure the speed of a replay
+bench: $(DEV) ## Measure the speed of replays and simulations
 	$(IN_VENV) -m benchmarks.replay
+	$(IN_VENV) -m benchmarks.simulate
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo
 	$(IN_VENV) -m marimo edit notebooks
