@@ -69,13 +69,13 @@ def test_branches_follow_the_probabilities_of_the_model():
 
 
 def test_intervals_hold_the_luck_of_a_finite_number_and_the_models_own_error():
-    # 400 contacts at .3 have a standard error of .0229; a level off by .18 in log-odds is one of .038 in the share, and
+    # 400 contacts at .3 have a standard error of .0229; a level off by .2 in log-odds is one of .042 in the share, and
     # an error of .3 in the level of all sends counts as if a third of them were like these.
     for sd in (0.0, 0.3):
         model = ConstantModel(MESSAGES, opened=0.3, sd=sd)
         found = simulate(journey(), log_of(), responses=model, draws=400).branches
         width = (found["branch_share_high"] - found["branch_share_low"])[found["branch"] == "then"].iloc[0]
-        level = 0.3 * 0.7 * np.sqrt(sd**2 * 3 + 0.18**2)
+        level = 0.3 * 0.7 * np.sqrt(sd**2 * 3 + 0.2**2)
         assert width == pytest.approx(2 * 1.645 * np.sqrt(0.3 * 0.7 / 400 + level**2), rel=0.15)
 
 

@@ -47,7 +47,7 @@ LOCAL_HOUR = "local_hour()"
 N_SLOTS, N_QUANTILES = 6, 256
 ALIKE = 1 / 3
 """The share of a message's sends that is taken to be like those of a journey, which makes one choice of several."""
-REPEAT_SD, TRANSPORT_SD = 0.05, 0.18
+REPEAT_SD, TRANSPORT_SD = 0.05, 0.2
 """By how much, in log-odds, a level may be off beside: for the log's own sends made again, and for whom another journey
 reaches. Found in worlds whose truth is known (tests/test_coverage.py), so that intervals hold it as often as they say.
 """
