@@ -66,17 +66,17 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         log = jl.EventLog.read(make_log(arguments.events, Path(folder), "int"), cache=False)
-    journey = make_journey()
-    (single,) = timed(5, lambda: jl.replay(journey, log))
-    jl.simulate(journey, log, responses=Timed(), draws=2)
-    predicting[0], start = 0.0, time.perf_counter()
-    result = jl.simulate(journey, log, responses=Timed(), draws=arguments.draws)
-    taken = time.perf_counter() - start
-    print(f"{arguments.events:,} events, {log.n_contacts:,} contacts, {result.n_entries:,} entries")
-    print(f"one replay {single * 1000:8.1f} ms")
-    print(f"{arguments.draws} draws {taken:8.1f} s")
-    print(f"predicting {predicting[0]:8.1f} s of it, {result.answering.n_predicted:,} sends")
-    print(f"beside the predictions {(taken - predicting[0]) / single:6.0f} replays")
+        journey = make_journey()
+        (single,) = timed(5, lambda: jl.replay(journey, log))
+        jl.simulate(journey, log, responses=Timed(), draws=2)
+        predicting[0], start = 0.0, time.perf_counter()
+        result = jl.simulate(journey, log, responses=Timed(), draws=arguments.draws)
+        taken = time.perf_counter() - start
+        print(f"{arguments.events:,} events, {log.n_contacts:,} contacts, {result.n_entries:,} entries")
+        print(f"one replay {single * 1000:8.1f} ms")
+        print(f"{arguments.draws} draws {taken:8.1f} s")
+        print(f"predicting {predicting[0]:8.1f} s of it, {result.answering.n_predicted:,} sends")
+        print(f"beside the predictions {(taken - predicting[0]) / single:6.0f} replays")
 
 
 if __name__ == "__main__":
