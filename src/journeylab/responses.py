@@ -263,6 +263,10 @@ def fit_responses(
         raise JourneyLabError(
             'response models need scikit-learn and LightGBM: pip install "journeylab[models]"'
         ) from None
+    except OSError as problem:
+        raise JourneyLabError(
+            f"LightGBM finds no OpenMP library ({problem}): install it, on Debian as the package libgomp1"
+        ) from None
     sends = sends_in(log, converts, within, until)
     end_us, start_us = sends.log.end_us, int(sends.at[0])
     n_matured = sends.n_matured(end_us)
