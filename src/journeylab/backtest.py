@@ -28,7 +28,7 @@ import pandas as pd
 from . import conditions as c
 from . import layout as o
 from .clock import instant, microseconds
-from .display import block, counted, table
+from .display import block, counted, plain, table
 from .errors import DataError, listed
 from .execution import Progress
 from .journey import Decide, Journey, Policy, Segment, Send, Split, WaitFor
@@ -37,6 +37,7 @@ from .replay import Replay, replay
 from .responses import Responses, fit_responses
 from .simulate import simulate
 from .simulation import Simulation
+from .worlds import goal_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def backtest(
         DefinitionError: when the journey does not fit the log.
     """
     at = _instant(cutoff, log)
-    converts = converts or _goal(journey)
+    converts = converts or goal_of([journey])
     known = log.truncated(at)
     model = responses or fit_responses(known, converts=converts, within=within, rng=rng)
     releases = [Release(journey=journey, until_at=at), Release(journey=journey, from_at=at)]
@@ -122,12 +123,6 @@ def _instant(cutoff: datetime | str, log: EventLog) -> datetime:
             f"before {log.end_at:%Y-%m-%d %H:%M}"
         )
     return at
-
-
-def _goal(journey: Journey) -> str | None:
-    """The event of the journey's only goal."""
-    goals = {one.event for one in journey.exit_when if one.goal}
-    return goals.pop() if len(goals) == 1 else None
 
 
 def _unforeseen(journey: Journey, node: object, responses: Responses, converts: str | None) -> str | None:
@@ -422,9 +417,6 @@ def _said(row: pd.Series) -> str:
 
 
 def _figures(row: Any) -> dict[str, Any]:
-    def plain(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
-
     return {
         "n_came": int(row.n_came),
         "came_share": plain(row.came_share),

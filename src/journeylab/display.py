@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["block", "counted", "table"]
+__all__ = ["block", "counted", "plain", "table"]
 
 _STYLE = (
     ".jl-display{font:13px system-ui,sans-serif}.jl-display p{margin:.4em 0}"
@@ -44,3 +45,12 @@ def counted(n: int, what: str) -> str:
     """
     plural = f"{what[:-1]}ies" if what.endswith("y") and what[-2] not in "aeiou" else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
+
+
+def plain(value: float) -> float | None:
+    """A number for JSON, which knows no NaN: that is `None`.
+
+    >>> plain(0.5), plain(float("nan"))
+    (0.5, None)
+    """
+    return None if math.isnan(value) else float(value)

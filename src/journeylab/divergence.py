@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .eventlog import EventLog
     from .worlds import Ready
 
-__all__ = ["diverged_since", "events_of", "hidden_after", "is_near"]
+__all__ = ["diverged_since", "events_of", "hidden_after", "is_near", "messages_in"]
 
 _OF_A_SEND = ("delivered", "opened", "clicked", "bounced")
 _A_MINUTE = 60_000_000
@@ -38,6 +38,11 @@ def events_of(log: EventLog, event: str) -> pd.DataFrame:
     who = np.repeat(np.arange(log.n_contacts, dtype=np.int64), np.diff(stream.offsets))
     frame = pd.DataFrame({"contact": who, "at": stream.at, "message": _messages_of(log, stream.row)})
     return frame.sort_values("at", kind="stable", ignore_index=True)
+
+
+def messages_in(log: EventLog) -> list[str]:
+    """The messages that the log's events name, by their code."""
+    return (log.property("message").categories or []) if "message" in log.property_names else []
 
 
 def _messages_of(log: EventLog, rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -58,8 +63,7 @@ def is_near(events: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _replaced(log: EventLog, replaced: Collection[str]) -> NDArray[np.bool_]:
     """For each code of a message, and in the last place for none, whether it is one of those."""
-    has = (log.property("message").categories or []) if "message" in log.property_names else []
-    return np.array([text in replaced for text in has] + [False], np.bool_)
+    return np.array([text in replaced for text in messages_in(log)] + [False], np.bool_)
 
 
 def diverged_since(ready: Ready, replaced: Collection[str]) -> NDArray[np.int64]:
@@ -107,9 +111,7 @@ def _foreign(ready: Ready, sent: pd.DataFrame) -> pd.DataFrame:
 
 def _message_codes(ready: Ready) -> NDArray[np.int64]:
     """The log's code of each node's message, -1 for other nodes and for messages that the log does not have."""
-    log = ready.log
-    has = (log.property("message").categories or []) if "message" in log.property_names else []
-    code = {text: i for i, text in enumerate(has)}
+    code = {text: i for i, text in enumerate(messages_in(ready.log))}
     return np.array([code.get(getattr(one.node, "send", ""), -1) for one in ready.compiled.nodes], np.int64)
 
 

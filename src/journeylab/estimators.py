@@ -314,7 +314,7 @@ class BoostedResponses(_Estimator):
     ) -> tuple[LinearOdds, NDArray[np.float64]]:
         """The linear part, and the log-odds from which the trees start."""
         place, start = rates.place(group), rates._log_odds(group)
-        values = features if self.group_column is None else np.delete(features, self.group_column, axis=1)
+        values = self._features(features)
         linear = LinearOdds(len(rates.groups_)).fit(
             values, place, happened, seen, start, scores=scores, information=information
         )
@@ -327,9 +327,12 @@ class BoostedResponses(_Estimator):
         X: NDArray[np.float64],  # noqa: N803
     ) -> NDArray[np.float64]:
         group = self._groups(X)
-        values = X if self.group_column is None else np.delete(X, self.group_column, axis=1)
+        values = self._features(X)
         odds: NDArray[np.float64] = rates._log_odds(group) + linear.log_odds(values, rates.place(group))
         return odds
+
+    def _features(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+        return X if self.group_column is None else np.delete(X, self.group_column, axis=1)
 
     def _groups(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
         return np.zeros((len(X), 1)) if self.group_column is None else X[:, [self.group_column]]

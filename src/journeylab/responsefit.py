@@ -274,23 +274,34 @@ def _errors(
     n_messages = len(sends.messages)
     message = sends.message[rows.rows]
     score, known = scores(z, rows.came, rows.exposure), information(z, rows.exposure)
-    total = np.bincount(message, known, n_messages)
-    contact = sends.log.rank[sends.contact[rows.rows]]  # sums in the same order, whatever contacts' codes
-    pairs, place = np.unique(message * sends.log.n_contacts + contact, return_inverse=True)
-    squares = np.bincount(pairs // sends.log.n_contacts, np.bincount(place, score) ** 2, n_messages)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inflation = np.maximum(squares / total, 1.0)
-        sampling = inflation / total
+    total, inflation = _clustered(score, known, message, n_messages, rows, sends)
     week = (sends.at[rows.rows] - 4 * DAY) // (7 * DAY)  # from Mondays on
     unrest = max(_between_weeks(score, known, message, week, inflation), drift)
     # What is known of a message by itself, and, as rates are drawn together, by the mean and the likeness of all.
     spread = rates.spread_ if n_messages > 1 else _UNKNOWN_SPREAD
-    own = np.where(total > 0, sampling, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(total > 0, inflation / total, np.inf)
         drawn = np.where(total > 0, own / (own + spread**2), 1.0)
         level = 1 / (1 / own + spread**-2) + drawn**2 / total.sum()
     unseen = np.sqrt(spread**2 * (1 + 1 / n_messages) + 1 / total.sum() + unrest)
     return np.where(total > 0, np.sqrt(level + unrest), unseen), float(unseen)
+
+
+def _clustered(
+    score: NDArray[np.float64],
+    known: NDArray[np.float64],
+    group: NDArray[np.int64],
+    n_groups: int,
+    rows: _Rows,
+    sends: Sends,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The information of each group, and by how much the likeness of a contact's sends inflates its variance."""
+    total: NDArray[np.float64] = np.bincount(group, known, n_groups).astype(np.float64)
+    contact = sends.log.rank[sends.contact[rows.rows]]  # sums in the same order, whatever contacts' codes
+    pairs, place = np.unique(group * sends.log.n_contacts + contact, return_inverse=True)
+    squares = np.bincount(pairs // sends.log.n_contacts, np.bincount(place, score) ** 2, n_groups)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return total, np.maximum(squares / total, 1.0)
 
 
 def _errors_by_cell(
@@ -304,12 +315,9 @@ def _errors_by_cell(
     cell = sends.message[rows.rows] * N_CELLS + np.searchsorted(edges, z, side="right")
     n_cells = len(sends.messages) * N_CELLS
     score, known = scores(z, rows.came, rows.exposure), information(z, rows.exposure)
-    total = np.bincount(cell, known, n_cells)
-    contact = sends.log.rank[sends.contact[rows.rows]]
-    pairs, place = np.unique(cell * sends.log.n_contacts + contact, return_inverse=True)
-    squares = np.bincount(pairs // sends.log.n_contacts, np.bincount(place, score) ** 2, n_cells)
+    total, inflation = _clustered(score, known, cell, n_cells, rows, sends)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.where(total > 0, np.maximum(squares / total, 1.0) / total, np.inf)
+        own = np.where(total > 0, inflation / total, np.inf)
     return np.sqrt(1 / (1 / own + _UNKNOWN_SPREAD**-2)).reshape(len(sends.messages), N_CELLS)
 
 

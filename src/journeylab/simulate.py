@@ -19,7 +19,7 @@ import pandas as pd
 from . import layout as o
 from .answering import LOCAL_HOUR, Answering
 from .clock import NEVER, microseconds
-from .divergence import diverged_since, events_of, hidden_after, is_near
+from .divergence import diverged_since, events_of, hidden_after, is_near, messages_in
 from .errors import DataError, known, listed
 from .execution import Progress, run
 from .journey import Policy, Send
@@ -151,7 +151,7 @@ def _check(draws: int, level: float, scores: Mapping[str, Any] | None) -> None:
 
 
 def _check_messages(log: EventLog, messages: Collection[str]) -> None:
-    has = (log.property("message").categories or []) if "message" in log.property_names else []
+    has = messages_in(log)
     for message in messages:
         if message not in has:
             raise DataError(f"replaces: no message {message!r} in the log; {known(message, has, 'messages')}")

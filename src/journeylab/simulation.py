@@ -14,7 +14,7 @@ import pandas as pd
 from . import layout as o
 from .answering import Answering, silence
 from .conditions import AwaitedMessage, parse_awaited
-from .display import counted
+from .display import counted, plain
 from .drawing import svg
 from .errors import DataError, known
 from .execution import Answers, Asked, Progress, in_rounds, offsets_of, run
@@ -333,17 +333,17 @@ class Simulation:
             if isinstance(row.branch, str):
                 node["branches"][row.branch] = {
                     "n_visits": row.n_visits,
-                    "share": _plain(row.branch_share),
-                    "interval": [_plain(row.branch_share_low), _plain(row.branch_share_high)],
-                    "observed_share": _plain(row.observed_share),
-                    "naive_share": _plain(row.naive_share),
+                    "share": plain(row.branch_share),
+                    "interval": [plain(row.branch_share_low), plain(row.branch_share_high)],
+                    "observed_share": plain(row.observed_share),
+                    "naive_share": plain(row.naive_share),
                 }
         exits = {
             ("still_inside" if not isinstance(row.exit, str) else row.exit): {
                 "n_entries": row.n_entries,
                 "interval": [row.n_entries_low, row.n_entries_high],
-                "share": _plain(row.entry_share),
-                "share_interval": [_plain(row.entry_share_low), _plain(row.entry_share_high)],
+                "share": plain(row.entry_share),
+                "share_interval": [plain(row.entry_share_low), plain(row.entry_share_high)],
                 "is_goal": bool(row.is_goal),
             }
             for row in self.outcomes[self.outcomes["journey"] == name].itertuples()
@@ -399,10 +399,6 @@ def _shares(n: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.float6
     with np.errstate(invalid="ignore"):
         shares: NDArray[np.float64] = n / total[:, group]
     return shares
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _awaits_a_link(node: object) -> bool:

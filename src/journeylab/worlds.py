@@ -6,7 +6,7 @@ analyst gives to what no log has: scores, send times, the outcomes of calls, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Call", "Journeys", "Ready", "Score", "codes_of", "horizon_of", "prepared"]
+__all__ = ["Call", "Journeys", "Ready", "Score", "codes_of", "goal_of", "horizon_of", "prepared"]
 
 Journeys = Journey | Portfolio | Sequence[Journey] | Sequence[Release]
 Call = Callable[[object, datetime], bool]
@@ -100,6 +100,12 @@ def prepared(
         own = _own_sends(compiled, log) if live else ()
         world = answered(compiled.program, world, len(compiled.exits), log.n_contacts, answer, own)
     return Ready(compiled, log, horizon, policy, assumed, names, world, kept)
+
+
+def goal_of(journeys: Iterable[Journey]) -> str | None:
+    """The event that is the only goal of all journeys together, if there is one."""
+    goals = {one.event for journey in journeys for one in journey.exit_when if one.goal}
+    return goals.pop() if len(goals) == 1 else None
 
 
 def _portfolio(journeys: Journey | Portfolio | Sequence[Journey] | Sequence[Release]) -> list[Release]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,13 +128,15 @@ def simulate(
     portfolio = read_portfolio(files, journey)
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     announce_compiling()
+    from journeylab.worlds import goal_of
+
     if support is not None:
         if len(portfolio.journeys) > 1:
             raise typer.BadParameter(
                 "a support map is of one journey; choose it with --journey", param_hint="--support"
             )
         _draw_support(portfolio.journeys[0], log, match, support)
-    model = _fitted(log, converts or _goal(portfolio.journeys), within, seed)
+    model = _fitted(log, converts or goal_of(portfolio.journeys), within, seed)
     if card is not None:
         card.parent.mkdir(parents=True, exist_ok=True)
         card.write_text(model.card(), encoding="utf-8")
@@ -211,12 +213,6 @@ def backtest(
         return
     for line in _backtest_lines(result):
         typer.echo(line)
-
-
-def _goal(journeys: Sequence[Journey]) -> str | None:
-    """The event that is the only goal of all journeys together."""
-    goals = {one.event for journey in journeys for one in journey.exit_when if one.goal}
-    return goals.pop() if len(goals) == 1 else None
 
 
 def _draw_support(journey: Journey, log: EventLog, match: str, path: Path) -> None:
