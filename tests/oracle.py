@@ -68,7 +68,7 @@ class EntryRow(NamedTuple):
 
 
 class SendRow(NamedTuple):
-    """One send that was decided: made at `sent_at`, or skipped for `reason`."""
+    """One send that was decided: made at `sent_at`, or skipped for `reason`; and what advised its hour (17)."""
 
     contact: Any
     journey: str
@@ -78,6 +78,9 @@ class SendRow(NamedTuple):
     message: str
     sent_at: datetime | None
     reason: str | None
+    advice: str | None = None
+    slot_propensity: float | None = None
+    slots: str | None = None
 
 
 @dataclass
@@ -171,10 +174,23 @@ def window(spec: Spec) -> Window:
     return Window(clock_time(start), clock_time(end), tuple(spec.get("days", WEEKDAYS)))
 
 
-def hour_of_week(hour: int) -> Window:
-    """The hour from Monday 00:00 on, as a window."""
-    start = timedelta(hours=hour % 24)
-    return Window(start, start + timedelta(hours=1), (WEEKDAYS[hour // 24],))
+class Hour(NamedTuple):
+    """A local hour: which one of the week, and what of it is left from an instant on."""
+
+    of_week: int
+    at: datetime
+    end: datetime
+
+
+def hours_from(at: datetime, zone: str) -> Iterator[Hour]:
+    """The local hours that end after `at`, in order; one that the gap swallows does not occur (3)."""
+    day = local(at, zone).date() - 2 * DAY
+    while True:
+        for hour in range(24):
+            start, end = (local_instant(day, timedelta(hours=h), zone) for h in (hour, hour + 1))
+            if start < end and at < end:
+                yield Hour(day.weekday() * 24 + hour, max(at, start), end)
+        day += DAY
 
 
 # Keyed hash (22) ----------------------------------------------------------------------------------------------------
@@ -401,6 +417,9 @@ class Visit:
     branch: str | None = None
     evidence: str = "observed"
     has_no_date: bool = False
+    advice: str | None = None
+    slot_propensity: float | None = None
+    slots: str | None = None
     sent_at: datetime | None = None
     reason: str | None = None
     judged: dict[tuple[int, Event], bool] = field(default_factory=dict)
@@ -704,7 +723,7 @@ class World:
     match: timedelta
     calls: dict[str, Callable[[Any, datetime], bool]]
     scores: dict[str, dict[Any, float]]
-    best: dict[Any, int]
+    best: dict[str, dict[Any, dict[int, float]]]
     pauses: dict[str, list[tuple[datetime, datetime]]]
     has_consents_of: set[str]
 
@@ -1023,7 +1042,7 @@ class Replay:
             return self.skip(entry, visit, at, "holdout")
         spec = visit.node.spec
         latest = visit.arrived_at + duration(spec.get("expires", "2d"))
-        for gate, answer in self.gates(entry.journey, spec, at, latest):
+        for gate, answer in self.gates(entry, visit, at, latest):
             if answer > at:
                 if answer > latest or ("cap" in gate and spec.get("when_capped") == "skip"):
                     return self.skip(entry, visit, at, gate)
@@ -1032,13 +1051,16 @@ class Replay:
         # Reading: only a pause can keep a send from being asked until it has expired (28).
         return self.skip(entry, visit, at, "pause") if at > latest else self.send(entry, visit, at)
 
-    def gates(self, journey: Journey, spec: Spec, at: datetime, latest: datetime) -> Iterator[tuple[str, datetime]]:
+    def gates(self, entry: Entry, visit: Visit, at: datetime, latest: datetime) -> Iterator[tuple[str, datetime]]:
         """Each gate, and the first instant from now on at which it lets the send pass (17)."""
+        journey, spec = entry.journey, visit.node.spec
         zone = self.history.zone(at, journey.timezone)
         yield "consent", at if self.consent_stands(journey, at) else NEVER
         yield "suppression", NEVER if self.is_suppressed(at) else at
-        allowed = self.send_window(spec.get("at"))
-        yield "at", allowed.opens(at, zone) if allowed else at
+        if is_best(spec):
+            yield "at", self.best_time(entry, visit, at)
+        else:
+            yield "at", window(spec["at"]).opens(at, zone) if "at" in spec else at
         yield "quiet_hours", journey.quiet_hours.is_over(at, zone, latest) if journey.quiet_hours else at
         yield "cap", under_cap(journey.cap, [one.at for one in self.sent if one.journey == journey.name], at)
         yield "policy_cap", under_cap(self.world.policy_cap, [one.at for one in self.sent], at)
@@ -1048,11 +1070,69 @@ class Replay:
         is_hard = any(e.properties.get("bounce_type") != "soft" for e in bounces)
         return is_hard or bool(self.history.between("complained", None, at))
 
-    def send_window(self, spec: Any) -> Window | None:
-        """The node's own window; `best` is an hour of the week where a model knows it, else any time (33)."""
-        if spec == "best":
-            return hour_of_week(self.world.best[self.contact]) if self.contact in self.world.best else None
-        return None if spec is None else window(spec)
+    # Best hours (17)
+
+    def asked_scores(self, node: Node) -> tuple[str | None, dict[int, float]]:
+        """Whose scores of the hours of the week count for the contact, and these; none where no model has any."""
+        by_contact = self.world.best.get(best_terms(node.spec)["best"], {})
+        if self.contact in by_contact:
+            return "known", by_contact[self.contact]
+        return ("fallback", by_contact[None]) if None in by_contact else (None, {})
+
+    def best_time(self, entry: Entry, visit: Visit, at: datetime) -> datetime:
+        zone, allowed = self.history.zone(at, entry.journey.timezone), best_window(visit.node.spec)
+        whose, scores = self.asked_scores(visit.node)
+        draw = self.drawn(entry, visit)
+        if draw is not None and at < draw[1].at:
+            return draw[1].at
+        if whose is None or draw is not None or at > visit.arrived_at + ahead(visit.node.spec):
+            return allowed.opens(at, zone) if allowed else at
+        found = self.best_candidates(entry, visit, at)
+        if found:
+            return max(found, key=lambda hour: (scores[hour.of_week], at - hour.at)).at
+        for hour in hours_from(at, zone):
+            if hour.at > at + 4 * 7 * DAY:
+                return NEVER
+            if hour.of_week in scores:
+                opens = allowed.opens(hour.at, zone) if allowed else hour.at
+                if opens < hour.end:
+                    return opens
+        raise AssertionError
+
+    def best_candidates(self, entry: Entry, visit: Visit, at: datetime) -> list[Hour]:
+        """The hours that the send may take at an instant, in order, each hour of the week once."""
+        zone, allowed, quiet = (
+            self.history.zone(at, entry.journey.timezone), best_window(visit.node.spec), entry.journey.quiet_hours,
+        )  # fmt: skip
+        _, scores = self.asked_scores(visit.node)
+        found: dict[int, Hour] = {}
+        for hour in hours_from(at, zone):
+            if hour.at > visit.arrived_at + ahead(visit.node.spec):
+                break
+            is_allowed = allowed is None or allowed.opens(hour.at, zone) == hour.at
+            is_loud = quiet is None or quiet.is_over(hour.at, zone, hour.at) == hour.at
+            if hour.of_week in scores and is_allowed and is_loud:
+                found.setdefault(hour.of_week, hour)
+        return list(found.values())
+
+    def drawn(self, entry: Entry, visit: Visit) -> tuple[list[Hour], Hour] | None:
+        """The hours that an explored visit has the choice of, and the one that it takes."""
+        place, of = f"{entry.journey.name}/{visit.node.name}", float(share(best_terms(visit.node.spec)["explore"]))
+        turn = uniform(self.unit, f"{place}/explore") + (entry.number + visit.number) * of
+        found = self.best_candidates(entry, visit, visit.arrived_at)
+        if not turn - math.floor(turn) < of or len(found) < 2:
+            return None
+        unit = mix((mix((self.unit + entry.number) & WORD) + visit.number) & WORD)
+        return found, found[min(int(uniform(unit, f"{place}/hour") * len(found)), len(found) - 1)]
+
+    def note_advice(self, entry: Entry, visit: Visit, at: datetime) -> None:
+        """What is recorded of a send that is made: whose scores it went by, or what chance chose from."""
+        visit.advice, _ = self.asked_scores(visit.node)
+        draw = self.drawn(entry, visit)
+        if draw is not None:
+            visit.advice = "explored"
+            visit.slots = f"{sum(1 << hour.of_week for hour in draw[0]):042x}"
+            visit.slot_propensity = 1 / len(draw[0]) if draw[1].at <= at < draw[1].end else None
 
     def send(self, entry: Entry, visit: Visit, at: datetime) -> None:
         """Makes the send; it is in the log if that has the message within `match` on either side (33)."""
@@ -1061,7 +1141,9 @@ class Replay:
             e for e in self.history.named.get("sent", []) if e.is_logged and e.properties.get("message") == spec["send"]
         ]
         is_in_log = any(abs(e.at - at) <= self.world.match for e in logged)
-        is_any_time = spec.get("at") == "best" and self.contact not in self.world.best
+        is_any_time = is_best(spec) and self.asked_scores(visit.node)[0] is None
+        if is_best(spec):
+            self.note_advice(entry, visit, at)
         visit.evidence = "observed" if is_in_log and not is_any_time else "assumed"
         visit.sent_at = at
         sent = Sent(entry.journey.name, visit.node.name, at, is_in_log)
@@ -1073,6 +1155,29 @@ class Replay:
         visit.reason = reason
         spec = visit.node.spec
         self.go(entry, at, "skipped", visit.node.target(spec.get("skipped", spec["next"])))
+
+
+def is_best(spec: Spec) -> bool:
+    return spec.get("at") == "best" or "best" in spec.get("at", {})
+
+
+def best_terms(spec: Spec) -> Spec:
+    """The terms of `at: best` with their defaults."""
+    given = {"best": "best"} if spec["at"] == "best" else spec["at"]
+    return {"explore": "5%", **given}
+
+
+def best_window(spec: Spec) -> Window | None:
+    terms = best_terms(spec)
+    if not {"between", "days"} & terms.keys():
+        return None
+    return window({"between": ["00:00", "24:00"], **terms})
+
+
+def ahead(spec: Spec) -> timedelta:
+    """How long after its arrival a visit may take an hour."""
+    terms = best_terms(spec)
+    return duration(terms["within"]) if "within" in terms else min(duration(spec.get("expires", "2d")), 7 * DAY)
 
 
 def awaited_by(node: Node) -> list[Awaited]:
@@ -1130,7 +1235,7 @@ def interpret(
     segments: Spec | None = None,
     calls: dict[str, Callable[[Any, datetime], bool]] | None = None,
     scores: dict[str, dict[Any, float]] | None = None,
-    best: dict[Any, int] | None = None,
+    best: dict[str, dict[Any, dict[int, float]]] | None = None,
     pauses: dict[str, list[tuple[datetime, datetime]]] | None = None,
 ) -> Result:
     """What the journeys would have done to the contacts of a log.
@@ -1148,7 +1253,8 @@ def interpret(
         segments: those of the surrounding file.
         calls: the answers of outside services.
         scores: by name and contact; missing where a contact has none.
-        best: the hour of the week to send at, 0 for Monday 00:00 local, by contact.
+        best: by model and contact the scores of hours of the week, 0 for Monday 00:00 local; those of the contact
+            `None` are the fallback.
         pauses: by journey, from the start up to the resumption (28).
     """
     if not events:
@@ -1205,7 +1311,9 @@ def report(replay: Replay, result: Result) -> None:
             row = VisitRow(*key, visit.node.name, visit.number, visit.arrived_at, visit.left_at, visit.branch, evidence)
             is_decided = visit.sent_at is not None or visit.reason is not None
             message = visit.node.spec.get("send", "")
-            sent = SendRow(*key, row.node, row.visit, message, visit.sent_at, visit.reason) if is_decided else None
+            advised = visit.advice, visit.slot_propensity, visit.slots
+            decided = SendRow(*key, row.node, row.visit, message, visit.sent_at, visit.reason, *advised)
+            sent = decided if is_decided else None
             visits.append((row, sent))
     visits.sort(key=lambda pair: (pair[0].entry, pair[0].arrived_at, pair[0].journey))  # stable: order of happening
     result.visits += [row for row, _ in visits]

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
-from oracle import DAY, MICROSECOND, ZERO, failing
+from oracle import DAY, MICROSECOND, ZERO, duration, failing
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)
@@ -52,6 +52,7 @@ ATTRIBUTE_KINDS: dict[str, type] = {"plan": str, "points": float, "vip": bool, "
 
 CONTACTS = ("ada", "ben", "cyd", "dee")
 MESSAGES = ("m1", "m2")
+MODELS = ("best", "opens")
 DURATIONS = ("6h", "1d", "12h", "1h", "3d", "90m", "1d12h", "1us")
 TIMES = ("09:00", "00:00", "00:30", "01:00", "01:30", "02:00", "02:30", "03:00", "12:00:30", "17:00", "23:00", "23:30")
 END_TIMES = (*TIMES, "24:00")
@@ -67,7 +68,10 @@ SHARES = {
 
 @dataclass
 class World:
-    """All that a replay is given; `calls` holds the contacts for whom a service fails, by service."""
+    """All that a replay is given; `calls` holds the contacts for whom a service fails, by service.
+
+    `best` has by model and contact the scores of hours of the week, those of the contact `None` for all others.
+    """
 
     journeys: list[dict[str, Any]]
     events: list[dict[str, Any]]
@@ -79,7 +83,7 @@ class World:
     match: timedelta = DAY
     calls: dict[str, set[str]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
-    best: dict[str, int] | None = None
+    best: dict[str, dict[str | None, dict[int, float]]] | None = None
     pauses: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
 
     def inputs(self) -> dict[str, Any]:
@@ -279,13 +283,42 @@ class Slot:
 
 
 def send_node(choose: Chooser, slot: Slot) -> dict[str, Any]:
-    return choose.with_some(
+    node = choose.with_some(
         {"send": choose.one(MESSAGES), "next": slot.following},
         skipped=slot.any,
-        at=lambda: window(choose) if choose.flag() else "best",
-        expires=("6h", "1d", "5d", "0s"),
+        expires=("6h", "1d", "5d", "0s", "9d"),
         when_capped=("skip", "wait"),
     )
+    if choose.flag():
+        node["at"] = window(choose) if choose.one((True, False, False)) else best(choose, node.get("expires", "2d"))
+    return node
+
+
+def best(choose: Chooser, expires: str) -> Any:
+    """The terms of `at: best`, no longer than the send is kept."""
+    if choose.one((True, False, False)):
+        return "best"
+    ahead = [one for one in ("1d", "6h", "90m", "5d") if duration(one) <= duration(expires)]
+    terms = choose.with_some({"best": choose.one(MODELS)}, explore=("50%", "100%", "0%", 0.334), days=DAYS)
+    if choose.flag():
+        terms["between"] = window(choose)["between"]
+    return choose.with_some(terms, within=ahead) if ahead else terms
+
+
+def hour_scores(choose: Chooser) -> dict[int, float]:
+    """Scores of some hours of the week, many of them equal: of one, of one in so many, or of those of a stretch."""
+    first = choose.at_most(167)
+    match choose.one(("all", "all", "one", "some", "stretch")):
+        case "one":
+            hours: Sequence[int] = (first,)
+        case "some":
+            hours = range(first % 5, 168, choose.one((3, 7, 25)))
+        case "stretch":
+            hours = [(first + n) % 168 for n in range(choose.one((2, 9, 30)))]
+        case _:
+            hours = range(168)
+    step, most = choose.one((5, 11, 67)), choose.one((3, 40, 168))
+    return {hour: float((hour * step + first) % most) for hour in hours}
 
 
 def wait_node(choose: Chooser, slot: Slot) -> dict[str, Any]:
@@ -579,6 +612,16 @@ def pause(choose: Chooser) -> tuple[datetime, datetime]:
     return start, end
 
 
+def send_times(choose: Chooser, contacts: tuple[str, ...]) -> dict[str, dict[str | None, dict[int, float]]]:
+    """What each model knows of some contacts, and now and then of all others."""
+    known: dict[str, dict[str | None, dict[int, float]]] = {}
+    for model in MODELS:
+        known[model] = {name: hour_scores(choose) for name in choose.some(contacts, 4)}
+        if choose.flag():
+            known[model][None] = hour_scores(choose)
+    return known
+
+
 @composite
 def worlds(draw: DrawFn) -> World:
     """A portfolio of one to three journeys, and a log of one to four contacts."""
@@ -601,6 +644,6 @@ def worlds(draw: DrawFn) -> World:
         match=choose.one((DAY, 6 * HOUR, 3 * DAY)),
         calls={name: set(choose.some(names, 2)) for name in choose.some(("crm", "shop"), 2)},
         scores={"churn": {name: choose.one((0.25, 0.75, 0.5)) for name in choose.some(names, 4)}},
-        best={name: choose.at_most(167) for name in choose.some(names, 4)} if choose.flag() else None,
+        best=send_times(choose, names) if choose.one((True, True, False)) else None,
         pauses={name: [pause(choose)] for name in paused},
     )

@@ -7,7 +7,8 @@ case expects. A file has the `rule`, its `title`, and `cases`. A case has its fa
   `policy` stand beside them; `releases` have a `journey`, `from` and `until` each;
 - `log`, an event a line: `[CONTACT:] EVENT INSTANT [PROPERTY=VALUE …]`; `contacts` and `until`;
 - what the world answers: `match`, `pauses` by journey, `calls` (the contacts for whom a service fails), `scores` by
-  name and contact, `best` (the hour of the week by contact), `received: true` for a log read by `received_at`.
+  name and contact, `best` (by contact, `others` for those unknown, the hour of the week, or the scores of hours and
+  ranges of them such as 8-11), `received: true` for a log read by `received_at`.
 
 It expects some of
 
@@ -40,6 +41,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import oracle
+import worlds
 from journeylab import journeyfile
 from journeylab.durations import parse_duration
 from journeylab.errors import JourneyLabError
@@ -157,7 +159,7 @@ def interpreted(case: Case) -> Happened:
         journeys_of(case), events, contacts, policy=case.get("policy"), until=until_of(case), match=match_of(case),
         parts={name: {"journey": name, **part} for name, part in case.get("parts", {}).items()},
         segments=case.get("segments"), calls=oracle.failing({k: set(v) for k, v in case.get("calls", {}).items()}),
-        scores=case.get("scores"), best=case.get("best"), pauses=pauses_of(case),
+        scores=case.get("scores"), best=best_of(case), pauses=pauses_of(case),
     )  # fmt: skip
     left = {(v.contact, v.journey, v.entry, v.node, v.visit): (v.left_at, v.evidence) for v in result.visits}
     sends = []
@@ -203,9 +205,31 @@ def scores_of(case: Case) -> dict[str, pd.DataFrame]:
     }
 
 
-def send_times_of(case: Case) -> pd.DataFrame | None:
+def best_of(case: Case) -> dict[str, Any] | None:
+    """The scores by model and contact, of whom `others` are those that the model does not know."""
+    if "best" not in case:
+        return None
+    known = {None if contact == "others" else contact: scores_in(one) for contact, one in case["best"].items()}
+    return dict.fromkeys(("best", "opens"), known)
+
+
+def scores_in(written: int | dict[int | str, float]) -> dict[int, float]:
+    """The scores of hours of the week; an hour may be a range, such as 8-11."""
+    if isinstance(written, int):
+        return {written: 1.0}
+    scores = {}
+    for hours, score in written.items():
+        first, _, last = str(hours).partition("-")
+        scores |= dict.fromkeys(range(int(first), int(last or first) + 1), float(score))
+    return scores
+
+
+def send_times_of(case: Case) -> Any:
+    """What the machine is given: a table where the case has one hour for each contact."""
     best = case.get("best")
-    return pd.DataFrame({"contact": list(best), "hour_of_week": list(best.values())}) if best else None
+    if best is None or not all(isinstance(one, int) for one in best.values()):
+        return None if best is None else worlds.send_times_of(best_of(case)["best"])  # type: ignore[index]
+    return pd.DataFrame({"contact": list(best), "hour_of_week": list(best.values())})
 
 
 def happened(result: Replay) -> Happened:

@@ -176,7 +176,10 @@ nodes:
     [
         ("{send: x}", "4:6: nodes.a.next: send needs `next`"),
         ("{send: x, wait: 1d, next: a}", "a node has one verb, not both send and wait"),
-        ("{send: x, next: a, at: bst}", 'at is best, or a window such as {between: ["09:00", "17:00"]}; got \'bst\''),
+        (
+            "{send: x, next: a, at: bst}",
+            'at is best, {best: MODEL}, or a window such as {between: ["09:00", "17:00"]}; got \'bst\'',
+        ),
         ("{send: x, next: a, at: {between: [9, 10]}}", "9 is no local time"),
         ("{send: x, next: a, at: {between: ['9:00']}}", "between is two local times"),
         ("{send: x, next: a, at: {between: ['09:00', '10:00'], days: [mo]}}", "not 'mo'"),

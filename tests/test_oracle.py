@@ -484,7 +484,7 @@ def test_the_best_time_is_an_hour_of_the_local_week_and_any_time_without_a_model
     log.append(event("sent", START, "ben", message="m1"))
     contacts = [{"contact": name, "timezone": "Europe/Warsaw"} for name in ("ada", "ben")]
     tuesday_at_23 = 24 + 23
-    result = interpret([spec], log, contacts, best={"ada": tuesday_at_23})
+    result = interpret([spec], log, contacts, best={"best": {"ada": {tuesday_at_23: 1.0}}})
     assert sent_at(result) == [at("2026-03-03 22:00"), START]
     assert [v.evidence for v in result.visits if v.node == "hello"] == ["assumed", "assumed"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from journeylab.eventlog import EventLog
 from journeylab.journey import Journey, Policy, Run, Segment
 from journeylab.program import Release
 from journeylab.replay import Replay, replay
+from journeylab.sendtimes import WEEK, SendTimes
 from strategies import ATTRIBUTE_KINDS, PROPERTY_KINDS, World
 
 _ARROW = {
@@ -64,10 +66,23 @@ def replay_of(
         match=world.match,
         policy=Policy.model_validate(world.policy or {}),
         scores={name: _table(one, "score") for name, one in world.scores.items()},
-        send_times=None if world.best is None else _table(world.best, "hour_of_week"),
+        send_times=None if world.best is None else {name: send_times_of(one) for name, one in world.best.items()},
         assumed_consent=assumed_consent,
         calls={name: lambda contact, _at, fails=fails: contact not in fails for name, fails in world.calls.items()},
     )
+
+
+def send_times_of(scores: dict[Any, dict[int, float]]) -> SendTimes:
+    """Scores of hours by contact, those of `None` as the fallback, as a model gives them."""
+    table = np.full((len(scores), WEEK), np.nan, np.float32)
+    for row, by_hour in enumerate(scores.values()):
+        table[row, list(by_hour)] = list(by_hour.values())
+    known = [(contact, row) for row, contact in enumerate(scores) if contact is not None]
+    n, fallback = len(known), list(scores).index(None) if None in scores else -1
+    return SendTimes(
+        pa.array([contact for contact, _ in known], pa.string()), np.array([row for _, row in known], np.int32), table,
+        fallback, np.zeros(n, np.int8), np.full((n, 3), np.nan, np.float32),
+    )  # fmt: skip
 
 
 def _table(values: dict[str, float], name: str) -> pd.DataFrame:
@@ -99,7 +114,7 @@ def entries_of(result: Replay) -> list[tuple[Any, ...]]:
 
 
 def sends_of(result: Replay) -> list[tuple[Any, ...]]:
-    """The decided sends as (contact, journey, entry, node, visit, message, instant where sent, reason where not)."""
+    """The decided sends as the oracle gives them: the instant is missing where the send was skipped."""
     columns = ["contact", "journey", "entry", "node", "visit", "message", "decided_at", "is_sent", "reason"]
-    rows = _plain(result.sends[columns], ("decided_at",))
-    return [(*row[:6], row[6] if row[7] else None, row[8]) for row in rows]
+    rows = _plain(result.sends[[*columns, "advice", "slot_propensity", "slots"]], ("decided_at",))
+    return [(*row[:6], row[6] if row[7] else None, *row[8:]) for row in rows]

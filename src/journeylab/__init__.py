@@ -7,7 +7,8 @@ The map, in the order of the work:
   instant, `sizes` how it grows, `overlap` what it shares with others, `fit` learns its weights from an outcome.
 - The journey: a `Journey` has a `Trigger`, nodes (`Send`, `Wait`, `WaitUntil`, `WaitFor`, `Decide`, `Split`, `Run`,
   `Set`, `Emit`, `Call`, `Exit`) and what holds in all of them (`ExitWhen`, `QuietHours`, `Cap`; a `Window` limits one
-  send). Several that run together are a `Portfolio` with a `Policy`; `diff` says what differs between two of them.
+  send, `Best` sends at each contact's best hour). Several that run together are a `Portfolio` with a `Policy`; `diff`
+  says what differs between two of them.
 - What would have happened: `replay` gives a `Replay`, whose tables hold every visit, send and exit. A `Release` is a
   version of a journey that takes entries for a time.
 - What would have happened otherwise: `fit_responses` learns from a log how sends are answered, as a `ResponseModel`;
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .errors import DataError, DefinitionError, JourneyLabError
     from .eventlog import EventLog
     from .journey import (
+        Best,
         Call,
         Cap,
         Decide,
@@ -90,7 +92,7 @@ if TYPE_CHECKING:
     from .supportmap import SupportMap, support_map
 
 __all__ = [
-    "Backtest", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
+    "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
     "Journey", "JourneyLabError", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay",
     "ResponseModel", "Run", "Segment", "Send", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait", "WaitFor",
     "WaitUntil", "Window", "audience", "backtest", "charts", "condition", "datasets", "diff", "estimate_propensities",
@@ -105,8 +107,8 @@ _NAMES_BY_MODULE = {
     "errors": ["DataError", "DefinitionError", "JourneyLabError"],
     "eventlog": ["EventLog"],
     "journey": [
-        "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours", "Run",
-        "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
+        "Best", "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours",
+        "Run", "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
     ],
     "policy": ["PolicyValue", "estimate_propensities", "policy_value", "sequential_policy_value"],
     "program": ["Release"],

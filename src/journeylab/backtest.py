@@ -42,6 +42,7 @@ from .worlds import goal_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .advice import SendTimesGiven
     from .eventlog import EventLog
 
 __all__ = ["Backtest", "backtest"]
@@ -67,7 +68,7 @@ def backtest(
     rng: np.random.Generator | int = 0,
     match: timedelta | str = "1d",
     policy: Policy | None = None,
-    send_times: pd.DataFrame | None = None,
+    send_times: SendTimesGiven | None = None,
     scores: Mapping[str, pd.DataFrame] | None = None,
     progress: Progress | None = None,
 ) -> Backtest:
@@ -85,7 +86,7 @@ def backtest(
         rng: decides the fit and the draws; the same number gives the same backtest.
         match: how far a logged `sent` may lie from the send that it answers for (rule 33).
         policy: what holds over all journeys.
-        send_times: for `at: best`.
+        send_times: for `at: best`, as for `replay.replay`.
         scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of`.
         progress: called with the contacts done and in all.
 
@@ -276,7 +277,7 @@ class Backtest:
             why = None
             if share > 0 or not by_model.sum():
                 why = _unforeseen(self.journey, info.node, self.responses, self.converts)
-            is_best = isinstance(info.node, Send) and info.node.at == "best"
+            is_best = isinstance(info.node, Send) and info.node.best is not None
             if (
                 why is None
                 and not (isinstance(info.node, Split) or is_best)

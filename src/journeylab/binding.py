@@ -97,6 +97,7 @@ def bare_program(postfix: Postfix, zone: int = 0) -> o.Program:
             "edges": _NO_INTS,
             "assigned_x": _NO_FLOATS,
             "arms_x": _NO_FLOATS,
+            "bests_x": _NO_FLOATS,
             "suppressions": _NO_INTS,
             "policy_cap": _NO_INTS,
             "features": _NO_INTS,
@@ -333,7 +334,6 @@ class LogNames:
         limits[o.L_BEFORE] = limits[o.L_MATCH] = match_us
         limits[o.L_ZONE_ATTRIBUTE] = self._zone_attribute
         limits[o.L_ASK_FROM] = NEVER
-        limits[o.L_HAS_BEST] = int(len(more["best"]) > 0)
         limits[o.L_STREAMS], limits[o.L_PROPERTIES] = len(self._streams), len(self._properties)
         given = {
             "attributes": self._table([named[name] for name in self._attributes], kept),
@@ -370,7 +370,8 @@ class LogNames:
             "zones": Zones(_NO_INTS, _NO_INTS, _NO_INTS),
             "units": np.empty(0, np.uint64),
             "first_at": _NO_INTS,
-            "best": _NO_FLOATS,
+            "ranks": np.empty((0, o.WEEK), np.uint8),
+            "rank_rows": _NO_INTS,
             "asked_calls": np.empty(0, np.uint8),
             "limits": limits,
             **no_answers(),

@@ -22,10 +22,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     StrictBool,
     StrictInt,
+    Tag,
     WithJsonSchema,
     model_validator,
 )  # fmt: skip
@@ -35,13 +37,15 @@ from .durations import duration_text, parse_duration, parse_time_of_day, time_of
 from .errors import DefinitionError, Fault, known
 
 __all__ = [
-    "Awaited", "Call", "Cap", "Clause", "Decide", "Emit", "Emitted", "Evidence", "Exit", "ExitWhen",
+    "Awaited", "Best", "Call", "Cap", "Clause", "Decide", "Emit", "Emitted", "Evidence", "Exit", "ExitWhen",
     "Journey", "Node", "Policy", "Portfolio", "QuietHours", "Run", "Segment", "Send", "Set", "Split",
     "Trigger", "Until", "VERBS", "Wait", "WaitFor", "WaitUntil", "Window",
 ]  # fmt: skip
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MOST_AHEAD: Final = timedelta(days=7)
+"""How far ahead `at: best` looks: scores are of the hours of one week."""
 _AMBIGUOUS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}
 
 
@@ -160,6 +164,53 @@ class Window(_Part):
         return self
 
 
+class Best(_Part):
+    """The best hour of the local week for each contact by the scores of the model `best` (rule 17).
+
+    It is chosen among the hours of the next `within` (default: the send's `expires`, at most 7d) that lie in `between`
+    on `days`; of the visits a share `explore` takes one of these hours by chance instead, which the model learns from.
+    """
+
+    best: Name
+    between: tuple[TimeOfDay, EndTime] | None = None
+    days: tuple[Weekday, ...] = WEEKDAYS
+    within: PositiveDuration | None = None
+    explore: Share = Fraction(1, 20)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Best:
+        if self.between is not None and self.between[0] == self.between[1]:
+            raise ValueError(f"the window from {self.between[0]} to {self.between[1]} is empty (rule 4)")
+        if not self.days:
+            raise ValueError("a window needs at least one day")
+        if self.within is not None and self.within > MOST_AHEAD:
+            raise ValueError(
+                f"within is {duration_text(self.within)}: scores are of the hours of one week; write at most 7d"
+            )
+        return self
+
+    @property
+    def window(self) -> Window | None:
+        """The local window in which the hours lie; `None` where every hour of the week may be chosen."""
+        if self.between is None and {*self.days} == {*WEEKDAYS}:
+            return None
+        return Window(between=self.between or ("00:00", "24:00"), days=self.days)
+
+
+def _kind_of_at(value: Any) -> str:
+    """Which alternative of `at` a value is meant to be; the tags are none of its keys."""
+    if isinstance(value, str):
+        return "word"
+    is_best = isinstance(value, Best) or (isinstance(value, Mapping) and {"best", "within", "explore"} & value.keys())
+    return "Best" if is_best else "Window"
+
+
+At: TypeAlias = Annotated[
+    Annotated[Literal["best"], Tag("word")] | Annotated[Best, Tag("Best")] | Annotated[Window, Tag("Window")],
+    Discriminator(_kind_of_at),
+]
+
+
 class QuietHours(_Part):
     """The local hours in which nothing is sent; a send is held to their end (rule 18)."""
 
@@ -272,9 +323,26 @@ class Send(Node):
     send: str
     next: str
     skipped: str | None = None
-    at: Literal["best"] | Window | None = None
+    at: At | None = None
     expires: Duration = timedelta(days=2)
     when_capped: Literal["wait", "skip"] = "wait"
+
+    @model_validator(mode="after")
+    def _expires_after_the_best_hour(self) -> Send:
+        within = self.at.within if isinstance(self.at, Best) else None
+        if within is not None and within > self.expires:
+            raise ValueError(
+                f"within is {duration_text(within)}, longer than the send's expires, {duration_text(self.expires)}: "
+                f"what is held longer is skipped (rule 19); write expires: {duration_text(within)}"
+            )
+        return self
+
+    @property
+    def best(self) -> Best | None:
+        """The terms of `at: best`, its defaults filled in; `None` where the send is at another time."""
+        if isinstance(self.at, Best):
+            return self.at
+        return Best(best="best") if self.at == "best" else None
 
     def branches(self) -> list[tuple[str, str, str | int]]:
         skipped = self.skipped if self.skipped is not None else self.next

@@ -21,7 +21,7 @@ __all__ = ["Form", "form_of", "part_of", "segments_of"]
 P = TypeVar("P", bound=BaseModel)
 
 _SHAPES = {
-    "at": 'best, or a window such as {between: ["09:00", "17:00"]}',
+    "at": 'best, {best: MODEL}, or a window such as {between: ["09:00", "17:00"]}',
     "between": 'two local times, such as ["09:00", "17:00"]',
     "days": "a list of weekdays, such as [mon, tue]",
     "decide": "a list of {if, go}",
@@ -145,23 +145,31 @@ def _unknown_keys(
     ]
     for name, info in model.model_fields.items():
         key = info.alias or name
-        inner = _model_in(info.annotation)
-        if inner is None or inner in (Node, Journey, Segment):
-            continue
+        models = [one for one in _models_in(info.annotation) if one not in (Node, Journey, Segment)]
         value = data.get(key)
         parts = enumerate(value) if isinstance(value, list | tuple) else [(None, value)]
         for i, part in parts:
-            if isinstance(part, Mapping):
+            if models and isinstance(part, Mapping):
                 here = (*path, key) if i is None else (*path, key, i)
-                faults += _unknown_keys(inner, part, here, document, key)
+                faults += _unknown_keys(_meant(models, part), part, here, document, key)
     return faults
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model among the alternatives of an annotation, if there is one."""
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models among the alternatives of an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part)) is not None), None)
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _meant(models: list[type[BaseModel]], data: Mapping[str, Any]) -> type[BaseModel]:
+    """The alternative whose keys the data has: all that it needs, else the most of them."""
+
+    def fit(model: type[BaseModel]) -> tuple[bool, int]:
+        needed = {info.alias or name for name, info in model.model_fields.items() if info.is_required()}
+        return needed <= data.keys(), len(_keys(model) & data.keys())
+
+    return max(models, key=fit)
 
 
 def _translated(errors: list[ErrorDetails], data: Any, document: Document, path: Path, what: str) -> list[Fault]:

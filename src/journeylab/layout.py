@@ -41,7 +41,7 @@ GIVEN, WITHDRAWN, ERASED = range(3)
 # Nodes: what each operation keeps in the columns A to H.
 N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_COLUMNS = range(14)
 (
-    OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start, E end, F days, G the log's `sent`, H responses
+    OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start or best, E end, F days, G logged, H responses
     OP_WAIT,  # A duration
     OP_WAIT_UNTIL,  # A kind of target, B start or time, C end, D days, E date attribute, F offset
     OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since
@@ -54,6 +54,11 @@ N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_COLUMNS 
     OP_EXIT,  # A exit, or NONE in a part
 ) = range(11)
 AT_ANY, AT_WINDOW, AT_BEST = range(3)
+# The terms of `at: best`: the model, how far ahead, the window (NONE without one), the keys of what is left to chance.
+(BEST_MODEL, BEST_WITHIN, BEST_START, BEST_END, BEST_DAYS, BEST_EXPLORE_KEY, BEST_SLOT_KEY,
+ BEST_COLUMNS) = range(8)  # fmt: skip
+WEEK: int = np.int64(168)  # type: ignore[assignment]
+NOT_SCORED: int = np.int64(255)  # type: ignore[assignment]
 UNTIL_WINDOW, UNTIL_TIME, UNTIL_DATE, UNTIL_INSTANT = range(4)
 SINCE_ARRIVAL, SINCE_ENTRY = -1, -2
 
@@ -97,6 +102,7 @@ class Program(NamedTuple):
             condition and an edge, `assigned` an attribute, `pauses` a start and an end.
         assigned_x: float64, the value of each assignment.
         arms, arms_x: int64 key and edge, float64 share, of each arm.
+        bests, bests_x: int64 terms, float64 explored share, of each node with `at: best`.
         consents: int64, the streams given, withdrawn and erased of each purpose.
         suppressions: int64, the streams of complaints and hard bounces.
         conditions: int64, the first operation of each condition and the one after its last.
@@ -119,6 +125,8 @@ class Program(NamedTuple):
     assigned_x: NDArray[np.float64]
     arms: NDArray[np.int64]
     arms_x: NDArray[np.float64]
+    bests: NDArray[np.int64]
+    bests_x: NDArray[np.float64]
     consents: NDArray[np.int64]
     suppressions: NDArray[np.int64]
     conditions: NDArray[np.int64]
@@ -135,7 +143,8 @@ _INT, _FLOAT = types.int64, types.float64
 PROGRAM = group_type(
     "Program", constant=True, journeys=(_INT, J_COLUMNS), journeys_x=(_FLOAT, JX_COLUMNS), nodes=(_INT, N_COLUMNS),
     edges=(_INT, 1), awaits=(_INT, 4), clauses=(_INT, 2), causes=(_INT, 3), assigned=(_INT, 1), assigned_x=(_FLOAT, 1),
-    arms=(_INT, 2), arms_x=(_FLOAT, 1), consents=(_INT, 3), suppressions=(_INT, 1), conditions=(_INT, 2),
+    arms=(_INT, 2), arms_x=(_FLOAT, 1), bests=(_INT, BEST_COLUMNS), bests_x=(_FLOAT, 1), consents=(_INT, 3),
+    suppressions=(_INT, 1), conditions=(_INT, 2),
     code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2), policy_cap=(_INT, 1),
     features=(_INT, 1), sizes=(_INT, 1),
 )  # fmt: skip
@@ -159,7 +168,9 @@ class World(NamedTuple):
         zones: the time zones.
         units: uint64, the unit hash of each contact, empty when nothing asks for it.
         first_at: int64, the instant from which each contact exists; empty when nothing asks for it.
-        best: float64, the hour of the week (0 is Monday 00:00 local) to send at, by contact; empty without a model.
+        ranks: uint8 (row, 168), the place of each hour of the week (0 is Monday 00:00 local) by its score, 0 the best,
+            equal scores at equal places, 255 without a score; the rows of fallbacks come last.
+        rank_rows: int64, for each model and then each contact the row that holds for it, or NONE; empty without models.
         asked_calls: uint8, whether the world answers each call.
         answer_offsets, answers, answers_x: int64 by contact (by its place among the contacts to be advanced, where
             only some are), int64 (answer, 5: kind, id, entry, visit, instant), float64; what the world has answered.
@@ -175,7 +186,8 @@ class World(NamedTuple):
     zones: Zones
     units: NDArray[np.uint64]
     first_at: NDArray[np.int64]
-    best: NDArray[np.float64]
+    ranks: NDArray[np.uint8]
+    rank_rows: NDArray[np.int64]
     asked_calls: NDArray[np.uint8]
     answer_offsets: NDArray[np.int64]
     answers: NDArray[np.int64]
@@ -185,13 +197,14 @@ class World(NamedTuple):
 
 # L_BEFORE and L_MATCH: how much earlier and later than a send the log's `sent` may lie that answers for it.
 # L_ASK_FROM: the instant from which sends are asked for even where the log has an answer.
-(L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_HAS_BEST,
- L_STREAMS, L_PROPERTIES, L_COLUMNS) = range(13)  # fmt: skip
+# L_RANKED: how many contacts each model has a row of ranks for, 0 without models; L_FALLBACKS: the first fallback's.
+(L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_RANKED,
+ L_FALLBACKS, L_STREAMS, L_PROPERTIES, L_COLUMNS) = range(14)  # fmt: skip
 WORLD = group_type(
     "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
     own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1), first_at=(_INT, 1),
-    best=(_FLOAT, 1), asked_calls=(types.uint8, 1), answer_offsets=(_INT, 1), answers=(_INT, 5), answers_x=(_FLOAT, 1),
-    limits=(_INT, 1),
+    ranks=(types.uint8, 168), rank_rows=(_INT, 1), asked_calls=(types.uint8, 1), answer_offsets=(_INT, 1),
+    answers=(_INT, 5), answers_x=(_FLOAT, 1), limits=(_INT, 1),
 )  # fmt: skip
 K_KIND, K_ID, K_ENTRY, K_VISIT, K_AT = range(5)
 
@@ -199,6 +212,9 @@ K_KIND, K_ID, K_ENTRY, K_VISIT, K_AT = range(5)
 V_CONTACT, V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_EVIDENCE, V_REASON, V_COLUMNS = range(8)
 # An entry: int64 columns.
 R_CONTACT, R_JOURNEY, R_ENTRY, R_STARTED, R_LEFT, R_EXIT, R_HELD, R_COLUMNS = range(8)
+# What chance chose for an explored send: the visit's row, how many hours there were, whether it went in the one chosen,
+# and the hours of the week as bits, 56 in each of three columns.
+Q_VISIT, Q_OPTIONS, Q_IN_TIME, Q_LOW, Q_COLUMNS = 0, 1, 2, 3, 6
 # Visits that did not leave by a branch, by node; and what became of triggers, by journey.
 ENDED, INSIDE = range(2)
 T_ENTERED, T_CONTACTS, T_INSIDE, T_HELD, T_NO_CONSENT, T_ENDLESS, T_COLUMNS = range(7)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import layout as o
 from .clock import instant
+from .display import counted
 from .errors import known
 from .journey import Call, Send
 from .program import RESPONSES, Compiled
@@ -31,6 +32,7 @@ def notes_on(
     assumed_consent: frozenset[str],
     events: Sequence[str],
     has_send_times: bool,
+    by_fallback: tuple[int, int],
     calls: Sequence[str],
     by_edge: NDArray[np.int64],
     n_without_consent: int,
@@ -39,7 +41,8 @@ def notes_on(
     """The notes on a replay.
 
     `events` are the names of events that the journeys ask for, `calls` the services that were answered, `by_edge` the
-    machine's counts by branch and evidence.
+    machine's counts by branch and evidence, `by_fallback` how many sends to how many contacts went at the hour of a
+    fallback.
     """
     for purpose in sorted(assumed_consent):
         yield f"The log has no consent event for {purpose!r}: consent is assumed for everybody (rule 34)."
@@ -53,8 +56,13 @@ def notes_on(
     for event in sorted({*events} - _OWN_EVENTS - {*log.event_names}):
         yield f"The event {event!r} never occurs in the log; {known(event, log.event_names, 'events')}"
     yield from _sends(compiled, by_edge, match)
-    if not has_send_times and any(isinstance(info.node, Send) and info.node.at == "best" for info in compiled.nodes):
+    if not has_send_times and compiled.models:
         yield "No send times were given: `at: best` is assumed to be any time."
+    if by_fallback[0]:
+        yield (
+            f"{counted(by_fallback[0], 'send')} to {counted(by_fallback[1], 'contact')} that the send times do not "
+            "know went by the fallback (rule 17)."
+        )
     services = sorted({info.node.call for info in compiled.nodes if isinstance(info.node, Call)} - {*calls})
     if services:
         yield f"Calls of {', '.join(services)} are assumed to succeed."

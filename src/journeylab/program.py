@@ -18,7 +18,9 @@ from .clock import NEVER, microseconds
 from .durations import parse_time_of_day
 from .errors import DefinitionError, Fault
 from .journey import (
+    MOST_AHEAD,
     WEEKDAYS,
+    Best,
     Call,
     Decide,
     Emit,
@@ -34,6 +36,7 @@ from .journey import (
     Wait,
     WaitFor,
     WaitUntil,
+    Window,
 )  # fmt: skip
 from .keyedhash import purpose_key
 from .postfix import Names, Nodes, Postfix, TypeFault, literal, message_stream
@@ -90,7 +93,7 @@ class Compiled:
     """A program with the names of its rows.
 
     `releases`, `nodes`, `edges` and `exits` are in the order of the program's tables; an exit is (journey, text, goal).
-    `calls` are the services that are called; `scores` the scores that are asked for.
+    `calls` are the services that are called, `models` the send times that `at: best` asks.
     """
 
     program: o.Program
@@ -100,6 +103,7 @@ class Compiled:
     edges: Sequence[EdgeInfo]
     exits: Sequence[tuple[int, str, bool]]
     calls: Sequence[str]
+    models: Sequence[str]
 
 
 _OPERATORS = (
@@ -121,6 +125,12 @@ def _us(value: timedelta) -> int:
 
 def _days(days: Sequence[str]) -> int:
     return sum(1 << WEEKDAYS.index(day) for day in days)
+
+
+def _window(window: Window) -> list[int]:
+    """The start, the end and the days of a window."""
+    start, end = (parse_time_of_day(one, end=True) for one in window.between)
+    return [start, end, _days(window.days)]
 
 
 def _table(rows: Sequence[Sequence[int]], columns: int) -> np.ndarray:
@@ -175,6 +185,9 @@ class _Compiler:
     assigned_x: list[float] = field(default_factory=list)
     arms: list[list[int]] = field(default_factory=list)
     arms_x: list[float] = field(default_factory=list)
+    bests: list[list[int]] = field(default_factory=list)
+    bests_x: list[float] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     consents: list[list[int]] = field(default_factory=list)
     purposes: list[str] = field(default_factory=list)
     pauses: list[list[int]] = field(default_factory=list)
@@ -340,7 +353,7 @@ class _Compiler:
             row[o.N_EDGE], row[o.N_OTHER_EDGE] = edges[0], edges[-1] if len(edges) > 1 else o.NONE
         match node:
             case Send():
-                self._send(row, node, self.releases[part.index].journey.purpose)
+                self._send(row, node, part, name)
             case Wait():
                 row[o.N_OP], row[o.A] = o.OP_WAIT, _us(node.wait)
             case WaitUntil():
@@ -370,19 +383,30 @@ class _Compiler:
                 row[o.N_OP] = o.OP_EXIT
                 row[o.A] = self.exit(part.index, node.exit) if part.run == o.NONE else o.NONE
 
-    def _send(self, row: list[int], node: Send, purpose: str) -> None:
+    def _send(self, row: list[int], node: Send, part: _Part, name: str) -> None:
         row[o.N_OP], row[o.A], row[o.B] = o.OP_SEND, _us(node.expires), int(node.when_capped == "skip")
-        row[o.C] = o.AT_ANY if node.at is None else o.AT_BEST
-        if node.at is not None and node.at != "best":
-            row[o.C], row[o.F] = o.AT_WINDOW, _days(node.at.days)
-            row[o.D], row[o.E] = (parse_time_of_day(end, end=True) for end in node.at.between)
+        row[o.C] = o.AT_ANY
+        if isinstance(node.at, Window):
+            row[o.C], row[o.D : o.F + 1] = o.AT_WINDOW, _window(node.at)
+        elif node.best is not None:
+            row[o.C], row[o.D] = o.AT_BEST, len(self.bests)
+            self._best(node.best, node.expires, f"{self.releases[part.index].journey.journey}/{part.prefix}{name}")
         row[o.G] = message_stream(self.names, "sent", node.send)
         responses = [self.names.own_event(kind, {"message": node.send}) for kind in RESPONSES]
         row[o.H] = responses[0]
         if self.model is not None:
             self.names.own_event("sent", {"message": node.send})
-            self.names.own_event("consent_withdrawn", {"purpose": purpose})
+            self.names.own_event("consent_withdrawn", {"purpose": self.releases[part.index].journey.purpose})
             self.names.own_event("bounced", {"message": node.send, "bounce_type": "soft"})
+
+    def _best(self, best: Best, expires: timedelta, salt: str) -> None:
+        if best.best not in self.models:
+            self.models.append(best.best)
+        ahead = min(expires, MOST_AHEAD) if best.within is None else best.within
+        window = [o.NONE, o.NONE, o.NONE] if best.window is None else _window(best.window)
+        keys = [_signed(purpose_key(f"{salt}/{what}")) for what in ("explore", "hour")]
+        self.bests.append([self.models.index(best.best), _us(ahead), *window, *keys])
+        self.bests_x.append(float(best.explore))
 
     def converted(self) -> int:
         """The kind of own event that a conversion is, NONE where there is none."""
@@ -505,6 +529,8 @@ def compile_portfolio(
         assigned_x=np.array(work.assigned_x, np.float64),
         arms=_table(work.arms, 2),
         arms_x=np.array(work.arms_x, np.float64),
+        bests=_table(work.bests, o.BEST_COLUMNS),
+        bests_x=np.array(work.bests_x, np.float64),
         consents=_table(work.consents, 3),
         suppressions=np.array([complained, bounced], np.int64),
         pauses=_table(work.pauses, 2),
@@ -513,7 +539,7 @@ def compile_portfolio(
         sizes=_sizes(work, features, converted),
         **work.postfix.tables(),
     )
-    return Compiled(program, ordered, groups, work.node_info, work.edge_info, work.exits, work.calls)
+    return Compiled(program, ordered, groups, work.node_info, work.edge_info, work.exits, work.calls, work.models)
 
 
 def _sizes(work: _Compiler, features: Sequence[int], converted: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import layout as o
+from .advice import Advice, advised
 from .clock import NEVER
 from .journey import Send
 from .machine import O_ENTRIES, O_VISITS, Out, new_out
@@ -36,7 +37,9 @@ def _named(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical:
     return pd.Categorical.from_codes(table[codes], categories)
 
 
-def tables(compiled: Compiled, log: EventLog, outs: Sequence[Out]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def tables(
+    compiled: Compiled, log: EventLog, outs: Sequence[Out], advice: Advice
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The visits, entries and sends of all chunks; see `replay.Replay` for their columns."""
     first_entry = np.cumsum([0, *(out.used[O_ENTRIES] for out in outs)])
     entries = np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in outs] or [np.empty((0, o.R_COLUMNS), int)])
@@ -65,16 +68,19 @@ def tables(compiled: Compiled, log: EventLog, outs: Sequence[Out]) -> tuple[pd.D
             "evidence": _named(visits[:, o.V_EVIDENCE], o.EVIDENCE),
         }
     )
-    sends = _sends(compiled, visit_table, visits, times)
+    decided, sends = _sends(compiled, visit_table, visits, times)
+    sends = sends.assign(**advised(compiled, advice, outs).columns(order[decided]))
+    sends = sends.sort_values(["contact", "entry", "decided_at"], kind="stable", ignore_index=True)
     return visit_table, _entries(compiled, log, entries, names, versions), sends
 
 
 def _sends(
     compiled: Compiled, table: pd.DataFrame, visits: NDArray[np.int32], times: NDArray[np.int64]
-) -> pd.DataFrame:
+) -> tuple[NDArray[np.int64], pd.DataFrame]:
+    """The visits in which a send was decided, and what was."""
     messages = [info.node.send if isinstance(info.node, Send) else "" for info in compiled.nodes]
     is_send = np.array([isinstance(info.node, Send) for info in compiled.nodes], bool)[visits[:, o.V_NODE]]
-    decided = is_send & (visits[:, o.V_EDGE] >= 0)
+    decided = np.flatnonzero(is_send & (visits[:, o.V_EDGE] >= 0))
     reason = visits[decided, o.V_REASON]
     rows = table.loc[decided, ["contact", "journey", "entry", "node", "visit"]].reset_index(drop=True)
     rows["message"] = _named(visits[decided, o.V_NODE], messages)
@@ -82,7 +88,7 @@ def _sends(
     rows["is_sent"] = reason == o.BECAUSE_NOT
     rows["reason"] = _named(reason - 1, [str(one) for one in o.REASONS[1:]])
     rows["evidence"] = table.loc[decided, "evidence"].to_numpy()
-    return rows.sort_values(["contact", "entry", "decided_at"], kind="stable", ignore_index=True)
+    return decided, rows
 
 
 def _entries(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from . import layout as o
+from .advice import SendTimesGiven
 from .clock import microseconds
 from .display import counted
 from .drawing import svg
@@ -23,7 +24,7 @@ from .durations import duration_text
 from .errors import DataError, known
 from .execution import Progress, run
 from .journey import Journey, Policy
-from .machine import O_CONTACTS, Out
+from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .notes import notes_on
 from .program import Compiled
 from .records import Tally, assignments, counts_table, tables, tally
@@ -47,7 +48,7 @@ def replay(
     match: timedelta | str = "1d",
     policy: Policy | None = None,
     scores: Mapping[str, pd.DataFrame | Score] | None = None,
-    send_times: pd.DataFrame | None = None,
+    send_times: SendTimesGiven | None = None,
     calls: Mapping[str, Call] | None = None,
     assumed_consent: Collection[str] | None = None,
     live: bool = False,
@@ -63,7 +64,8 @@ def replay(
         policy: what holds over all journeys; by default the portfolio's.
         scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of` (aware), or a function
             of contacts and instants; what rests on them is `predicted`.
-        send_times: for `at: best`, a table with `contact` and `hour_of_week` (0 is Monday 00:00 local, to 167).
+        send_times: for `at: best`, a `SendTimes`, the path of its file, or a table with `contact` and `hour_of_week`
+            (0 is Monday 00:00 local, to 167); or several of these by the names that the journeys have for them.
         calls: for each service, a function of contact and instant that says whether the call succeeds; a service
             without one is assumed to succeed.
         assumed_consent: the purposes for which consent is assumed; by default those for which the log has no consent
@@ -116,6 +118,8 @@ class Replay:
         outs = self._run(record=False)
         self.tally = tally(self.compiled, outs)
         self.n_contacts = int(sum(out.used[O_CONTACTS] for out in outs))
+        n_sends, n_contacts = (int(sum(out.used[of] for out in outs)) for of in (O_BY_FALLBACK, O_FALLBACK_CONTACTS))
+        self._by_fallback = n_sends, n_contacts
 
     def _run(self, *, record: bool) -> list[Out]:
         return run(
@@ -227,7 +231,8 @@ class Replay:
                 match=duration_text(timedelta(microseconds=int(self._ready.world.limits[o.L_MATCH]))),
                 assumed_consent=self.assumed_consent,
                 events=self._ready.names.event_names,
-                has_send_times=len(self._ready.world.best) > 0,
+                has_send_times=len(self._ready.advice.times) > 0,
+                by_fallback=self._by_fallback,
                 calls=[
                     name
                     for name, is_asked in zip(self.compiled.calls, self._ready.world.asked_calls, strict=True)
@@ -243,7 +248,7 @@ class Replay:
 
     @cached_property
     def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        return tables(self.compiled, self.log, self._run(record=True))
+        return tables(self.compiled, self.log, self._run(record=True), self._ready.advice)
 
     @property
     def visits(self) -> pd.DataFrame:
@@ -270,7 +275,11 @@ class Replay:
         """Every send that was made or skipped, sorted by contact, entry, decided_at.
 
         Columns: `contact, journey, entry, node, visit`, `message` (text), `decided_at` (UTC), `is_sent` (bool),
-        `reason` (text; why it was skipped, missing where it was sent), `evidence`.
+        `reason` (text; why it was skipped, missing where it was sent), `evidence`. Of sends with `at: best` that were
+        made also `send_times` (text, the version of the send times) and `advice` (text: `known`, `fallback` or
+        `explored`), both missing where no model was asked; of explored ones `slots` (text: 42 hexadecimal digits of a
+        number whose bit h is set where hour h of the week could have been chosen) and `slot_propensity` (0..1, the
+        probability of the hour; missing where the send went at another time than the chosen one).
         """
         return self._records[2]
 

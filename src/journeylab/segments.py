@@ -78,7 +78,6 @@ class Evaluator:
             scores={},
             units=np.empty(0, np.uint64),
             first_at=self._first_at,
-            best=np.empty(0, np.float64),
             asked_calls=np.empty(0, np.uint8),
         )
         self._state, self._out = new_state(self._program, 1), new_out(self._program, 0, 0)

@@ -36,7 +36,7 @@ __all__ = ["CONVERTED", "Came", "Features", "Seen", "Sends", "default_features",
 
 CONVERTED = "converted"
 _OF_MESSAGES = {"sent", *RESPONSES}
-_NOT_ORGANIC = {*_OF_MESSAGES, CHANGED, "consent_given", "consent_withdrawn", "erased"}
+NOT_ORGANIC = {*_OF_MESSAGES, CHANGED, "consent_given", "consent_withdrawn", "erased"}
 _UNLESS_BOUNCED = ("opened", "complained", "unsubscribed")
 _MOST_EVENTS, _MOST_SUMS, _MOST_ATTRIBUTES, _MOST_VALUES, _LEAST_SHARE = 6, 3, 12, 5, 0.02
 _US = timedelta(microseconds=1)
@@ -261,7 +261,6 @@ class Features:
             scores={},
             units=np.empty(0, np.uint64),
             first_at=np.empty(0, np.int64),
-            best=np.empty(0, np.float64),
             asked_calls=np.empty(0, np.uint8),
         )
         self._state, self._out = new_state(self._program, 1), new_out(self._program, 0, 0)
@@ -304,7 +303,7 @@ def default_features(sends: Sends, until_us: int) -> tuple[str, ...]:
         if count.get(name):
             texts += [f'count("{name}", "{window}")', f'since("{name}")', f'count("{name}") / (count("sent") + 1)']
     own = sorted(
-        (name for name in count if count[name] and name not in _NOT_ORGANIC), key=lambda one: (-count[one], one)
+        (name for name in count if count[name] and name not in NOT_ORGANIC), key=lambda one: (-count[one], one)
     )
     for i, name in enumerate(own[:_MOST_EVENTS]):
         event = literal_text(name)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from .advice import SendTimesGiven
+
 __all__ = ["Shop", "ShopRun"]
 
 # What the machine cannot know of the responses to a message that is still to be sent.
@@ -158,7 +160,7 @@ class Shop:
         journeys: Journeys,
         *,
         policy: Policy | None = None,
-        send_times: pd.DataFrame | None = None,
+        send_times: SendTimesGiven | None = None,
         until: datetime | str | None = None,
     ) -> ShopRun:
         """What the journeys truly do and bring in this shop, simulated, as a `ShopRun`.
@@ -167,7 +169,7 @@ class Shop:
             journeys: one journey, a portfolio, journeys that run together, or releases of them; their splits and
                 holdouts are what the logging policy leaves to chance.
             policy: what holds over all journeys; by default the portfolio's.
-            send_times: for `at: best`, a table with `contact` and `hour_of_week` (0 is Monday 00:00 local, to 167).
+            send_times: for `at: best`, as for `replay.replay`.
             until: the horizon, an aware instant or ISO text; by default the shop's end.
 
         Raises:

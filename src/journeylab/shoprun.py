@@ -157,7 +157,7 @@ class ShopRun:
     def __init__(self, shop: Shop, ready: Ready, outs: Sequence[Out], answering: Answering) -> None:
         self.shop, self.compiled, self.until = shop, ready.compiled, ready.until
         self.assumed_consent = ready.assumed_consent
-        self._outs, self._answering = outs, answering
+        self._outs, self._answering, self._advice = outs, answering, ready.advice
         self._sent = np.concatenate([np.empty((0, 5), np.int64), *answering.sends])
         for out in outs:  # what the shop has answered is on record: in the log of this run
             evidence = out.visits[: out.used[O_VISITS], o.V_EVIDENCE]
@@ -174,7 +174,7 @@ class ShopRun:
 
     @cached_property
     def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        return tables(self.compiled, self.shop.organic, self._outs)
+        return tables(self.compiled, self.shop.organic, self._outs, self._advice)
 
     @property
     def visits(self) -> pd.DataFrame:

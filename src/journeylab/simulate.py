@@ -31,6 +31,7 @@ from .worlds import Journeys, Ready, prepared
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .advice import SendTimesGiven
     from .eventlog import EventLog
     from .responses import Responses
 
@@ -49,7 +50,7 @@ def simulate(
     match: timedelta | str = "1h",
     policy: Policy | None = None,
     scores: Mapping[str, pd.DataFrame] | None = None,
-    send_times: pd.DataFrame | None = None,
+    send_times: SendTimesGiven | None = None,
     assumed_consent: Collection[str] | None = None,
     replaces: Collection[str] | None = None,
     like: Mapping[str, str] | None = None,
@@ -70,7 +71,7 @@ def simulate(
         match: how much later than a send a logged `sent` may be that answers for it (rule 33). It may be a minute
             earlier, no more: what came of it would be missed.
         policy: what holds over all journeys.
-        send_times: for `at: best`.
+        send_times: for `at: best`, as for `replay.replay`.
         assumed_consent: the purposes for which consent is assumed.
         scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of`.
         replaces: the messages of the log that the journeys take the place of, beside those that they send themselves;

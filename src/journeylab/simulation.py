@@ -313,7 +313,7 @@ class Simulation:
         rest = np.setdiff1d(np.arange(n_contacts), contacts)
         if len(rest):
             outs += run(compiled.program, self.ready.world, len(compiled.exits), n_contacts, record=True, contacts=rest)
-        return tables(compiled, self.ready.log, outs)
+        return tables(compiled, self.ready.log, outs, self.ready.advice)
 
     def visits(self, draw: int = 0) -> pd.DataFrame:
         """Every visit of one draw; the columns are those of `replay.Replay.visits`."""

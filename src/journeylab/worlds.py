@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from . import layout as o
+from .advice import Advice, SendTimesGiven, advice_of
 from .binding import AsOf, LogNames
 from .clock import NEVER, instant, microseconds
 from .durations import parse_duration
@@ -48,6 +49,7 @@ class Ready(NamedTuple):
     names: LogNames
     world: o.World
     kept: list[Any]
+    advice: Advice
 
 
 def prepared(
@@ -58,7 +60,7 @@ def prepared(
     match: timedelta | str = "1d",
     policy: Policy | None = None,
     scores: Mapping[str, pd.DataFrame | Score] | None = None,
-    send_times: pd.DataFrame | None = None,
+    send_times: SendTimesGiven | None = None,
     calls: Mapping[str, Call] | None = None,
     assumed_consent: Collection[str] | None = None,
     live: bool = False,
@@ -79,6 +81,7 @@ def prepared(
     compiled = compile_portfolio(portfolio, policy, names, assume_consent=assumed, model=model)
     horizon = horizon_of(until, log)
     tables, asked = _scores(names, log, scores or {})
+    advice = advice_of(send_times, compiled.models, log)
     world, kept = names.world(
         compiled.program.code,
         until_us=microseconds(horizon),
@@ -86,9 +89,12 @@ def prepared(
         scores=tables,
         units=log.unit_hashes if model is not None or _needs_units(compiled) else np.empty(0, np.uint64),
         first_at=log.first_at if _needs_first(compiled) else np.empty(0, np.int64),
-        best=_best(log, send_times),
+        ranks=advice.ranks,
+        rank_rows=advice.rows.ravel(),
         asked_calls=np.array([name in (calls or {}) for name in compiled.calls], np.uint8),
     )
+    world.limits[o.L_RANKED] = log.n_contacts if advice.times else 0
+    world.limits[o.L_FALLBACKS] = advice.first_fallback
     if model is not None:
         world.limits[o.L_ASK_SENDS] = 1
         # What came of an earlier send may have come before this one: such a send cannot answer for it.
@@ -99,7 +105,7 @@ def prepared(
         answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
         own = _own_sends(compiled, log) if live else ()
         world = answered(compiled.program, world, len(compiled.exits), log.n_contacts, answer, own)
-    return Ready(compiled, log, horizon, policy, assumed, names, world, kept)
+    return Ready(compiled, log, horizon, policy, assumed, names, world, kept, advice)
 
 
 def goal_of(journeys: Iterable[Journey]) -> str | None:
@@ -136,7 +142,9 @@ def horizon_of(until: datetime | str | None, log: EventLog) -> datetime:
 
 
 def _needs_units(compiled: Compiled) -> bool:
-    return len(compiled.program.arms) > 0 or bool((compiled.program.journeys_x[:, o.X_HOLDOUT] > 0).any())
+    program = compiled.program
+    chances = len(program.arms) > 0 or (program.bests_x > 0).any() or (program.journeys_x[:, o.X_HOLDOUT] > 0).any()
+    return bool(chances)
 
 
 def _needs_first(compiled: Compiled) -> bool:
@@ -159,19 +167,6 @@ def _columns(table: pd.DataFrame, wanted: Sequence[str], what: str) -> None:
     for column in wanted:
         if column not in table.columns:
             raise DataError(f"{what} needs a column {column!r}; {known(column, table.columns, 'columns')}")
-
-
-def _best(log: EventLog, send_times: pd.DataFrame | None) -> NDArray[np.float64]:
-    if send_times is None:
-        return np.empty(0, np.float64)
-    _columns(send_times, ("contact", "hour_of_week"), "send_times")
-    hours = np.asarray(send_times["hour_of_week"], np.float64)
-    if not np.isin(hours, np.arange(168)).all():
-        bad = hours[~np.isin(hours, np.arange(168))][0]
-        raise DataError(f"send_times: hour_of_week is a whole number from 0 to 167, got {bad}")
-    best, codes = np.full(log.n_contacts, np.nan), codes_of(log, send_times["contact"], "send_times")
-    best[codes[codes >= 0]] = hours[codes >= 0]
-    return best
 
 
 def _scores(

@@ -11,6 +11,7 @@ from journeylab.durations import duration_text
 from journeylab.errors import DataError, listed
 from journeylab.journey import (
     WEEKDAYS,
+    Best,
     Call,
     Decide,
     Emit,
@@ -261,14 +262,28 @@ def _branch_labels(node: Node) -> list[str]:
 
 def _send_terms(node: Send) -> list[str]:
     terms = []
-    if node.at == "best":
-        terms.append("at the contact's best time")
+    if node.best is not None:
+        terms += _best_terms(node.best)
     elif isinstance(node.at, Window):
         terms.append(_window_text(node.at.between, node.at.days))
     if "expires" in node.model_fields_set:
         terms.append(f"expires after {duration_text(node.expires)}")
     if node.when_capped == "skip":
         terms.append("skipped when capped")
+    return terms
+
+
+def _best_terms(best: Best) -> list[str]:
+    by = "" if best.best == "best" else f" by {best.best}"
+    terms = [f"at the contact's best time{by}"]
+    if best.between is not None:
+        terms.append(_window_text(best.between, best.days))
+    elif best.window is not None:
+        terms.append(_days_text(best.days).removeprefix(", "))
+    if best.within is not None:
+        terms.append(f"within {duration_text(best.within)}")
+    if "explore" in best.model_fields_set:
+        terms.append(f"{float(best.explore * 100):.4g}% explored")
     return terms
 
 

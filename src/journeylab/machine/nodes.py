@@ -8,6 +8,7 @@ from journeylab.clock import DAY, NEVER, from_local, quiet_until, time_at, windo
 from journeylab.keyedhash import mix, uniform
 from journeylab.layout import *
 
+from .besthours import best_at, note_advice, rank_row
 from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at
 from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, value_of
 from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
@@ -130,13 +131,10 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
         if not has_none(w, s, p.suppressions[k], c) and latest_event(w, s, p.suppressions[k], c, t)[0] != -NEVER:
             return BECAUSE_SUPPRESSION, NEVER
     if n[C] != AT_ANY:
-        zone, answer = zone_of(p, w, s, journey, c, t), t
         if n[C] == AT_WINDOW:
-            answer = window_at(w.zones, zone, t, n[D], n[E], n[F])
-        elif w.limits[L_HAS_BEST] == 1 and w.best[c] == w.best[c]:
-            hour = np.int64(w.best[c])
-            start = hour % 24 * HOUR
-            answer = window_at(w.zones, zone, t, start, start + HOUR, 1 << (hour // 24))
+            answer = window_at(w.zones, zone_of(p, w, s, journey, c, t), t, n[D], n[E], n[F])
+        else:
+            answer = best_at(p, w, s, e, c, t)
         if answer > t:
             return BECAUSE_AT, answer
     if j[J_QUIET_START] >= 0:
@@ -155,7 +153,7 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 
 
 @in_place
-def _step_send(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     """Sends, moves on to when a gate opens, or skips (rules 17 to 20 and 23)."""
     node = s.entries[e, E_NODE]
     n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
@@ -173,7 +171,7 @@ def _step_send(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
         if reason == BECAUSE_NOT and t > arrived + n[A]:
             reason, answer = BECAUSE_PAUSE, NEVER
     if reason == BECAUSE_NOT:
-        return _send(p, w, s, out, e, node, visit, c, t)
+        return _send(p, w, s, out, record, e, node, visit, c, t)
     if answer <= arrived + n[A] and not (n[B] == 1 and reason >= BECAUSE_CAP):
         s.entries[e, E_DUE] = answer
         return NONE
@@ -182,7 +180,7 @@ def _step_send(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
 
 
 @in_place
-def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
+def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the send: its instant, its evidence (rule 33), its answers where a model gives them."""
     i = s.used[N_SENDS]
     if i >= s.room[ROOM_EVENTS]:
@@ -199,8 +197,11 @@ def _send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
         s.used[N_PREDICTED] = matched = 1
         rests_on(s, PREDICTED)
         _take_responses(p, w, s, e, first, node, visit, c, t)
-    if matched == 0 or (p.nodes[node, C] == AT_BEST and not (w.limits[L_HAS_BEST] == 1 and w.best[c] == w.best[c])):
+    is_best = p.nodes[node, C] == AT_BEST
+    if matched == 0 or (is_best and rank_row(p, w, node, c) < 0):
         rests_on(s, ASSUMED)
+    if is_best:
+        note_advice(p, w, s, out, record, e, node, c, t)
     s.sends[i, 0], s.sends[i, 1] = t, p.journeys[s.entries[e, E_JOURNEY], J_GROUP]
     s.used[N_SENDS] = i + 1
     s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
@@ -394,7 +395,7 @@ def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     if resumes != t:
         s.entries[e, E_DUE], edge = resumes, NONE
     elif operation == OP_SEND:
-        edge = _step_send(p, w, s, out, e, c, t)
+        edge = _step_send(p, w, s, out, record, e, c, t)
     elif operation == OP_WAIT_FOR:
         edge = _step_wait_for(p, w, s, out, e, c, t)
     elif operation == OP_DECIDE:

@@ -96,6 +96,8 @@ def _advance_contact(p, w, s, out, record, c, place):  # type: ignore[no-untyped
         if s.groups[journey, H_ENTRIES] > 0:
             out.used[O_CONTACTS] += 1
             break
+    out.used[O_BY_FALLBACK] += s.used[N_BY_FALLBACK]
+    out.used[O_FALLBACK_CONTACTS] += int(s.used[N_BY_FALLBACK] > 0)
 
 
 @jit
@@ -129,14 +131,14 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
         c = contacts[i] if contacts.shape[0] > 0 else i
         if not _is_triggered(p, w, s, c):
             continue
-        n_visits, n_entries = out.used[O_VISITS], out.used[O_ENTRIES]
+        n_visits, n_entries, n_choices = out.used[O_VISITS], out.used[O_ENTRIES], out.used[O_CHOICES]
         if w.limits[L_ASK_SENDS] == 1:
             _keep_counts(p, s, out, ZERO)
         _advance_contact(p, w, s, out, record, c, i)
         if s.used[N_STATUS] == TOO_SMALL:
             return False
         if s.used[N_STATUS] == ASKED:
-            out.used[O_VISITS], out.used[O_ENTRIES] = n_visits, n_entries
+            out.used[O_VISITS], out.used[O_ENTRIES], out.used[O_CHOICES] = n_visits, n_entries, n_choices
             if w.limits[L_ASK_SENDS] == 1:
                 _keep_counts(p, s, out, -NONE)
     return True

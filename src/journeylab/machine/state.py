@@ -12,7 +12,18 @@ from numba import njit, types
 from journeylab import clock, keyedhash, layout
 from journeylab import memory as tables
 from journeylab.clock import COMPILED, DAY, NEVER
-from journeylab.layout import N_EXITS, N_FEATURES, PROGRAM, R_COLUMNS, STACK, T_COLUMNS, V_COLUMNS, WORLD, Program
+from journeylab.layout import (
+    N_EXITS,
+    N_FEATURES,
+    PROGRAM,
+    Q_COLUMNS,
+    R_COLUMNS,
+    STACK,
+    T_COLUMNS,
+    V_COLUMNS,
+    WORLD,
+    Program,
+)
 from journeylab.memory import group_type, opener
 
 if TYPE_CHECKING:
@@ -28,11 +39,14 @@ M_VISITS, M_ARRIVED, M_SENT, M_MATCHED, M_RECORD, M_COLUMNS = range(6)
 G_AT, G_ROW, G_COLUMNS = range(3)
 H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
 # How many rows of each table are in use; what the present step rests on, and why it skips a send; whether the contact
-# could be advanced; whether a model has answered for it; its place among the contacts that are advanced.
-N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_USED = range(10)
+# could be advanced; whether a model has answered for it; its place among the contacts that are advanced; how many of
+# its sends went at the hour that a model's fallback advised.
+(
+    N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_BY_FALLBACK, N_USED,
+) = range(11)  # fmt: skip
 DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
-O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_USED = range(5)
+O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_CHOICES, O_BY_FALLBACK, O_FALLBACK_CONTACTS, O_USED = range(8)
 ROOM_RUNNING, ROOM_EVENTS = range(2)
 ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS = range(3)
 
@@ -65,6 +79,7 @@ class Out(NamedTuple):
         times: int64 (visit, 2), arrival and leaving (NEVER while open).
         visits: int32 (visit, V_COLUMNS).
         entries: int64 (entry, R_COLUMNS).
+        choices: int64 (choice, Q_COLUMNS), what chance chose for explored sends.
         requests: int64 (request, 6): the contact's place and the K_ columns.
         asked: float64 (request x features), what a send's request tells of the contact.
         n_by_edge: int64 (edge, 3), closed visits by branch and evidence.
@@ -78,6 +93,7 @@ class Out(NamedTuple):
     times: NDArray[np.int64]
     visits: NDArray[np.int32]
     entries: NDArray[np.int64]
+    choices: NDArray[np.int64]
     requests: NDArray[np.int64]
     asked: NDArray[np.float64]
     n_by_edge: NDArray[np.int64]
@@ -97,9 +113,8 @@ STATE = group_type(
 )  # fmt: skip
 OUT = group_type(
     "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
-    requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2), n_by_exit=(_INT, 1),
-    n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1),
-    room=(_INT, 1),
+    choices=(_INT, Q_COLUMNS), requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2),
+    n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 open_program, open_world, open_state, open_out = opener(PROGRAM), opener(WORLD), opener(STATE), opener(OUT)
 
@@ -132,6 +147,7 @@ def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64)
         times=np.empty((n_visits, 2), np.int64),
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
         entries=np.empty((n_visits, R_COLUMNS), np.int64),
+        choices=np.empty((n_visits, Q_COLUMNS), np.int64),
         requests=np.empty((n_requests, 6), np.int64),
         asked=np.empty(n_requests * int(program.sizes[N_FEATURES]), np.float64),
         n_by_edge=np.zeros((len(program.edges), 3), np.int64),
