@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,6 +13,7 @@ from journeylab.errors import DataError, DefinitionError
 from journeylab.eventlog import EventLog
 from journeylab.journey import Decide, Exit, Journey, Send, Split, Trigger, Wait, WaitFor
 from journeylab.replay import replay
+from journeylab.sendtimes import SendTimes
 from journeylab.shop import Shop
 from journeylab.shopreactions import Sends
 
@@ -220,6 +222,37 @@ def test_sending_at_the_contacts_best_hours_truly_pays(small):
     assert _total(timed, "opened") > 1.1 * _total(usual, "opened")
     assert_replays_exactly(at_best, timed, send_times=best)
     assert set(timed.visits["evidence"]) == {"observed"}
+    assert "slots" not in timed.events.columns
+    assert timed.events.loc[timed.events["event"] == "sent", "send_times"].nunique() == 1
+
+
+def test_a_run_that_explores_leaves_a_log_with_the_probability_of_each_hour(small):
+    scores = np.tile(np.arange(168, dtype=np.float32), (2, 1))
+    scores[1, ::3] = np.nan
+    n = len(small.names)
+    times = SendTimes(
+        pa.array(small.names[: n // 2]), np.arange(n // 2, dtype=np.int32) % 2, scores, 1,
+        np.zeros(n // 2, np.int8), np.full((n // 2, 3), np.nan, np.float32),
+    )  # fmt: skip
+    at = {"best": "opens", "between": ["08:00", "21:00"], "within": "1d", "explore": "100%"}
+    explores = journey({"hello": Send(send="welcome_1", at=at, next="done"), "done": Exit(exit="done")}, holdout="10%")
+    run = small.run(explores, send_times={"opens": times})
+    sent = run.events[run.events["event"] == "sent"]
+    assert len(sent) > 500
+    assert set(run.sends.loc[run.sends["is_sent"], "advice"]) == {"explored"}
+    assert set(sent["send_times"]) == {times.version}
+    bits = sent["slots"].map(lambda text: int(text, 16).bit_count())
+    assert set(sent["slots"].str.len()) == {42}
+    assert set(bits) == {9, 10, 13, 14}
+    np.testing.assert_allclose(sent["slot_propensity"], 1 / bits)
+    assert run.log.property("slot_propensity").kind == "number"
+    assert_replays_exactly(explores, run, send_times={"opens": times})
+    zone = small.contacts.set_index("contact")["timezone"]
+    walls = [at.tz_convert(zone[who]) for who, at in zip(sent["contact"], sent["occurred_at"], strict=True)]
+    hours = [wall.weekday() * 24 + wall.hour for wall in walls]
+    moved = set(small.organic.events().query("event == 'attribute_changed' and name == 'timezone'")["contact"])
+    rows = zip(sent["contact"], hours, sent["slots"], strict=True)
+    assert all(int(slots, 16) >> hour & 1 for who, hour, slots in rows if who not in moved)
 
 
 def test_visits_follow_the_local_day_in_every_zone_and_across_clock_changes(shop):

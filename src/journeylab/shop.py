@@ -28,7 +28,7 @@ from .journey import Journey, Policy, WaitFor
 from .program import Compiled
 from .shopcontacts import DAY, OPENS_AT, Contacts
 from .shopreactions import Reactions
-from .shoprun import MODEL, Answering, ShopRun, named
+from .shoprun import CHOICES, MODEL, Answering, ShopRun, named
 from .worlds import Journeys, codes_of, prepared
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Shop", "ShopRun"]
 
 # What the machine cannot know of the responses to a message that is still to be sent.
-_UNKNOWN = {"link", "is_machine", "bounce_type", "propensity"}
+_UNKNOWN = {"link", "is_machine", "bounce_type", "propensity", *CHOICES}
 
 
 class Shop:
@@ -175,7 +175,8 @@ class Shop:
         Raises:
             DefinitionError: when a journey is unsound or names what the shop does not have, with all faults.
             DataError: when the horizon lies beyond the shop's end, or a journey asks for a property of responses that
-                nobody can know before they are there (`link`, `is_machine`, `bounce_type`, `propensity`).
+                nobody can know before they are there (`link`, `is_machine`, `bounce_type`, `propensity`, `send_times`,
+                `slot_propensity`, `slots`).
 
         >>> from journeylab import datasets, journeyfile
         >>> journey = journeyfile.read(datasets.journey_file("trial_welcome"))

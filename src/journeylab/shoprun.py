@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import layout as o
+from .advice import advised
 from .clock import NEVER, microseconds
 from .display import counted
 from .execution import Answers, Asked, no_answers_yet
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .shop import Shop
     from .worlds import Ready
 
-__all__ = ["COLUMNS", "MODEL", "Answering", "ShopRun", "named"]
+__all__ = ["CHOICES", "COLUMNS", "MODEL", "Answering", "ShopRun", "named"]
 
 MODEL = Model(
     features=('count("sent", "7d")', 'count("sent", "30d")'), converts="purchase", properties={"amount": OFFER_PRICE}
@@ -47,6 +48,8 @@ COLUMNS = {
     "name": "string", "value": "string",
 }  # fmt: skip
 """The properties of events, with their Arrow types."""
+CHOICES = {"send_times": "string", "slot_propensity": "double", "slots": "string"}
+"""Those of sends at the best hour, see `replay.Replay.sends`; in a table only where some send has them."""
 _OUTCOMES = {
     "opened": o.OPENED, "clicked": o.CLICKED, "purchases": o.CONVERTED, "unsubscribed": o.UNSUBSCRIBED,
     "complained": o.COMPLAINED, "hard_bounced": o.BOUNCED,
@@ -66,7 +69,7 @@ def named(happened: pa.Table, names: NDArray[np.str_]) -> pa.Table:
         "event": happened["event"],
         "occurred_at": happened["at"].cast(pa.timestamp("us", "UTC")),
     }
-    for name, kind in COLUMNS.items():
+    for name, kind in (COLUMNS | CHOICES).items():
         if name in happened.column_names:
             table[name] = happened[name].cast(kind)
         elif name == "bounce_type":
@@ -132,13 +135,17 @@ class Answering:
 
 
 class _Made(NamedTuple):
-    """Sends that were made, and the probability with which chance led to them, NaN where it had no part."""
+    """Sends that were made, and the probability with which chance led to them, NaN where it had no part.
+
+    `row` is the visit's among those of all chunks.
+    """
 
     place: Ints
     node: Ints
     entry: Ints
     visit: Ints
     propensity: NDArray[np.float64]
+    row: Ints
 
 
 class ShopRun:
@@ -232,7 +239,7 @@ class ShopRun:
         made, of = visits[is_made], entries[record[is_made]]
         return _Made(
             made[:, o.V_CONTACT], node[is_made], of[:, o.R_ENTRY], made[:, o.V_VISIT],
-            np.where(found < 1, found, np.nan),
+            np.where(found < 1, found, np.nan), order[is_made],
         )  # fmt: skip
 
     @cached_property
@@ -285,7 +292,7 @@ class ShopRun:
         who = self._answering.who[place]
         message = np.array(self._answering.messages, object)[self._answering.message[node]]
         step = np.arange(len(who)) * _STEPS
-        happened.add("sent", who, at, step, message=message, propensity=self._propensity)
+        happened.add("sent", who, at, step, message=message, **self._chances)
         send, kind, responded_at, is_machine, link = self._responses.T
         response = step[send] + 1 + np.arange(len(send)) - np.searchsorted(send, send)
         purposes = [self.compiled.releases[info.journey].journey.purpose for info in self.compiled.nodes]
@@ -306,26 +313,30 @@ class ShopRun:
         return happened.table(organic.filter(organic["at"].to_numpy() <= until))
 
     @property
-    def _propensity(self) -> NDArray[np.float64]:
-        """The propensity of each send, in the order in which they were answered."""
+    def _chances(self) -> dict[str, NDArray[Any]]:
+        """With what probability each send was made and took its hour, in the order in which they were answered."""
         made, sent = self._made, self._sent
-        propensity = np.full(len(sent), np.nan)
-        propensity[np.lexsort(sent[:, 3::-1].T)] = made.propensity[np.lexsort([*made[:4]][::-1])]
-        return propensity
+        place = np.empty(len(sent), np.int64)
+        place[np.lexsort(sent[:, 3::-1].T)] = np.lexsort([*made[:4]][::-1])
+        columns = advised(self.compiled, self._advice, self._outs).columns(made.row[place])
+        found = {name: columns[name].to_numpy(object) for name in CHOICES if columns[name].notna().any()}
+        return {"propensity": made.propensity[place], **found}
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """All events up to the horizon, simulated: what happened without any message, the sends and their responses.
 
-        In order of `occurred_at`. Columns as `datasets.make_shop` has them; `propensity` as in `sends`. The purchases
-        that messages caused cost 59 euro each; the others are the same under every journey.
+        In order of `occurred_at`. Columns as `datasets.make_shop` has them; `propensity` as in `sends`, and where some
+        send went at the best hour also `send_times`, `slot_propensity` and `slots`. The purchases that messages caused
+        cost 59 euro each; the others are the same under every journey.
         """
         frame = named(self._happened, self.shop.names).to_pandas()
         for name, kind in COLUMNS.items():
             if name not in frame.columns:
                 frame[name] = np.nan if kind == "double" else None
-        texts = dict.fromkeys(["contact", "event", *(name for name in COLUMNS if COLUMNS[name] == "string")], "str")
-        return frame.astype({**texts, "is_machine": "boolean"})[["contact", "event", "occurred_at", *COLUMNS]]
+        kinds = COLUMNS | {name: kind for name, kind in CHOICES.items() if name in frame.columns}
+        texts = dict.fromkeys(["contact", "event", *(name for name in kinds if kinds[name] == "string")], "str")
+        return frame.astype({**texts, "is_machine": "boolean"})[["contact", "event", "occurred_at", *kinds]]
 
     @cached_property
     def log(self) -> EventLog:
