@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from journeylab import datasets
@@ -21,6 +23,7 @@ from journeylab.cli import in_options, main
 from journeylab.journeyfile import read
 from journeylab.replay import replay
 from journeylab.responses import ResponseModel, fit_responses
+from journeylab.sendtimes import SendTimes
 
 WELCOME = str(datasets.journey_file("trial_welcome"))
 PORTFOLIO = str(datasets.journey_file("shop_portfolio"))
@@ -265,6 +268,47 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("history") / "akacja_welcome.yaml"
     datasets.shop_history().journeys[0].save(path)
     return str(path)
+
+
+def at_best(folder: Path) -> str:
+    """A journey whose sends ask the send times `opens`."""
+    path = folder / "best.yaml"
+    path.write_text(
+        "journey: best\ntrigger: {event: signup}\nnodes:\n"
+        "  hello: {send: welcome_1, at: {best: opens, explore: 0%}, expires: 8d, next: done}\n"
+        "  done: {exit: finished}\n"
+    )
+    return str(path)
+
+
+def test_replay_takes_send_times_of_any_form(run, tmp_path):
+    contacts = pd.read_parquet(SHOP[-1])["contact"][:2000]
+    table = pd.DataFrame({"contact": contacts, "hour_of_week": 9})
+    table.to_csv(tmp_path / "hours.csv", index=False)
+    table.to_parquet(tmp_path / "hours.parquet", index=False)
+    SendTimes.of_hours(table).write(tmp_path / "times.parquet")
+    replayed = ["replay", at_best(tmp_path), *SHOP, "--json"]
+    summaries = [
+        run(*replayed, "--send-times", f"{name}{tmp_path / file}")
+        for name, file in (("", "hours.csv"), ("opens=", "hours.parquet"), ("opens=", "times.parquet"))
+    ]
+    assert len(set(summaries)) == 1
+    assert summaries[0] != run(*replayed)
+    assert not any("No send times" in note for note in json.loads(summaries[0])["notes"])
+
+
+def test_replay_says_whom_the_send_times_do_not_know(run, tmp_path):
+    scores = np.ones((1, 168), np.float32)
+    nobody = SendTimes(
+        pa.array([], pa.string()), np.empty(0, np.int32), scores, 0, np.empty(0, np.int8), np.empty((0, 3), np.float32)
+    )
+    nobody.write(tmp_path / "times.parquet")
+    found = json.loads(
+        run("replay", at_best(tmp_path), *SHOP, "--send-times", str(tmp_path / "times.parquet"), "--json")
+    )
+    n = found["nodes"]["hello"]["branches"]["next"]
+    said = f"{n:,} sends to {n:,} contacts that the send times do not know went by the fallback (rule 17)."
+    assert said in found["notes"]
 
 
 def test_simulate_as_json_has_intervals_and_what_is_on_record(run, fifth, fitted):

@@ -317,3 +317,37 @@ def test_journey_without_cases_is_told_how_to_write_some(run):
     printed = run("test", "hello.yaml")
     assert printed.status == 1
     assert "hello.tests.yaml: there are no cases beside hello.yaml" in printed.err
+
+
+BEST = JOURNEY.replace("send: welcome,", "send: welcome, at: {best: opens},")
+
+
+@pytest.mark.parametrize("command", ["replay", "simulate", "backtest"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["hours.parquet"], "there is no file 'hours.parquet'"),
+        (["events.csv"], "'events.csv': send_times needs a column 'hour_of_week'"),
+        (["broken.parquet"], "'broken.parquet' cannot be read"),
+        (["bad.csv"], "hour_of_week is a whole number from 0 to 167, got 168"),
+        (["opens=hours.csv", "opens=hours.csv"], "write each once as NAME=FILE, or one FILE"),
+        (["opens=hours.csv", "hours.csv"], "'hours.csv' is one of 2; write each once as NAME=FILE"),
+        (["opens="], "'opens=' is one of 1"),
+    ],
+)
+def test_send_times_that_cannot_be_used_are_named_before_the_log_is_read(run, command, given, said):
+    more = ["--cutoff", "2026-03-02"] if command == "backtest" else []
+    times = [part for text in given for part in ("--send-times", text)]
+    files = {"hours_csv": "contact,hour_of_week\nada,9\n", "bad_csv": "contact,hour_of_week\nada,168\n"}
+    printed = run(
+        command, "hello.yaml", "--events", "none.csv", *more, *times, hello_yaml=BEST, broken_parquet="no", **files
+    )
+    assert printed.status in (1, 2)
+    assert said in " ".join(printed.err.replace("│", " ").split())
+
+
+def test_a_journeys_send_times_that_are_not_given_are_named_with_the_nearest(run):
+    hours = "contact,hour_of_week\nada,9\n"
+    printed = replayed(run, "--send-times", "open=hours.csv", hello_yaml=BEST, hours_csv=hours)
+    assert printed.status == 1
+    assert "no send times 'opens' were given; did you mean 'open'? Known send times: open." in printed.err

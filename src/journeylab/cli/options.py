@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +12,12 @@ import typer
 from journeylab.durations import duration_text, parse_duration
 
 if TYPE_CHECKING:
+    from journeylab.advice import SendTimesGiven
     from journeylab.journey import Cap
 
 __all__ = [
     "AsJson", "CapOption", "Columns", "Contacts", "Event", "Events", "Files", "JourneyName", "Match", "Query",
-    "RejectsFile", "Timezone", "Until", "cap_of",
+    "RejectsFile", "SendTimesFiles", "Timezone", "Until", "cap_of", "send_times_of",
 ]  # fmt: skip
 
 
@@ -62,6 +64,31 @@ def cap_of(text: str | None) -> Cap | None:
         return Cap(sends=int(sends), within=parse_duration(within))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no cap; write SENDS/WITHIN, such as 3/7d", param_hint="--cap") from None
+
+
+def send_times_of(texts: Sequence[str] | None) -> SendTimesGiven | None:
+    """The send times that `FILE` says for every `at: best`, or that `NAME=FILE` say each for one.
+
+    Raises:
+        DataError: when a file has none.
+    """
+    if not texts:
+        return None
+    from journeylab.advice import read
+
+    named: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        is_named = bool(equals) and name.isidentifier()
+        if len(texts) == 1 and not is_named:
+            return read(text)
+        if not (is_named and path) or name in named:
+            raise typer.BadParameter(
+                f"{text!r} is one of {len(texts)}; write each once as NAME=FILE, or one FILE for every `at: best`",
+                param_hint="--send-times",
+            )
+        named[name] = path
+    return {name: read(path) for name, path in named.items()}
 
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Journey files, YAML or JSON.")]
@@ -112,6 +139,14 @@ Match = Annotated[
         parser=_match,
         metavar="DURATION",
         help="How far a logged `sent` may lie from the replayed send to answer for it.",
+    ),
+]
+SendTimesFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--send-times",
+        metavar="FILE|NAME=FILE",
+        help="For `at: best`: send times, or a table of contact and hour_of_week; by the name that the journey has.",
     ),
 ]
 CapOption = Annotated[

@@ -23,9 +23,11 @@ from .options import (
     Match,
     Query,
     RejectsFile,
+    SendTimesFiles,
     Timezone,
     Until,
     cap_of,
+    send_times_of,
 )  # fmt: skip
 from .screen import announce_compiling, show_json, step, table_lines
 from .source import Source
@@ -79,6 +81,7 @@ def simulate(
     match: Match = "1h",
     cap: CapOption = None,
     journey: JourneyName = None,
+    send_times: SendTimesFiles = None,
     draws: _Draws = 200,
     level: _Level = 0.9,
     seed: _Seed = 0,
@@ -126,6 +129,7 @@ def simulate(
 
     policy = cap_of(cap)
     portfolio = read_portfolio(files, journey)
+    hours = send_times_of(send_times)
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     announce_compiling()
     from journeylab.worlds import goal_of
@@ -147,8 +151,7 @@ def simulate(
         result = simulated(
             portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match,
             policy=portfolio.policy if policy is None else Policy(cap=policy), replaces=replaces, like=like,
-            override=override,
-            progress=simulating.progress,
+            override=override, send_times=hours, progress=simulating.progress,
         )  # fmt: skip
         simulating.done = f"simulated {counted(draws, 'draw')} of {counted(result.n_entries, 'entry')}"
     if as_json:
@@ -174,6 +177,7 @@ def backtest(
     match: Match = "1d",
     cap: CapOption = None,
     journey: JourneyName = None,
+    send_times: SendTimesFiles = None,
     draws: _Draws = 200,
     level: _Level = 0.9,
     seed: _Seed = 0,
@@ -197,6 +201,7 @@ def backtest(
     if len(portfolio.journeys) > 1:
         names = ", ".join(one.journey for one in portfolio.journeys)
         raise typer.BadParameter(f"a backtest is of one journey; choose one of {names}", param_hint="--journey")
+    hours = send_times_of(send_times)
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     announce_compiling()
     from journeylab.backtest import backtest as backtested
@@ -205,7 +210,7 @@ def backtest(
         result = backtested(
             portfolio.journeys[0], log, cutoff=cutoff, converts=converts, within=within, draws=draws, level=level,
             rng=seed, match=match, policy=portfolio.policy if policy is None else Policy(cap=policy),
-            progress=predicting.progress,
+            send_times=hours, progress=predicting.progress,
         )  # fmt: skip
         predicting.done = f"predicted {counted(result.n_entries, 'entry')}"
     if as_json:

@@ -25,9 +25,11 @@ from .options import (
     Match,
     Query,
     RejectsFile,
+    SendTimesFiles,
     Timezone,
     Until,
     cap_of,
+    send_times_of,
 )  # fmt: skip
 from .screen import announce_compiling, show_json, step, table_lines
 from .source import Source
@@ -51,13 +53,15 @@ class _Question:
     until: datetime | None
     match: str
     cap: str | None
+    send_times: Sequence[str] | None
 
     def replayed(self, source: Source) -> Replay:
-        """The replay; faults of the journeys are found before the log is read."""
+        """The replay; faults of the journeys and send times are found before the log is read."""
         from journeylab.journey import Policy
 
         cap = cap_of(self.cap)
         portfolio = read_portfolio(self.files, self.journey)
+        send_times = send_times_of(self.send_times)
         log = source.read()
         announce_compiling()
         from journeylab.replay import replay
@@ -65,8 +69,9 @@ class _Question:
         with step("replaying") as replaying:
             policy = portfolio.policy if cap is None else Policy(cap=cap)
             result = replay(
-                portfolio, log, until=self.until, match=self.match, policy=policy, progress=replaying.progress
-            )
+                portfolio, log, until=self.until, match=self.match, policy=policy, send_times=send_times,
+                progress=replaying.progress,
+            )  # fmt: skip
             names = counted(len(result.journeys), "journey")
             replaying.done = f"replayed {names}: {counted(result.n_entries, 'entry')}"
         return result
@@ -85,6 +90,7 @@ def replay(
     match: Match = "1d",
     cap: CapOption = None,
     journey: JourneyName = None,
+    send_times: SendTimesFiles = None,
     visits: Annotated[
         Path | None,
         typer.Option("--visits", metavar="OUT.parquet|.csv", help="Write every visit to this table."),
@@ -104,12 +110,13 @@ def replay(
       journeylab replay winback.yaml --events purchases.csv --event purchase --timezone UTC \\
           --columns customer_id=contact,date=occurred_at
       journeylab replay welcome.yaml winback.yaml --cap 3/7d --events events.parquet --report out.html
+      journeylab replay welcome.yaml --events events.parquet --send-times opens=opens.parquet
       journeylab replay welcome.yaml --events postgresql://host/shop --query "SELECT * FROM events" --json
     """
     if visits is not None and visits.suffix not in _TABLES:
         raise typer.BadParameter(f"{str(visits)!r} ends in neither .parquet nor .csv", param_hint="--visits")
     source = Source(events, contacts, columns, event, timezone, query, rejects)
-    result = _Question(files, journey, until, match, cap).replayed(source)
+    result = _Question(files, journey, until, match, cap, send_times).replayed(source)
     if visits is not None:
         with step("writing the visits") as writing:
             _write(result.visits, visits)
@@ -139,6 +146,7 @@ def report(
     match: Match = "1d",
     cap: CapOption = None,
     journey: JourneyName = None,
+    send_times: SendTimesFiles = None,
     out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The page to write.")] = Path(
         "reports/report.html"
     ),
@@ -158,7 +166,7 @@ def report(
       journeylab report winback.yaml --events events.parquet --out reports/winback.html --title "Win back, spring"
     """
     source = Source(events, contacts, columns, event, timezone, query, rejects)
-    result = _Question(files, journey, until, match, cap).replayed(source)
+    result = _Question(files, journey, until, match, cap, send_times).replayed(source)
     with step("writing the report") as writing:
         result.report(out, title)
         writing.done = "wrote the report"
