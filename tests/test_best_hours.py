@@ -24,7 +24,7 @@ from journeylab.eventlog import EventLog
 from journeylab.journey import Best, Exit, Journey, Send, Trigger
 from journeylab.replay import Replay, replay
 from journeylab.sendtimes import WEEK, SendTimes
-from strategies import CHANGES, CONTACTS, DAYS, Around, Chooser, World, best, numbers, send_times, window
+from strategies import CHANGES, CONTACTS, DAYS, Around, Chooser, World, best, hour_scores, numbers, send_times, window
 from test_properties import SLOW, agree
 from worlds import log_of, replay_of, sends_of, visits_of
 
@@ -49,7 +49,10 @@ def sending_worlds(draw: DrawFn) -> World:
         node = choose.with_some(
             {"send": message, "next": following}, expires=("1d", "5d", "9d", "6h"), when_capped=("skip",)
         )
-        return {**node, "at": best(choose, node.get("expires", "2d"))}
+        terms = best(choose, node.get("expires", "2d"))
+        if terms != "best" and choose.flag():
+            terms["explore"] = choose.one(("100%", "50%"))
+        return {**node, "at": terms}
 
     nodes = {"n0": send("m1", "n1"), "n1": {"wait": choose.one(("1h", "1d")), "next": "n2"}, "n2": send("m2", "done")}
     journey = choose.with_some(
@@ -66,6 +69,9 @@ def sending_worlds(draw: DrawFn) -> World:
             events.append(
                 {"contact": name, "event": "attribute_changed", "occurred_at": choose.instant(9), "properties": moves}
             )
+    known = send_times(choose, names)
+    if choose.flag():
+        known["opens"] |= {name: hour_scores(choose) for name in (*names, None)}
     pauses = {}
     if choose.one((False, False, True)):
         start = choose.instant(6)
@@ -76,7 +82,7 @@ def sending_worlds(draw: DrawFn) -> World:
         contacts=[{"contact": name, "attributes": {}, "timezone": choose.one((None, *choose.around.zones))}
                   for name in names],
         until=choose.around.start_at + 24 * DAY,
-        best=send_times(choose, names),
+        best=known,
         pauses=pauses,
     )  # fmt: skip
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import journeylab as jl
 from constantmodel import ConstantModel
 from journeylab import layout as o
 from journeylab.errors import DataError
+from journeylab.sendtimes import SendTimes
 from journeylab.shop import Shop
 from journeylab.simulate import simulate
 
@@ -310,3 +312,24 @@ def test_what_no_stream_hears_is_not_made():
     hello = next(i for i, one in enumerate(compiled.nodes) if one.name == "hello")
     assert result.answering._wanted[hello, o.DELIVERED] == 0
     assert shares(result)["read", "then"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_predicted_sends_go_at_the_hours_that_a_replay_gives_them():
+    nodes = journey().data()["nodes"]
+    nodes["hello"] |= {"at": {"best": "opens", "between": ["08:00", "21:00"], "explore": "30%"}}
+    nodes["offer"] |= {"at": "best"}
+    best = journey(nodes=nodes)
+    scores = np.random.default_rng(2).normal(size=(3, 168)).astype(np.float32)
+    contacts = pa.array([f"c{k:04d}" for k in range(300)])
+    profile, gain = np.arange(300, dtype=np.int32) % 2, np.full((300, 3), np.nan, np.float32)
+    times = {"opens": SendTimes(contacts, profile, scores, 2, np.zeros(300, np.int8), gain), "best": "nowhere.parquet"}
+    with pytest.raises(DataError, match=r"no file 'nowhere\.parquet'"):
+        simulate(best, log_of(), responses=ConstantModel(MESSAGES, opened=0.3), send_times=times)
+    times["best"] = times["opens"]
+    result = simulate(best, log_of(), responses=ConstantModel(MESSAGES, opened=0.3), draws=3, send_times=times)
+    replayed = jl.replay(best, log_of(), send_times=times).sends
+    replayed = replayed[replayed["node"] == "hello"].set_index("contact")["decided_at"]
+    for draw in range(3):
+        visits = result.visits(draw)
+        hello = visits[visits["node"] == "hello"].set_index("contact")["left_at"]
+        pd.testing.assert_series_equal(hello, replayed, check_names=False)
