@@ -41,6 +41,8 @@ def lines(after: Journey, before: Journey | None = None) -> list[str]:
         (journey({"pause": {"emit": "tired", "next": "done"}}),
          "node 'pause': {wait: 4d, next: done} -> {emit: tired, next: done}"),
         (journey({"gift": {**NODES["gift"], "at": "best"}}), "node 'gift': at added: best"),
+        (journey({"gift": {**NODES["gift"], "at": {"best": "opens", "within": "1d"}}}),
+         "node 'gift': at added: {best: opens, within: 1d}"),
         (journey({"gift": {**NODES["gift"], "when_capped": "skip"}}), "node 'gift': when_capped: wait -> skip"),
         (journey(trigger={"event": "signup", "reentry": "after_exit"}), "trigger: reentry: never -> after_exit"),
         (journey(timezone="Europe/Warsaw"), "timezone: UTC -> Europe/Warsaw"),
@@ -66,6 +68,18 @@ def test_equal_definitions_have_no_difference() -> None:
 
 def test_a_default_that_is_written_out_is_no_difference() -> None:
     assert diff(journey(), journey(timezone="UTC", priority=0)) == []
+
+
+def test_the_terms_of_the_best_hour_are_compared_with_their_defaults() -> None:
+    before, after = (
+        journey({"gift": {**NODES["gift"], "at": {"best": "opens", **more}}})
+        for more in ({"within": "1d"}, {"explore": "10%", "between": ["09:00", "20:00"]})
+    )
+    assert lines(after, before) == [
+        'node \'gift\': at: between added: ["09:00", "20:00"]',
+        "node 'gift': at: explore: 5% -> 10%",
+        "node 'gift': at: within removed: 1d",
+    ]
 
 
 def test_a_node_that_goes_is_one_line() -> None:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journeylab.drawing import count_text, draw_table, mermaid, share_text, svg
+from journeylab.drawing.facts import _send_terms
 from journeylab.drawing.layers import Box, place
 from journeylab.errors import DataError
-from journeylab.journey import Journey
+from journeylab.journey import Journey, Send
 
 WELCOME: dict[str, Any] = {
     "journey": "welcome",
@@ -54,6 +55,22 @@ def chain(n: int) -> Journey:
         f"n{i}": {"decide": [{"if": "a > 1", "go": f"n{i + 1}"}], "else": f"n{min(n - 1, i + 7)}"} for i in range(n - 1)
     }
     return Journey(journey="long", trigger={"event": "x"}, nodes={**nodes, f"n{n - 1}": {"exit": "end"}})
+
+
+@pytest.mark.parametrize(
+    ("at", "terms"),
+    [
+        ("best", ["at the contact's best time"]),
+        ({"best": "opens", "explore": "10%"}, ["at the contact's best time by opens", "10% explored"]),
+        (
+            {"best": "best", "between": ["09:00", "20:00"], "days": ["mon", "tue", "wed"], "within": "1d"},
+            ["at the contact's best time", "09:00 to 20:00, mon to wed", "within 1d"],
+        ),
+        ({"best": "opens", "days": ["sat", "sun"]}, ["at the contact's best time by opens", "sat sun"]),
+    ],
+)
+def test_the_terms_of_a_best_hour_are_among_the_facts(at: Any, terms: list[str]) -> None:
+    assert _send_terms(Send(send="welcome_1", at=at, next="done")) == terms
 
 
 def test_a_drawing_names_every_node_its_facts_and_what_holds_everywhere() -> None:
