@@ -77,14 +77,14 @@ class SendTimes:
             if shape != wanted:
                 raise DataError(f"send times: {name} has the shape {shape}, not {wanted}")
         rows = np.append(self.profile, self.fallback)
-        if len(rows) and not (-1 <= rows.min() and rows.max() < len(self.scores)):
+        if len(rows) and (rows.min() < -1 or rows.max() >= len(self.scores)):
             raise DataError(f"send times: a profile is a row of scores, 0 to {len(self.scores) - 1}")
         if self.contacts.null_count or len(self.contacts.unique()) != n:
             raise DataError("send times: every contact is there once, and none is missing")
 
     def __repr__(self) -> str:
-        model = self.about.get("model", "scores")
-        return f"SendTimes({model}: {len(self.contacts):,} contacts, {len(self.scores):,} profiles, version {self.version})"
+        counts = f"{len(self.contacts):,} contacts, {len(self.scores):,} profiles"
+        return f"SendTimes({self.about.get('model', 'scores')}: {counts}, version {self.version})"
 
     @classmethod
     def of_hours(cls, table: pd.DataFrame) -> SendTimes:
