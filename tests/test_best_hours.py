@@ -197,6 +197,15 @@ def test_the_draws_of_a_contacts_visits_are_independent_of_each_other_and_of_who
     assert float(((table - len(both) / 4) ** 2 / (len(both) / 4)).sum()) < chi2.ppf(0.999, 3)
 
 
+def test_an_hour_of_the_week_that_comes_twice_within_a_week_is_one_candidate() -> None:
+    at = {"best": "opens", "explore": "100%"}
+    log = signups(400, at=MONDAY + HOUR / 2)
+    sends = replay(journey(at, expires="8d"), log, send_times=of_everyone(np.ones(WEEK))).sends
+    assert set(sends["slots"]) == {"f" * 42}
+    assert (sends["slot_propensity"] == 1 / WEEK).all()
+    assert sends["decided_at"].max() == MONDAY + 167 * HOUR
+
+
 def test_an_explored_send_that_a_pause_moves_out_of_its_hour_has_no_probability() -> None:
     from journeylab.program import Release
 
