@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["CONVERTED", "Came", "Features", "Seen", "Sends", "default_features", "sends_in", "training_table"]
+__all__ = [
+    "CONVERTED", "Came", "Features", "Seen", "Sends", "cut", "default_features", "next_at", "positive", "sends_in",
+    "training_table",
+]  # fmt: skip
 
 CONVERTED = "converted"
 _OF_MESSAGES = {"sent", *RESPONSES}
@@ -117,7 +120,7 @@ def sends_in(log: EventLog, converts: str | None, within: timedelta | str, until
     Raises:
         DataError: when there are no sends, they do not say their message, or an argument does not fit the log.
     """
-    log, within_us = _cut(log, until), _positive(within)
+    log, within_us = cut(log, until), positive(within)
     sent = log.stream("sent")
     if not len(sent.at):
         raise DataError(f"no `sent` events in this log; responses are learned from sends. {_events_there(log)}")
@@ -144,12 +147,12 @@ def sends_in(log: EventLog, converts: str | None, within: timedelta | str, until
     if converts is not None:
         stream = log.stream(converts)
         owner = np.repeat(np.arange(log.n_contacts), np.diff(stream.offsets))
-        limit = np.minimum(within_us, _next(contact, at, contact, at) - at)
-        found.came[CONVERTED] = Came(at, _up_to(limit, _next(owner, stream.at, contact, at) - at), limit)
+        limit = np.minimum(within_us, next_at(contact, at, contact, at) - at)
+        found.came[CONVERTED] = Came(at, _up_to(limit, next_at(owner, stream.at, contact, at) - at), limit)
     return found
 
 
-def _cut(log: EventLog, until: datetime | str | None) -> EventLog:
+def cut(log: EventLog, until: datetime | str | None) -> EventLog:
     if until is None:
         return log
     try:
@@ -163,7 +166,7 @@ def _cut(log: EventLog, until: datetime | str | None) -> EventLog:
     return log.truncated(when)
 
 
-def _positive(within: timedelta | str) -> int:
+def positive(within: timedelta | str) -> int:
     try:
         length = parse_duration(within)
     except ValueError as problem:
@@ -178,7 +181,7 @@ def _events_there(log: EventLog) -> str:
     return known("", there, "events")
 
 
-def _next(
+def next_at(
     of_key: NDArray[np.int64], of_at: NDArray[np.int64], key: NDArray[np.int64], at: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The instant of the first event of the same key strictly after each instant; far away where there is none."""
@@ -196,14 +199,14 @@ def _next(
 def _responses(sends: Sends, place: NDArray[np.int64]) -> dict[str, Came]:
     """What came of each send by its own events; `place` is the message of each row of the log."""
     n, key = len(sends.messages), sends.contact * len(sends.messages) + sends.message
-    again_at = _next(key, sends.at, key, sends.at)
+    again_at = next_at(key, sends.at, key, sends.at)
     limit = np.minimum(sends.within_us, again_at - sends.at)
     first_at = {}
     for name in RESPONSES:
         stream = sends.log.stream(name)
         message, owner = place[stream.row], np.repeat(np.arange(sends.log.n_contacts), np.diff(stream.offsets))
         mine = message >= 0
-        first_at[name] = _next(owner[mine] * n + message[mine], stream.at[mine], key, sends.at)
+        first_at[name] = next_at(owner[mine] * n + message[mine], stream.at[mine], key, sends.at)
     clicked_at = first_at.pop("clicked")
     # A click is an open that no picture told of.
     opened_at = np.where(first_at["opened"] - sends.at <= limit, first_at["opened"], clicked_at)

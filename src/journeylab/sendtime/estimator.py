@@ -1,0 +1,346 @@
+"""What all send-time models share: how they are fitted, what they may claim, and the advice that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+
+from journeylab.errors import DataError, known
+from journeylab.eventlog import EventLog
+from journeylab.journey import Window
+from journeylab.sendtimes import LEVELS, WEEK, SendTimes
+
+from .evidence import FALSE_ALARM, Evidence, tested
+from .sends import SendTable, send_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["HourScores", "SendTimeEstimator"]
+
+_EARLY = 0.7  # of the sends, from which the curves are learned that later ones test
+_NEGLIGIBLE = 0.01  # of the chance: a gain that nobody would notice
+_BLOCK = 20_000
+_N_GROUPS = 3  # of contacts, by how much their own curves differ from their segments'
+_PERSON, _SEGMENT, _EVERYONE, _FALLBACK = range(len(LEVELS))
+
+
+class HourScores(NamedTuple):
+    """Chances that a send is answered, by contact and hour of the week: float64 (contact, 168), 0..1.
+
+    `low` and `high` are the ends of the interval; hour 0 is Monday 00:00 local.
+    """
+
+    chance: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
+    """The interface of every send-time model: `fit(log)`, `scores`, `best`, `send_times`.
+
+    A model of one's own has `_learn` and at least one of `_everyone`, `_of_segments` and `_of_contacts`. What it may
+    claim is not its own affair: `fit` learns it once from the first 70 % of the sends and asks the later ones, at hours
+    that were drawn at random, whether its curves fit them better than no curve, segments' better than everyone's, and
+    contacts' better than their segments' (`evidence`). What is not better beyond noise is not used. Then it is learned
+    from everything.
+
+    Attributes, once fitted:
+        evidence_: a row for each level: `level`, `n_answers` (later ones at drawn hours), `z`, `p_value` (one-sided),
+            `lift` (1 where the curves keep what they promise), `is_used`.
+        is_causal_: whether any level is used, so that another hour can be said to change anything.
+        n_sends_, n_random_, n_contacts_: what it was fitted to, and how many sends were at drawn hours.
+        notes_: what to know before using it, in sentences.
+    """
+
+    is_rule = False
+    """Whether it is a rule of thumb: it advises by itself, claims nothing and is not tested."""
+
+    def fit(self, log: EventLog | SendTable, y: None = None) -> SendTimeEstimator:  # noqa: ARG002
+        """The fitted model; `log` is an event log, or a `send_table` of one with other than the usual options.
+
+        Raises:
+            DataError: when the log has no sends, or no person answered any.
+        """
+        sends = log if isinstance(log, SendTable) else send_table(log)
+        self._sends_seen(sends)
+        self.evidence_, self._groups = self._tested(sends)
+        self._learn(sends)
+        used = set(self.evidence_.loc[self.evidence_["is_used"], "level"])
+        self.is_causal_ = bool(used)
+        self.notes_ = [*sends.notes, *self._claims(used)]
+        self._used = used
+        self.__dict__.pop("_advised", None)
+        return self
+
+    def _sends_seen(self, sends: SendTable) -> None:
+        self._contacts, self._segment, self.segments_ = sends.contacts, sends.segment, sends.segments
+        self._known = np.unique(sends.contact)
+        self.outcome_, self.within_, self.until_ = sends.outcome, sends.within, sends.until
+        self.machine_rules_ = sends.machine_rules
+        self.n_sends_, self.n_contacts_ = len(sends), len(self._known)
+        self.n_random_ = int(sends.is_random.sum())
+        self.rate_ = float(sends.answered.mean())
+
+    # What a model has
+
+    def _learn(self, sends: SendTable) -> None:
+        raise NotImplementedError
+
+    def _everyone(self) -> NDArray[np.float32] | None:
+        """The mean contact's chances: float32 (168,)."""
+        return None
+
+    def _of_segments(self) -> NDArray[np.float32] | None:
+        """The chances of segments: float32 (segment, 168)."""
+        return None
+
+    def _of_contacts(self, contact: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """The chances of contacts (places among the log's) and their standard errors: float32 (contact, 168) each."""
+        return None
+
+    def _difference(
+        self, contact: NDArray[np.int64], hour: NDArray[np.int64], other: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """By how much the chance at an hour is above that at another one, by contact, with its standard error."""
+        found = self._of_contacts(contact)
+        if found is None:
+            nothing = np.full(len(contact), np.nan)
+            return nothing, nothing
+        rows, (chance, error) = np.arange(len(contact)), found
+        both = np.sqrt(error[rows, hour].astype(float) ** 2 + error[rows, other].astype(float) ** 2)
+        return chance[rows, hour].astype(float) - chance[rows, other], np.where(hour == other, 0.0, both)
+
+    # What it may claim
+
+    def _tested(self, sends: SendTable) -> tuple[pd.DataFrame, _Groups]:
+        names = ("everyone", "segment", "person")
+        found = dict.fromkeys(names, Evidence(0, float("nan"), float("nan")))
+        groups = _Groups(np.empty(0), np.zeros(_N_GROUPS, bool))
+        threshold = NormalDist().inv_cdf(1 - FALSE_ALARM / len(names))
+        if not self.is_rule and sends.is_random.any():
+            cut = np.quantile(sends.at, _EARLY)
+            early = clone(self)
+            early_sends, late = sends.rows(sends.at <= cut), sends.rows((sends.at > cut) & sends.is_matured)
+            if early_sends.answered.any():
+                early._sends_seen(early_sends)
+                early._learn(early_sends)
+                found, groups = early._level_tests(late, threshold)
+        table = pd.DataFrame([{"level": name, **one._asdict()} for name, one in found.items()])
+        table["p_value"] = [1 - NormalDist().cdf(z) if z == z else np.nan for z in table["z"]]
+        table["is_used"] = table["z"] > threshold
+        return table[["level", "n_answers", "z", "p_value", "lift", "is_used"]], groups
+
+    def _level_tests(self, late: SendTable, threshold: float) -> tuple[dict[str, Evidence], _Groups]:
+        flat = np.ones((1, WEEK), np.float32)
+        found = dict.fromkeys(("everyone", "segment", "person"), Evidence(0, float("nan"), float("nan")))
+        base, base_row = flat, np.zeros(len(late), np.int64)
+        everyone, segments = self._everyone(), self._of_segments()
+        if everyone is not None:
+            found["everyone"] = tested(late, everyone[None], base, base_row)
+            if found["everyone"].z > threshold:
+                base = everyone[None].astype(np.float32)
+        if segments is not None and len(segments):
+            segment = late.segment[late.contact]
+            ratio = np.broadcast_to(base, segments.shape)
+            found["segment"] = tested(late, segments, ratio, segment)
+            if found["segment"].z > threshold:
+                base, base_row = segments, np.maximum(segment, 0)
+        groups = _Groups(np.empty(0), np.zeros(_N_GROUPS, bool))
+        asked = np.unique(late.contact[late.is_random & late.answered])
+        asked = asked[np.isin(asked, self._known)]
+        if self._of_contacts(asked[:1]) is not None and len(asked):
+            mine = np.flatnonzero(late.is_random & late.answered & np.isin(late.contact, asked))
+            late = late.rows(np.isin(np.arange(len(late)), mine))
+            base = base[base_row[mine]] if len(base) > 1 else np.broadcast_to(base, (len(mine), WEEK))
+            own = np.concatenate([self._chances(late.contact[i : i + _BLOCK]) for i in range(0, len(mine), _BLOCK)])
+            rows = np.arange(len(mine))
+            found["person"] = tested(late, own, base, rows)
+            spread = _spread(own, base)
+            edges = np.quantile(spread, np.arange(1, _N_GROUPS) / _N_GROUPS)
+            group = np.searchsorted(edges, spread)
+            passed = np.array(
+                [tested(late, own, base, np.where(group == one, rows, -1)).z > 0 for one in range(_N_GROUPS)]
+            )
+            groups = _Groups(edges, passed)
+        return found, groups
+
+    def _chances(self, contact: NDArray[np.int64]) -> NDArray[np.float32]:
+        found = self._of_contacts(contact)
+        assert found is not None
+        return np.maximum(found[0], 1e-9)
+
+    def _claims(self, used: set[str]) -> list[str]:
+        if self.is_rule:
+            return ["A rule of thumb: it repeats when mail was opened, and claims no gain."]
+        if not self.n_random_:
+            return [
+                "No send of this log went at an hour that was drawn at random, so it tells when people answer given "
+                "when they were sent to, and nothing of what another hour would change: nothing causal can be learned. "
+                "Let a share of the sends explore (`at: {best: …, explore: 5%}`) and fit again."
+            ]
+        if not used:
+            return [
+                f"Whether any hour is better than another cannot be told from this log: {self.n_random_:,} of "
+                f"{self.n_sends_:,} sends went at drawn hours, and no curve fits the later of them better beyond noise."
+            ]
+        missing = [name for name in ("segment", "person") if name not in used and self._has(name)]
+        return [f"The advice stops at {one_below(missing, used)}: finer curves are not better beyond noise."] * bool(
+            missing
+        )
+
+    def _has(self, level: str) -> bool:
+        if level == "segment":
+            return bool(self.segments_)
+        return self._of_contacts(self._known[:1]) is not None
+
+    # What it gives
+
+    def scores(self, contacts: Sequence[Any] | None = None, *, level: float = 0.9) -> HourScores:
+        """The chance that a send is answered, for contacts and hours of the week, with intervals, as `HourScores`.
+
+        Args:
+            contacts: of the log it was fitted to; by default all that were sent to, in the log's order.
+            level: of the intervals, which hold for each hour by itself.
+
+        Raises:
+            DataError: for a contact that it does not know.
+        """
+        codes = self._known if contacts is None else self._codes(contacts)
+        found = self._of_contacts(codes)
+        if found is None:
+            curve = self._everyone()
+            assert curve is not None
+            found = np.broadcast_to(curve, (len(codes), WEEK)), np.zeros((len(codes), WEEK), np.float32)
+        chance, error = found[0].astype(float), found[1].astype(float)
+        half = NormalDist().inv_cdf((1 + level) / 2) * error
+        return HourScores(chance, np.clip(chance - half, 0, 1), np.clip(chance + half, 0, 1))
+
+    def _codes(self, contacts: Sequence[Any]) -> NDArray[np.int64]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = pc.index_in(pa.array(contacts, self._contacts.type), self._contacts).to_pylist()
+        for contact, code in zip(contacts, found, strict=True):
+            if code is None or code not in self._known:
+                raise DataError(f"contact {contact!r} has no send in this log; {known(str(contact), [], 'contacts')}")
+        return np.array(found, np.int64)
+
+    def best(
+        self, contact: Any, after: datetime, window: Window | None = None, *, within: timedelta | str = "24h",
+        timezone: str = "UTC",
+    ) -> datetime:  # fmt: skip
+        """The instant at which to send, by `send_times()`; see `SendTimes.best`."""
+        return self.send_times().best(contact, after, window, within=within, timezone=timezone)
+
+    def send_times(self, *, assume_causal: bool = False) -> SendTimes:
+        """What the model advises every contact, as `SendTimes` for `at: best`.
+
+        Each contact has the finest level that is better than the one below it beyond noise (`evidence_`); where hours
+        cannot be told apart all are alike, so that a send goes at once, but for those that explore.
+
+        Args:
+            assume_causal: uses the curves of all levels even so. What it then says is when people answer, not when to
+                send, and `about` has it as `assumed`.
+        """
+        if not assume_causal and (kept := self.__dict__.get("_advised")) is not None:
+            return kept  # type: ignore[no-any-return]
+        used = {"everyone", "segment", "person"} if assume_causal or self.is_rule else self._used
+        times = self._advice(used, assume_causal)
+        if not assume_causal:
+            self._advised = times
+        return times
+
+    def _advice(self, used: set[str], assume_causal: bool) -> SendTimes:
+        flat = np.full(WEEK, self.rate_, np.float32)
+        everyone = self._everyone() if "everyone" in used else None
+        profiles = [flat if everyone is None else everyone.astype(np.float32)]
+        level = np.full(self.n_contacts_, _FALLBACK if everyone is None else _EVERYONE, np.int8)
+        profile = np.zeros(self.n_contacts_, np.int32)
+        segments = self._of_segments() if "segment" in used else None
+        if segments is not None and len(segments):
+            mine = self._segment[self._known]
+            level[mine >= 0], profile[mine >= 0] = _SEGMENT, 1 + mine[mine >= 0]
+            profiles += list(segments.astype(np.float32))
+        scores = np.array(profiles, np.float32)
+        gain = np.full((self.n_contacts_, 3), np.nan, np.float32)
+        reference = int(scores[0].argmax())
+        own: list[NDArray[np.float32]] = []
+        if ("person" in used or self.is_rule) and self._of_contacts(self._known[:1]) is not None:
+            n_own = 0
+            for first in range(0, self.n_contacts_, _BLOCK):
+                codes = self._known[first : first + _BLOCK]
+                chance, mine = (
+                    self._chances(codes),
+                    self._takes_own(codes, scores[profile[first : first + _BLOCK]], assume_causal),
+                )
+                place = np.arange(first, first + len(codes))[mine]
+                level[place], profile[place] = _PERSON, len(scores) + n_own + np.arange(len(place))
+                own.append(chance[mine])
+                n_own += len(place)
+            scores = np.concatenate([scores, *own])
+        if used and not self.is_rule:
+            best = scores.argmax(axis=1)[profile]
+            z = NormalDist().inv_cdf(0.95)
+            for first in range(0, self.n_contacts_, _BLOCK):
+                part = slice(first, first + _BLOCK)
+                mean, error = self._difference(self._known[part], best[part], np.full(len(best[part]), reference))
+                gain[part] = np.column_stack([mean, mean - z * error, mean + z * error])
+        return SendTimes(
+            self._contacts.take(self._known), profile, scores, 0, level, gain, self._about(used, assume_causal)
+        )
+
+    def _takes_own(
+        self, contact: NDArray[np.int64], base: NDArray[np.float32], assume_causal: bool
+    ) -> NDArray[np.bool_]:
+        """Whose own curve is used: it promises a gain that is noticed, and such curves kept their promise."""
+        if self.is_rule:
+            return np.ones(len(contact), np.bool_)
+        chance = self._chances(contact)
+        rows = np.arange(len(contact))
+        gain = chance.max(axis=1) / chance[rows, base.argmax(axis=1)] - 1
+        passed = np.ones(len(contact), np.bool_)
+        if not assume_causal and len(self._groups.edges):
+            passed = self._groups.passed[np.searchsorted(self._groups.edges, _spread(chance, base))]
+        return np.asarray((gain >= _NEGLIGIBLE) & passed)
+
+    def _about(self, used: set[str], assume_causal: bool) -> dict[str, Any]:
+        return {
+            "model": type(self).__name__,
+            "parameters": {name: value for name, value in self.get_params().items() if not hasattr(value, "fit")},
+            "outcome": self.outcome_,
+            "until": self.until_.isoformat(),
+            "n_sends": self.n_sends_,
+            "n_random": self.n_random_,
+            "machine_rules": self.machine_rules_,
+            "is_causal": self.is_causal_ and not assume_causal,
+            "levels": sorted(used),
+            "notes": self.notes_,
+            **({"assumed": "that what was learned from sends at hours nobody drew is causal"} if assume_causal else {}),
+        }
+
+
+class _Groups(NamedTuple):
+    """Groups of contacts by the spread of their own curves around the level below, and whose kept their promise."""
+
+    edges: NDArray[np.float64]
+    passed: NDArray[np.bool_]
+
+
+def _spread(own: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray((np.log(own) - np.log(np.maximum(base, 1e-9))).std(axis=1), np.float64)
+
+
+def one_below(missing: Sequence[str], used: set[str]) -> str:
+    """The finest level that is used, in words."""
+    if "person" in used:
+        return "contacts"
+    if "segment" in used:
+        return "segments"
+    return "everyone" if missing else "contacts"
