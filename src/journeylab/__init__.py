@@ -17,6 +17,8 @@ The map, in the order of the work:
   node; `support_map` gives a `SupportMap`, which marks each branch with what the log can tell of it.
 - What another choice would have earned: `policy_value` gives a `PolicyValue` from logged probabilities, or refuses;
   `sequential_policy_value` does so for several choices, `estimate_propensities` where no probability was logged.
+- How much to send: `mail_frequency` gives a `MailFrequency`, from how many mails a week on opens fall and unsubscribes
+  rise, and the `Cap` that follows, or refuses.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
   `DataError` for whoever brought the data.
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from .definitiondiff import diff
     from .errors import DataError, DefinitionError, JourneyLabError
     from .eventlog import EventLog
+    from .frequency import MailFrequency, mail_frequency
     from .journey import (
         Best,
         Call,
@@ -93,11 +96,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
-    "Journey", "JourneyLabError", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay",
-    "ResponseModel", "Run", "Segment", "Send", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait", "WaitFor",
-    "WaitUntil", "Window", "audience", "backtest", "charts", "condition", "datasets", "diff", "estimate_propensities",
-    "fit", "fit_responses", "membership", "overlap", "policy_value", "replay", "report", "sequential_policy_value",
-    "simulate", "sizes", "support_map",
+    "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release",
+    "Replay", "ResponseModel", "Run", "Segment", "Send", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait",
+    "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition", "datasets", "diff",
+    "estimate_propensities", "fit", "fit_responses", "mail_frequency", "membership", "overlap", "policy_value",
+    "replay", "report", "sequential_policy_value", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -106,6 +109,7 @@ _NAMES_BY_MODULE = {
     "definitiondiff": ["diff"],
     "errors": ["DataError", "DefinitionError", "JourneyLabError"],
     "eventlog": ["EventLog"],
+    "frequency": ["MailFrequency", "mail_frequency"],
     "journey": [
         "Best", "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours",
         "Run", "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "branch_chart", "flow_chart", "funnel_chart", "segment_overlap_chart", "segment_size_chart",
+    "branch_chart", "flow_chart", "frequency_chart", "funnel_chart", "segment_overlap_chart", "segment_size_chart",
     "time_to_event_chart",
 ]  # fmt: skip
 
@@ -196,6 +196,52 @@ def segment_overlap_chart(overlaps: pd.DataFrame) -> go.Figure:
     )
     title = f"Most contacts are in {names[0]}" if names else "No contacts"
     return _titled(figure, title, f"contacts in exactly these segments; {_count(overlaps['n_contacts'])} contacts")
+
+
+def frequency_chart(curve: pd.DataFrame, outcome: str, harm: str, level: float) -> go.Figure:
+    """The rate of an outcome by mails a week with its band, the harm below, from `MailFrequency.curve`.
+
+    Dashed are the rates on record, where who is sent how many is not adjusted for.
+
+    Args:
+        curve: the table.
+        outcome: what the rate is of, such as "clicked".
+        harm: what the harm is, such as "unsubscribed"; left out where its rate is missing.
+        level: of the intervals, 0..1.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    shown = {outcome: ("outcome_rate", "low", "high", "naive_rate")}
+    if "harm_rate" not in curve.columns or curve["harm_rate"].notna().any():
+        shown[harm] = ("harm_rate", "harm_low", "harm_high", "naive_harm_rate")
+    needed = [name for names in shown.values() for name in names]
+    require_columns(curve, ["mails_per_week", "and_more", "mean_mails", "n_sends", *needed], "curve")
+    figure = make_subplots(
+        len(shown), 1, shared_xaxes=True, subplot_titles=[*shown] if len(shown) > 1 else None, vertical_spacing=0.14
+    )
+    for at, (rate, low, high, naive) in enumerate(shown.values(), start=1):
+        for column, fill in ((low, None), (high, "tonexty")):
+            figure.add_scatter(
+                x=curve["mean_mails"], y=curve[column], mode="lines", hoverinfo="skip", showlegend=False, row=at, col=1,
+                line={"width": 0}, fill=fill, fillcolor=_translucent(_COLOURS[0]),
+            )  # fmt: skip
+        for column, name, dash in ((naive, "on record, not adjusted", "dash"), (rate, "adjusted", "solid")):
+            figure.add_scatter(
+                x=curve["mean_mails"], y=curve[column], mode="lines+markers", name=name, legendgroup=name,
+                showlegend=at == 1, line={"color": _COLOURS[column == naive], "dash": dash}, row=at, col=1,
+                customdata=curve["n_sends"], hovertemplate="%{y:.2%} at %{x:.3g} a week, %{customdata:,} sends",
+            )  # fmt: skip
+    labels = [f"{row.mails_per_week}{' or more' if row.and_more else ''}" for row in curve.itertuples()]
+    figure.update_yaxes(tickformat=".2~%", rangemode="tozero", nticks=5)
+    figure.update_xaxes(tickmode="array", tickvals=curve["mean_mails"], ticktext=labels)
+    figure.update_xaxes(title_text="mails a week", row=len(shown), col=1)
+    figure.update_annotations(x=0, xanchor="left", font={"size": 13})
+    figure.update_layout(height=200 + 180 * len(shown), margin={"t": 104})
+    first, last = curve["outcome_rate"].iloc[0], curve["outcome_rate"].iloc[-1]
+    title = f"{outcome}: {first:.2%} at {labels[0]} a week, {last:.2%} at {labels[-1]}"
+    subtitle = f"share of the mails to the average contact, {level:.0%} intervals; {_count(curve['n_sends'])} sends"
+    return _titled(figure, title, subtitle)
 
 
 def _share_bars(
