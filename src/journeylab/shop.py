@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from . import conditions as c
 from .clock import NEVER, instant, microseconds
@@ -25,15 +26,16 @@ from .errors import DataError
 from .eventlog import EventLog
 from .execution import in_rounds
 from .journey import Journey, Policy, WaitFor
+from .keyedhash import unit_hashes
 from .program import Compiled
-from .shopcontacts import DAY, OPENS_AT, Contacts
-from .shopreactions import Reactions
-from .shoprun import CHOICES, MODEL, Answering, ShopRun, named
+from .shopcontacts import DAY, HOUR, OPENS_AT, SECOND, WEEK, Contacts, Happenings, Ints
+from .shopreactions import Reactions, Sends
+from .shoprun import CHOICES, MODEL, STEPS, Answering, ShopRun, named, respond
 from .worlds import Journeys, codes_of, prepared
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
+    from numpy.typing import NDArray
 
     from .advice import SendTimesGiven
 
@@ -64,10 +66,10 @@ class Shop:
             at company mailboxes (14 %) half as many are opened and clicked by a scanner.
         drift_at: the instant (aware, or ISO text) from which opens and clicks are `drift` times as likely.
         drift: that factor.
+        habits: how strongly contacts prefer hours: an exponent on their weights; at 0 all hours are alike.
 
     Attributes:
         names: the contacts' pseudonyms, by their number less one.
-        happened: what they do on their own, as `shopcontacts.Happenings.table` has it.
 
     Raises:
         DataError: for less than one contact or three days, a number outside of its bounds, or a naive instant.
@@ -91,6 +93,7 @@ class Shop:
         machine_share: float = 0.7,
         drift_at: datetime | str | None = None,
         drift: float = 1.0,
+        habits: float = 1.0,
     ) -> None:
         if n_contacts < 1:
             raise DataError(f"a shop needs at least one contact, got n_contacts={n_contacts}")
@@ -107,15 +110,14 @@ class Shop:
         if drift <= 0:
             raise DataError(f"drift is a factor above 0, got {drift}")
         self.n_contacts, self.seed, self.days = n_contacts, seed, days
-        rng = np.random.default_rng(seed)
-        self._contacts = Contacts.drawn(n_contacts, rng, days)
+        if habits < 0:
+            raise DataError(f"habits is an exponent from 0 on, got {habits}")
+        self._rng = np.random.default_rng(seed)
+        self._contacts = Contacts.drawn(n_contacts, self._rng, days, habits)
         self.names = self._contacts.names
-        self.happened = self._contacts.organic(rng)
-        # In the order of the shop's contacts; the log has an order of its own.
-        self._place = codes_of(self.organic, self.names, "the shop")
         self._reactions = Reactions(
             contacts=self._contacts,
-            units=self.organic.unit_hashes[self._place],
+            units=unit_hashes(pa.array(self.names)),
             seed=seed,
             opens=dict(opens or {}),
             sells=dict(sells or {}),
@@ -144,6 +146,16 @@ class Shop:
         `mailbox` (`webmail`, `apple` or `company`), `trial_ends_on` (a date, missing for paid plans).
         """
         return self._contacts.table()
+
+    @cached_property
+    def happened(self) -> pa.Table:
+        """What they do on their own, as `shopcontacts.Happenings.table` has it."""
+        return self._contacts.organic(self._rng)
+
+    @cached_property
+    def _place(self) -> Ints:
+        """The code of each contact in the log, which has an order of its own."""
+        return codes_of(self.organic, self.names, "the shop")
 
     @cached_property
     def organic(self) -> EventLog:
@@ -195,6 +207,50 @@ class Shop:
             answering, record=True,
         )  # fmt: skip
         return ShopRun(self, ready, [out for _, out in done], answering)
+
+    def mailed(self, n_each: int, *, message: str = "news", hour_of_day: int | None = None, seed: int = 0) -> EventLog:
+        """The log of one message a week to everybody, from the week after their signup on, simulated.
+
+        Each goes at an hour of its week drawn uniformly, with `slot_propensity` 1/168; or, with `hour_of_day`, always
+        at that local hour, which tells nothing of other hours. The log ends 30 days after the last, and the shop may
+        have closed by then. Nobody stops it: contacts who unsubscribe are sent more.
+
+        Args:
+            n_each: how many messages each contact gets.
+            message: its name.
+            hour_of_day: 0 to 23; by default hours are drawn.
+            seed: what hours and minutes are drawn from.
+
+        >>> log = Shop(200, seed=7).mailed(3)
+        >>> len(log.stream("sent").at), log.property("slot_propensity").values[0].round(4)
+        (600, np.float64(0.006))
+        """
+        rng, contacts = np.random.default_rng(seed), self._contacts
+        who = np.repeat(np.arange(self.n_contacts), n_each)
+        nth = np.tile(np.arange(n_each), self.n_contacts)
+        day = (contacts.signed_up_at[who] // DAY + 1) * DAY + nth * 7 * DAY
+        at = day + rng.integers(0, 7 * DAY // SECOND, len(who)) * SECOND
+        chosen: dict[str, Any] = {"slot_propensity": np.full(len(who), 1 / WEEK)}
+        if hour_of_day is not None:
+            local = contacts.hour_of_week(who, day) % 24
+            at = day + ((hour_of_day - local) % 24 * HOUR).astype(np.int64) + rng.integers(0, 60, len(who)) * SECOND
+            chosen = {}
+        in_month = np.minimum(nth, 4).astype(float)
+        sends = Sends(who, at, np.zeros_like(who), nth, np.zeros(len(who)), in_month)
+        names, step = np.array([message], object)[sends.message], np.arange(len(who)) * STEPS
+        happened = Happenings()
+        happened.add("sent", who, at, step, message=names, **chosen)
+        found = self._reactions.answered(sends, [message])
+        respond(happened, found, who, step, names, np.array(["marketing"], object)[sends.message])
+        table = happened.table()
+        return self.log_of(table, instant(int(at.max()) + 30 * DAY))
+
+    def chances(self, message: str = "news") -> NDArray[np.float64]:
+        """The true chance that each contact opens a message sent at each hour of the week, float64 (contact, 168).
+
+        For a contact who is active, rested (no message in the thirty days before), at a mean time of the year.
+        """
+        return self._reactions.chances(message)
 
     def truth(self, journeys: Journeys, **options: Any) -> pd.DataFrame:
         """The true share of every branch, simulated: `run(...).branches`, with the options of `run`."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["DAY", "HOUR", "MAILBOXES", "OPENS_AT", "SECOND", "Contacts", "Happenings", "Rhythm", "season"]
+__all__ = ["DAY", "HOUR", "MAILBOXES", "OPENS_AT", "SECOND", "WEEK", "Contacts", "Happenings", "Rhythm", "season"]
 
 Ints: TypeAlias = "NDArray[np.int64]"
 Floats: TypeAlias = "NDArray[np.float64]"
@@ -62,13 +62,15 @@ class Rhythm:
 
     Habit `24 * k + h` is that of people of the k-th kind of week who are busiest at hour h. Time can be counted by a
     habit: an hour that weighs 2 counts as two, so that what waits for its moment comes in the contact's own hours.
+
+    `strength` is an exponent on the weights: without it (0) every hour is like every other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, strength: float = 1.0) -> None:
         hours = np.arange(24)
         near = np.exp(2.5 * (np.cos(2 * np.pi * (hours[None] - hours[:, None]) / 24) - 1))
         by_day = AWAKE**0.7 * (0.35 + 1.65 * near)
-        table = (WEEKDAYS[:, None, :, None] * by_day[None, :, None, :]).reshape(N_HABITS, WEEK)
+        table = (WEEKDAYS[:, None, :, None] * by_day[None, :, None, :]).reshape(N_HABITS, WEEK) ** strength
         self.weights = table / table.mean(axis=1, keepdims=True)
         first = WEEK * np.arange(N_HABITS)[:, None]
         counted = np.concatenate([np.zeros((N_HABITS, 1)), np.cumsum(self.weights, axis=1)[:, :-1]], axis=1)
@@ -191,9 +193,9 @@ class Contacts:
     is_dead_end: NDArray[np.bool_]  # the address bounces
 
     @classmethod
-    def drawn(cls, n: int, rng: np.random.Generator, days: int) -> Contacts:
+    def drawn(cls, n: int, rng: np.random.Generator, days: int, habits: float = 1.0) -> Contacts:
         """Contacts of a shop that is open for some days: many sign up at the opening, fewer later."""
-        rhythm, ends_at = Rhythm(), OPENS_AT + days * DAY
+        rhythm, ends_at = Rhythm(habits), OPENS_AT + days * DAY
         zone = rng.choice(len(ZONES), size=n, p=[share for _, share in PLACES.values()])
         busiest = rng.choice(24, size=n, p=BUSIEST / BUSIEST.sum())
         habit = 24 * rng.choice(len(WEEKDAYS), size=n, p=[0.5, 0.3, 0.2]) + busiest

@@ -37,6 +37,7 @@ OFFER_PRICE = 59.0
 """What a purchase that a message causes costs, in euro."""
 LINKS = ("shop", "pricing")
 CLICKS = 0.28
+_ACTIVE = 1.15  # how much livelier those are who still visit
 # A Weibull counted in the contacts' own hours, its tail drawn out, chosen so that delays come near the published one of
 # shape 0.433 and scale 15.16 h, which counts all hours alike.
 DELAY_SHAPE, DELAY_SCALE = 0.52, 18.0  # hours
@@ -90,10 +91,18 @@ class Reactions:
         hour = contacts.hour_of_week(who, at)
         level = -np.log1p(-np.minimum([self._opens(message) for message in messages], 1 - 1e-9))
         rate = level[sends.message] * contacts.interest[who] * season(at)
-        rate *= 0.55 + 0.45 * np.minimum(contacts.rhythm.weight(contacts.habit[who], hour), 3)
-        rate *= np.where(contacts.is_active(who, at), 1.15, 0.65)
+        rate *= _moved(contacts.rhythm.weight(contacts.habit[who], hour))
+        rate *= np.where(contacts.is_active(who, at), _ACTIVE, 0.65)
         rate *= np.exp(-self.fatigue * _load(sends)) * self._drift(at)
         return np.asarray(-np.expm1(-rate))
+
+    def chances(self, message: str) -> Floats:
+        """The probability that a contact opens a message at each hour of the week, (contact, 168); see `Shop.chances`.
+
+        One that is delivered to an active contact who got no other for a month, in a mean season.
+        """
+        rate = -np.log1p(-self._opens(message)) * self.contacts.interest[:, None] * _ACTIVE
+        return np.asarray(-np.expm1(-rate * _moved(self.contacts.rhythm.weights)[self.contacts.habit]))
 
     def answered(self, sends: Sends, messages: Sequence[str]) -> Responses:
         """All responses to the sends, in the order in which they are made."""
@@ -163,6 +172,11 @@ class Reactions:
 
     def _keys(self, messages: Sequence[str]) -> NDArray[np.uint64]:
         return np.array([purpose_key(f"shop/{self.seed}/{message}") for message in messages], np.uint64)
+
+
+def _moved(weight: Floats) -> Floats:
+    """By which factor the weight of the hour of sending moves the rate of opening."""
+    return np.asarray(0.55 + 0.45 * np.minimum(weight, 3))
 
 
 def _load(sends: Sends) -> Floats:

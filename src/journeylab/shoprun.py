@@ -21,7 +21,7 @@ from .machine import O_ENTRIES, O_VISITS, Out
 from .program import Compiled, Model
 from .records import counts_table, tables
 from .shopcontacts import Happenings, Ints
-from .shopreactions import LINKS, OFFER_PRICE, Reactions, Sends
+from .shopreactions import LINKS, OFFER_PRICE, Reactions, Responses, Sends
 from .visits import branch_table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .shop import Shop
     from .worlds import Ready
 
-__all__ = ["CHOICES", "COLUMNS", "MODEL", "Answering", "ShopRun", "named"]
+__all__ = ["CHOICES", "COLUMNS", "MODEL", "STEPS", "Answering", "ShopRun", "named", "respond"]
 
 MODEL = Model(
     features=('count("sent", "7d")', 'count("sent", "30d")'), converts="purchase", properties={"amount": OFFER_PRICE}
@@ -54,7 +54,7 @@ _OUTCOMES = {
     "opened": o.OPENED, "clicked": o.CLICKED, "purchases": o.CONVERTED, "unsubscribed": o.UNSUBSCRIBED,
     "complained": o.COMPLAINED, "hard_bounced": o.BOUNCED,
 }  # fmt: skip
-_STEPS = 64  # a send and its responses, of which there are fewer
+STEPS = 64  # a send and its responses, of which there are fewer
 
 
 def named(happened: pa.Table, names: NDArray[np.str_]) -> pa.Table:
@@ -75,6 +75,28 @@ def named(happened: pa.Table, names: NDArray[np.str_]) -> pa.Table:
         elif name == "bounce_type":
             table[name] = pa.nulls(len(happened), pa.string())
     return pa.table(table)
+
+
+def respond(
+    happened: Happenings, responses: Responses, who: Ints, step: Ints, message: NDArray[Any], purpose: NDArray[Any]
+) -> None:
+    """Adds the events that responses are; the other arguments have an element for each send."""
+    send, kind, at, is_machine, link = responses
+    response = step[send] + 1 + np.arange(len(send)) - np.searchsorted(send, send)
+    for code, event in EVENTS.items():
+        mine = np.flatnonzero(kind == code)
+        properties: dict[str, Any] = {"message": message[send[mine]]}
+        if code == o.CONVERTED:
+            properties = {"amount": OFFER_PRICE}
+        elif code == o.WITHDRAWN_EVENT:
+            properties = {"purpose": purpose[send[mine]]}
+        elif code in (o.OPENED, o.CLICKED):
+            properties["is_machine"] = is_machine[mine] == 1
+        elif code in (o.BOUNCED, o.SOFT_BOUNCED):
+            properties["bounce_type"] = "hard" if code == o.BOUNCED else "soft"
+        if code == o.CLICKED:
+            properties["link"] = np.array(LINKS, object)[link[mine]]
+        happened.add(event, who[send[mine]], at[mine], response[mine], **properties)
 
 
 @dataclass(eq=False)
@@ -291,25 +313,10 @@ class ShopRun:
         place, node, at = self._sent[:, 0], self._sent[:, 1], self._sent[:, 4]
         who = self._answering.who[place]
         message = np.array(self._answering.messages, object)[self._answering.message[node]]
-        step = np.arange(len(who)) * _STEPS
+        step = np.arange(len(who)) * STEPS
         happened.add("sent", who, at, step, message=message, **self._chances)
-        send, kind, responded_at, is_machine, link = self._responses.T
-        response = step[send] + 1 + np.arange(len(send)) - np.searchsorted(send, send)
         purposes = [self.compiled.releases[info.journey].journey.purpose for info in self.compiled.nodes]
-        for code, event in EVENTS.items():
-            mine = np.flatnonzero(kind == code)
-            properties: dict[str, Any] = {"message": message[send[mine]]}
-            if code == o.CONVERTED:
-                properties = {"amount": OFFER_PRICE}
-            elif code == o.WITHDRAWN_EVENT:
-                properties = {"purpose": np.array(purposes, object)[node[send[mine]]]}
-            elif code in (o.OPENED, o.CLICKED):
-                properties["is_machine"] = is_machine[mine] == 1
-            elif code in (o.BOUNCED, o.SOFT_BOUNCED):
-                properties["bounce_type"] = "hard" if code == o.BOUNCED else "soft"
-            if code == o.CLICKED:
-                properties["link"] = np.array(LINKS, object)[link[mine]]
-            happened.add(event, who[send[mine]], responded_at[mine], response[mine], **properties)
+        respond(happened, Responses(*self._responses.T), who, step, message, np.array(purposes, object)[node])
         return happened.table(organic.filter(organic["at"].to_numpy() <= until))
 
     @property
