@@ -97,6 +97,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         """The mean contact's chances: float32 (168,)."""
         return None
 
+    def _everyone_error(self) -> NDArray[np.float32]:
+        """Their standard errors: float32 (168,)."""
+        return np.zeros(WEEK, np.float32)
+
     def _of_segments(self) -> NDArray[np.float32] | None:
         """The chances of segments: float32 (segment, 168)."""
         return None
@@ -217,7 +221,8 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         if found is None:
             curve = self._everyone()
             assert curve is not None
-            found = np.broadcast_to(curve, (len(codes), WEEK)), np.zeros((len(codes), WEEK), np.float32)
+            shape = len(codes), WEEK
+            found = np.broadcast_to(curve, shape), np.broadcast_to(self._everyone_error(), shape)
         chance, error = found[0].astype(float), found[1].astype(float)
         half = NormalDist().inv_cdf((1 + level) / 2) * error
         return HourScores(chance, np.clip(chance - half, 0, 1), np.clip(chance + half, 0, 1))
@@ -261,7 +266,7 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         flat = np.full(WEEK, self.rate_, np.float32)
         everyone = self._everyone() if "everyone" in used else None
         profiles = [flat if everyone is None else everyone.astype(np.float32)]
-        level = np.full(self.n_contacts_, _FALLBACK if everyone is None else _EVERYONE, np.int8)
+        level = np.full(self.n_contacts_, _FALLBACK if everyone is None or self.is_rule else _EVERYONE, np.int8)
         profile = np.zeros(self.n_contacts_, np.int32)
         segments = self._of_segments() if "segment" in used else None
         if segments is not None and len(segments):
