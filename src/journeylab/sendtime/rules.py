@@ -69,7 +69,8 @@ class BestGlobalHour(SendTimeEstimator):
         if (sends.is_random & sends.answered).any():
             sends = sends.rows(sends.is_random)
         hour, answered = np.minimum(sends.hour.astype(np.int64), WEEK - 1), sends.answered
-        _, stratum = np.unique(np.column_stack([sends.slot_set, sends.message]), axis=0, return_inverse=True)
+        key = (sends.slot_set + 1) * (len(sends.messages) + 1) + sends.message + 1
+        _, stratum = np.unique(key, return_inverse=True)
         n = int(stratum.max()) + 1
         exposure = np.bincount(stratum * WEEK + hour, _share_seen(sends), n * WEEK).reshape(n, WEEK)
         of_stratum = np.bincount(stratum, answered, n)
