@@ -86,6 +86,11 @@ class SendTimes:
         counts = f"{len(self.contacts):,} contacts, {len(self.scores):,} profiles"
         return f"SendTimes({self.about.get('model', 'scores')}: {counts}, version {self.version})"
 
+    def _repr_html_(self) -> str:
+        from .sendtimereport import shown
+
+        return shown(self)
+
     @classmethod
     def of_hours(cls, table: pd.DataFrame) -> SendTimes:
         """Send times of one hour of the week for each contact, and none for others.

@@ -15,7 +15,7 @@ import typer
 
 from journeylab.errors import JourneyLabError
 
-from . import definitions, installation, policies, predicting, replaying
+from . import definitions, installation, policies, predicting, replaying, sendtimes
 
 __all__ = ["main"]
 
@@ -36,6 +36,7 @@ app.command("replay")(replaying.replay)
 app.command("simulate")(predicting.simulate)
 app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
+app.add_typer(sendtimes.sendtime, name="sendtime")
 app.command("report")(replaying.report)
 app.command("doctor")(installation.doctor)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsJson", "CapOption", "Columns", "Contacts", "Event", "Events", "Files", "JourneyName", "Match", "Query",
     "RejectsFile", "SendTimesFiles", "Timezone", "Until", "cap_of", "send_times_of",
+    "until_of",
 ]  # fmt: skip
 
 
@@ -39,7 +40,12 @@ def _match(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-def _until(text: str) -> datetime:
+def until_of(text: str) -> datetime:
+    """The instant that a text says.
+
+    >>> until_of("2026-03-29T12:00:00+00:00")
+    datetime.datetime(2026, 3, 29, 12, 0, tzinfo=datetime.timezone.utc)
+    """
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
@@ -131,7 +137,7 @@ RejectsFile = Annotated[
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option("--until", parser=_until, metavar="INSTANT", help="The horizon; by default the log's last instant."),
+    typer.Option("--until", parser=until_of, metavar="INSTANT", help="The horizon; by default the log's last instant."),
 ]
 Match = Annotated[
     str,

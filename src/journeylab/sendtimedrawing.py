@@ -1,0 +1,317 @@
+"""Send times as static SVG: no scripts, no fonts of their own, readable in print and on dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from math import ceil, floor, log10
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .drawing import share_text
+from .sendtimeplots import DAYS, hour_text
+from .visits import require_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = [
+    "calibration_svg",
+    "calibration_words",
+    "gain_svg",
+    "gain_words",
+    "level_svg",
+    "level_title",
+    "shade",
+    "week_svg",
+    "week_words",
+]
+
+_BLUE, _ORANGE = "#1f6fb2", "#d97a00"
+_PALE, _DEEP = (0xE4, 0xEF, 0xF8), (0x0B, 0x3D, 0x70)
+_FONT = 'font-family="system-ui,-apple-system,Segoe UI,Roboto,sans-serif" font-size="12" fill="currentColor"'
+_CELL_WIDTH, _CELL_HEIGHT = 24, 22
+_LEVEL_STYLE = {
+    "person": 'fill="#0b3d70"', "segment": 'fill="#1f6fb2"', "everyone": 'fill="#9cc3e4"',
+    "fallback": 'fill="none" stroke="currentColor" stroke-opacity=".5"',
+}  # fmt: skip
+
+
+def shade(part: float) -> str:
+    """The colour of a part (0..1) of the way from the least to the greatest: one blue, lighter to darker.
+
+    >>> shade(0), shade(1)
+    ('#e4eff8', '#0b3d70')
+    """
+    mixed = (round(pale + (deep - pale) * part) for pale, deep in zip(_PALE, _DEEP, strict=True))
+    return "#" + "".join(f"{one:02x}" for one in mixed)
+
+
+def week_words(week: pd.DataFrame, who: str, about: dict[str, Any]) -> tuple[str, str]:
+    """The title and the subtitle of the hours of the week: the best hour, and what is shown of how many sends.
+
+    Args:
+        week: a `sendtimeplots.week_table`.
+        who: whose hours they are, such as "everyone".
+        about: as send times have it.
+    """
+    chance = week["chance"]
+    if chance.isna().all():
+        title = f"{who}: no hour is ever chosen"
+    elif chance.notna().all() and chance.nunique() == 1:
+        title = f"{who}: all hours are alike"
+    else:
+        title = f"{who}: best at {hour_text(int(chance.idxmax()))}"
+    if about.get("n_sends") is None:
+        return title, "score of each local hour of the week"
+    what = f"chance that a send is {about.get('outcome', 'answered')}"
+    within = f" within {about['within']}" if about.get("within") else ""
+    return title, f"{what}{within}, by local hour; n = {about['n_sends']:,} sends, {about['n_random']:,} at drawn hours"
+
+
+def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
+    """The hours of the week as a heat map: days down, hours across, darker is better, + and - beyond noise.
+
+    Every cell says its numbers when it is pointed at.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    require_columns(week, ["hour_of_week", "chance", "low", "high", "mark"], "week")
+    title, subtitle = week_words(week, who, about)
+    chance = week["chance"].to_numpy(float)
+    known = chance[~np.isnan(chance)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    left, top = 40, 62
+    width, height = left + 24 * _CELL_WIDTH + 12, top + 7 * _CELL_HEIGHT + 42
+    parts = [_head(width, height, title, subtitle)]
+    parts += [
+        f'<text x="{left + hour * _CELL_WIDTH}" y="{top - 6}">{hour:02d}</text>' for hour in range(0, 24, 3)
+    ]  # fmt: skip
+    parts += [f'<text x="{left - 8}" y="{top + day * _CELL_HEIGHT + 15}" text-anchor="end">{name}</text>'
+              for day, name in enumerate(DAYS)]  # fmt: skip
+    is_flat = len(known) == len(chance) and low == high
+    for row in week.itertuples():
+        x, y = left + row.hour_of_week % 24 * _CELL_WIDTH, top + row.hour_of_week // 24 * _CELL_HEIGHT
+        parts.append(_cell(row, x, y, low, high))
+    if len(known) and not is_flat:
+        best = int(np.nanargmax(chance))
+        x, y = left + best % 24 * _CELL_WIDTH, top + best // 24 * _CELL_HEIGHT
+        parts.append(f'<rect x="{x}" y="{y}" width="{_CELL_WIDTH - 1}" height="{_CELL_HEIGHT - 1}" fill="none" '
+                     f'stroke="{_ORANGE}" stroke-width="3"/>')  # fmt: skip
+    parts.extend(_week_legend(week, low, high, left, top + 7 * _CELL_HEIGHT + 14, is_flat=is_flat))
+    return "".join(parts) + "</svg>"
+
+
+def _cell(row: Any, x: int, y: int, low: float, high: float) -> str:
+    box = f'<rect x="{x}" y="{y}" width="{_CELL_WIDTH - 1}" height="{_CELL_HEIGHT - 1}" '
+    if row.chance != row.chance:
+        return (f'<g>{box} fill="none" stroke="currentColor" stroke-opacity=".25"/>'
+                f"<title>{hour_text(row.hour_of_week)}: never chosen</title></g>")  # fmt: skip
+    part = (row.chance - low) / (high - low) if high > low else 0.5
+    interval = "" if row.low != row.low else f" ({share_text(row.low)} to {share_text(row.high)})"
+    mark = ""
+    if row.mark in ("+", "-"):
+        sign = "+" if row.mark == "+" else "\N{MINUS SIGN}"
+        mark = (f'<text x="{x + (_CELL_WIDTH - 1) / 2}" y="{y + 15}" text-anchor="middle" '
+                f'fill="{"#fff" if part > 0.45 else "#0b3d70"}">{sign}</text>')  # fmt: skip
+    words = {"+": ", above the mean beyond noise", "-": ", below the mean beyond noise"}.get(row.mark, "")
+    return (f'<g>{box}fill="{shade(part)}"/>{mark}'
+            f"<title>{hour_text(row.hour_of_week)}: {share_text(row.chance)}{interval}{words}</title></g>")  # fmt: skip
+
+
+def _week_legend(week: pd.DataFrame, low: float, high: float, x: int, y: int, *, is_flat: bool) -> Iterator[str]:
+    if is_flat:
+        yield f'<text x="{x}" y="{y + 11}">{share_text(low)} at every hour: a send goes at once</text>'
+        return
+    yield f'<text x="{x}" y="{y + 11}">{share_text(low)}</text>'
+    at = x + 44
+    for step in range(8):
+        yield f'<rect x="{at + 14 * step}" y="{y + 1}" width="14" height="12" fill="{shade(step / 7)}"/>'
+    at += 14 * 8 + 6
+    words = [share_text(high), "framed: best"]
+    if week["mark"].isin(["+", "-"]).any():
+        words.append("+ \N{MINUS SIGN}: above, below the mean beyond noise")
+    elif (week["mark"] == ".").any():
+        words.append("no hour differs from the mean beyond noise")
+    if week["chance"].isna().any():
+        words.append("empty: never chosen")
+    yield f'<text x="{at}" y="{y + 11}">{escape("; ".join(words))}</text>'
+
+
+class _Axes(NamedTuple):
+    """Where a chart's axes are and what they span."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    left: int = 58
+    top: int = 58
+    width: int = 560
+    height: int = 220
+
+    def places(self, x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values as pixels."""
+        across = self.left + self.width * (np.asarray(x, float) - self.x[0]) / (self.x[1] - self.x[0])
+        down = self.top + self.height * (1 - (np.asarray(y, float) - self.y[0]) / (self.y[1] - self.y[0]))
+        return across, down
+
+    def line(self, x: Any, y: Any) -> str:
+        """The path of a line."""
+        return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(*self.places(x, y), strict=True))
+
+    def band(self, x: Any, low: Any, high: Any) -> str:
+        """The path of an area between two lines."""
+        back = self.line(np.asarray(x)[::-1], np.asarray(low)[::-1])
+        return f"{self.line(x, high)}L{back[1:]}z"
+
+    def frame(self, title: str, subtitle: str, across: str, x_ticks: Sequence[tuple[float, str]],
+              y_ticks: Sequence[tuple[float, str]]) -> Iterator[str]:  # fmt: skip
+        """The opened drawing with its titles, grid and tick labels; `across` names the horizontal axis."""
+        bottom = self.top + self.height
+        yield _head(self.left + self.width + 24, bottom + 46, title, subtitle)
+        for value, text in y_ticks:
+            y = float(self.places(self.x[0], value)[1])
+            yield (f'<path d="M{self.left} {y:.1f}h{self.width}" stroke="currentColor" '
+                   f'stroke-opacity="{".55" if value == 0 else ".16"}"/>'
+                   f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')  # fmt: skip
+        for value, text in x_ticks:
+            x = float(self.places(value, self.y[0])[0])
+            yield f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>'
+        yield (f'<text x="{self.left + self.width / 2}" y="{bottom + 36}" text-anchor="middle">'
+               f"{escape(across)}</text>")  # fmt: skip
+
+
+def _head(width: int, height: int, title: str, subtitle: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" style="max-width:100%" {_FONT}><title>{escape(title)}</title>'
+        f'<text x="0" y="16" font-size="15" font-weight="600">{escape(title)}</text>'
+        f'<text x="0" y="34" fill-opacity=".75">{escape(subtitle)}</text>'
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers from one that is not above `low` to one that is not below `high`.
+
+    >>> _ticks(-0.02, 0.11)
+    [-0.05, 0.0, 0.05, 0.1, 0.15]
+    """
+    if not high > low:
+        return [low, low + 0.01]
+    magnitude = 10.0 ** floor(log10((high - low) / 4))
+    step = next(magnitude * one for one in (1, 2, 2.5, 5, 10) if magnitude * one >= (high - low) / 4)
+    return [round(step * n, 10) + 0.0 for n in range(floor(low / step), ceil(high / step) + 1)]
+
+
+def gain_svg(gains: pd.DataFrame) -> str:
+    """The expected gain of contacts, the greatest first, with the band of its interval; from `gain_table`.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    require_columns(gains, ["contact_share", "n_contacts", "n_above", "gain", "low", "high"], "gains")
+    if gains.empty:
+        return ""
+    title, subtitle = gain_words(gains)
+    # A group holds from where the one before ends.
+    share = np.concatenate([[0.0], gains["contact_share"]])
+    gain, low, high = (np.concatenate([gains[name].iloc[:1], gains[name]]) for name in ("gain", "low", "high"))
+    up = _ticks(min(0.0, float(low.min())), max(0.0, float(high.max())))
+    axes = _Axes((0, 1), (up[0], up[-1]))
+    parts = [
+        *axes.frame(
+            title, subtitle, "share of contacts, those with the greatest gain first",
+            [(one / 4, f"{one / 4:.0%}") for one in range(5)], [(one, _signed(100 * one)) for one in up],
+        ),
+        f'<path d="{axes.band(share, low, high)}" fill="{_BLUE}" fill-opacity=".2"/>',
+        f'<path d="{axes.line(share, gain)}" fill="none" stroke="{_BLUE}" stroke-width="2.5"/>',
+    ]  # fmt: skip
+    return "".join(parts) + "</svg>"
+
+
+def _signed(value: float) -> str:
+    return "0" if value == 0 else f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def gain_words(gains: pd.DataFrame) -> tuple[str, str]:
+    """The title and the subtitle of a `gain_table`."""
+    n = gains["n_contacts"]
+    if not (gains["gain"].abs() > 1e-12).any():
+        title = "No contact is expected to gain by an hour of their own"
+    else:
+        mean = float((gains["gain"] * n).sum() / n.sum())
+        above = share_text(float(gains["n_above"].sum() / n.sum()))
+        title = f"Hours of their own gain {100 * mean:.2g} points on average; beyond noise for {above}"
+    return title, f"points over the hour best for everyone, 90% intervals; n = {int(n.sum()):,} contacts"
+
+
+def level_svg(levels: pd.DataFrame) -> str:
+    """The share of contacts with advice of each level, as one bar; from `level_table`.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    require_columns(levels, ["level", "n_contacts", "contact_share"], "levels")
+    shown = levels[levels["n_contacts"] > 0]
+    width, x = 618.0, 0.0
+    subtitle = f"share of contacts by the finest level that the log bears out; n = {levels['n_contacts'].sum():,}"
+    parts = [_head(642, 78 + 20 * len(shown), level_title(levels), subtitle)]
+    for place, row in enumerate(shown.itertuples()):
+        style = _LEVEL_STYLE[row.level]
+        parts.append(f'<rect x="{x:.1f}" y="46" width="{width * row.contact_share:.1f}" height="22" {style}/>')
+        x += width * row.contact_share
+        y = 90 + 20 * place
+        parts.append(f'<rect x="0.5" y="{y - 10}" width="12" height="12" {style}/><text x="20" y="{y}">'
+                     f"{row.level}: {share_text(row.contact_share)} ({row.n_contacts:,})</text>")  # fmt: skip
+    return "".join(parts) + "</svg>"
+
+
+def level_title(levels: pd.DataFrame) -> str:
+    """The title of a `level_table`."""
+    share = dict(zip(levels["level"], levels["contact_share"], strict=True))
+    if share.get("person"):
+        return f"{share_text(share['person'])} of contacts have hours of their own"
+    finest = next((name for name in ("segment", "everyone", "fallback") if share.get(name)), "fallback")
+    return {
+        "segment": f"{share_text(share.get('segment', 0.0))} of contacts have the hours of their segment",
+        "everyone": "All contacts have the hours of everyone",
+        "fallback": "No model says when to send to anybody",
+    }[finest]
+
+
+def calibration_svg(table: pd.DataFrame) -> str:
+    """What was predicted against what came, with the interval of each group; from `calibration_table`.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    require_columns(table, ["predicted", "observed", "low", "high", "n_sends"], "calibration")
+    if table.empty:
+        return ""
+    title, subtitle = calibration_words(table)
+    up = _ticks(0.0, float(max(table["predicted"].max(), table["high"].max())))
+    axes = _Axes((0, up[-1]), (0, up[-1]), width=300, height=300)
+    ticks = [(one, f"{100 * one:.3g}%") for one in up]
+    parts = list(axes.frame(title, subtitle, "predicted chance (down: observed share)", ticks, ticks))
+    parts[0] = _head(600, 58 + 300 + 46, title, subtitle)
+    parts.append(f'<path d="{axes.line([0, up[-1]], [0, up[-1]])}" stroke="currentColor" stroke-opacity=".5" '
+                 'stroke-dasharray="5 4" fill="none"/>')  # fmt: skip
+    for row in table.itertuples():
+        path = axes.line([row.predicted, row.predicted], [row.low, row.high])
+        (x,), (y,) = axes.places([row.predicted], [row.observed])
+        parts.append(f'<path d="{path}" stroke="{_BLUE}" stroke-width="1.6"/><g><circle cx="{x:.1f}" cy="{y:.1f}" '
+                     f'r="4" fill="{_BLUE}"/><title>predicted {share_text(row.predicted)}, observed '
+                     f"{share_text(row.observed)} of {row.n_sends:,} sends</title></g>")  # fmt: skip
+    return "".join(parts) + "</svg>"
+
+
+def calibration_words(table: pd.DataFrame) -> tuple[str, str]:
+    """The title and the subtitle of a `calibration_table`."""
+    n = int(table["n_sends"].sum())
+    held = int(((table["low"] <= table["predicted"]) & (table["predicted"] <= table["high"])).sum())
+    return (
+        f"{held} of {len(table)} groups came as predicted",
+        f"groups of sends by predicted chance, 95% Wilson intervals; dashed: as predicted; n = {n:,} sends",
+    )

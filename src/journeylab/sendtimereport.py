@@ -1,0 +1,175 @@
+"""One page of send times: what they rest on, the hours of the week, expected gains, and whether predictions came true.
+
+It opens without a network, reads without scripts and names nobody, as `report` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .clock import microseconds
+from .display import block
+from .drawing import share_text
+from .durations import duration_text
+from .errors import DataError
+from .sendtimedrawing import calibration_svg, gain_svg, level_svg, week_svg
+from .sendtimeplots import DAYS, calibration_table, gain_table, level_table, week_table
+
+if TYPE_CHECKING:
+    from .sendtime.sends import SendTable
+    from .sendtimes import SendTimes
+
+__all__ = ["shown", "write_page"]
+
+_MOST_SEGMENTS = 12
+_SMALLEST = 5
+
+
+class _Picture(NamedTuple):
+    """A picture, what to know of it, and the table of its numbers: heads and rows of text."""
+
+    heading: str
+    note: str
+    drawing: Markup
+    head: list[str]
+    rows: list[list[str]]
+
+
+def write_page(times: SendTimes, path: str | Path, *, sends: SendTable | None = None) -> Path:
+    """Writes the page and returns its path.
+
+    Args:
+        times: the send times.
+        path: the file to write; its folder is made when it does not exist.
+        sends: a `send_table` of a later log, to hold what is predicted against what came; sends before
+            `about["until"]` are left out.
+
+    Raises:
+        DataError: when the path is a folder, or no send is later than what the send times were learned from.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target} is a folder; name a file in it, such as {target / 'times.html'}")
+    page = _page(times, sends)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def shown(times: SendTimes) -> str:
+    """Send times as HTML for notebooks: their line, the hours of everyone, expected gains and levels."""
+    parts = [] if times.fallback < 0 else [week_svg(week_table(times), "everyone", times.about)]
+    gains = gain_table(times)
+    if (gains["gain"].abs() > 0).any():
+        parts.append(gain_svg(gains))
+    if len(times.contacts):
+        parts.append(level_svg(level_table(times)))
+    return block(repr(times), *parts)
+
+
+def _page(times: SendTimes, sends: SendTable | None) -> str:
+    about = times.about
+    pictures = [*_weeks(times), *_gains(times)]
+    if sends is not None:
+        pictures.append(_calibration(times, sends))
+    environment = Environment(
+        loader=PackageLoader("journeylab"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    figures = [(f"{len(times.contacts):,}", "contacts")]
+    figures += [
+        (f"{about[name]:,}", what)
+        for name, what in (("n_sends", "sends"), ("n_random", "sends at drawn hours"))
+        if about.get(name) is not None
+    ]
+    return environment.get_template("sendtimes.html.j2").render(
+        about=about, version=times.version, figures=figures, pictures=pictures, evidence=_evidence(about),
+        notes=about.get("notes", []), assumed=about.get("assumed"), model=about.get("model", "scores"),
+    )  # fmt: skip
+
+
+def _weeks(times: SendTimes) -> Iterator[_Picture]:
+    names: list[str | None] = [None] if times.fallback >= 0 else []
+    if "segment" in times.about.get("levels", []):
+        names += times.about.get("segments", [])[:_MOST_SEGMENTS]
+    for name in names:
+        week = week_table(times, segment=name)
+        chance = [share_text(one) for one in week["chance"]]
+        cells = np.array(chance, object) + week["mark"].replace(".", "").to_numpy(object)
+        rows = [[f"{hour:02d}:00", *row] for hour, row in enumerate(cells.reshape(7, 24).T.tolist())]
+        yield _Picture(
+            "When everyone answers" if name is None else f"When {name} answers",
+            "Hours are local to each contact. A mark: sends at this hour had more or fewer answers than if hours did "
+            "not matter, beyond noise over all hours together; neighbouring hours and days of one kind count together.",
+            Markup(week_svg(week, name or "everyone", times.about)),
+            ["hour", *DAYS], rows,
+        )  # fmt: skip
+
+
+def _gains(times: SendTimes) -> Iterator[_Picture]:
+    gains, levels = gain_table(times), level_table(times)
+    if len(gains) and (gains["gain"].abs() > 0).any() and int(gains["n_contacts"].min()) >= _SMALLEST:
+        rows = [
+            [
+                f"{row.contact_share:.0%}",
+                f"{row.n_contacts:,}",
+                *(f"{100 * one:+.2f}" for one in (row.gain, row.low, row.high)),
+            ]
+            for row in gains.itertuples()
+        ]
+        yield _Picture(
+            "What contacts gain by hours of their own",
+            "Contacts in groups by their expected gain, the greatest first. The greatest of many uncertain gains is "
+            "smaller than it looks: judge the whole by an evaluation at drawn hours.",
+            Markup(gain_svg(gains)), ["up to", "contacts", "gain (points)", "low", "high"], rows,
+        )  # fmt: skip
+    if len(times.contacts):
+        yield _Picture(
+            "Where the advice comes from",
+            "The finest level whose hours are better than those of the level below beyond noise.",
+            Markup(level_svg(levels)), ["level", "contacts", "share"],
+            [[row.level, _few(row.n_contacts), "" if 0 < row.n_contacts < _SMALLEST else share_text(row.contact_share)]
+             for row in levels.itertuples()],
+        )  # fmt: skip
+
+
+def _few(n: int) -> str:
+    return f"<{_SMALLEST}" if 0 < n < _SMALLEST else f"{n:,}"
+
+
+def _calibration(times: SendTimes, sends: SendTable) -> _Picture:
+    until = times.about.get("until")
+    if until is not None:
+        sends = sends.rows(sends.at > microseconds(datetime.fromisoformat(until)))
+    if not sends.is_matured.any():
+        raise DataError(
+            f"no send of this log is later than {until or 'the start'} and could be looked at for "
+            f"{duration_text(sends.within)}, so nothing can be held against what was predicted: give a later log"
+        )
+    table = calibration_table(times, sends)
+    return _Picture(
+        "Predicted and observed",
+        "Sends since the send times were learned, in groups by the chance that they give them at the hour of sending.",
+        Markup(calibration_svg(table)), ["predicted", "observed", "low", "high", "sends"],
+        [[*(share_text(one) for one in (row.predicted, row.observed, row.low, row.high)), f"{row.n_sends:,}"]
+         for row in table.itertuples()],
+    )  # fmt: skip
+
+
+def _evidence(about: dict[str, Any]) -> list[list[str]]:
+    forms = {"z": ".1f", "p_value": ".2g", "lift": ".2f"}
+    return [
+        [
+            row["level"], f"{row['n_answers']:,}",
+            *("" if row[name] is None else format(row[name], form) for name, form in forms.items()),
+            "used" if row["is_used"] else "not used",
+        ]
+        for row in about.get("evidence", [])
+    ]  # fmt: skip
