@@ -124,7 +124,10 @@ def _cell(row: Any, x: int, y: int, low: float, high: float) -> str:
 
 def _week_legend(week: pd.DataFrame, low: float, high: float, x: int, y: int, *, is_flat: bool) -> Iterator[str]:
     if is_flat:
-        yield f'<text x="{x}" y="{y + 11}">{share_text(low)} at every hour: a send goes at once</text>'
+        text = f"{share_text(low)} at every hour: a send goes at once"
+        if week["mark"].isin(["+", "-"]).any():
+            text = f"{share_text(low)} at every hour: no curve is borne out; + \N{MINUS SIGN}: more, fewer answers here"
+        yield f'<text x="{x}" y="{y + 11}">{text}</text>'
         return
     yield f'<text x="{x}" y="{y + 11}">{share_text(low)}</text>'
     at = x + 44
@@ -294,7 +297,7 @@ def calibration_svg(table: pd.DataFrame) -> str:
     up = _ticks(0.0, float(max(table["predicted"].max(), table["high"].max())))
     axes = _Axes((0, up[-1]), (0, up[-1]), width=300, height=300)
     ticks = [(one, f"{100 * one:.3g}%") for one in up]
-    parts = list(axes.frame(title, subtitle, "predicted chance (down: observed share)", ticks, ticks))
+    parts = list(axes.frame(title, subtitle, "across: predicted chance; up: observed share", ticks, ticks))
     parts[0] = _head(600, 58 + 300 + 46, title, subtitle)
     parts.append(f'<path d="{axes.line([0, up[-1]], [0, up[-1]])}" stroke="currentColor" stroke-opacity=".5" '
                  'stroke-dasharray="5 4" fill="none"/>')  # fmt: skip
