@@ -15,19 +15,23 @@ from .sends import HOUR_US, SendTable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CONTACT_COLUMNS", "HOUR_COLUMNS", "ContactCurves", "contact_features", "hour_features", "training_matrix"]
+__all__ = [
+    "CONTACT_COLUMNS", "HOUR_COLUMNS", "ContactCurves", "contact_features", "hour_features", "near_shares",
+    "training_matrix",
+]  # fmt: skip
 
 CONTACT_COLUMNS = (
     "hours_since_send", "hours_since_answer", "sends_7d", "sends_30d", "n_sends", "n_answers", "answer_rate",
     "night_share", "morning_share", "afternoon_share", "evening_share", "weekend_share", "segment", "message_rate",
 )  # fmt: skip
 """What is known of a contact as of an instant, in the order of `contact_features`."""
-HOUR_COLUMNS = ("day_sin", "day_cos", "week_sin", "week_cos")
-"""The local hour of sending, as a place on the day's and on the week's circle."""
+HOUR_COLUMNS = ("day_sin", "day_cos", "week_sin", "week_cos", "near_share")
+"""The local hour of sending, as a place on the day's and on the week's circle, and how many answers came near it."""
 _DAY = 24
 _PART = 6  # hours
 _LONG_AGO = 8_760.0  # hours: a year, which also stands for never
 _CONTACT_WEIGHT, _GROUP_WEIGHT = 5.0, 20.0  # sends that the rate of all counts for
+_NEAR = np.abs((np.arange(_DAY)[:, None] - np.arange(_DAY) + _DAY // 2) % _DAY - _DAY // 2) <= 2
 _SAMPLE = 4_000  # contacts, of whom means are taken
 
 
@@ -72,12 +76,8 @@ def contact_features(
         at: int64, microseconds since 1970-01-01T00:00Z.
         message: int64, places in `sends.messages`; without, `message_rate` is the rate of all.
     """
-    answered = np.flatnonzero(sends.answered)
-    after = sends.after[sends.outcome][answered]
-    answer_at = sends.at[answered] + after
+    answers, hour, answered, answer_at = _answers(sends)
     sent, _ = _Stream.of(sends.contact, sends.at)
-    answers, order = _Stream.of(sends.contact[answered], answer_at)
-    hour = ((sends.hour[answered] + after / HOUR_US) % WEEK)[order]
 
     before, first = sent.place(contact, at), sent.first(contact)
     n_sends = before - first
@@ -86,7 +86,7 @@ def contact_features(
     n_answers = answer_before - answer_first
 
     kind = np.column_stack([hour % _DAY // _PART == part for part in range(_DAY // _PART)] + [hour >= 5 * _DAY])
-    so_far = np.vstack([np.zeros((1, kind.shape[1]), np.int64), np.cumsum(kind, axis=0)])
+    so_far = _added_up(kind)
     counts = so_far[answer_before] - so_far[answer_first]
     even = np.array([_PART / _DAY] * (_DAY // _PART) + [2 / 7])
     shares = (counts + even) / (n_answers + 1)[:, None]
@@ -115,6 +115,32 @@ def contact_features(
     )
 
 
+def near_shares(sends: SendTable, contact: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The share of contacts' answers strictly before instants within two hours of each hour of the day, of any day.
+
+    float32 (row, 24), drawn to 5/24 by one answer; arguments as for `contact_features`.
+    """
+    answers, hour, *_ = _answers(sends)
+    so_far = _added_up((hour[:, None] % _DAY).astype(np.int64) == np.arange(_DAY))
+    before, first = answers.place(contact, at), answers.first(contact)
+    counts = (so_far[before] - so_far[first]).astype(np.float32) @ _NEAR.astype(np.float32)
+    return np.asarray((counts + _NEAR[0].mean()) / (before - first + 1)[:, None], np.float32)
+
+
+def _answers(sends: SendTable) -> tuple[_Stream, NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Answers by contact and instant with their local hours of the week; then the answered sends and the instants."""
+    answered = np.flatnonzero(sends.answered)
+    after = sends.after[sends.outcome][answered]
+    answer_at = sends.at[answered] + after
+    answers, order = _Stream.of(sends.contact[answered], answer_at)
+    return answers, ((sends.hour[answered] + after / HOUR_US) % WEEK)[order], answered, answer_at
+
+
+def _added_up(is_kind: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """How many rows before each place are of each kind: int32 (row + 1, kind)."""
+    return np.vstack([np.zeros((1, is_kind.shape[1]), np.int32), np.cumsum(is_kind, axis=0, dtype=np.int32)])
+
+
 def _hours_since(
     stream: _Stream, before: NDArray[np.int64], n: NDArray[np.int64], at: NDArray[np.int64]
 ) -> NDArray[np.float64]:
@@ -124,13 +150,14 @@ def _hours_since(
     return np.where(n > 0, np.minimum(hours, _LONG_AGO), _LONG_AGO)
 
 
-def hour_features(hour: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Local hours of the week as places on the day's and the week's circle: float64 (row, 4), by `HOUR_COLUMNS`.
+def hour_features(hour: NDArray[np.int64], near: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Local hours of the week as a learner takes them: float64 (row, 5), by `HOUR_COLUMNS`.
 
-    An hour stands for its middle.
+    An hour stands for its middle; `near` has the `near_shares` of each row's contact.
     """
     turns = 2 * np.pi * (np.asarray(hour) + 0.5)
-    return np.column_stack([np.sin(turns / _DAY), np.cos(turns / _DAY), np.sin(turns / WEEK), np.cos(turns / WEEK)])
+    circles = [np.sin(turns / _DAY), np.cos(turns / _DAY), np.sin(turns / WEEK), np.cos(turns / WEEK)]
+    return np.column_stack([*circles, near[np.arange(len(near)), np.asarray(hour) % _DAY]])
 
 
 def training_matrix(sends: SendTable) -> pd.DataFrame:
@@ -143,11 +170,13 @@ def training_matrix(sends: SendTable) -> pd.DataFrame:
     >>> from journeylab.sendtime.sends import send_table
     >>> matrix = training_matrix(send_table(datasets.shop(), outcome="opened"))
     >>> matrix.columns[-6:].tolist()
-    ['message_rate', 'day_sin', 'day_cos', 'week_sin', 'week_cos', 'is_answered']
+    ['day_sin', 'day_cos', 'week_sin', 'week_cos', 'near_share', 'is_answered']
     """
     rows = np.flatnonzero(sends.is_matured) if sends.is_matured.any() else np.arange(len(sends))
-    known = contact_features(sends, sends.contact[rows], sends.at[rows], sends.message[rows])
-    matrix = np.column_stack([known, hour_features(np.minimum(sends.hour[rows].astype(np.int64), WEEK - 1))])
+    contact, at = sends.contact[rows], sends.at[rows]
+    hour = np.minimum(sends.hour[rows].astype(np.int64), WEEK - 1)
+    hours = hour_features(hour, near_shares(sends, contact, at))
+    matrix = np.column_stack([contact_features(sends, contact, at, sends.message[rows]), hours])
     table = pd.DataFrame(matrix, columns=[*CONTACT_COLUMNS, *HOUR_COLUMNS], index=rows)
     return table.assign(is_answered=sends.answered[rows])
 
@@ -161,8 +190,8 @@ class ContactCurves(SendTimeEstimator):
     def _fit_learner(self, sends: SendTable) -> None:
         raise NotImplementedError
 
-    def _chances_of(self, known: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The chances of contacts: float32 (contact, 168); `known` are their `contact_features`."""
+    def _chances_of(self, known: NDArray[np.float64], near: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The chances of contacts: float32 (contact, 168), by their `contact_features` and `near_shares`."""
         raise NotImplementedError
 
     def _learn(self, sends: SendTable) -> None:
@@ -170,8 +199,9 @@ class ContactCurves(SendTimeEstimator):
         # As of the last send, and not of the log's end: sends whose last is long past are those the evidence is
         # learned from, and nobody is sent to so long after everything.
         contacts = np.arange(len(sends.contacts))
-        self._features = contact_features(sends, contacts, np.full(len(contacts), int(sends.at.max()) + 1))
-        self._features = self._features.astype(np.float32)
+        last = np.full(len(contacts), int(sends.at.max()) + 1)
+        self._features = contact_features(sends, contacts, last).astype(np.float32)
+        self._near = near_shares(sends, contacts, last)
         self._last: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
         some = self._known[:: -(-len(self._known) // _SAMPLE)]
         chances = self._contact_chances(some)
@@ -186,8 +216,8 @@ class ContactCurves(SendTimeEstimator):
         # The same contacts are asked for several times in a row.
         if self._last is None or not np.array_equal(self._last[0], contact):
             codes, place = np.unique(contact, return_inverse=True)
-            chance = self._chances_of(self._features[codes].astype(np.float64))[place]
-            self._last = contact, np.maximum(chance, 1e-9)
+            chance = self._chances_of(self._features[codes].astype(np.float64), self._near[codes])
+            self._last = contact, np.maximum(chance, 1e-9)[place]
         return self._last[1]
 
     def _everyone(self) -> NDArray[np.float32]:

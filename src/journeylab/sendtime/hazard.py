@@ -116,7 +116,7 @@ class HazardModel(ContactCurves):
         cells = np.repeat(np.arange(WEEK), len(ends)), np.tile(np.arange(len(ends)), WEEK)
         self._grid = TreeGrid(self.booster_, _times(*cells, starts).astype(np.float32))
 
-    def _chances_of(self, known: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _chances_of(self, known: NDArray[np.float64], near: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002
         chance = np.empty((len(known), WEEK), np.float32)
         for first in range(0, len(known), _BLOCK):
             odds = self._grid.raw_scores(known[first : first + _BLOCK])

@@ -27,9 +27,9 @@ class FromClassifier(ContactCurves):
     """Learns by a classifier of one's own whether a send is answered, of what was known then and of its hour.
 
     A clone of it is fitted to `features.training_matrix`: named columns, all numbers and none missing. It is then asked
-    about each contact, as known at the last send, at the 168 hours, with the rate of all messages for the message's. A
-    linear classifier on these columns has one curve for everyone; for contacts' own, hours have to meet what is known
-    of the contact, as in trees. What its curves may claim is tested as with any other model (`evidence_`).
+    about each contact, as known at the last send, at the 168 hours, with the rate of all messages for the message's.
+    `near_share`, how many of the contact's answers came near the hour of sending, is what gives contacts hours of their
+    own even where the classifier is linear. What its curves may claim is tested as with any other model (`evidence_`).
 
     Errors are not known of a classifier: the intervals of `scores` and of gains are NaN.
 
@@ -64,15 +64,17 @@ class FromClassifier(ContactCurves):
         answered = matrix.pop("is_answered").to_numpy()
         self.estimator_ = clone(self.estimator).fit(matrix, answered)
 
-    def _chances_of(self, known: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _chances_of(self, known: NDArray[np.float64], near: NDArray[np.float32]) -> NDArray[np.float32]:
         classes = list(self.estimator_.classes_)
         chance = np.zeros((len(known), WEEK), np.float32)
         if True not in classes:
             return chance
-        hours = hour_features(np.arange(WEEK))
         for first in range(0, len(known), _BLOCK):
             some = known[first : first + _BLOCK]
-            matrix = np.hstack([np.repeat(some, WEEK, axis=0), np.tile(hours, (len(some), 1))])
+            hours = hour_features(
+                np.tile(np.arange(WEEK), len(some)), np.repeat(near[first : first + _BLOCK], WEEK, axis=0)
+            )
+            matrix = np.hstack([np.repeat(some, WEEK, axis=0), hours])
             table = pd.DataFrame(matrix, columns=[*CONTACT_COLUMNS, *HOUR_COLUMNS])
             likely = self.estimator_.predict_proba(table)[:, classes.index(True)]
             chance[first : first + _BLOCK] = np.reshape(likely, (len(some), WEEK))
