@@ -17,8 +17,8 @@ from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 from journeylab.sendtime.habit import HabitModel
 from journeylab.sendtime.sends import SendTable, send_table
-from journeylab.sendtimecharts import calibration_chart, gain_chart, level_chart, week_chart
-from journeylab.sendtimedrawing import calibration_svg, gain_svg, level_svg, week_svg
+from journeylab.sendtimecharts import calibration_chart, gain_chart, level_chart, reliability_chart, week_chart
+from journeylab.sendtimedrawing import calibration_svg, gain_svg, level_svg, reliability_svg, week_svg
 from journeylab.sendtimeplots import (
     answered_hours,
     calibration_table,
@@ -298,8 +298,8 @@ def test_send_times_show_themselves_without_scripts_or_names(times: SendTimes) -
 
 def test_the_page_holds_what_was_predicted_against_what_came(times: SendTimes, sends: SendTable, tmp_path: Any) -> None:
     early = replace(times, about={**times.about, "until": "2026-03-20T00:00:00+00:00", "notes": ["a < b"]})
-    text = write_page(early, tmp_path / "page.html", sends=sends).read_text()
-    assert "Predicted and observed" in text
+    text = write_page(early, tmp_path / "page.html", sends=sends, reliability=reliability()).read_text()
+    assert "Predicted and observed over time" in text
     assert "a &lt; b" in text
     assert "<script" not in text
     assert len(text) < 400_000
@@ -314,3 +314,29 @@ def test_what_is_recorded_for_pictures_keeps_what_was_there(
     assert [row["level"] for row in times.about["evidence"]] == ["everyone", "segment", "person"]
     again = recorded(replace(times, about={**times.about, "segments": ["kept"]}), model, sends)
     assert again.about["segments"] == ["kept"]
+
+
+# Over time ----------------------------------------------------------------------------------------------------------
+
+
+def reliability() -> pd.DataFrame:
+    weeks = pd.date_range("2026-03-02", periods=4, freq="7D", tz="UTC")
+    return pd.DataFrame(
+        {
+            "week": weeks, "n_sends": [100, 200, 300, 400], "predicted_rate": [0.2, 0.2, 0.2, 0.2],
+            "observed_rate": [0.21, 0.19, 0.2, 0.1], "low": [0.15, 0.15, 0.16, 0.07], "high": [0.3, 0.25, 0.24, 0.13],
+        }
+    )  # fmt: skip
+
+
+def test_reliability_says_in_how_many_weeks_answers_came_as_predicted() -> None:
+    text = reliability_svg(reliability())
+    parsed(text)
+    assert "In 3 of 4 weeks answers came as predicted" in text
+    assert "n = 1,000 sends" in text
+    assert text.count("<circle") == 4
+    assert reliability_svg(reliability().iloc[:0]) == ""
+    figure = reliability_chart(reliability())
+    assert list(figure.data[1].y) == [0.21, 0.19, 0.2, 0.1]
+    with pytest.raises(DataError, match="without "):
+        reliability_chart(pd.DataFrame({"week": []}))

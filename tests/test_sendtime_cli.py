@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from journeylab.advice import read
@@ -48,8 +51,6 @@ def rows(log: EventLog) -> pd.DataFrame:
 
 
 def stream_owner(log: EventLog, event: str) -> Any:
-    import numpy as np
-
     return np.repeat(np.arange(log.n_contacts), np.diff(log.stream(event).offsets))
 
 
@@ -169,6 +170,95 @@ def test_faults_of_fit_name_place_value_and_remedy(run: Run, log: list[str], tmp
     assert "no `sent` events in this log" in err(run)
     assert "Traceback" not in err(run)
     assert not (tmp_path / "times.parquet").exists()
+
+
+# A champion ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def evenings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of sends at drawn hours, answered in the evening."""
+    rng, n = np.random.default_rng(7), 20_000
+    at = pd.Timestamp("2026-03-02", tz="UTC") + pd.to_timedelta(rng.integers(0, 12 * WEEK, n), unit="h")
+    sent = pd.DataFrame(
+        {"contact": [f"c-{one}" for one in rng.integers(0, 800, n)], "event": "sent", "occurred_at": at,
+         "message": [f"m{one % 20}" for one in range(n)], "slot_propensity": 1 / WEEK}
+    )  # fmt: skip
+    likely = np.where(np.abs(at.hour - 19) <= 1, 0.5, 0.08)
+    opened = sent[rng.random(n) < likely].assign(event="opened", slot_propensity=np.nan)
+    opened["occurred_at"] += pd.Timedelta(minutes=10)
+    end = pd.DataFrame({"contact": ["c-0"], "event": "visit", "occurred_at": [at.max() + pd.Timedelta(days=15)]})
+    path = tmp_path_factory.mktemp("evenings") / "events.parquet"
+    pd.concat([sent, opened, end]).to_parquet(path)
+    return path
+
+
+def champion_at(hour: int, path: Path) -> Path:
+    scores = np.where(np.arange(WEEK) % 24 == hour, 0.16, 0.15)[None].astype(np.float32)
+    about = {"model": "by hand", "outcome": "opened", "until": "2026-04-01T00:00:00+00:00"}
+    none = np.empty((0, 3), np.float32)
+    times = SendTimes(pa.array([], pa.string()), np.empty(0, np.int32), scores, 0, np.empty(0, np.int8), none, about)
+    times.write(path)
+    return path
+
+
+def test_a_challenger_that_is_better_on_sends_neither_has_seen_takes_the_place(
+    run: Run, evenings: Path, tmp_path: Path
+) -> None:
+    old, new, card = champion_at(3, tmp_path / "old.parquet"), tmp_path / "new.parquet", tmp_path / "cards" / "card.md"
+    arguments = ["sendtime", "fit", "--events", str(evenings), "--model", "everyone", "--champion", str(old)]
+    out = run(*arguments, "--out", str(new), "--card", str(card))
+    assert "replace the champion: the challenger is better beyond noise." in out
+    assert out.endswith(f"version {SendTimes.read(new).version} (the challenger)\n")
+    assert int(SendTimes.read(new).scores[0].argmax()) % 24 in (18, 19, 20)
+    assert card.read_text().startswith("# Send times\n")
+    assert "c-1" not in card.read_text()
+    found = json.loads(run(*arguments, "--out", str(new), "--json"))
+    assert found["decision"] == "replace"
+    assert found["held_out_from"] > "2026-04-01"
+    assert found["watch"]["comparison"]["since"] >= found["held_out_from"]
+    assert isinstance(found["alarms"], list)
+
+
+def test_a_champion_that_is_as_good_is_written_again(run: Run, evenings: Path, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    fitting = ["sendtime", "fit", "--events", str(evenings), "--model", "everyone", "--within", "1d"]
+    run(*fitting, "--until", "2026-04-13T00:00:00Z", "--out", str(old))
+    out = run(*fitting, "--champion", str(old), "--out", str(new))
+    assert "keep the champion: " in out
+    assert SendTimes.read(new).version == SendTimes.read(old).version
+    assert out.endswith("(the champion)\n")
+
+
+def test_alarms_are_told_with_exit_status_0(run: Run, evenings: Path, tmp_path: Path) -> None:
+    old = champion_at(3, tmp_path / "old.parquet")
+    times = SendTimes.read(old)
+    replace(times, scores=times.scores / 3).write(old)  # its chances are far too low
+    arguments = ["sendtime", "fit", "--events", str(evenings), "--model", "everyone", "--champion", str(old)]
+    out = run(*arguments, "--out", str(tmp_path / "new.parquet"))
+    assert "alarm: People answered " in out
+    found = json.loads(run(*arguments, "--out", str(tmp_path / "new.parquet"), "--json"))
+    assert "calibration" in [one["name"] for one in found["alarms"]]
+
+
+def test_faults_of_a_champion(run: Run, evenings: Path, tmp_path: Path) -> None:
+    hours, out = tmp_path / "hours.parquet", ["--out", str(tmp_path / "new.parquet")]
+    SendTimes.of_hours(pd.DataFrame({"contact": ["c-1"], "hour_of_week": [9]})).write(hours)
+    fitting = ["sendtime", "fit", "--events", str(evenings), "--model", "everyone"]
+    run(*fitting, "--champion", str(hours), *out, status=1)
+    assert "does not say until when it knew the log" in err(run)
+    run(*fitting, "--champion", str(tmp_path / "none.parquet"), *out, status=1)
+    assert "none.parquet" in err(run)
+    run(*fitting, "--out", str(tmp_path / "late.parquet"))
+    run(*fitting, "--champion", str(tmp_path / "late.parquet"), *out, status=1)
+    assert "wait, or give a later log" in err(run)
+
+
+def test_the_page_shows_predictions_by_week(run: Run, evenings: Path, tmp_path: Path) -> None:
+    old, page = champion_at(3, tmp_path / "old.parquet"), tmp_path / "page.html"
+    run("sendtime", "show", str(old), "--html", str(page), "--events", str(evenings))
+    assert "Predicted and observed over time" in page.read_text()
+    assert "c-1" not in page.read_text()
 
 
 # show ---------------------------------------------------------------------------------------------------------------

@@ -8,14 +8,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from . import charts as _charts  # noqa: F401 (which has the template "journeylab")
-from .sendtimedrawing import calibration_words, gain_words, level_title, shade, week_words
+from .sendtimedrawing import calibration_words, gain_words, level_title, reliability_words, shade, week_words
 from .sendtimeplots import DAYS, hour_text
 from .visits import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["calibration_chart", "gain_chart", "level_chart", "week_chart"]
+__all__ = ["calibration_chart", "gain_chart", "level_chart", "reliability_chart", "week_chart"]
 
 _BLUE, _ORANGE, _BAND = "#1f6fb2", "#d97a00", "rgba(31, 111, 178, 0.2)"
 _SCALE = [[step / 4, shade(step / 4)] for step in range(5)]
@@ -126,6 +126,30 @@ def calibration_chart(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(tickformat=".1%", rangemode="tozero", title_text="predicted chance")
     figure.update_yaxes(tickformat=".1%", rangemode="tozero", title_text="observed share")
     return _titled(figure, *calibration_words(table))
+
+
+def reliability_chart(table: pd.DataFrame) -> go.Figure:
+    """What was predicted and what came by week, with the interval of what came, from `Watch.reliability`.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    require_columns(table, ["week", "n_sends", "predicted_rate", "observed_rate", "low", "high"], "reliability")
+    figure = go.Figure()
+    figure.add_scatter(
+        x=table["week"], y=table["predicted_rate"], mode="lines", name="predicted",
+        line={"color": _ORANGE, "dash": "dash"},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=table["week"], y=table["observed_rate"], mode="lines+markers", name="observed", line={"color": _BLUE},
+        error_y={
+            "array": table["high"] - table["observed_rate"], "arrayminus": table["observed_rate"] - table["low"],
+        },
+        customdata=table["n_sends"], hovertemplate="%{y:.2%} of %{customdata:,} sends",
+    )  # fmt: skip
+    figure.update_yaxes(tickformat=".1%", rangemode="tozero")
+    figure.update_xaxes(title_text="week from")
+    return _titled(figure, *reliability_words(table), legend=True)
 
 
 def _titled(figure: go.Figure, title: str, subtitle: str, *, legend: bool = False) -> go.Figure:

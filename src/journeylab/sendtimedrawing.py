@@ -18,16 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "calibration_svg",
-    "calibration_words",
-    "gain_svg",
-    "gain_words",
-    "level_svg",
-    "level_title",
-    "shade",
-    "week_svg",
-    "week_words",
-]
+    "calibration_svg", "calibration_words", "gain_svg", "gain_words", "level_svg", "level_title", "reliability_svg",
+    "reliability_words", "shade", "week_svg", "week_words",
+]  # fmt: skip
 
 _BLUE, _ORANGE = "#1f6fb2", "#d97a00"
 _PALE, _DEEP = (0xE4, 0xEF, 0xF8), (0x0B, 0x3D, 0x70)
@@ -317,4 +310,43 @@ def calibration_words(table: pd.DataFrame) -> tuple[str, str]:
     return (
         f"{held} of {len(table)} groups came as predicted",
         f"groups of sends by predicted chance, 95% Wilson intervals; dashed: as predicted; n = {n:,} sends",
+    )
+
+
+def reliability_svg(table: pd.DataFrame) -> str:
+    """What was predicted and what came by week, with the interval of what came; from `Watch.reliability`.
+
+    Raises:
+        DataError: when a column is missing.
+    """
+    require_columns(table, ["week", "n_sends", "predicted_rate", "observed_rate", "low", "high"], "reliability")
+    if table.empty:
+        return ""
+    title, subtitle = reliability_words(table)
+    up = _ticks(0.0, float(max(table["predicted_rate"].max(), table["high"].max())))
+    place = np.arange(len(table))
+    axes = _Axes((-0.5, len(table) - 0.5), (0, up[-1]))
+    shown = sorted({0, len(table) // 2, len(table) - 1})
+    dates = [(float(one), f"{table['week'].iloc[one]:%Y-%m-%d}") for one in shown]
+    parts = [
+        *axes.frame(title, subtitle, "week from", dates, [(one, f"{100 * one:.3g}%") for one in up]),
+        f'<path d="{axes.line(place, table["predicted_rate"])}" stroke="{_ORANGE}" stroke-width="2" '
+        'stroke-dasharray="6 4" fill="none"/>',
+        f'<path d="{axes.line(place, table["observed_rate"])}" stroke="{_BLUE}" stroke-width="2" fill="none"/>',
+    ]
+    for at, row in zip(place, table.itertuples(), strict=True):
+        (x,), (y,) = axes.places([at], [row.observed_rate])
+        words = f"{row.week:%Y-%m-%d}: {share_text(row.observed_rate)} of {row.n_sends:,}"
+        parts.append(f'<path d="{axes.line([at, at], [row.low, row.high])}" stroke="{_BLUE}" stroke-width="1.6"/>'
+                     f'<g><circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{_BLUE}"/><title>{words}, predicted '
+                     f"{share_text(row.predicted_rate)}</title></g>")  # fmt: skip
+    return "".join(parts) + "</svg>"
+
+
+def reliability_words(table: pd.DataFrame) -> tuple[str, str]:
+    """The title and the subtitle of a `Watch.reliability`."""
+    within = (table["low"] <= table["predicted_rate"]) & (table["predicted_rate"] <= table["high"])
+    return (
+        f"In {int(within.sum())} of {len(table)} weeks answers came as predicted",
+        f"share of sends answered with its interval; dashed: predicted; n = {int(table['n_sends'].sum()):,} sends",
     )

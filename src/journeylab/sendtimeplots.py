@@ -237,24 +237,29 @@ def level_table(times: SendTimes) -> pd.DataFrame:
     return pd.DataFrame({"level": LEVELS, "n_contacts": n, "contact_share": n / max(int(n.sum()), 1)})
 
 
-def calibration_table(times: SendTimes, sends: SendTable, *, n_groups: int = 10) -> pd.DataFrame:
+def calibration_table(
+    times: SendTimes, sends: SendTable, *, before: SendTable | None = None, n_groups: int = 10
+) -> pd.DataFrame:
     """The chance that send times give sends at their hours, against how many were answered.
 
     Sends that one could not yet look at for all of `within` are left out. Give sends from after `about["until"]`: of
     those that it was learned from, a model knows too much.
 
+    Args:
+        times: send times whose scores are chances.
+        sends: the sends.
+        before: earlier ones, which say how much more often than others a message is answered.
+        n_groups: how many groups there are at the most.
+
     Returns:
         A row for each group of alike many sends, by what is predicted: `predicted`, `observed` (0..1), `low`, `high`
         (95 % Wilson interval), `n_sends`, `n_answered` (int). Groups of equal predictions are one.
     """
-    import pyarrow.compute as pc
+    from .sendtime.drift import chances_of
 
     sends = sends.rows(sends.is_matured)
-    place = pc.index_in(sends.contacts.cast(times.contacts.type), times.contacts)
-    place = place.fill_null(-1).to_numpy().astype(np.int64)[sends.contact]
-    rows = np.where(place >= 0, times.profile[np.maximum(place, 0)] if len(times.profile) else -1, times.fallback)
-    hours = np.minimum(sends.hour.astype(np.int64), WEEK - 1)
-    chance = np.where(rows >= 0, times.scores[np.maximum(rows, 0), hours].astype(float), np.nan)
+    nothing = sends.rows(np.zeros(len(sends), np.bool_))
+    chance = np.clip(chances_of(times, sends, nothing if before is None else before), 0, 1)
     kept = ~np.isnan(chance)
     chance, answered = chance[kept], sends.answered[kept]
     edges = np.unique(np.quantile(chance, np.linspace(0, 1, n_groups + 1)[1:-1])) if len(chance) else np.empty(0)

@@ -19,10 +19,12 @@ from .display import block
 from .drawing import share_text
 from .durations import duration_text
 from .errors import DataError
-from .sendtimedrawing import calibration_svg, gain_svg, level_svg, week_svg
+from .sendtimedrawing import calibration_svg, gain_svg, level_svg, reliability_svg, week_svg
 from .sendtimeplots import DAYS, calibration_table, gain_table, level_table, week_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .sendtime.sends import SendTable
     from .sendtimes import SendTimes
 
@@ -42,14 +44,16 @@ class _Picture(NamedTuple):
     rows: list[list[str]]
 
 
-def write_page(times: SendTimes, path: str | Path, *, sends: SendTable | None = None) -> Path:
+def write_page(
+    times: SendTimes, path: str | Path, *, sends: SendTable | None = None, reliability: pd.DataFrame | None = None
+) -> Path:
     """Writes the page and returns its path.
 
     Args:
         times: the send times.
         path: the file to write; its folder is made when it does not exist.
-        sends: a `send_table` of a later log, to hold what is predicted against what came; sends before
-            `about["until"]` are left out.
+        sends: a `send_table` of a later log, to hold what is predicted against what came after `about["until"]`.
+        reliability: `Watch.reliability` of the same sends, to show it by week.
 
     Raises:
         DataError: when the path is a folder, or no send is later than what the send times were learned from.
@@ -57,7 +61,7 @@ def write_page(times: SendTimes, path: str | Path, *, sends: SendTable | None = 
     target = Path(path)
     if target.is_dir():
         raise DataError(f"{target} is a folder; name a file in it, such as {target / 'times.html'}")
-    page = _page(times, sends)
+    page = _page(times, sends, reliability)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
     return target
@@ -74,11 +78,11 @@ def shown(times: SendTimes) -> str:
     return block(repr(times), *parts)
 
 
-def _page(times: SendTimes, sends: SendTable | None) -> str:
+def _page(times: SendTimes, sends: SendTable | None, reliability: pd.DataFrame | None) -> str:
     about = times.about
     pictures = [*_weeks(times), *_gains(times)]
     if sends is not None:
-        pictures.append(_calibration(times, sends))
+        pictures += _predicted(times, sends, reliability)
     environment = Environment(
         loader=PackageLoader("journeylab"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -144,23 +148,30 @@ def _few(n: int) -> str:
     return f"<{_SMALLEST}" if 0 < n < _SMALLEST else f"{n:,}"
 
 
-def _calibration(times: SendTimes, sends: SendTable) -> _Picture:
+def _predicted(times: SendTimes, sends: SendTable, reliability: pd.DataFrame | None) -> Iterator[_Picture]:
     until = times.about.get("until")
-    if until is not None:
-        sends = sends.rows(sends.at > microseconds(datetime.fromisoformat(until)))
-    if not sends.is_matured.any():
+    is_later = sends.at > (0 if until is None else microseconds(datetime.fromisoformat(until)))
+    if not (is_later & sends.is_matured).any():
         raise DataError(
             f"no send of this log is later than {until or 'the start'} and could be looked at for "
             f"{duration_text(sends.within)}, so nothing can be held against what was predicted: give a later log"
         )
-    table = calibration_table(times, sends)
-    return _Picture(
+    table = calibration_table(times, sends.rows(is_later), before=sends.rows(~is_later))
+    yield _Picture(
         "Predicted and observed",
         "Sends since the send times were learned, in groups by the chance that they give them at the hour of sending.",
         Markup(calibration_svg(table)), ["predicted", "observed", "low", "high", "sends"],
         [[*(share_text(one) for one in (row.predicted, row.observed, row.low, row.high)), f"{row.n_sends:,}"]
          for row in table.itertuples()],
     )  # fmt: skip
+    if reliability is not None and len(reliability):
+        yield _Picture(
+            "Predicted and observed over time", "The same by week: where the lines part, fit anew.",
+            Markup(reliability_svg(reliability)), ["week from", "predicted", "observed", "low", "high", "sends"],
+            [[f"{row.week:%Y-%m-%d}",
+              *(share_text(one) for one in (row.predicted_rate, row.observed_rate, row.low, row.high)),
+              f"{row.n_sends:,}"] for row in reliability.itertuples()],
+        )  # fmt: skip
 
 
 def _evidence(about: dict[str, Any]) -> list[list[str]]:
@@ -169,7 +180,7 @@ def _evidence(about: dict[str, Any]) -> list[list[str]]:
         [
             row["level"], f"{row['n_answers']:,}",
             *("" if row[name] is None else format(row[name], form) for name, form in forms.items()),
-            "used" if row["is_used"] else "not used",
+            "used" if row["is_used"] else "not used" if row["n_answers"] else "none",
         ]
         for row in about.get("evidence", [])
     ]  # fmt: skip

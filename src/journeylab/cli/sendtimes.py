@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,9 @@ from .source import Source
 if TYPE_CHECKING:
     from journeylab.eventlog import EventLog
     from journeylab.sendtime.estimator import SendTimeEstimator
+    from journeylab.sendtime.retraining import Challenge
     from journeylab.sendtime.sends import SendTable
+    from journeylab.sendtimes import SendTimes
 
 __all__ = ["sendtime"]
 
@@ -109,6 +111,17 @@ def fit(
             "--assume-causal", help="Use all curves, whatever the log bears out; the file says that this was assumed."
         ),
     ] = False,
+    champion: Annotated[
+        Path | None,
+        typer.Option(
+            "--champion",
+            metavar="OLD.parquet",
+            help="The send times in use: written again, unless what is fitted now is better on the sends since.",
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="CARD.md", help="Write the card of what is written there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn from a log when to send to whom, say what of it the log bears out, and write a file for `at: best`.
@@ -116,13 +129,23 @@ def fit(
     Only sends at hours that chance drew can tell what another hour would bring. A log without any gets a file in which
     all hours are alike, and says so.
 
+    With --champion, the log has the sends before and since the champion was fitted; both are judged on the latest that
+    neither has seen, and the winner is written. Alarms about the champion are printed (in --json: `alarms`); the exit
+    status is 0 all the same.
+
     \b
     Examples:
       journeylab sendtime fit --events events.parquet --contacts contacts.parquet --out times.parquet
-      journeylab sendtime fit --events events.parquet --outcome opened --segment country --out times.parquet
+      journeylab sendtime fit --events events.parquet --outcome opened --segment country --card card.md \\
+          --out times.parquet
+      journeylab sendtime fit --events live.parquet --champion times.parquet --out new.parquet --json
     """
     from journeylab.sendtimeplots import recorded
+    from journeylab.sendtimes import SendTimes
 
+    old = None if champion is None else SendTimes.read(champion)
+    if old is not None and outcome is None:
+        outcome = old.about.get("outcome")
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     sends = _sends(log, outcome, converts, segment, within, until, contact_timezone)
     estimator = _estimator(model)
@@ -130,14 +153,58 @@ def fit(
         estimator.fit(sends)
         times = recorded(estimator.send_times(assume_causal=assume_causal), estimator, sends)
         fitting.done = f"fitted {type(estimator).__name__} to {counted(len(sends), 'send')}"
+    challenge = None
+    if old is not None:
+        from journeylab.sendtime.retraining import challenged
+
+        with step("holding it against the champion") as holding:
+            challenge = challenged(old, estimator, sends, assume_causal=assume_causal)
+            holding.done = f"held it against the champion from {challenge.held_out_from:%Y-%m-%d} on"
+        if not challenge.is_won:
+            times = old
     out.parent.mkdir(parents=True, exist_ok=True)
     times.write(out)
+    if card is not None:
+        _write_card(card, times, estimator, sends, challenge, Path(events).name)
     if as_json:
-        show_json({**facts_of(times), "file": str(out)})
+        show_json({**facts_of(times), "file": str(out), **_challenge_facts(challenge)})
         return
     for line in fact_lines(times):
         typer.echo(line)
-    typer.echo(f"wrote {out}: version {times.version}")
+    if challenge is not None:
+        typer.echo("")
+        for line in challenge.watch.sentences():
+            typer.echo(line)
+    what = "" if challenge is None else " (the challenger)" if challenge.is_won else " (the champion)"
+    typer.echo(f"wrote {out}: version {times.version}{what}")
+
+
+def _challenge_facts(challenge: Challenge | None) -> dict[str, Any]:
+    if challenge is None:
+        return {"alarms": [], "decision": None}
+    found = challenge.watch
+    return {
+        "alarms": [alarm._asdict() for alarm in found.alarms],
+        "decision": found.decision,
+        "reason": found.reason,
+        "held_out_from": challenge.held_out_from.isoformat(),
+        "watch": found.to_dict(),
+    }
+
+
+def _write_card(
+    path: Path, times: SendTimes, model: SendTimeEstimator, sends: SendTable, challenge: Challenge | None, data: str
+) -> None:
+    """The card of what is written, with its value out of time: of the challenge, or by fitting once more."""
+    from journeylab.sendtime.card import card
+    from journeylab.sendtime.evaluation import evaluate_out_of_time
+
+    with step("evaluating for the card") as evaluating:
+        watched = None if challenge is None else challenge.watch
+        value = evaluate_out_of_time(sends, {"model": model}) if watched is None else watched.comparison
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(card(times, value, watched, data), encoding="utf-8")
+        evaluating.done = f"wrote the card: {path}"
 
 
 def _sends(
@@ -329,11 +396,15 @@ def show(
     if html is not None:
         from journeylab.sendtimereport import write_page
 
-        later = None
+        later = reliability = None
         if events is not None:
             log = Source(events, contacts, columns, event, timezone, query, rejects).read()
             later = _sends(log, times.about.get("outcome"), converts, None, within, None, contact_timezone)
-        write_page(times, html, sends=later)
+            if "until" in times.about:
+                from journeylab.sendtime.watching import watch
+
+                reliability = watch(times, later).reliability
+        write_page(times, html, sends=later, reliability=reliability)
         typer.echo(f"wrote the page: {html}", err=True)
     facts = shown(times, week, contact, segment)
     if as_json:

@@ -34,7 +34,6 @@ def facts_of(times: SendTimes) -> dict[str, Any]:
         "levels": {row.level: int(row.n_contacts) for row in levels.itertuples()},
         "gain": _gain(times),
         "notes": list(about.get("notes", [])),
-        "alarms": [],
     }
 
 
@@ -66,7 +65,7 @@ def fact_lines(times: SendTimes) -> Iterator[str]:
                 _number(row["z"], ".1f"),
                 _number(row["p_value"], ".2g"),
                 _number(row["lift"], ".2f"),
-                "used" if row["is_used"] else "not used",
+                "used" if row["is_used"] else "not used" if row["n_answers"] else "none",
                 f"{facts['levels'][row['level']]:,}",
             )
             for row in facts["evidence"]
