@@ -78,10 +78,9 @@ def drift_of(before: SendTable, since: SendTable, times: SendTimes) -> pd.DataFr
         for part, n_bins, width in (("hours", DAY_HOURS // _HOURS_A_BIN, _HOURS_A_BIN), ("days", 7, DAY_HOURS)):
             counts = [np.bincount(one // width % n_bins, minlength=n_bins) for one in hours]
             rows.append(_psi_row(f"{what}_{part}", counts, least))
-    unknown = [rows_of(times, side.contacts)[side.contact] for side in (before, since)]
     known = [_is_known(times, side)[side.contact] for side in (before, since)]
     shares = [1 - float(one.mean()) if len(one) else math.nan for one in known]
-    is_alarm = len(unknown[1]) >= LEAST_SENDS and len(times.contacts) > 0 and shares[1] > UNKNOWN_MOST
+    is_alarm = len(since) >= LEAST_SENDS and len(times.contacts) > 0 and shares[1] > UNKNOWN_MOST
     rows.append(("unknown_contacts", len(before), len(since), *shares, math.nan, UNKNOWN_MOST, is_alarm))
     rows.append(_machine_row(before, since))
     return pd.DataFrame(rows, columns=list(DRIFT_COLUMNS))

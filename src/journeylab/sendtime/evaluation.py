@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from .estimator import SendTimeEstimator
 
-__all__ = ["DRAWN", "EVERYONE", "SendTimeValue", "evaluate", "evaluate_out_of_time", "microseconds_of", "sends_needed"]
+__all__ = [
+    "DRAWN", "EVERYONE", "SendTimeValue", "evaluate", "evaluate_out_of_time", "known_by", "microseconds_of",
+    "sends_needed",
+]  # fmt: skip
 
 Advice: TypeAlias = "SendTimes | SendTimeEstimator"
 

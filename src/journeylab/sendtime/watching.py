@@ -257,9 +257,8 @@ def _calibration_alarms(found: pd.DataFrame) -> Iterator[Alarm]:
 
 
 def _gain_alarms(times: SendTimes, value: SendTimeValue) -> Iterator[Alarm]:
-    least, most = np.nanmin(times.scores, initial=np.inf), np.nanmax(times.scores, initial=-np.inf)
     # Send times that prefer no hour claim nothing that could fail.
-    if not len(value.gains) or not least < most:
+    if not len(value.gains) or len(np.unique(times.scores[np.isfinite(times.scores)])) < 2:
         return
     row = value.gain_of(CHAMPION)
     wider = NormalDist().inv_cdf((1 + drift.ALARM_LEVEL) / 2) / NormalDist().inv_cdf((1 + value.level) / 2)
