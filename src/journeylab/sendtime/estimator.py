@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
-from journeylab.errors import DataError, known
+from journeylab.durations import duration_text, parse_duration
+from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
-from journeylab.journey import Window
+from journeylab.journey import Best, Exit, Journey, Send, Trigger, Window
+from journeylab.replay import replay
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 
 from .evidence import FALSE_ALARM, Evidence, tested
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["HourScores", "SendTimeEstimator"]
 
 _EARLY = 0.7  # of the sends, from which the curves are learned that later ones test
-_NEGLIGIBLE = 0.01  # of the chance: a gain that nobody would notice
+_NEGLIGIBLE = 0.001  # of the chance: a gain that nobody would notice
 _BLOCK = 20_000
 _N_GROUPS = 3  # of contacts, by how much their own curves differ from their segments'
 _PERSON, _SEGMENT, _EVERYONE, _FALLBACK = range(len(LEVELS))
@@ -70,8 +73,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         """
         sends = log if isinstance(log, SendTable) else send_table(log)
         self._sends_seen(sends)
+        self._early: SendTimeEstimator | None = None
         self.evidence_, self._groups = self._tested(sends)
         self._learn(sends)
+        self._early = None
         used = set(self.evidence_.loc[self.evidence_["is_used"], "level"])
         self.is_causal_ = bool(used)
         self.notes_ = [*sends.notes, *self._claims(used)]
@@ -105,7 +110,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         """The chances of segments: float32 (segment, 168)."""
         return None
 
-    def _of_contacts(self, contact: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def _of_contacts(
+        self,
+        contact: NDArray[np.int64],  # noqa: ARG002
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """The chances of contacts (places among the log's) and their standard errors: float32 (contact, 168) each."""
         return None
 
@@ -134,7 +142,9 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             early_sends, late = sends.rows(sends.at <= cut), sends.rows((sends.at > cut) & sends.is_matured)
             if early_sends.answered.any():
                 early._sends_seen(early_sends)
+                early._early = None
                 early._learn(early_sends)
+                self._early = early  # where learning from everything may start
                 found, groups = early._level_tests(late, threshold)
         table = pd.DataFrame([{"level": name, **one._asdict()} for name, one in found.items()])
         table["p_value"] = [1 - NormalDist().cdf(z) if z == z else np.nan for z in table["z"]]
@@ -194,10 +204,11 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
                 f"Whether any hour is better than another cannot be told from this log: {self.n_random_:,} of "
                 f"{self.n_sends_:,} sends went at drawn hours, and no curve fits the later of them better beyond noise."
             ]
-        missing = [name for name in ("segment", "person") if name not in used and self._has(name)]
-        return [f"The advice stops at {one_below(missing, used)}: finer curves are not better beyond noise."] * bool(
-            missing
-        )
+        finest = next(name for name in ("person", "segment", "everyone") if name in used)
+        finer = [name for name in ("segment", "person") if name not in used and self._has(name)]
+        if finest == "person" or not finer:
+            return []
+        return [f"Advice is {finest}'s at the finest: curves of each {' or '.join(finer)} are not better beyond noise."]
 
     def _has(self, level: str) -> bool:
         if level == "segment":
@@ -234,15 +245,45 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         found = pc.index_in(pa.array(contacts, self._contacts.type), self._contacts).to_pylist()
         for contact, code in zip(contacts, found, strict=True):
             if code is None or code not in self._known:
-                raise DataError(f"contact {contact!r} has no send in this log; {known(str(contact), [], 'contacts')}")
+                raise DataError(
+                    f"contact {contact!r} has no send in this log, which has sends to {self.n_contacts_:,} contacts"
+                )
         return np.array(found, np.int64)
 
     def best(
         self, contact: Any, after: datetime, window: Window | None = None, *, within: timedelta | str = "24h",
         timezone: str = "UTC",
     ) -> datetime:  # fmt: skip
-        """The instant at which to send, by `send_times()`; see `SendTimes.best`."""
-        return self.send_times().best(contact, after, window, within=within, timezone=timezone)
+        """The instant at which `at: best` sends to a contact who is ready from an instant on, aware UTC (rule 17).
+
+        It is what a journey of one send does, without exploring; a contact who is not known has the fallback's hours.
+
+        Args:
+            contact: an id.
+            after: an aware instant.
+            window: hours and days that are allowed, such as `jl.Window(between=("09:00", "17:00"))`.
+            within: how much later it may be sent at the most, up to 7 days.
+            timezone: the contact's zone.
+
+        Raises:
+            DataError: for a naive instant, a `within` that is none, or a window that never opens in that time.
+        """
+        open_at: dict[str, Any] = {} if window is None else {"between": window.between, "days": window.days}
+        length = parse_duration(within)
+        try:
+            at = Best(best="best", explore=Fraction(0), within=length, **open_at)
+        except ValueError as problem:
+            raise DataError(f"within={duration_text(length)}: {problem}") from None
+        if after.tzinfo is None:
+            raise DataError(f"after: {after.isoformat()} has no time zone; say which instant is meant, as with +00:00")
+        expires = max(length, timedelta(days=2))
+        nodes = {"mail": Send(send="mail", at=at, expires=expires, next="done"), "done": Exit(exit="done")}
+        journey = Journey(journey="one_send", timezone=timezone, trigger=Trigger(event="ready"), nodes=nodes)
+        log = EventLog.from_rows([{"contact": contact, "event": "ready", "occurred_at": after}])
+        sends = replay(journey, log, send_times=self.send_times(), until=after + expires + timedelta(days=1)).sends
+        if not sends["is_sent"].all():
+            raise DataError(f"the window does not open within {duration_text(expires)} of {after.isoformat()}")
+        return cast("datetime", sends["decided_at"].iloc[0].to_pydatetime())
 
     def send_times(self, *, assume_causal: bool = False) -> SendTimes:
         """What the model advises every contact, as `SendTimes` for `at: best`.
@@ -254,8 +295,9 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             assume_causal: uses the curves of all levels even so. What it then says is when people answer, not when to
                 send, and `about` has it as `assumed`.
         """
-        if not assume_causal and (kept := self.__dict__.get("_advised")) is not None:
-            return kept  # type: ignore[no-any-return]
+        kept: SendTimes | None = self.__dict__.get("_advised")
+        if not assume_causal and kept is not None:
+            return kept
         used = {"everyone", "segment", "person"} if assume_causal or self.is_rule else self._used
         times = self._advice(used, assume_causal)
         if not assume_causal:
@@ -275,7 +317,8 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             profiles += list(segments.astype(np.float32))
         scores = np.array(profiles, np.float32)
         gain = np.full((self.n_contacts_, 3), np.nan, np.float32)
-        reference = int(scores[0].argmax())
+        overall = self._everyone()
+        reference = int((scores[0] if overall is None else overall).argmax())
         own: list[NDArray[np.float32]] = []
         if ("person" in used or self.is_rule) and self._of_contacts(self._known[:1]) is not None:
             n_own = 0
@@ -289,6 +332,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
                 level[place], profile[place] = _PERSON, len(scores) + n_own + np.arange(len(place))
                 own.append(chance[mine])
                 n_own += len(place)
+            if self.is_rule:  # few curves, that many have
+                distinct, which = np.unique(np.concatenate(own), axis=0, return_inverse=True)
+                profile[level == _PERSON] = len(scores) + which.ravel()
+                own = [distinct]
             scores = np.concatenate([scores, *own])
         if used and not self.is_rule:
             best = scores.argmax(axis=1)[profile]
@@ -312,7 +359,7 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         gain = chance.max(axis=1) / chance[rows, base.argmax(axis=1)] - 1
         passed = np.ones(len(contact), np.bool_)
         if not assume_causal and len(self._groups.edges):
-            passed = self._groups.passed[np.searchsorted(self._groups.edges, _spread(chance, base))]
+            passed &= self._groups.passed[np.searchsorted(self._groups.edges, _spread(chance, base))]
         return np.asarray((gain >= _NEGLIGIBLE) & passed)
 
     def _about(self, used: set[str], assume_causal: bool) -> dict[str, Any]:
@@ -326,6 +373,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             "machine_rules": self.machine_rules_,
             "is_causal": self.is_causal_ and not assume_causal,
             "levels": sorted(used),
+            "evidence": [
+                {name: None if value != value else value for name, value in row.items()}
+                for row in self.evidence_.to_dict("records")
+            ],
             "notes": self.notes_,
             **({"assumed": "that what was learned from sends at hours nobody drew is causal"} if assume_causal else {}),
         }
@@ -340,12 +391,3 @@ class _Groups(NamedTuple):
 
 def _spread(own: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray((np.log(own) - np.log(np.maximum(base, 1e-9))).std(axis=1), np.float64)
-
-
-def one_below(missing: Sequence[str], used: set[str]) -> str:
-    """The finest level that is used, in words."""
-    if "person" in used:
-        return "contacts"
-    if "segment" in used:
-        return "segments"
-    return "everyone" if missing else "contacts"

@@ -2,13 +2,13 @@
 
 Every contact has one of a number of habits: an hour of the day at which they are busiest, and one of a few kinds of
 week. What a habit looks like (the day's shape around its busiest hour, the hours at which everyone is awake, what each
-kind of week is worth by day), how common each is, overall and by segment, how long answers take when time is counted by
-the contact's own activity, how lively contacts are, and how the activity at the hour of sending moves the chance of an
-answer, are all learned from the log: an empirical Bayes model (Robbins 1956; Efron and Morris, JASA 70, 1975), fitted by
-EM (Dempster, Laird and Rubin, JRSS B 39, 1977) with the habits' shares smoothed over neighbouring hours at every step
-(EMS; Silverman et al., JRSS B 52, 1990). A contact's own sends then weigh the habits: whether each was answered, and
-when. So contacts of few sends are drawn to their segment, segments of few contacts to everyone, and every hour to its
-neighbours, across midnight and the week's end.
+kind of week is worth by day), how common each is, overall and by segment, how long answers take when time is counted
+by the contact's own activity, how lively contacts are, and how the activity at the hour of sending moves the chance of
+an answer, are all learned from the log: an empirical Bayes model (Robbins 1956; Efron and Morris, JASA 70, 1975),
+fitted by EM (Dempster, Laird and Rubin, JRSS B 39, 1977) with the habits' shares smoothed over neighbouring hours at
+every step (EMS; Silverman et al., JRSS B 52, 1990). A contact's own sends then weigh the habits: whether each was
+answered, and when. So contacts of few sends are drawn to their segment, segments of few contacts to everyone, and every
+hour to its neighbours, across midnight and the week's end.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class _Shape(NamedTuple):
     days: NDArray[np.float64]  # (kind of week, 7)
 
     def activity(self) -> NDArray[np.float64]:
-        """How much contacts of each habit are at it: (habit, 168), mean 1; habit 24 * kind + busiest hour."""
+        """How much contacts of each habit are at it: (168, habit), mean 1; habit 24 * kind + busiest hour."""
         rows = [
             self.awake[_HOURS] + self.around[(_HOURS - busiest) % _DAY] + days[_DAYS]
             for days in self.days
             for busiest in range(_DAY)
         ]
-        weights = np.exp(np.array(rows))
-        return np.asarray(weights / weights.mean(axis=1, keepdims=True))
+        weights = np.exp(np.array(rows)).T
+        return np.ascontiguousarray(weights / weights.mean(axis=0))
 
 
 class HabitModel(SendTimeEstimator):
@@ -70,7 +70,7 @@ class HabitModel(SendTimeEstimator):
         segment_weight: how many contacts' weight draws a segment's habits to everyone's.
 
     Attributes, once fitted (beside those of `SendTimeEstimator`):
-        activity_: float64 (habit, 168), mean 1; habit 24 * kind of week + busiest hour.
+        activity_: float64 (168, habit), mean 1; habit 24 * kind of week + busiest hour.
         share_: float64 (habit,), how common each is among contacts, sums to 1.
         effect_: table with `activity` (1 is the contact's mean hour) and `relative_rate`: what it does to the chance.
         likeness_: the shape of the gamma distribution of contacts' liveliness; small where they differ much.
@@ -102,21 +102,27 @@ class HabitModel(SendTimeEstimator):
 
     # Learning
 
+    _learned: tuple[_Shape, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float, float]
+
     def _learn(self, sends: SendTable) -> None:
         answers = _answers(sends)
         if not len(answers.sent):
             raise DataError("no send was answered, so there are no habits to learn")
-        shape, share, density, effect = self._start(answers)
-        likeness = 1.0
-        scale = float(sends.answered.sum() / max((answers.exposure.sum()), 1e-12))
+        early, n_steps = self._early, self.n_steps
+        if isinstance(early, HabitModel):
+            shape, share, density, effect, likeness, scale = early._learned
+            n_steps = max(2, n_steps // 2)
+        else:
+            shape, share, density, effect = self._start(answers)
+            likeness, scale = 1.0, float(sends.answered.sum() / max(answers.exposure.sum(), 1e-12))
         n_segments = len(self.segments_) + 1
         by_segment = np.tile(share, (n_segments, 1))
         n_of = np.diff(answers.answer_first)
-        for step in range(self.n_steps):
+        for step in range(n_steps):
             activity = shape.activity()
             curves = _curves(activity, by_segment, density, effect, scale, likeness)
             found = sums(answers, curves)
-            if step == self.n_steps - 1:
+            if step == n_steps - 1:
                 break
             share = self._smoothed(found.share.sum(axis=0))
             by_segment = (found.share + self.segment_weight * share) / (
@@ -130,6 +136,7 @@ class HabitModel(SendTimeEstimator):
             scale *= found.sent.sum() / (found.expected * curves.rate).sum()
             likeness = _likeness(likeness, n_of, found.exposure)
         self._curves, self._answers = curves, answers
+        self._learned = shape, share, density, effect, likeness, scale
         self.activity_, self.share_, self.likeness_ = activity, share, likeness
         self.effect_ = pd.DataFrame(
             {"activity": np.exp(_LEVELS_X), "relative_rate": effect / np.interp(0, _LEVELS_X, effect)}
@@ -163,15 +170,17 @@ class HabitModel(SendTimeEstimator):
     def _reshaped(self, shape: _Shape, found: Sums, expected: NDArray[np.float64]) -> _Shape:
         """The shapes moved towards where the answers' hours and those expected under the shapes are the same."""
         speed = 1.5  # beyond 1 for EM's small steps
-        turned = (_HOURS[None, :] - np.tile(np.arange(_DAY), len(shape.days))[:, None]) % _DAY
+        turned = (_HOURS[:, None] - np.tile(np.arange(_DAY), len(shape.days))) % _DAY
         around = shape.around + speed * _log_ratio(turned, found.answered, expected, _DAY)
         around = 0.5 * (around + around[-np.arange(_DAY) % _DAY])
-        awake = shape.awake + speed * _log_ratio(np.tile(_HOURS, (len(turned), 1)), found.answered, expected, _DAY)
+        awake = shape.awake + speed * _log_ratio(
+            np.repeat(_HOURS[:, None], turned.shape[1], axis=1), found.answered, expected, _DAY
+        )
         days = shape.days.copy()
         pull = 1 / self.day_sd**2
         for kind in range(len(days)):
             mine = slice(_DAY * kind, _DAY * (kind + 1))
-            seen, due = (np.bincount(_DAYS, one[mine].sum(axis=0), 7) for one in (found.answered, expected))
+            seen, due = (np.bincount(_DAYS, one[:, mine].sum(axis=1), 7) for one in (found.answered, expected))
             for group in (slice(0, 5), slice(5, 7)):
                 level = np.log((seen[group].sum() + _FEW) / (due[group].sum() + _FEW))
                 middle = np.average(days[kind, group], weights=seen[group] + 1)
@@ -184,16 +193,16 @@ class HabitModel(SendTimeEstimator):
     # What it knows
 
     def _everyone(self) -> NDArray[np.float32]:
-        return self._chance(self.share_ @ self._curves.rate)
+        return self._chance(self._curves.rate @ self.share_)
 
     def _of_segments(self) -> NDArray[np.float32] | None:
         if not self.segments_:
             return None
-        return self._chance(np.exp(self._curves.log_share[:-1]) @ self._curves.rate)
+        return self._chance(np.exp(self._curves.log_share[:-1]) @ self._curves.rate.T)
 
     def _of_contacts(self, contact: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         weight, lively = self._weights(contact)
-        rate = self._curves.rate.astype(np.float32)
+        rate = self._curves.rate.T.astype(np.float32)
         n = self._n_answers[contact][:, None]
         mean = (weight * lively) @ rate
         # The square of a gamma's mean times (1 + 1 / shape).
@@ -206,7 +215,7 @@ class HabitModel(SendTimeEstimator):
         self, contact: NDArray[np.int64], hour: NDArray[np.int64], other: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         weight, lively = (one.astype(float) for one in self._weights(contact))
-        apart = (self._curves.rate[:, hour] - self._curves.rate[:, other]).T * self._exposure
+        apart = (self._curves.rate[hour] - self._curves.rate[other]) * self._exposure
         n = self._n_answers[contact][:, None]
         mean = (weight * lively * apart).sum(axis=1)
         square = (weight * lively**2 * (1 + 1 / (self.likeness_ + n)) * apart**2).sum(axis=1)
@@ -239,13 +248,13 @@ def _answers(sends: SendTable) -> Answers:
 
 
 def _exposure(sends: SendTable) -> NDArray[np.float64]:
-    """How likely an answer to each send is of anybody at a mean hour: by message, by week, and by how long one looked."""
+    """How likely an answer to each send is of anybody at a mean hour: by message, week and time that one looked."""
     answered = sends.answered
     rate = answered.mean()
 
     def shrunk(code: NDArray[np.int64]) -> NDArray[np.float64]:
         n = np.bincount(code)
-        return (np.bincount(code, answered) + _FEW) / (n + _FEW / rate) / rate
+        return np.asarray((np.bincount(code, answered) + _FEW) / (n + _FEW / rate) / rate)
 
     week = (sends.at - sends.at.min()) // (WEEK * HOUR_US)
     after = np.sort(sends.after[sends.outcome][answered])
@@ -258,27 +267,28 @@ def _curves(
     activity: NDArray[np.float64], share: NDArray[np.float64], density: NDArray[np.float64],
     effect: NDArray[np.float64], scale: float, likeness: float,
 ) -> Curves:  # fmt: skip
-    own_time = np.concatenate([np.zeros((len(activity), 1)), np.cumsum(activity, axis=1)], axis=1)
+    own_time = np.concatenate([np.zeros((1, activity.shape[1])), np.cumsum(activity, axis=0)])
     edges = np.exp(LOG_TIME + LOG_STEP * np.arange(N_TIMES + 1))
     rate = scale * np.interp(np.log(activity), _LEVELS_X, effect)
     return Curves(np.log(share), rate, activity, own_time, np.log(density / np.diff(edges)), likeness)
 
 
 def _expected_hours(sent: NDArray[np.float64], curves: Curves) -> NDArray[np.float64]:
-    """At which hours answers are due: (habit, 168), given when those that came were sent, as from each hour's middle."""
+    """At which hours answers are due: (168, habit), given when those that came were sent, each in the hour's middle."""
     edges = LOG_TIME + LOG_STEP * np.arange(N_TIMES + 1)
-    mass = np.exp(curves.log_density) * np.diff(np.exp(edges))
-    share = np.concatenate([[0.0], np.cumsum(mass)])
+    share = np.concatenate([[0.0], np.cumsum(np.exp(curves.log_density) * np.diff(np.exp(edges)))])
     due = np.zeros_like(sent)
-    hours = (np.arange(WEEK)[:, None] + np.arange(_SPAN)[None]) % WEEK
-    for habit, (activity, own_time) in enumerate(zip(curves.activity, curves.own_time, strict=True)):
-        whole = np.concatenate([own_time[:-1] + WEEK * week for week in range(_SPAN // WEEK + 2)])
-        start = own_time[:-1] + 0.5 * activity
-        until = whole[np.arange(WEEK)[:, None] + np.arange(1, _SPAN + 1)[None]] - start[:, None]
-        by_then = np.interp(np.log(until), edges, share)
-        came = np.diff(by_then, axis=1, prepend=0.0)
-        came *= (sent[habit] / came.sum(axis=1))[:, None]
-        due[habit] = np.bincount(hours.ravel(), came.ravel(), WEEK)
+    start = curves.own_time[:-1] + 0.5 * curves.activity
+    before = np.zeros_like(sent)
+    came = np.empty((_SPAN, *sent.shape))
+    for hours in range(_SPAN):
+        end = np.roll(curves.own_time[1:], -hours, axis=0) - start
+        end += WEEK * ((np.arange(WEEK) + hours) // WEEK)[:, None]
+        by_then = np.interp(np.log(end), edges, share)
+        came[hours], before = by_then - before, by_then
+    came *= sent / before
+    for hours in range(_SPAN):
+        due += np.roll(came[hours], hours, axis=0)
     return due
 
 

@@ -50,9 +50,9 @@ class Curves(NamedTuple):
 
     Attributes:
         log_share: float64 (segment, habit), the logarithm of how many contacts have each.
-        rate: float64 (habit, 168), the chance of an answer by the hour of sending, relative to the exposure.
-        activity: float64 (habit, 168), how much the contact is at it, mean 1.
-        own_time: float64 (habit, 169), activity added up from the week's start: 168 at its end.
+        rate: float64 (168, habit), the chance of an answer by the hour of sending, relative to the exposure.
+        activity: float64 (168, habit), how much the contact is at it, mean 1.
+        own_time: float64 (169, habit), activity added up from the week's start: 168 at its end.
         log_density: float64 (N_TIMES,), of the own time until an answer.
         likeness: how alike contacts are in how much they answer: the shape of their gamma distribution.
     """
@@ -70,9 +70,9 @@ class Sums(NamedTuple):
 
     Attributes:
         share: float64 (segment, habit), contacts.
-        sent: float64 (habit, 168), answered sends by the hour of sending.
-        answered: float64 (habit, 168), the same by the hour of the answer.
-        expected: float64 (habit, 168), exposure times the contact's liveliness, by the hour of sending.
+        sent: float64 (168, habit), answered sends by the hour of sending.
+        answered: float64 (168, habit), the same by the hour of the answer.
+        expected: float64 (168, habit), exposure times the contact's liveliness, by the hour of sending.
         times: float64 (N_TIMES,), answers by own time.
         exposure: float64 by contact, the rates of its sends added up.
         log_likelihood: of everything, but for constants.
@@ -90,11 +90,11 @@ class Sums(NamedTuple):
 @njit(cache=True, inline="always")
 def _time_between(own_time, activity, k, sent, answered, weeks):  # type: ignore[no-untyped-def]
     i, j = int(sent), int(answered)
-    start = own_time[k, i] + (sent - i) * activity[k, i]
-    return own_time[k, j] + (answered - j) * activity[k, j] - start + weeks * WEEK
+    start = own_time[i, k] + (sent - i) * activity[i, k]
+    return own_time[j, k] + (answered - j) * activity[j, k] - start + weeks * WEEK
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath={"contract", "arcp"})
 def _of_contact(a, r, log_rate, log_activity, c, n_habits, p, total):  # type: ignore[no-untyped-def]
     """Fills in how likely each habit is and the exposure under each; returns the logarithm of what was divided by."""
     n = a.answer_first[c + 1] - a.answer_first[c]
@@ -104,7 +104,7 @@ def _of_contact(a, r, log_rate, log_activity, c, n_habits, p, total):  # type: i
     for i in range(a.first[c], a.first[c + 1]):
         hour, exposure = a.hour[i], a.exposure[i]
         for k in range(n_habits):
-            total[k] += exposure * r.rate[k, hour]
+            total[k] += exposure * r.rate[hour, k]
     for i in range(a.answer_first[c], a.answer_first[c + 1]):
         sent_hour, hour = int(a.sent[i]), int(a.answered[i])
         for k in range(n_habits):
@@ -113,7 +113,7 @@ def _of_contact(a, r, log_rate, log_activity, c, n_habits, p, total):  # type: i
             x = min(max(x, 0.0), N_TIMES - 1.001)
             j = int(x)
             density = r.log_density[j] + (x - j) * (r.log_density[j + 1] - r.log_density[j])
-            p[k] += density + log_activity[k, hour] + log_rate[k, sent_hour]
+            p[k] += density + log_activity[hour, k] + log_rate[sent_hour, k]
     most = -np.inf
     for k in range(n_habits):
         p[k] -= (r.likeness + n) * np.log(r.likeness + total[k])
@@ -127,9 +127,9 @@ def _of_contact(a, r, log_rate, log_activity, c, n_habits, p, total):  # type: i
     return most + np.log(whole)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy", fastmath={"contract", "arcp"})
 def _sums(a, r, share, sent, answered, expected, times, exposure, likelihood):  # type: ignore[no-untyped-def]
-    n_contacts, n_habits = len(a.first) - 1, len(r.rate)
+    n_contacts, n_habits = len(a.first) - 1, r.rate.shape[1]
     log_rate, log_activity = np.log(r.rate), np.log(r.activity)
     for part in prange(_N_PARTS):
         p, total = np.empty(n_habits), np.empty(n_habits)
@@ -162,14 +162,14 @@ def sums(answers: Answers, curves: Curves) -> Sums:
     exposure = np.zeros(len(answers.first) - 1)
     _sums(answers, curves, share, sent, answered, expected, times, exposure, likelihood)
     return Sums(
-        share.sum(axis=0), sent.sum(axis=0).T, answered.sum(axis=0).T, expected.sum(axis=0).T, times.sum(axis=0),
+        share.sum(axis=0), sent.sum(axis=0), answered.sum(axis=0), expected.sum(axis=0), times.sum(axis=0),
         exposure, float(likelihood.sum()),
     )  # fmt: skip
 
 
 @njit(cache=True, parallel=True)
 def _posterior(a, r, chance, liveliness):  # type: ignore[no-untyped-def]
-    n_contacts, n_habits = len(a.first) - 1, len(r.rate)
+    n_contacts, n_habits = len(a.first) - 1, r.rate.shape[1]
     log_rate, log_activity = np.log(r.rate), np.log(r.activity)
     for part in prange(_N_PARTS):
         p, total = np.empty(n_habits), np.empty(n_habits)
@@ -186,7 +186,7 @@ def posterior(answers: Answers, curves: Curves) -> tuple[NDArray[np.float32], ND
 
     Liveliness is relative, 1 for the mean contact.
     """
-    shape = (len(answers.first) - 1, len(curves.rate))
+    shape = (len(answers.first) - 1, curves.rate.shape[1])
     chance, liveliness = np.empty(shape, np.float32), np.empty(shape, np.float32)
     _posterior(answers, curves, chance, liveliness)
     return chance, liveliness

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from journeylab.eventlog import EventLog, Stream
+    from journeylab.eventindex import Stream
+    from journeylab.eventlog import EventLog
 
 __all__ = ["MACHINE_RULES", "is_by_machine", "machine_responses"]
 

@@ -173,7 +173,7 @@ def send_table(
 
     >>> from journeylab import datasets
     >>> send_table(datasets.shop(), outcome="opened")
-    SendTable(1,246 sends to 650 contacts until 2026-03-30, 173 opened within 14d, 0 at drawn hours)
+    SendTable(19,459 sends to 6,521 contacts until 2026-05-25, 1,694 opened within 2w, 0 at drawn hours)
     """
     log, within_us = cut(log, until), positive(within)
     sent = log.stream("sent")
