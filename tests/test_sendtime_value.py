@@ -142,7 +142,7 @@ def test_the_weighted_mean_is_that_of_sql() -> None:
     row = np.append(times.profile, np.zeros(10, np.int32))
     hours = pd.DataFrame(np.argwhere(slots), columns=["slot_set", "hour"])
     score = pd.DataFrame(
-        {"contact": np.repeat(np.arange(40), WEEK), "hour": np.tile(np.arange(WEEK), 60),
+        {"contact": np.repeat(np.arange(60), WEEK), "hour": np.tile(np.arange(WEEK), 60),
          "score": times.scores[row].ravel()}
     )  # fmt: skip
     con = duckdb.connect()
