@@ -77,8 +77,8 @@ def row_of_segment(times: SendTimes, segment: str) -> int:
     if "segment" not in times.about.get("levels", []) or not names:
         levels = ", ".join(times.about.get("levels", [])) or "none"
         raise DataError(
-            f"segment {segment!r}: these send times have no hours of segments (levels: {levels}); they are fitted with "
-            "segment= an attribute, and used where the log bears them out"
+            f"segment {segment!r}: these send times have no hours of segments (levels: {levels}); they are "
+            "learned where `segment` names an attribute, and used where the log bears them out"
         )
     if segment not in names:
         raise DataError(f"segment {segment!r}: {known(segment, names, 'segments')}")

@@ -77,10 +77,12 @@ def in_options(message: str) -> str:
 
     >>> in_options('map it with columns={"date": "occurred_at"}, or set bad rows aside with rejects="set_aside"')
     'map it with --columns date=occurred_at, or set bad rows aside with --rejects OUT.csv'
+    >>> in_options("segment='countri': did you mean 'country'?")
+    "--segment countri: did you mean 'country'?"
     """
     message = message.replace('rejects="set_aside"', "--rejects OUT.csv").replace('override="…"', "--override WHY")
     message = re.sub(r"""\blike=\{["'](.+?)["']: ["'](.+?)["']\}""", r"--like \1=\2", message)
     message = re.sub(r"""\bcolumns=\{["'](.+?)["']: ["'](.+?)["']\}""", r"--columns \1=\2", message)
-    message = re.sub(r"""\b(event|timezone)=["'](.+?)["']""", r"--\1 \2", message)
+    message = re.sub(r"""\b(event|timezone|outcome|segment|baseline)=["'](.+?)["']""", r"--\1 \2", message)
     message = re.sub(r"\bquery=(\"[^\"]*\")", r"--query \1", message)
     return re.sub(r"\bcolumns=(?=\s|$)", "--columns", message)

@@ -133,7 +133,9 @@ def value_lines(value: SendTimeValue) -> Iterator[str]:
         yield from _right(("to be seen", "relative lift", "takes sends at drawn hours"), needed)
         yield ""
     yield from value.sentences
-    yield from (f"note: {note}" for note in value.notes)
+    for note in value.notes:
+        note = note.replace("Give since=", "Give --since").replace("(`evaluate_out_of_time`)", "(--model)")
+        yield f"note: {note}"
 
 
 def _right(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
