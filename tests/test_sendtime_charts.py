@@ -27,6 +27,7 @@ from journeylab.sendtimeplots import (
     level_table,
     pseudonym,
     recorded,
+    score_text,
     week_table,
 )
 from journeylab.sendtimereport import write_page
@@ -314,6 +315,24 @@ def test_what_is_recorded_for_pictures_keeps_what_was_there(
     assert [row["level"] for row in times.about["evidence"]] == ["everyone", "segment", "person"]
     again = recorded(replace(times, about={**times.about, "segments": ["kept"]}), model, sends)
     assert again.about["segments"] == ["kept"]
+
+
+def test_scores_of_rules_are_no_chances() -> None:
+    rule = {"outcome": "opened", "levels": ["person"], "is_causal": False}
+    assert score_text(0.25, rule) == "0.25"
+    assert score_text(0.25, {**rule, "assumed": "so"}) == score_text(0.25, {**rule, "is_causal": True}) == "25.0%"
+    times = replace(of_gains([0.0]), about=rule)
+    text = week_svg(week_table(times), "everyone", times.about)
+    assert "score, which only orders hours" in text
+    assert "%" not in text.partition("<text")[2]
+
+
+def test_gains_that_a_model_cannot_tell_leave_no_picture() -> None:
+    times = of_gains([float("nan")] * 10)
+    assert gain_table(times).empty
+    assert "expected" not in times._repr_html_()
+    assert "gain" not in times._repr_html_()
+    assert gain_chart(gain_table(times)).layout.title.text == "No gain can be said"
 
 
 # Over time ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from . import charts as _charts  # noqa: F401 (which has the template "journeylab")
 from .sendtimedrawing import calibration_words, gain_words, level_title, reliability_words, shade, week_words
-from .sendtimeplots import DAYS, hour_text
+from .sendtimeplots import DAYS, are_chances, hour_text, score_text
 from .visits import require_columns
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def week_chart(week: pd.DataFrame, who: str = "everyone", about: dict[str, Any] 
     title, subtitle = week_words(week, who, about or {})
     signs = week["mark"].map({"+": "+", "-": "\N{MINUS SIGN}"}).fillna("").to_numpy(object).reshape(7, 24)
     words = [
-        f"{hour_text(row.hour_of_week)}: {row.chance:.1%}"
+        f"{hour_text(row.hour_of_week)}: {score_text(row.chance, about or {})}"
         + ("" if row.low != row.low else f" ({row.low:.1%} to {row.high:.1%})")
         for row in week.itertuples()
     ]
@@ -46,7 +46,7 @@ def week_chart(week: pd.DataFrame, who: str = "everyone", about: dict[str, Any] 
             z=week["chance"].to_numpy(float).reshape(7, 24), x=[f"{hour:02d}" for hour in range(24)], y=list(DAYS),
             colorscale=_SCALE, text=signs, texttemplate="%{text}", xgap=1, ygap=1, hoverongaps=False,
             customdata=np.array(words, object).reshape(7, 24), hovertemplate="%{customdata}<extra></extra>",
-            colorbar={"tickformat": ".1%", "thickness": 12, "outlinewidth": 0},
+            colorbar={"tickformat": ".1%" if are_chances(about or {}) else ".3g", "thickness": 12, "outlinewidth": 0},
         )
     )  # fmt: skip
     chance = week["chance"]

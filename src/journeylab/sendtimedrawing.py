@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .drawing import share_text
-from .sendtimeplots import DAYS, hour_text
+from .sendtimeplots import DAYS, are_chances, hour_text, score_text
 from .visits import require_columns
 
 if TYPE_CHECKING:
@@ -57,11 +57,10 @@ def week_words(week: pd.DataFrame, who: str, about: dict[str, Any]) -> tuple[str
         title = f"{who}: all hours are alike"
     else:
         title = f"{who}: best at {hour_text(int(chance.idxmax()))}"
-    if about.get("n_sends") is None:
-        return title, "score of each local hour of the week"
-    what = f"chance that a send is {about.get('outcome', 'answered')}"
-    within = f" within {about['within']}" if about.get("within") else ""
-    return title, f"{what}{within}, by local hour; n = {about['n_sends']:,} sends, {about['n_random']:,} at drawn hours"
+    what = f"chance that a send is {about['outcome']}" if are_chances(about) else "score, which only orders hours"
+    within = f" within {about['within']}" if are_chances(about) and about.get("within") else ""
+    n = f"; n = {about['n_sends']:,} sends, {about['n_random']:,} at drawn hours" if "n_sends" in about else ""
+    return title, f"{what}{within}, by local hour{n}"
 
 
 def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
@@ -88,17 +87,18 @@ def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
     is_flat = len(known) == len(chance) and low == high
     for row in week.itertuples():
         x, y = left + row.hour_of_week % 24 * _CELL_WIDTH, top + row.hour_of_week // 24 * _CELL_HEIGHT
-        parts.append(_cell(row, x, y, low, high))
+        parts.append(_cell(row, x, y, low, high, about))
     if len(known) and not is_flat:
         best = int(np.nanargmax(chance))
         x, y = left + best % 24 * _CELL_WIDTH, top + best // 24 * _CELL_HEIGHT
         parts.append(f'<rect x="{x}" y="{y}" width="{_CELL_WIDTH - 1}" height="{_CELL_HEIGHT - 1}" fill="none" '
                      f'stroke="{_ORANGE}" stroke-width="3"/>')  # fmt: skip
-    parts.extend(_week_legend(week, low, high, left, top + 7 * _CELL_HEIGHT + 14, is_flat=is_flat))
+    ends = score_text(low, about), score_text(high, about)
+    parts.extend(_week_legend(week, ends, left, top + 7 * _CELL_HEIGHT + 14, is_flat=is_flat))
     return "".join(parts) + "</svg>"
 
 
-def _cell(row: Any, x: int, y: int, low: float, high: float) -> str:
+def _cell(row: Any, x: int, y: int, low: float, high: float, about: dict[str, Any]) -> str:
     box = f'<rect x="{x}" y="{y}" width="{_CELL_WIDTH - 1}" height="{_CELL_HEIGHT - 1}" '
     if row.chance != row.chance:
         return (f'<g>{box} fill="none" stroke="currentColor" stroke-opacity=".25"/>'
@@ -110,24 +110,24 @@ def _cell(row: Any, x: int, y: int, low: float, high: float) -> str:
         sign = "+" if row.mark == "+" else "\N{MINUS SIGN}"
         mark = (f'<text x="{x + (_CELL_WIDTH - 1) / 2}" y="{y + 15}" text-anchor="middle" '
                 f'fill="{"#fff" if part > 0.45 else "#0b3d70"}">{sign}</text>')  # fmt: skip
-    words = {"+": ", above the mean beyond noise", "-": ", below the mean beyond noise"}.get(row.mark, "")
-    return (f'<g>{box}fill="{shade(part)}"/>{mark}'
-            f"<title>{hour_text(row.hour_of_week)}: {share_text(row.chance)}{interval}{words}</title></g>")  # fmt: skip
+    noise = {"+": ", above the mean beyond noise", "-": ", below the mean beyond noise"}.get(row.mark, "")
+    words = f"{hour_text(row.hour_of_week)}: {score_text(row.chance, about)}{interval}{noise}"
+    return f'<g>{box}fill="{shade(part)}"/>{mark}<title>{words}</title></g>'
 
 
-def _week_legend(week: pd.DataFrame, low: float, high: float, x: int, y: int, *, is_flat: bool) -> Iterator[str]:
+def _week_legend(week: pd.DataFrame, ends: tuple[str, str], x: int, y: int, *, is_flat: bool) -> Iterator[str]:
     if is_flat:
-        text = f"{share_text(low)} at every hour: a send goes at once"
+        text = f"{ends[0]} at every hour: a send goes at once"
         if week["mark"].isin(["+", "-"]).any():
-            text = f"{share_text(low)} at every hour: no curve is borne out; + \N{MINUS SIGN}: more, fewer answers here"
+            text = f"{ends[0]} at every hour: no curve is borne out; + \N{MINUS SIGN}: more, fewer answers here"
         yield f'<text x="{x}" y="{y + 11}">{text}</text>'
         return
-    yield f'<text x="{x}" y="{y + 11}">{share_text(low)}</text>'
+    yield f'<text x="{x}" y="{y + 11}">{ends[0]}</text>'
     at = x + 44
     for step in range(8):
         yield f'<rect x="{at + 14 * step}" y="{y + 1}" width="14" height="12" fill="{shade(step / 7)}"/>'
     at += 14 * 8 + 6
-    words = [share_text(high), "framed: best"]
+    words = [ends[1], "framed: best"]
     if week["mark"].isin(["+", "-"]).any():
         words.append("+ \N{MINUS SIGN}: above, below the mean beyond noise")
     elif (week["mark"] == ".").any():

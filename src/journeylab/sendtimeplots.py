@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .display import plain
+from .drawing import share_text
 from .errors import DataError, known
 from .sendtimes import LEVELS, WEEK, SendTimes
 from .visits import wilson_interval
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from .sendtime.sends import SendTable
 
 __all__ = [
-    "DAYS", "answered_hours", "calibration_table", "gain_table", "hour_text", "level_table", "pseudonym", "recorded",
-    "row_of_contact", "row_of_segment", "week_table",
+    "DAYS", "answered_hours", "are_chances", "calibration_table", "gain_table", "hour_text", "level_table", "pseudonym",
+    "recorded", "row_of_contact", "row_of_segment", "score_text", "week_table",
 ]  # fmt: skip
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -52,6 +53,21 @@ def pseudonym(contact: Any) -> str:
     'contact fdee430d'
     """
     return f"contact {sha256(str(contact).encode()).hexdigest()[:8]}"
+
+
+def are_chances(about: dict[str, Any]) -> bool:
+    """Whether scores are chances of an answer, as `SendTimes.about` tells: those of rules of thumb only order hours."""
+    is_rule = bool(about.get("levels")) and not about.get("is_causal") and "assumed" not in about
+    return about.get("outcome") is not None and not is_rule
+
+
+def score_text(score: float, about: dict[str, Any]) -> str:
+    """A score as a percentage where it is a chance, otherwise as a number.
+
+    >>> score_text(0.25, {"outcome": "opened"}), score_text(0.25, {})
+    ('25.0%', '0.25')
+    """
+    return share_text(score) if are_chances(about) or score != score else f"{score:.3g}"
 
 
 def row_of_contact(times: SendTimes, contact: Any) -> int:

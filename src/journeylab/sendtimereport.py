@@ -20,7 +20,7 @@ from .drawing import share_text
 from .durations import duration_text
 from .errors import DataError
 from .sendtimedrawing import calibration_svg, gain_svg, level_svg, reliability_svg, week_svg
-from .sendtimeplots import DAYS, calibration_table, gain_table, level_table, week_table
+from .sendtimeplots import DAYS, calibration_table, gain_table, level_table, score_text, week_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def _weeks(times: SendTimes) -> Iterator[_Picture]:
         names += times.about.get("segments", [])[:_MOST_SEGMENTS]
     for name in names:
         week = week_table(times, segment=name)
-        chance = [share_text(one) for one in week["chance"]]
+        chance = [score_text(one, times.about) for one in week["chance"]]
         cells = np.array(chance, object) + week["mark"].replace(".", "").to_numpy(object)
         rows = [[f"{hour:02d}:00", *row] for hour, row in enumerate(cells.reshape(7, 24).T.tolist())]
         yield _Picture(

@@ -80,6 +80,8 @@ def fact_lines(times: SendTimes) -> Iterator[str]:
     gain = facts["gain"]
     if gain is None:
         yield "expected gain: nothing can be said"
+    elif not gain["low"] and not gain["high"]:
+        yield "expected gain: none, as every contact has the hour that is best for everyone"
     else:
         yield (
             f"expected gain of a contact's best hour over everyone's: {_points(gain)}, means over contacts; "
@@ -198,7 +200,7 @@ def shown_lines(times: SendTimes, week: pd.DataFrame | None, facts: dict[str, An
         yield "There is nothing for everyone in these send times; ask for a contact with --contact ID."
         return
     yield ""
-    yield from _map_lines(week)
+    yield from _map_lines(week, times.about)
     yield ""
     if not facts["hours"]:
         yield "No hour is ever chosen."
@@ -219,11 +221,11 @@ def shown_lines(times: SendTimes, week: pd.DataFrame | None, facts: dict[str, An
 _SHADES = " \N{LIGHT SHADE}\N{MEDIUM SHADE}\N{DARK SHADE}\N{FULL BLOCK}"
 
 
-def _map_lines(week: pd.DataFrame) -> Iterator[str]:
+def _map_lines(week: pd.DataFrame, about: dict[str, Any]) -> Iterator[str]:
     """The hours of the week as seven rows of 24 shades, each two characters wide, with what they mean below."""
     import numpy as np
 
-    from journeylab.sendtimeplots import DAYS
+    from journeylab.sendtimeplots import DAYS, score_text
 
     chance = week["chance"].to_numpy(float)
     yield "      " + "".join(f"{hour:02d}    " for hour in range(0, 24, 3)).rstrip()
@@ -234,7 +236,9 @@ def _map_lines(week: pd.DataFrame) -> Iterator[str]:
         span = high - low
         shade = np.nan_to_num((chance - low) / span * 3 + 1.5 if span > 0 else np.where(chance == high, 2, 0.0))
         shade = np.where(np.isnan(chance), 0, np.clip(shade, 1, 4)).astype(int)
-        chance_text = f"{_SHADES[1]} {low:.1%} to {_SHADES[4]} {high:.1%}" if span > 0 else f"{_SHADES[2]} {high:.1%}"
+        chance_text = f"{_SHADES[2]} {score_text(high, about)}"
+        if span > 0:
+            chance_text = f"{_SHADES[1]} {score_text(low, about)} to {_SHADES[4]} {score_text(high, about)}"
     cells = [
         one + (mark if mark in ("+", "-") else one)
         for one, mark in zip((_SHADES[place] for place in shade), week["mark"], strict=True)
