@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
+from difflib import get_close_matches
 from hashlib import sha256
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,7 @@ _CELLS = 48  # hours of the day, on weekdays and at weekends: so many are looked
 _BEYOND_NOISE = NormalDist().inv_cdf(1 - 0.05 / 2 / _CELLS)
 _LEAST_DUE = 5.0  # answers expected in an hour, without which it has no mark
 _MARKS = "-.+"
+_BESIDE = 2_000
 
 
 def hour_text(hour_of_week: int) -> str:
@@ -76,11 +79,16 @@ def row_of_contact(times: SendTimes, contact: Any) -> int:
     Raises:
         DataError: for one that they do not know, with the nearest name.
     """
-    names = times.contacts.to_pylist()
-    for place, name in enumerate(names):
-        if name == contact or str(name) == str(contact):
-            return place
-    raise DataError(f"contact {str(contact)!r} is not in these send times; {known(str(contact), names, 'contacts')}")
+    names = [str(name) for name in times.contacts.to_pylist()]
+    wanted = str(contact)
+    if wanted in names:
+        return names.index(wanted)
+    names.sort()
+    place = bisect_left(names, wanted)
+    # Of a million names the nearest is looked for among those beside it, as comparing with all takes minutes.
+    near = get_close_matches(wanted, names[max(0, place - _BESIDE) : place + _BESIDE], n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    raise DataError(f"contact {wanted!r} is not among the {len(names):,} contacts of these send times{guess}")
 
 
 def row_of_segment(times: SendTimes, segment: str) -> int:

@@ -299,11 +299,7 @@ def evaluate(
     sends = _sends(log, outcome, converts, segment, within, until, contact_timezone)
     with step("evaluating") as evaluating:
         if models:
-            arms = {name: _estimator(name) for name in models if name != "everyone"} or {
-                "everyone": _estimator("everyone")
-            }
-            if "everyone" in models:
-                arms["everyone"] = _estimator("everyone")
+            arms = {name: _estimator(name) for name in models}
             value = evaluate_out_of_time(
                 sends, arms, share=share, baseline=baseline, slot_hours=slot_hours, level=level
             )
