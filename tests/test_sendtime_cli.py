@@ -17,6 +17,10 @@ import pytest
 from journeylab.advice import read
 from journeylab.cli import main
 from journeylab.eventlog import EventLog
+from journeylab.sendtime import retraining
+from journeylab.sendtime.rules import BestGlobalHour
+from journeylab.sendtime.sends import SendTable, send_table
+from journeylab.sendtime.watching import Watch, watch
 from journeylab.sendtimes import WEEK, SendTimes
 from journeylab.shop import Shop
 
@@ -228,6 +232,28 @@ def test_a_champion_that_is_as_good_is_written_again(run: Run, evenings: Path, t
     assert "keep the champion: " in out
     assert SendTimes.read(new).version == SendTimes.read(old).version
     assert out.endswith("(the champion)\n")
+
+
+def test_the_challenger_knows_nothing_of_the_sends_it_is_judged_on(
+    evenings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[SendTimes] = []
+
+    def watched(champion: SendTimes, sends: SendTable, *, challenger: SendTimes, slot_hours: int) -> Watch:
+        seen.append(challenger)
+        return watch(champion, sends, challenger=challenger, slot_hours=slot_hours)
+
+    monkeypatch.setattr(retraining, "watch", watched)
+    sends = send_table(EventLog.read(str(evenings)), outcome="opened")
+    found = retraining.challenged(SendTimes.read(champion_at(3, tmp_path / "old.parquet")), BestGlobalHour(), sends)
+    [challenger] = seen
+    cut = pd.Timestamp(found.held_out_from)
+    assert pd.Timestamp(challenger.about["until"]) == cut
+    assert challenger.about["n_sends"] == (sends.at < cut.value // 1_000).sum()
+    assert found.watch.comparison is not None
+    assert found.watch.comparison.since == cut
+    assert found.watch.comparison.seen == ()
+    assert found.is_won
 
 
 def test_alarms_are_told_with_exit_status_0(run: Run, evenings: Path, tmp_path: Path) -> None:
