@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from statistics import NormalDist
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
+from journeylab.clock import NEVER
 from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
@@ -19,7 +21,7 @@ from journeylab.journey import Best, Exit, Journey, Send, Trigger, Window
 from journeylab.replay import replay
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 
-from .evidence import FALSE_ALARM, Evidence, tested
+from .evidence import FALSE_ALARM, Evidence, evidence_of
 from .sends import SendTable, send_table
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         if not self.is_rule and sends.is_random.any():
             cut = np.quantile(sends.at, _EARLY)
             early = clone(self)
-            early_sends, late = sends.rows(sends.at <= cut), sends.rows((sends.at > cut) & sends.is_matured)
+            early_sends, late = sends.rows(sends.at <= cut), _judges(sends.rows(sends.at > cut))
             if early_sends.answered.any():
                 early._sends_seen(early_sends)
                 early._early = None
@@ -157,13 +159,13 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         base, base_row = flat, np.zeros(len(late), np.int64)
         everyone, segments = self._everyone(), self._of_segments()
         if everyone is not None:
-            found["everyone"] = tested(late, everyone[None], base, base_row)
+            found["everyone"] = evidence_of(late, everyone[None], base, base_row)
             if found["everyone"].z > threshold:
                 base = everyone[None].astype(np.float32)
         if segments is not None and len(segments):
             segment = late.segment[late.contact]
             ratio = np.broadcast_to(base, segments.shape)
-            found["segment"] = tested(late, segments, ratio, segment)
+            found["segment"] = evidence_of(late, segments, ratio, segment)
             if found["segment"].z > threshold:
                 base, base_row = segments, np.maximum(segment, 0)
         groups = _Groups(np.empty(0), np.zeros(_N_GROUPS, bool))
@@ -175,12 +177,12 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             base = base[base_row[mine]] if len(base) > 1 else np.broadcast_to(base, (len(mine), WEEK))
             own = np.concatenate([self._chances(late.contact[i : i + _BLOCK]) for i in range(0, len(mine), _BLOCK)])
             rows = np.arange(len(mine))
-            found["person"] = tested(late, own, base, rows)
+            found["person"] = evidence_of(late, own, base, rows)
             spread = _spread(own, base)
             edges = np.quantile(spread, np.arange(1, _N_GROUPS) / _N_GROUPS)
             group = np.searchsorted(edges, spread)
             passed = np.array(
-                [tested(late, own, base, np.where(group == one, rows, -1)).z > 0 for one in range(_N_GROUPS)]
+                [evidence_of(late, own, base, np.where(group == one, rows, -1)).z > 0 for one in range(_N_GROUPS)]
             )
             groups = _Groups(edges, passed)
         return found, groups
@@ -324,13 +326,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             n_own = 0
             for first in range(0, self.n_contacts_, _BLOCK):
                 codes = self._known[first : first + _BLOCK]
-                chance, mine = (
-                    self._chances(codes),
-                    self._takes_own(codes, scores[profile[first : first + _BLOCK]], assume_causal),
-                )
-                place = np.arange(first, first + len(codes))[mine]
+                takes = self._takes_own(codes, scores[profile[first : first + _BLOCK]], assume_causal)
+                place = np.arange(first, first + len(codes))[takes]
                 level[place], profile[place] = _PERSON, len(scores) + n_own + np.arange(len(place))
-                own.append(chance[mine])
+                own.append(self._chances(codes[takes]))
                 n_own += len(place)
             if self.is_rule:  # few curves, that many have
                 distinct, which = np.unique(np.concatenate(own), axis=0, return_inverse=True)
@@ -380,6 +379,15 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             "notes": self.notes_,
             **({"assumed": "that what was learned from sends at hours nobody drew is causal"} if assume_causal else {}),
         }
+
+
+def _judges(late: SendTable) -> SendTable:
+    """The sends that judge, each looked at for equally long: for all of `within`, or two days where few have been."""
+    if 2 * int(late.is_matured.sum()) >= len(late):
+        return late.rows(late.is_matured)
+    soon = min(late.within, timedelta(days=2)) // timedelta(microseconds=1)
+    after = {name: np.where(one <= soon, one, NEVER) for name, one in late.after.items()}
+    return replace(late, after=after).rows(late.looked >= soon)
 
 
 class _Groups(NamedTuple):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .sends import SendTable
 
-__all__ = ["FALSE_ALARM", "Evidence", "tested"]
+__all__ = ["FALSE_ALARM", "Evidence", "evidence_of"]
 
 FALSE_ALARM = 0.03
 """How often at the most a gain is claimed where there is none, over all levels together."""
@@ -41,7 +41,9 @@ class Evidence(NamedTuple):
     lift: float
 
 
-def tested(sends: SendTable, over: NDArray[np.float32], curve: NDArray[np.float32], row: NDArray[np.int64]) -> Evidence:
+def evidence_of(
+    sends: SendTable, over: NDArray[np.float32], curve: NDArray[np.float32], row: NDArray[np.int64]
+) -> Evidence:
     """Whether `over` fits answered sends at drawn hours better than `curve`.
 
     Args:

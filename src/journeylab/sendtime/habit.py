@@ -38,6 +38,8 @@ _FEW = 20.0  # answers that a shape is drawn back by
 _LEVELS_X = np.log([0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.4, 3.4, 4.6, 6.5])
 # Weekends are worth little, as much as other days, or more: where the kinds of week start from.
 _WEEKENDS = ((0.0, -1.0), (0.0, 0.0), (-0.2, 0.7))
+_TIME_SD = 0.6  # of the logarithm of own time until an answer: no law of it is sharper
+_LEAST_SPREAD = 1.5  # of the logarithm of delays, as a standard deviation: a Weibull of shape 0.85 has it
 _FACTORS = np.array([0.7, 0.9, 1.0, 1.1, 1.4])
 
 
@@ -73,6 +75,7 @@ class HabitModel(SendTimeEstimator):
         activity_: float64 (168, habit), mean 1; habit 24 * kind of week + busiest hour.
         share_: float64 (habit,), how common each is among contacts, sums to 1.
         effect_: table with `activity` (1 is the contact's mean hour) and `relative_rate`: what it does to the chance.
+        is_timed_: whether it went by when answers came, beside that they came; not where all take about as long.
         likeness_: the shape of the gamma distribution of contacts' liveliness; small where they differ much.
 
     >>> import numpy as np, pandas as pd
@@ -115,12 +118,13 @@ class HabitModel(SendTimeEstimator):
         else:
             shape, share, density, effect = self._start(answers)
             likeness, scale = 1.0, float(sends.answered.sum() / max(answers.exposure.sum(), 1e-12))
+        is_timed = self._times_tell(answers)
         n_segments = len(self.segments_) + 1
         by_segment = np.tile(share, (n_segments, 1))
         n_of = np.diff(answers.answer_first)
         for step in range(n_steps):
             activity = shape.activity()
-            curves = _curves(activity, by_segment, density, effect, scale, likeness)
+            curves = _curves(activity, by_segment, density, effect if is_timed else None, scale, likeness)
             found = sums(answers, curves)
             if step == n_steps - 1:
                 break
@@ -128,19 +132,20 @@ class HabitModel(SendTimeEstimator):
             by_segment = (found.share + self.segment_weight * share) / (
                 found.share.sum(axis=1, keepdims=True) + self.segment_weight
             )
-            expected = _expected_hours(found.sent, curves)
-            shape = self._reshaped(shape, found, expected)
-            fresh = (found.times + 0.5) / (found.times + 0.5).sum()
-            density = 0.5 * (density + fresh)
-            effect = _effect(effect, activity, found, scale)
+            if is_timed:
+                shape = self._reshaped(shape, found.answered, _expected_hours(found.sent, curves))
+                density = 0.5 * (density + _spread_out(found.times))
+                effect = _effect(effect, activity, found, scale)
+            else:
+                shape = self._reshaped(shape, found.sent, found.expected * curves.rate)
             scale *= found.sent.sum() / (found.expected * curves.rate).sum()
             likeness = _likeness(likeness, n_of, found.exposure)
         self._curves, self._answers = curves, answers
+        self.is_timed_ = is_timed
         self._learned = shape, share, density, effect, likeness, scale
         self.activity_, self.share_, self.likeness_ = activity, share, likeness
-        self.effect_ = pd.DataFrame(
-            {"activity": np.exp(_LEVELS_X), "relative_rate": effect / np.interp(0, _LEVELS_X, effect)}
-        )
+        relative = effect / np.interp(0, _LEVELS_X, effect) if is_timed else np.exp(_LEVELS_X)
+        self.effect_ = pd.DataFrame({"activity": np.exp(_LEVELS_X), "relative_rate": relative})
         self._exposure = float(_exposure(sends).mean())  # of a mean send, which scores are for
         self._n_answers = n_of
         self._posterior: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
@@ -154,9 +159,17 @@ class HabitModel(SendTimeEstimator):
         share = np.tile(np.exp(0.7 * by_hour), len(days))
         delay = answers.answered - answers.sent + WEEK * answers.weeks
         at = np.clip((np.log(np.maximum(delay, 1e-9)) - LOG_TIME) / LOG_STEP, 0, N_TIMES - 1).astype(np.int64)
-        density = np.bincount(at, minlength=N_TIMES) + 0.5
+        density = _spread_out(np.bincount(at, minlength=N_TIMES))
         effect = 0.6 + 0.4 * np.minimum(np.exp(_LEVELS_X), 3)
-        return shape, share / share.sum(), density / density.sum(), effect
+        return shape, share / share.sum(), density, effect
+
+    def _times_tell(self, answers: Answers) -> bool:
+        """Whether answers come after so different times that when they come tells of the contact's hours.
+
+        Where all take about the same, an answer's hour is that of its send, and only that it came tells anything.
+        """
+        delay = answers.answered - answers.sent + WEEK * answers.weeks
+        return bool(np.log(np.maximum(delay, 1 / 3600)).std() >= _LEAST_SPREAD)
 
     def _smoothed(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
         by_kind = (share + 1).reshape(-1, _DAY)
@@ -167,20 +180,20 @@ class HabitModel(SendTimeEstimator):
             by_kind = np.maximum(np.fft.irfft(turned, _DAY, axis=1), 1e-9)
         return np.asarray(by_kind.ravel() / by_kind.sum())
 
-    def _reshaped(self, shape: _Shape, found: Sums, expected: NDArray[np.float64]) -> _Shape:
+    def _reshaped(self, shape: _Shape, seen_at: NDArray[np.float64], expected: NDArray[np.float64]) -> _Shape:
         """The shapes moved towards where the answers' hours and those expected under the shapes are the same."""
         speed = 1.5  # beyond 1 for EM's small steps
         turned = (_HOURS[:, None] - np.tile(np.arange(_DAY), len(shape.days))) % _DAY
-        around = shape.around + speed * _log_ratio(turned, found.answered, expected, _DAY)
+        around = shape.around + speed * _log_ratio(turned, seen_at, expected, _DAY)
         around = 0.5 * (around + around[-np.arange(_DAY) % _DAY])
         awake = shape.awake + speed * _log_ratio(
-            np.repeat(_HOURS[:, None], turned.shape[1], axis=1), found.answered, expected, _DAY
+            np.repeat(_HOURS[:, None], turned.shape[1], axis=1), seen_at, expected, _DAY
         )
         days = shape.days.copy()
         pull = 1 / self.day_sd**2
         for kind in range(len(days)):
             mine = slice(_DAY * kind, _DAY * (kind + 1))
-            seen, due = (np.bincount(_DAYS, one[:, mine].sum(axis=1), 7) for one in (found.answered, expected))
+            seen, due = (np.bincount(_DAYS, one[:, mine].sum(axis=1), 7) for one in (seen_at, expected))
             for group in (slice(0, 5), slice(5, 7)):
                 level = np.log((seen[group].sum() + _FEW) / (due[group].sum() + _FEW))
                 middle = np.average(days[kind, group], weights=seen[group] + 1)
@@ -265,12 +278,25 @@ def _exposure(sends: SendTable) -> NDArray[np.float64]:
 
 def _curves(
     activity: NDArray[np.float64], share: NDArray[np.float64], density: NDArray[np.float64],
-    effect: NDArray[np.float64], scale: float, likeness: float,
+    effect: NDArray[np.float64] | None, scale: float, likeness: float,
 ) -> Curves:  # fmt: skip
     own_time = np.concatenate([np.zeros((1, activity.shape[1])), np.cumsum(activity, axis=0)])
     edges = np.exp(LOG_TIME + LOG_STEP * np.arange(N_TIMES + 1))
-    rate = scale * np.interp(np.log(activity), _LEVELS_X, effect)
-    return Curves(np.log(share), rate, activity, own_time, np.log(density / np.diff(edges)), likeness)
+    rate = scale * (activity if effect is None else np.interp(np.log(activity), _LEVELS_X, effect))
+    return Curves(
+        np.log(share), rate, activity, own_time, np.log(density / np.diff(edges)), likeness, effect is not None
+    )
+
+
+def _spread_out(times: NDArray[Any]) -> NDArray[np.float64]:
+    """The share of answers by own time, smoothed over time's logarithm.
+
+    People who all answer after the same few minutes are not each at it as much as any other.
+    """
+    steps = np.arange(N_TIMES)
+    kernel = np.exp(-0.5 * ((steps[:, None] - steps) * LOG_STEP / _TIME_SD) ** 2)
+    spread = (kernel / kernel.sum(axis=0)) @ (times + 0.5)
+    return np.asarray(spread / spread.sum())
 
 
 def _expected_hours(sent: NDArray[np.float64], curves: Curves) -> NDArray[np.float64]:

@@ -55,6 +55,7 @@ class Curves(NamedTuple):
         own_time: float64 (169, habit), activity added up from the week's start: 168 at its end.
         log_density: float64 (N_TIMES,), of the own time until an answer.
         likeness: how alike contacts are in how much they answer: the shape of their gamma distribution.
+        is_timed: whether when an answer came tells of the habit, beside that it came.
     """
 
     log_share: NDArray[np.float64]
@@ -63,6 +64,7 @@ class Curves(NamedTuple):
     own_time: NDArray[np.float64]
     log_density: NDArray[np.float64]
     likeness: float
+    is_timed: bool
 
 
 class Sums(NamedTuple):
@@ -108,12 +110,16 @@ def _of_contact(a, r, log_rate, log_activity, c, n_habits, p, total):  # type: i
     for i in range(a.answer_first[c], a.answer_first[c + 1]):
         sent_hour, hour = int(a.sent[i]), int(a.answered[i])
         for k in range(n_habits):
+            p[k] += log_rate[sent_hour, k]
+        if not r.is_timed:
+            continue
+        for k in range(n_habits):
             time = _time_between(r.own_time, r.activity, k, a.sent[i], a.answered[i], a.weeks[i])
             x = (np.log(max(time, 1e-9)) - LOG_TIME) / LOG_STEP - 0.5
             x = min(max(x, 0.0), N_TIMES - 1.001)
             j = int(x)
             density = r.log_density[j] + (x - j) * (r.log_density[j + 1] - r.log_density[j])
-            p[k] += density + log_activity[hour, k] + log_rate[sent_hour, k]
+            p[k] += density + log_activity[hour, k]
     most = -np.inf
     for k in range(n_habits):
         p[k] -= (r.likeness + n) * np.log(r.likeness + total[k])
