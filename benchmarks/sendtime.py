@@ -7,8 +7,8 @@ knows the truth), and the gain over it of every model; of the limit, a Bayes-opt
 works and how common each habit is, and sees the same sends; and of the oracle who knows each contact's habit. `share`
 is the habit model's part of the limit.
 
-With `--speed` instead: the habit model fitted to 5 million sends of 500,000 contacts and all 168 hours scored for all of
-them, against LightGBM alone on the same sends.
+With `--speed` instead: the habit model fitted to 5 million sends of 500,000 contacts and all 168 hours scored for all
+of them, against LightGBM alone on the same sends.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def speed(n_contacts: int, n_each: int) -> None:
     """Prints the time of the habit model beside LightGBM's on the same sends."""
     import lightgbm
 
-    sends = send_table(Shop(n_contacts, seed=1, days=30).mailed(n_each, message=MESSAGE), outcome="opened", within="30d")
+    log = Shop(n_contacts, seed=1, days=30).mailed(n_each, message=MESSAGE)
+    sends = send_table(log, outcome="opened", within="30d")
     print(sends)
     start = time.perf_counter()
     model = HabitModel().fit(sends)
@@ -139,7 +140,7 @@ def speed(n_contacts: int, n_each: int) -> None:
     matrix = np.column_stack(
         [
             sends.hour.astype(int), sends.hour.astype(int) % 24, sends.hour.astype(int) // 24, place,
-            so_far - so_far[np.searchsorted(sends.contact, sends.contact)], np.diff(sends.at, prepend=0),
+            so_far - so_far[np.searchsorted(sends.contact, sends.contact)], np.diff(sends.at, prepend=sends.at[0]),
             sends.message, sends.segment[sends.contact],
         ]
     )  # fmt: skip

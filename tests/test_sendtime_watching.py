@@ -16,10 +16,10 @@ from drawnsends import BEGINS, daily, drawn_sends, times_of
 from journeylab.clock import instant, microseconds
 from journeylab.errors import DataError
 from journeylab.journey import Journey
-from journeylab.sendtime.card import card
 from journeylab.sendtime.drift import calibration_of, gives_chances, psi, reliability_of
 from journeylab.sendtime.evaluation import evaluate, known_by
 from journeylab.sendtime.habit import HabitModel
+from journeylab.sendtime.modelcard import card
 from journeylab.sendtime.sends import HOUR_US, SendTable, send_table
 from journeylab.sendtime.watching import Watch, watch
 from journeylab.sendtimes import WEEK, SendTimes

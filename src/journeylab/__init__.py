@@ -19,6 +19,7 @@ The map, in the order of the work:
   `sequential_policy_value` does so for several choices, `estimate_propensities` where no probability was logged.
 - How much to send: `mail_frequency` gives a `MailFrequency`, from how many mails a week on opens fall and unsubscribes
   rise, and the `Cap` that follows, or refuses.
+- When to send: `sendtime` learns from a log at which hours each contact answers, as `SendTimes` for `at: best`.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
   `DataError` for whoever brought the data.
@@ -53,7 +54,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import charts, datasets
+    from . import charts, datasets, sendtime
     from .backtest import Backtest, backtest
     from .conditions import condition
     from .definitiondiff import diff
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from .responses import ResponseModel, fit_responses
     from .segmentfit import fit
     from .segments import audience, membership, overlap, sizes
+    from .sendtimes import SendTimes
     from .simulate import simulate
     from .simulation import Simulation
     from .supportmap import SupportMap, support_map
@@ -97,10 +99,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
     "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release",
-    "Replay", "ResponseModel", "Run", "Segment", "Send", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait",
+    "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split", "SupportMap",
+    "Trigger", "Wait",
     "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition", "datasets", "diff",
     "estimate_propensities", "fit", "fit_responses", "mail_frequency", "membership", "overlap", "policy_value",
-    "replay", "report", "sequential_policy_value", "simulate", "sizes", "support_map",
+    "replay", "report", "sequential_policy_value", "sendtime", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -121,12 +124,13 @@ _NAMES_BY_MODULE = {
     "responses": ["ResponseModel", "fit_responses"],
     "segmentfit": ["fit"],
     "segments": ["audience", "membership", "overlap", "sizes"],
+    "sendtimes": ["SendTimes"],
     "simulate": ["simulate"],
     "simulation": ["Simulation"],
     "supportmap": ["SupportMap", "support_map"],
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
-_MODULES = ("charts", "datasets")
+_MODULES = ("charts", "datasets", "sendtime")
 
 
 def __getattr__(name: str) -> Any:

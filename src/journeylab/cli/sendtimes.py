@@ -196,8 +196,8 @@ def _write_card(
     path: Path, times: SendTimes, model: SendTimeEstimator, sends: SendTable, challenge: Challenge | None, data: str
 ) -> None:
     """The card of what is written, with its value out of time: of the challenge, or by fitting once more."""
-    from journeylab.sendtime.card import card
     from journeylab.sendtime.evaluation import evaluate_out_of_time
+    from journeylab.sendtime.modelcard import card
 
     with step("evaluating for the card") as evaluating:
         watched = None if challenge is None else challenge.watch

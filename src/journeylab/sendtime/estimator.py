@@ -366,6 +366,8 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             "model": type(self).__name__,
             "parameters": {name: value for name, value in self.get_params().items() if not hasattr(value, "fit")},
             "outcome": self.outcome_,
+            "within": duration_text(self.within_),
+            "segments": list(self.segments_),
             "until": self.until_.isoformat(),
             "n_sends": self.n_sends_,
             "n_random": self.n_random_,

@@ -228,11 +228,13 @@ class HabitModel(SendTimeEstimator):
         self, contact: NDArray[np.int64], hour: NDArray[np.int64], other: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         weight, lively = (one.astype(float) for one in self._weights(contact))
-        apart = (self._curves.rate[hour] - self._curves.rate[other]) * self._exposure
+        rates = self._curves.rate[hour], self._curves.rate[other]
+        chances = [self._chance((weight * lively * rate).sum(axis=1)).astype(float) for rate in rates]
+        apart = (rates[0] - rates[1]) * self._exposure * (1 - (chances[0] + chances[1])[:, None] / 2)
         n = self._n_answers[contact][:, None]
         mean = (weight * lively * apart).sum(axis=1)
         square = (weight * lively**2 * (1 + 1 / (self.likeness_ + n)) * apart**2).sum(axis=1)
-        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+        return chances[0] - chances[1], np.sqrt(np.maximum(square - mean**2, 0))
 
     def _chance(self, rate: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(-np.expm1(-rate * self._exposure), np.float32)
