@@ -159,8 +159,9 @@ def speed(n_contacts: int, n_each: int) -> None:
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"habit model: fit {fit:.1f} s, 168 hours for everybody {score:.1f} s")
     print(f"LightGBM: fit {fit_of_other:.1f} s, 168 hours for everybody {score_of_other:.1f} s, from {few:,} contacts")
-    print(f"ratio, fit and hours: {(fit + score) / (fit_of_other + score_of_other):.2f}; fit and hours to the fit of ")
-    print(f"LightGBM alone: {(fit + score) / fit_of_other:.2f}; peak memory {gib:.1f} GiB")
+    print(f"fit and hours of both: {(fit + score) / (fit_of_other + score_of_other):.2f} times")
+    print(f"fit and hours against LightGBM's fit alone: {(fit + score) / fit_of_other:.2f} times")
+    print(f"peak memory {gib:.1f} GiB")
 
 
 def main() -> None:

@@ -267,6 +267,16 @@ def test_assumed_sends_calls_times_and_what_comes_after_the_log_are_said() -> No
     assert "The log ends on 2026-03-02 09:00 UTC" in said
 
 
+def test_that_nothing_causal_is_learned_where_no_send_explores_is_said() -> None:  # 17
+    def said(explore: str) -> str:
+        at = {"best": "habits", "explore": explore}
+        nodes = {"hello": {"send": "m1", "at": at, "next": "done"}, "done": {"exit": "x"}}
+        return notes(replay(journey(nodes), log_of(event("signup", START))))
+
+    assert "No send of hello explores" in said("0%")
+    assert "explores" not in said("5%")
+
+
 def test_unsubscriptions_that_end_nothing_are_said() -> None:
     log = log_of(event("signup", START), event("unsubscribed", START + HOUR, message="m1"))
     assert "does not end these journeys unless exit_when lists it" in notes(replay(journey(), log))

@@ -58,6 +58,18 @@ def notes_on(
     yield from _sends(compiled, by_edge, match)
     if not has_send_times and compiled.models:
         yield "No send times were given: `at: best` is assumed to be any time."
+    unexplored = sorted(
+        {
+            info.name
+            for info in compiled.nodes
+            if isinstance(info.node, Send) and info.node.best and not info.node.best.explore
+        }
+    )
+    if unexplored:
+        yield (
+            f"No send of {', '.join(unexplored)} explores (`explore: 0%`): from what comes of them nothing causal can "
+            "be learned about send times."
+        )
     if by_fallback[0]:
         yield (
             f"{counted(by_fallback[0], 'send')} to {counted(by_fallback[1], 'contact')} that the send times do not "

@@ -244,13 +244,15 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        found = pc.index_in(pa.array(contacts, self._contacts.type), self._contacts).to_pylist()
-        for contact, code in zip(contacts, found, strict=True):
-            if code is None or code not in self._known:
-                raise DataError(
-                    f"contact {contact!r} has no send in this log, which has sends to {self.n_contacts_:,} contacts"
-                )
-        return np.array(found, np.int64)
+        found = pc.fill_null(pc.index_in(pa.array(contacts, self._contacts.type), self._contacts), -1)
+        codes = np.asarray(found, np.int64)
+        unknown = np.flatnonzero(~np.isin(codes, self._known))
+        if len(unknown):
+            raise DataError(
+                f"contact {contacts[unknown[0]]!r} has no send in this log, which has sends to "
+                f"{self.n_contacts_:,} contacts"
+            )
+        return codes
 
     def best(
         self, contact: Any, after: datetime, window: Window | None = None, *, within: timedelta | str = "24h",
