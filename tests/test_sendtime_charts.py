@@ -15,18 +15,17 @@ import pytest
 
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
+from journeylab.sendtime.evidence import answered_hours
 from journeylab.sendtime.habit import HabitModel
 from journeylab.sendtime.sends import SendTable, send_table
 from journeylab.sendtimecharts import calibration_chart, gain_chart, level_chart, reliability_chart, week_chart
 from journeylab.sendtimedrawing import calibration_svg, gain_svg, level_svg, reliability_svg, week_svg
 from journeylab.sendtimeplots import (
-    answered_hours,
     calibration_table,
     gain_table,
     hour_text,
     level_table,
     pseudonym,
-    recorded,
     score_text,
     week_table,
 )
@@ -70,8 +69,8 @@ def model(sends: SendTable) -> HabitModel:
 
 
 @pytest.fixture(scope="module")
-def times(model: HabitModel, sends: SendTable) -> SendTimes:
-    return recorded(model.send_times(), model, sends)
+def times(model: HabitModel) -> SendTimes:
+    return model.send_times()
 
 
 def of_gains(gain: list[float], half: float = 0.01) -> SendTimes:
@@ -308,13 +307,10 @@ def test_the_page_holds_what_was_predicted_against_what_came(times: SendTimes, s
         write_page(times, tmp_path)
 
 
-def test_what_is_recorded_for_pictures_keeps_what_was_there(
-    times: SendTimes, model: HabitModel, sends: SendTable
-) -> None:
+def test_a_file_knows_what_its_pictures_need(times: SendTimes, model: HabitModel, sends: SendTable) -> None:
     assert times.about["notes"] == model.notes_
     assert [row["level"] for row in times.about["evidence"]] == ["everyone", "segment", "person"]
-    again = recorded(replace(times, about={**times.about, "segments": ["kept"]}), model, sends)
-    assert again.about["segments"] == ["kept"]
+    assert times.about["marks"]["everyone"] == "".join(answered_hours(sends)["mark"])
 
 
 def test_scores_of_rules_are_no_chances() -> None:

@@ -6,37 +6,28 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import replace
 from difflib import get_close_matches
 from hashlib import sha256
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from .display import plain
 from .drawing import share_text
 from .errors import DataError, known
 from .sendtimes import LEVELS, WEEK, SendTimes
 from .visits import wilson_interval
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .sendtime.estimator import SendTimeEstimator
     from .sendtime.sends import SendTable
 
 __all__ = [
-    "DAYS", "answered_hours", "are_chances", "calibration_table", "gain_table", "hour_text", "level_table", "pseudonym",
-    "recorded", "row_of_contact", "row_of_segment", "score_text", "week_table",
+    "DAYS", "are_chances", "calibration_table", "gain_table", "hour_text", "level_table", "pseudonym",
+    "row_of_contact", "row_of_segment", "score_text", "week_table",
 ]  # fmt: skip
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_CELLS = 48  # hours of the day, on weekdays and at weekends: so many are looked at for a mark
-_BEYOND_NOISE = NormalDist().inv_cdf(1 - 0.05 / 2 / _CELLS)
-_LEAST_DUE = 5.0  # answers expected in an hour, without which it has no mark
-_MARKS = "-.+"
 _BESIDE = 2_000
 
 
@@ -109,80 +100,6 @@ def row_of_segment(times: SendTimes, segment: str) -> int:
     return 1 + list(names).index(segment)
 
 
-def answered_hours(sends: SendTable, segment: str | None = None) -> pd.DataFrame:
-    """Which hours answered sends went at, and at which they would have if hours did not matter.
-
-    It rests on nothing but that hours were drawn: if they do not matter, an answered send went at each of the hours it
-    could have had with the same probability. Neighbouring hours are added up, Monday to Friday as one and the weekend
-    as one, as single hours of the week have few answers.
-
-    Args:
-        sends: the sends.
-        segment: of contacts of one segment only.
-
-    Returns:
-        A row for each hour of the week: `hour_of_week` (int), `n_answers` (int, within an hour of it on days of its
-        kind), `n_expected` (float), `ratio` (of both, missing without any expected), `z`, `mark` ("+" more, "-" fewer
-        beyond noise over all hours together, else ".").
-
-    Raises:
-        DataError: for an unknown segment.
-    """
-    mine = sends.is_random & sends.answered
-    if segment is not None:
-        if segment not in sends.segments:
-            raise DataError(f"segment {segment!r}: {known(segment, sends.segments, 'segments')}")
-        mine &= sends.segment[sends.contact] == sends.segments.index(segment)
-    near = _near()
-    hours = np.minimum(sends.hour[mine].astype(np.int64), WEEK - 1)
-    used, n_of = np.unique(sends.slot_set[mine], return_counts=True)
-    expected, variance = np.zeros(WEEK), np.zeros(WEEK)
-    for first in range(0, len(used), 20_000):
-        some = slice(first, first + 20_000)
-        slots = sends.slot_sets[used[some]].astype(float)
-        due = (slots / slots.sum(axis=1, keepdims=True)) @ near
-        expected += n_of[some] @ due
-        variance += n_of[some] @ (due * (1 - due))
-    seen = np.bincount(hours, minlength=WEEK) @ near
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(expected > 0, seen / expected, np.nan)
-        z = np.where(variance > 1e-9, (seen - expected) / np.sqrt(variance), 0.0)
-    sign = np.where((np.abs(z) > _BEYOND_NOISE) & (expected >= _LEAST_DUE), np.sign(z), 0).astype(int)
-    return pd.DataFrame(
-        {
-            "hour_of_week": np.arange(WEEK), "n_answers": seen.astype(np.int64), "n_expected": expected,
-            "ratio": ratio, "z": z, "mark": [_MARKS[one + 1] for one in sign],
-        }
-    )  # fmt: skip
-
-
-def _near() -> NDArray[np.float64]:
-    """Which hours of the week are added up: float64 (168, 168), 1 within an hour on days of one kind."""
-    hour, weekend = np.arange(WEEK) % 24, np.arange(WEEK) // 24 >= 5
-    apart = np.abs(hour[:, None] - hour[None])
-    return np.asarray((np.minimum(apart, 24 - apart) <= 1) & (weekend[:, None] == weekend[None]), np.float64)
-
-
-def recorded(times: SendTimes, model: SendTimeEstimator, sends: SendTable) -> SendTimes:
-    """The send times with what their pictures need and only the log knows, in `about`.
-
-    That is `within`, `evidence` (a list of the rows of `model.evidence_`), `segments` (names) and `marks` (168
-    characters, as in `answered_hours`, for "everyone" and each segment). Whatever `about` has already stays.
-    """
-    from .durations import duration_text
-
-    rows = [
-        {str(name): plain(value) if isinstance(value, float) else value for name, value in row.items()}
-        for row in model.evidence_.astype({"n_answers": object, "is_used": object}).to_dict("records")
-    ]
-    marks = {"everyone": "".join(answered_hours(sends)["mark"])}
-    marks |= {name: "".join(answered_hours(sends, name)["mark"]) for name in sends.segments if name != "everyone"}
-    more = {
-        "within": duration_text(sends.within), "evidence": rows, "segments": list(sends.segments), "marks": marks,
-    }  # fmt: skip
-    return replace(times, about={**more, **times.about})
-
-
 def week_table(
     times: SendTimes | SendTimeEstimator, *, contact: Any = None, segment: str | None = None, level: float = 0.9
 ) -> pd.DataFrame:
@@ -220,7 +137,7 @@ def week_table(
         if model is not None and not model.is_rule:
             found = model.scores([contact], level=level)
             chance, low, high = found.chance[0], found.low[0], found.high[0]
-            marks = [_MARKS[1 + int(one)] for one in (low > chance.mean()).astype(int) - (high < chance.mean())]
+            marks = ["-.+"[1 + int(one)] for one in (low > chance.mean()).astype(int) - (high < chance.mean())]
     else:
         row = ready.fallback if segment is None else row_of_segment(ready, segment)
         if row < 0:

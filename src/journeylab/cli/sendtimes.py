@@ -140,7 +140,6 @@ def fit(
           --out times.parquet
       journeylab sendtime fit --events live.parquet --champion times.parquet --out new.parquet --json
     """
-    from journeylab.sendtimeplots import recorded
     from journeylab.sendtimes import SendTimes
 
     old = None if champion is None else SendTimes.read(champion)
@@ -151,7 +150,7 @@ def fit(
     estimator = _estimator(model)
     with step(f"fitting {type(estimator).__name__}") as fitting:
         estimator.fit(sends)
-        times = recorded(estimator.send_times(assume_causal=assume_causal), estimator, sends)
+        times = estimator.send_times(assume_causal=assume_causal)
         fitting.done = f"fitted {type(estimator).__name__} to {counted(len(sends), 'send')}"
     challenge = None
     if old is not None:

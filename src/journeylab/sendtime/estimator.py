@@ -21,7 +21,7 @@ from journeylab.journey import Best, Exit, Journey, Send, Trigger, Window
 from journeylab.replay import replay
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 
-from .evidence import FALSE_ALARM, Evidence, evidence_of
+from .evidence import FALSE_ALARM, Evidence, evidence_of, marks_of
 from .sends import SendTable, send_table
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         used = set(self.evidence_.loc[self.evidence_["is_used"], "level"])
         self.is_causal_ = bool(used)
         self.notes_ = [*sends.notes, *self._claims(used)]
-        self._used = used
+        self._used, self._marks = used, marks_of(sends)
         self.__dict__.pop("_advised", None)
         return self
 
@@ -370,6 +370,7 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             "outcome": self.outcome_,
             "within": duration_text(self.within_),
             "segments": list(self.segments_),
+            "marks": self._marks,
             "until": self.until_.isoformat(),
             "n_sends": self.n_sends_,
             "n_random": self.n_random_,
