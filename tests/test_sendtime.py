@@ -251,6 +251,33 @@ def test_a_contact_that_is_not_known_is_named() -> None:
         model.scores(["nobody"])
 
 
+@pytest.mark.parametrize("name", ["n_steps", "day_sd", "smoothing", "segment_weight"])
+def test_a_parameter_out_of_its_bounds_is_named(name: str) -> None:
+    log = log_of(sent("ada", 0), did("opened", "ada", 10))
+    with pytest.raises(jl.DataError, match=f"HabitModel: {name} is .* or more, got -1"):
+        HabitModel(**{name: -1}).fit(send_table(log, outcome="opened"))
+
+
+def test_where_all_answers_take_as_long_the_hours_of_sending_tell() -> None:
+    """Two groups, at 8 and at 20, who answer after seven minutes or not at all."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(500):
+        for week in range(8):
+            after = float(week * 7 * 1440 + rng.integers(0, 168) * 60 - 9 * 60)
+            rows.append(sent(f"c{i}", after, slot_propensity=1 / 168))
+            away = abs(((9 * 60 + after) // 60 - (8 if i % 2 else 20) + 12) % 24 - 12)
+            if rng.random() < 0.05 + 0.5 * (away <= 1):
+                rows.append(did("opened", f"c{i}", after + 7))
+    model = HabitModel().fit(send_table(log_of(*rows), outcome="opened"))
+    assert not model.is_timed_
+    table = model.send_times().table()
+    likes = np.where(table["contact"].str[1:].astype(int) % 2, 8, 20)
+    own = table["level"] == "person"
+    assert own.mean() > 0.3
+    assert (np.abs((table["hour_of_week"] % 24 - likes + 12) % 24 - 12)[own] <= 2).mean() > 0.8
+
+
 def test_segments_have_habits_of_their_own() -> None:
     rng = np.random.default_rng(5)
     rows = []

@@ -68,7 +68,7 @@ class HabitModel(SendTimeEstimator):
         n_steps: of the fit; more hardly change it.
         smoothing: over how many hours neighbouring habits share, as the standard deviation of a normal curve.
         day_sd: by how much days of one kind (Monday to Friday; Saturday and Sunday) differ, on a log scale, before the
-            data have spoken.
+            data have spoken; 0.001 or more.
         segment_weight: how many contacts' weight draws a segment's habits to everyone's.
 
     Attributes, once fitted (beside those of `SendTimeEstimator`):
@@ -108,6 +108,10 @@ class HabitModel(SendTimeEstimator):
     _learned: tuple[_Shape, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float, float]
 
     def _learn(self, sends: SendTable) -> None:
+        least = {"n_steps": 1, "smoothing": 0, "day_sd": 1e-3, "segment_weight": 0}
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise DataError(f"HabitModel: {name} is {bound} or more, got {getattr(self, name)}")
         answers = _answers(sends)
         if not len(answers.sent):
             raise DataError("no send was answered, so there are no habits to learn")
