@@ -131,28 +131,16 @@ def _stacked(times: Sequence[SendTimes], log: EventLog) -> Advice:
         if twin is not None:
             rows[model] = rows[twin]
             continue
-        profile = np.append(one.profile, -1)[_places(one, log)]
+        profile = np.append(one.profile, -1)[one.places_of(log.contact_ids)]
         used, place = np.unique(profile[profile >= 0], return_inverse=True)
         rows[model, profile >= 0] = n + place
         ranks.append(ranked(one.scores[used]))
         n += len(used)
     fallbacks = [model for model, one in enumerate(times) if one.fallback >= 0]
     for i, model in enumerate(fallbacks):
-        rows[model, _places(times[model], log) < 0] = n + i
+        rows[model, times[model].places_of(log.contact_ids) < 0] = n + i
         ranks.append(ranked(times[model].scores[[times[model].fallback]]))
     return Advice(times, np.concatenate(ranks), rows, n)
-
-
-def _places(times: SendTimes, log: EventLog) -> NDArray[np.int64]:
-    """Where each contact of the log stands among those that the send times know, -1 for one that they do not."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        ids = times.contacts.cast(log.contact_ids.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
-        raise DataError(f"send times: the contacts are not like those of the log ({problem})") from None
-    return np.asarray(pc.fill_null(pc.index_in(log.contact_ids, ids), -1), dtype=np.int64)
 
 
 class Advised(NamedTuple):

@@ -131,6 +131,21 @@ class SendTimes:
         digest.update(str(self.fallback).encode())
         return digest.hexdigest()[:12]
 
+    def places_of(self, contacts: pa.Array) -> NDArray[np.int64]:
+        """Where each of some contacts stands among those that are known: int64, -1 for one that is not.
+
+        Raises:
+            DataError: when the contacts are of another kind.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
+            ids = self.contacts.cast(contacts.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
+            raise DataError(f"send times: the contacts are not like those of the log ({problem})") from None
+        return np.asarray(pc.fill_null(pc.index_in(contacts, ids), -1), np.int64)
+
     def table(self) -> pd.DataFrame:
         """The advice for each contact.
 

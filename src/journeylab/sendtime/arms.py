@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from journeylab.errors import DataError
-from journeylab.sendtimes import LEVELS, WEEK, SendTimes
+from journeylab.sendtimes import LEVELS, SendTimes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +64,7 @@ def day_choices(sends: SendTable, slot_hours: int = 1) -> DayChoices:
     if slot_hours not in BLOCKS:
         raise DataError(f"slot_hours is 1, 2 or 3 hours within which a send counts; got {slot_hours!r}")
     drawn = sends.rows(sends.is_random)
-    hour = np.minimum(drawn.hour.astype(np.int64), WEEK - 1)
+    hour = drawn.hour_of_week
     rows = np.arange(len(drawn))
     hours = drawn.slot_sets.reshape(-1, 7, DAY_HOURS)[drawn.slot_set, hour // DAY_HOURS]
     by_block = hours.reshape(len(rows), DAY_HOURS // slot_hours, slot_hours).sum(axis=2)
@@ -83,15 +83,7 @@ def rows_of(times: SendTimes, contacts: pa.Array) -> NDArray[np.int64]:
     Raises:
         DataError: when the contacts are of another kind than those of the log.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        ids = times.contacts.cast(contacts.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
-        raise DataError(f"send times: the contacts are not like those of the log ({problem})") from None
-    place = np.asarray(pc.fill_null(pc.index_in(contacts, ids), -1), np.int64)
-    return np.append(times.profile, times.fallback).astype(np.int64)[place]
+    return np.append(times.profile, times.fallback).astype(np.int64)[times.places_of(contacts)]
 
 
 def hours_chosen(times: SendTimes, choices: DayChoices) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -102,7 +94,7 @@ def hours_chosen(times: SendTimes, choices: DayChoices) -> tuple[NDArray[np.int6
     """
     sends = choices.sends
     row = rows_of(times, sends.contacts)[sends.contact]
-    day = np.minimum(sends.hour.astype(np.int64), WEEK - 1) // DAY_HOURS
+    day = sends.hour_of_week // DAY_HOURS
     by_day = times.scores.reshape(-1, 7, DAY_HOURS)
     chosen, is_indifferent = choices.hours.argmax(axis=1).astype(np.int64), np.ones(len(row), np.bool_)
     for first in range(0, len(row), _CHUNK):
@@ -126,7 +118,7 @@ def hours_for_everyone(sends: SendTable) -> SendTimes:
     drawn = sends.is_random
     is_drawn = int((sends.answered & drawn).sum()) >= _LEAST_ANSWERS
     which = drawn if is_drawn else np.ones(len(sends), np.bool_)
-    hour = np.minimum(sends.hour[which].astype(np.int64), WEEK - 1) % DAY_HOURS
+    hour = sends.hour_of_week[which] % DAY_HOURS
     away = np.minimum(np.arange(DAY_HOURS), DAY_HOURS - np.arange(DAY_HOURS))
     kernel = np.exp(-0.5 * (away / _SMOOTHING) ** 2)
     turned = kernel[(np.arange(DAY_HOURS)[:, None] - np.arange(DAY_HOURS)) % DAY_HOURS]

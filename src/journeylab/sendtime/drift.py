@@ -72,22 +72,21 @@ def drift_of(before: SendTable, since: SendTable, times: SendTimes) -> pd.DataFr
     """
     rows: list[tuple[Any, ...]] = []
     sides = [side.rows(side.is_matured) for side in (before, since)]
-    for what, least, hours_of in (("send", LEAST_SENDS, _hours_sent), ("answer", LEAST_ANSWERS, _hours_answered)):
+    for what, least, hours_of in (
+        ("send", LEAST_SENDS, lambda side: side.hour_of_week),
+        ("answer", LEAST_ANSWERS, _hours_answered),
+    ):
         drawn = [hours_of(side.rows(side.is_random)) for side in sides]
         hours = drawn if min(map(len, drawn)) >= least else [hours_of(side) for side in sides]
         for part, n_bins, width in (("hours", DAY_HOURS // _HOURS_A_BIN, _HOURS_A_BIN), ("days", 7, DAY_HOURS)):
             counts = [np.bincount(one // width % n_bins, minlength=n_bins) for one in hours]
             rows.append(_psi_row(f"{what}_{part}", counts, least))
-    known = [_is_known(times, side)[side.contact] for side in (before, since)]
+    known = [(times.places_of(side.contacts) >= 0)[side.contact] for side in (before, since)]
     shares = [1 - float(one.mean()) if len(one) else math.nan for one in known]
     is_alarm = len(since) >= LEAST_SENDS and len(times.contacts) > 0 and shares[1] > UNKNOWN_MOST
     rows.append(("unknown_contacts", len(before), len(since), *shares, math.nan, UNKNOWN_MOST, is_alarm))
     rows.append(_machine_row(before, since))
     return pd.DataFrame(rows, columns=list(DRIFT_COLUMNS))
-
-
-def _hours_sent(sends: SendTable) -> NDArray[np.int64]:
-    return np.minimum(sends.hour.astype(np.int64), WEEK - 1)
 
 
 def _hours_answered(sends: SendTable) -> NDArray[np.int64]:
@@ -105,13 +104,6 @@ def _psi_row(name: str, counts: list[NDArray[Any]], least: int) -> tuple[Any, ..
     found = psi(*counts)
     most = PSI_MOST + float(chi2.ppf(ALARM_LEVEL, len(counts[0]) - 1)) * (1 / n + 1 / m)
     return (name, n, m, math.nan, math.nan, found, most, found > most)
-
-
-def _is_known(times: SendTimes, sends: SendTable) -> NDArray[np.bool_]:
-    import pyarrow.compute as pc
-
-    found = pc.is_in(sends.contacts, times.contacts.cast(sends.contacts.type))
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _machine_row(before: SendTable, since: SendTable) -> tuple[Any, ...]:
@@ -157,7 +149,7 @@ def chances_of(times: SendTimes, sends: SendTable, before: SendTable) -> NDArray
 
 def _scores(times: SendTimes, sends: SendTable) -> NDArray[np.float64]:
     row = rows_of(times, sends.contacts)[sends.contact]
-    return np.where(row >= 0, times.scores[row, _hours_sent(sends)].astype(float), np.nan)
+    return np.where(row >= 0, times.scores[row, sends.hour_of_week].astype(float), np.nan)
 
 
 def calibration_of(chance: NDArray[np.float64], sends: SendTable, level: float) -> dict[str, Any]:

@@ -172,11 +172,10 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         asked = np.unique(late.contact[late.is_random & late.answered])
         asked = asked[np.isin(asked, self._known)]
         if self._of_contacts(asked[:1]) is not None and len(asked):
-            mine = np.flatnonzero(late.is_random & late.answered & np.isin(late.contact, asked))
-            late = late.rows(np.isin(np.arange(len(late)), mine))
-            base = base[base_row[mine]] if len(base) > 1 else np.broadcast_to(base, (len(mine), WEEK))
-            own = np.concatenate([self._chances(late.contact[i : i + _BLOCK]) for i in range(0, len(mine), _BLOCK)])
-            rows = np.arange(len(mine))
+            mine = late.is_random & late.answered & np.isin(late.contact, asked)
+            late, rows = late.rows(mine), np.arange(int(mine.sum()))
+            base = base[base_row[mine]] if len(base) > 1 else np.broadcast_to(base, (len(rows), WEEK))
+            own = np.concatenate([self._chances(late.contact[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK)])
             found["person"] = evidence_of(late, own, base, rows)
             spread = _spread(own, base)
             edges = np.quantile(spread, np.arange(1, _N_GROUPS) / _N_GROUPS)
@@ -328,10 +327,11 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
             n_own = 0
             for first in range(0, self.n_contacts_, _BLOCK):
                 codes = self._known[first : first + _BLOCK]
-                takes = self._takes_own(codes, scores[profile[first : first + _BLOCK]], assume_causal)
+                chance = self._chances(codes)
+                takes = self._takes_own(codes, chance, scores[profile[first : first + _BLOCK]], assume_causal)
                 place = np.arange(first, first + len(codes))[takes]
                 level[place], profile[place] = _PERSON, len(scores) + n_own + np.arange(len(place))
-                own.append(self._chances(codes[takes]))
+                own.append(chance[takes])
                 n_own += len(place)
             if self.is_rule:  # few curves, that many have
                 distinct, which = np.unique(np.concatenate(own), axis=0, return_inverse=True)
@@ -350,12 +350,11 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _takes_own(
-        self, contact: NDArray[np.int64], base: NDArray[np.float32], assume_causal: bool
+        self, contact: NDArray[np.int64], chance: NDArray[np.float32], base: NDArray[np.float32], assume_causal: bool
     ) -> NDArray[np.bool_]:
         """Whose own curve is used: it promises a gain that is noticed, and such curves kept their promise."""
         if self.is_rule:
             return np.ones(len(contact), np.bool_)
-        chance = self._chances(contact)
         rows = np.arange(len(contact))
         gain = chance.max(axis=1) / chance[rows, base.argmax(axis=1)] - 1
         passed = np.ones(len(contact), np.bool_)

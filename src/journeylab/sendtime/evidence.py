@@ -67,7 +67,7 @@ def evidence_of(
         weight = np.where(sends.slot_sets[sends.slot_set[some]], curve[row[some]], 0.0)
         weight /= weight.sum(axis=1, keepdims=True)
         mean = (weight * ratio).sum(axis=1)
-        hour = np.minimum(sends.hour[some].astype(np.int64), WEEK - 1)
+        hour = sends.hour_of_week[some]
         score += float((ratio[np.arange(len(some)), hour] - mean).sum())
         variance += float((weight * (ratio - mean[:, None]) ** 2).sum())
     if len(mine) < _LEAST or variance <= _FLAT * len(mine):
@@ -100,7 +100,7 @@ def answered_hours(sends: SendTable, segment: str | None = None) -> pd.DataFrame
             raise DataError(f"segment {segment!r}: {known(segment, sends.segments, 'segments')}")
         mine &= sends.segment[sends.contact] == sends.segments.index(segment)
     near = _near()
-    hours = np.minimum(sends.hour[mine].astype(np.int64), WEEK - 1)
+    hours = sends.hour_of_week[mine]
     used, n_of = np.unique(sends.slot_set[mine], return_counts=True)
     expected, variance = np.zeros(WEEK), np.zeros(WEEK)
     for first in range(0, len(used), 20_000):

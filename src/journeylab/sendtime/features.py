@@ -174,7 +174,7 @@ def training_matrix(sends: SendTable) -> pd.DataFrame:
     """
     rows = np.flatnonzero(sends.is_matured) if sends.is_matured.any() else np.arange(len(sends))
     contact, at = sends.contact[rows], sends.at[rows]
-    hour = np.minimum(sends.hour[rows].astype(np.int64), WEEK - 1)
+    hour = sends.hour_of_week[rows]
     hours = hour_features(hour, near_shares(sends, contact, at))
     matrix = np.column_stack([contact_features(sends, contact, at, sends.message[rows]), hours])
     table = pd.DataFrame(matrix, columns=[*CONTACT_COLUMNS, *HOUR_COLUMNS], index=rows)

@@ -260,7 +260,7 @@ def _answers(sends: SendTable) -> Answers:
     ends = sent + delay
     weeks = np.floor(ends / WEEK)
     return Answers(
-        np.searchsorted(sends.contact, np.arange(n)), np.minimum(sends.hour.astype(np.int64), WEEK - 1), exposure,
+        np.searchsorted(sends.contact, np.arange(n)), sends.hour_of_week, exposure,
         np.searchsorted(sends.contact[answered], np.arange(n)), sent, np.minimum(ends - weeks * WEEK, WEEK - 1e-9),
         weeks.astype(np.int64), np.where(sends.segment < 0, len(sends.segments), sends.segment),
     )  # fmt: skip

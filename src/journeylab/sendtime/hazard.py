@@ -99,7 +99,7 @@ class HazardModel(ContactCurves):
             mine = kept[row]
             row, number, answered = row[mine], number[mine], answered[mine]
             weight = weight_of[row]
-        hour = np.minimum(sends.hour.astype(np.int64), WEEK - 1)
+        hour = sends.hour_of_week
         known = contact_features(sends, sends.contact, sends.at, sends.message).astype(np.float32)
         design = np.hstack([known[row], _times(hour[row], number, starts).astype(np.float32)])
         data = lightgbm.Dataset(

@@ -68,7 +68,7 @@ class BestGlobalHour(SendTimeEstimator):
             raise DataError(f"smoothing={self.smoothing}: it is a number of hours, 0 or more")
         if (sends.is_random & sends.answered).any():
             sends = sends.rows(sends.is_random)
-        hour, answered = np.minimum(sends.hour.astype(np.int64), WEEK - 1), sends.answered
+        hour, answered = sends.hour_of_week, sends.answered
         key = (sends.slot_set + 1) * (len(sends.messages) + 1) + sends.message + 1
         _, stratum = np.unique(key, return_inverse=True)
         n = int(stratum.max()) + 1

@@ -96,6 +96,12 @@ class SendTable:
         return np.asarray(self.after[self.outcome] < NEVER)
 
     @property
+    def hour_of_week(self) -> NDArray[np.int64]:
+        """The whole local hour of the week of each send, 0 to 167."""
+        # A float just below 168 is rounded to it.
+        return np.minimum(self.hour.astype(np.int64), WEEK - 1)
+
+    @property
     def is_random(self) -> NDArray[np.bool_]:
         """Whether the hour of each send was drawn with a known probability, of several."""
         return np.asarray(self.slot_set >= 0)
@@ -133,7 +139,7 @@ class SendTable:
             {
                 "contact": self.contacts.take(self.contact).to_pandas(),
                 "sent_at": pd.to_datetime(self.at, unit="us", utc=True),
-                "hour_of_week": self.hour.astype(np.int64),
+                "hour_of_week": self.hour_of_week,
                 "message": texts[self.message],
                 **after,
                 "by_machine": self.by_machine,
