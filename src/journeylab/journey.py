@@ -138,7 +138,7 @@ Weekday: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Scalar: TypeAlias = bool | int | float | str
 
 
-class _Part(BaseModel):
+class Definition(BaseModel):
     """What all parts of a definition share: frozen, no unknown keys, `else` and `from` under Python names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
@@ -149,7 +149,7 @@ class _Part(BaseModel):
         return dumped
 
 
-class Window(_Part):
+class Window(Definition):
     """A daily local window that includes its start and excludes its end (rules 3 and 4), on `days` (default: all)."""
 
     between: tuple[TimeOfDay, EndTime]
@@ -164,7 +164,7 @@ class Window(_Part):
         return self
 
 
-class Best(_Part):
+class Best(Definition):
     """The best hour of the local week for each contact by the scores of the model `best` (rule 17).
 
     It is chosen among the hours of the next `within` (default: the send's `expires`, at most 7d) that lie in `between`
@@ -211,7 +211,7 @@ At: TypeAlias = Annotated[
 ]
 
 
-class QuietHours(_Part):
+class QuietHours(Definition):
     """The local hours in which nothing is sent; a send is held to their end (rule 18)."""
 
     start: TimeOfDay = Field(alias="from")
@@ -224,20 +224,20 @@ class QuietHours(_Part):
         return self
 
 
-class Cap(_Part):
+class Cap(Definition):
     """At most `sends` messages to a contact in any rolling `within` (rule 18)."""
 
     sends: StrictInt = Field(ge=1)
     within: PositiveDuration
 
 
-class Policy(_Part):
+class Policy(Definition):
     """What holds over all journeys that run together: one `cap` for all of them."""
 
     cap: Cap | None = None
 
 
-class Trigger(_Part):
+class Trigger(Definition):
     """What makes an entry (rules 11 to 13): an event, a segment on a schedule, or a date attribute with an offset."""
 
     event: str | None = None
@@ -278,7 +278,7 @@ class Trigger(_Part):
         return self
 
 
-class ExitWhen(_Part):
+class ExitWhen(Definition):
     """An event that ends the entry at its own instant (rule 14); with `goal`, the entry has converted (rule 15)."""
 
     event: str
@@ -291,21 +291,21 @@ class ExitWhen(_Part):
         return f"goal:{self.event}" if self.goal else self.event
 
 
-class Clause(_Part):
+class Clause(Definition):
     """One line of a `decide`: `if` the condition holds, `go` there."""
 
     condition: str = Field(alias="if")
     go: str
 
 
-class Awaited(_Part):
+class Awaited(Definition):
     """One line of a `wait_for` list: what is awaited, and where it leads."""
 
     awaited: str = Field(alias="await")
     go: str
 
 
-class Node(_Part):
+class Node(Definition):
     """One node of a journey; `VERBS` maps the verb that names each kind to its class."""
 
     verb: ClassVar[str] = ""
@@ -358,7 +358,7 @@ class Wait(Node):
     next: str
 
 
-class Until(_Part):
+class Until(Definition):
     """What `wait_until` waits for: a local window, a local time of day, or a date attribute with an offset."""
 
     between: tuple[TimeOfDay, EndTime] | None = None
@@ -482,7 +482,7 @@ class Set(Node):
     next: str
 
 
-class Emitted(_Part):
+class Emitted(Definition):
     """An event that a journey makes, with properties."""
 
     event: str
@@ -527,14 +527,14 @@ VERBS: dict[str, type[Node]] = {
 }
 
 
-class Evidence(_Part):
+class Evidence(Definition):
     """One line of a weighted segment: `when` the condition holds, `weight` is added."""
 
     when: str
     weight: float
 
 
-class Segment(_Part):
+class Segment(Definition):
     """A named condition, or weighted evidence whose membership is the logistic of bias plus the weights that apply."""
 
     condition: str | None = None
@@ -584,7 +584,7 @@ def _node(value: Any) -> Any:
 AnyNode = Annotated[Node, BeforeValidator(_node)]
 
 
-class Journey(_Part):
+class Journey(Definition):
     """One journey: what makes an entry, its nodes, and the rules that hold in all of them.
 
     `parts` holds the journeys that `run` names and `shared` the segments of the surrounding file; both are found by
@@ -727,7 +727,7 @@ class Journey(_Part):
         save(self, path)
 
 
-class Portfolio(_Part):
+class Portfolio(Definition):
     """The journeys that run together on the same contacts, and the policy over all of them."""
 
     journeys: tuple[Journey, ...] = Field(min_length=1)

@@ -1,0 +1,1 @@
+"""Experiments on journeys, from the plan to a decision that stands."""
