@@ -85,7 +85,7 @@ def save(journey: Journey, path: str | Path) -> None:
         new = to_json(journey) if path.suffix == ".json" else to_yaml(journey)
         path.write_bytes(new.encode())
         return
-    before = _text_of(path)
+    before = text_of(path)
     after = _changed_text(before.text, journey, path)
     if after != before.text:
         path.write_bytes(before.encoded(after))
@@ -130,7 +130,7 @@ class _FileText(NamedTuple):
         return (self.mark + text.replace("\n", self.line_end)).encode()
 
 
-def _text_of(path: Path) -> _FileText:
+def text_of(path: Path) -> _FileText:
     """The text of a journey file.
 
     Raises:
@@ -230,7 +230,7 @@ class _Reading:
         """The file at a path; its faults are taken over."""
         if path not in self._files:
             try:
-                file = _file_of(_text_of(path).text, path)
+                file = _file_of(text_of(path).text, path)
             except DefinitionError as error:
                 file = _File(path, faults=list(error.faults))
             self._files[path] = file

@@ -22,17 +22,17 @@ window after the unit's exposure:
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from journeylab.journey import Definition, Share
 
 __all__ = [
-    "KINDS", "Count", "Guardrail", "Mean", "Metric", "Proportion", "Quantile", "Ratio", "Revenue", "TimeToEvent",
-    "Value",
+    "KINDS", "AnyMetric", "Count", "Guardrail", "Mean", "Metric", "Proportion", "Quantile", "Ratio", "Revenue",
+    "TimeToEvent", "Value",
 ]  # fmt: skip
 
 
@@ -201,16 +201,26 @@ KINDS: Final[dict[str, type[Metric]]] = {
 """The kinds of metrics by the key that names them in a file."""
 
 
-def _metric(data: object) -> object:
-    if isinstance(data, Metric) or not isinstance(data, dict):
-        return data
-    verbs = [key for key in data if key in KINDS]
-    if len(verbs) != 1:
-        raise ValueError(f"a metric has one of {', '.join(KINDS)}, such as {{proportion: purchase}}")
-    return KINDS[verbs[0]].model_validate(data)
+def _verb_of(data: Any) -> str | None:
+    verbs = [key for key in data if key in KINDS] if isinstance(data, Mapping) else [getattr(data, "verb", "")]
+    return verbs[0] if len(verbs) == 1 else None
 
 
-AnyMetric = Annotated[Metric, BeforeValidator(_metric), PlainSerializer(lambda metric: metric.data())]
+AnyMetric = Annotated[
+    Annotated[Mean, Tag("mean")]
+    | Annotated[Proportion, Tag("proportion")]
+    | Annotated[Count, Tag("count")]
+    | Annotated[Revenue, Tag("revenue")]
+    | Annotated[Ratio, Tag("ratio")]
+    | Annotated[Quantile, Tag("quantile")]
+    | Annotated[TimeToEvent, Tag("time_to")],
+    Discriminator(
+        _verb_of,
+        custom_error_type="metric_kind",
+        custom_error_message=f"a metric has one of {', '.join(KINDS)}, such as {{proportion: purchase}}",
+    ),
+]
+"""A metric of any kind; in a file, told by its key."""
 
 _PRESETS: Final = {
     "unsubscribed": ("proportion", "unsubscribed"),
@@ -256,3 +266,7 @@ class Guardrail(Definition):
     def metric(self) -> Metric:
         """The metric that may not get worse."""
         return self.guardrail
+
+    def data(self) -> dict[str, Any]:
+        """The guardrail as it is written in a file."""
+        return {"guardrail": self.metric.data(), "margin": self.margin}

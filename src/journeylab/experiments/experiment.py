@@ -1,0 +1,324 @@
+"""What an experiment asks, declared before it starts: arms, metrics, guardrails, window, and when it is over.
+
+An experiment is data, like a journey: a YAML or JSON file in Git, or made in Python.
+
+```yaml
+experiment: offer_test
+question: Does a discount bring more purchases than a plain offer?
+journey: trial_welcome.yaml
+split: offer
+control: plain
+window: 14d
+primary: {proportion: purchase, covariate: before}
+secondary:
+  - {revenue: purchase.amount}
+guardrails:
+  - {guardrail: unsubscribed, margin: 0.002}
+stopping: {planned_n: 20000}
+minimum_effect: 0.02
+segments: [country]
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
+
+from journeylab.errors import DefinitionError, Fault, known
+from journeylab.journey import Definition, Journey, Name, PositiveDuration, Run, Send, Share, Split
+
+from .metrics import AnyMetric, Guardrail, Metric
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["HOLDOUT", "Experiment", "Stopping"]
+
+HOLDOUT: Final = "holdout"
+"""The name that an experiment's `split` has for a journey against its holdout, and the arm of those held out."""
+
+
+def _looks(value: object) -> object:
+    """Looks at equal distances for a number of them."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return tuple(Fraction(look, value) for look in range(1, value + 1))
+    return value
+
+
+class Stopping(Definition):
+    """When an experiment is over, and what its intervals hold for before.
+
+    Attributes:
+        planned_n: the units, of all arms together, at which it is over.
+        rule: `always_valid` (default): one may look at any time, and stop. `group_sequential`: at the planned looks,
+            with the boundary that `spending` gives. `fixed`: once, at the end.
+        looks: the shares of `planned_n` at which one looks, the last of them 1; or how many there are, at equal
+            distances. Only for `group_sequential`.
+        spending: how the error is spent over the looks (Lan and DeMets, 1983).
+
+    >>> Stopping(planned_n=20_000, rule="group_sequential", looks=4).looks
+    (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1, 1))
+    """
+
+    planned_n: StrictInt = Field(ge=2)
+    rule: Literal["always_valid", "group_sequential", "fixed"] = "always_valid"
+    looks: Annotated[tuple[Share, ...], BeforeValidator(_looks)] = ()
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+
+    @model_validator(mode="after")
+    def _looks_rise(self) -> Stopping:
+        if (self.rule == "group_sequential") != bool(self.looks):
+            raise ValueError("`looks` go with `rule: group_sequential`, such as looks: 5")
+        if self.looks and (list(self.looks) != sorted({*self.looks}) or not self.looks[0] > 0 or self.looks[-1] != 1):
+            raise ValueError("`looks` rise to 100%, such as [25%, 50%, 75%, 100%]")
+        return self
+
+
+class Experiment(Definition):
+    """What is asked of which arms, by which metrics, and when it is over.
+
+    Made from a journey's split (`of_split`), from journeys that are compared (`of_journeys`), for a plain table
+    (`of_table`), or from a file (`read`). It never changes; its `version` is the hash of what it says.
+
+    Attributes:
+        experiment: its name.
+        question: what it is to answer, for people.
+        journey: the journey with the split: its file; with `split`, the node, or `holdout` for the whole journey
+            against its holdout.
+        journeys: or the journeys that are compared, each an arm: their files. Whom they get is a keyed hash (rule 22).
+        arm: or the column of a plain table that has the arms.
+        shares: the probability of each arm; from the split where there is one, else equal.
+        control: the arm that the others are held against.
+        window: how long after its exposure a unit is looked at; only units looked at so long count. Not for a table.
+        start_at: exposures before this instant do not count.
+        primary: the metric that decides.
+        secondary: what is looked at besides; corrected as explorations.
+        guardrails: what may not get worse.
+        segments: for whom the effect is looked at: segments of the journey, attributes, or columns of the table.
+        cluster: the column of a table that has the unit of assignment where several rows share it.
+        stopping: when it is over.
+        alpha: the error: how often a difference may be found where there is none.
+        power: how often the `minimum_effect` is to be found.
+        minimum_effect: the least effect on the primary metric that is worth having, in its unit.
+
+    >>> from journeylab.experiments import Proportion
+    >>> Experiment.of_table("group", experiment="spring", shares={"a": "50%", "b": "50%"}, control="a",
+    ...                     primary=Proportion("visit"), stopping=Stopping(planned_n=1000))
+    Experiment('spring': b against a by visit, 1,000 units, version ...)
+    """
+
+    experiment: Name
+    question: str = ""
+    journey: str | None = None
+    split: Name | None = None
+    journeys: dict[Name, str] = Field(default_factory=dict)
+    arm: str | None = None
+    shares: dict[str, Share] = Field(default_factory=dict)
+    control: str
+    window: PositiveDuration | None = None
+    start_at: AwareDatetime | None = None
+    primary: AnyMetric
+    secondary: tuple[AnyMetric, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
+    segments: tuple[str, ...] = ()
+    cluster: str | None = None
+    stopping: Stopping
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    power: float = Field(default=0.8, gt=0, lt=1)
+    minimum_effect: float | None = Field(default=None, gt=0)
+    definitions: dict[str, Journey] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Experiment:
+        given = [name for name in ("journey", "journeys", "arm") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(
+                "an experiment has arms from one of `journey` with `split`, `journeys`, or `arm`, a table's column"
+            )
+        if bool(self.journey) != bool(self.split):
+            raise ValueError("`journey` and `split` go together; `split: holdout` holds it against its holdout")
+        if self.arm is None and self.window is None:
+            raise ValueError("an experiment on journeys needs a `window`, such as 14d")
+        if self.journeys and len(self.journeys) < 2:
+            raise ValueError("`journeys` are two or more, each an arm, such as {old: old.yaml, new: new.yaml}")
+        if self.split is not None and self.shares:
+            raise ValueError("the journey has the shares of the arms; leave `shares` out")
+        if self.shares and sum(self.shares.values()) != 1:
+            raise ValueError("the shares of the arms do not add up to 100%")
+        if self.shares and self.control not in self.shares:
+            raise ValueError(f"no arm {self.control!r}; {known(self.control, self.shares, 'arms')}")
+        if self.journeys and self.control not in self.journeys:
+            raise ValueError(f"no arm {self.control!r}; {known(self.control, self.journeys, 'arms')}")
+        if self.journeys and self.shares and {*self.shares} != {*self.journeys}:
+            raise ValueError("`shares` and `journeys` name the same arms")
+        names = [metric.name for metric in self.metrics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two metrics are named {twice[0]!r}; give one of them another name by `called`")
+        return self
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The primary metric, the secondary ones, then those of the guardrails."""
+        return (self.primary, *self.secondary, *(guardrail.metric for guardrail in self.guardrails))
+
+    @property
+    def is_of_table(self) -> bool:
+        """Whether it is of a plain table and not of journeys."""
+        return self.arm is not None
+
+    @property
+    def arms(self) -> dict[str, float]:
+        """The probability of each arm, the control first; empty for a table whose shares are not declared."""
+        shares = {arm: float(share) for arm, share in self.shares.items()}
+        if self.journeys and not shares:
+            shares = dict.fromkeys(self.journeys, 1 / len(self.journeys))
+        if self.journey is not None and self.journey in self.definitions:
+            shares = _arms_of(self.definitions[self.journey], str(self.split))
+        return dict(sorted(shares.items(), key=lambda one: (one[0] != self.control, one[0])))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of each journey: of the one with the split under its name, of compared ones under their arms."""
+        is_split = self.journey is not None
+        return {journey.journey if is_split else arm: journey.version for arm, journey in self.definitions.items()}
+
+    def canonical(self) -> dict[str, Any]:
+        """What the experiment says, reduced to what decides: texts for people left out, versions instead of files."""
+        said = self.data()
+        for text in ("question", "journey", "journeys"):
+            said.pop(text, None)
+        said["primary"], said["secondary"] = self.primary.data(), [metric.data() for metric in self.secondary]
+        said["guardrails"] = [guardrail.data() for guardrail in self.guardrails]
+        said["versions"] = self.versions
+        return said
+
+    @property
+    def version(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of the canonical form, the journeys' versions in it."""
+        text = json.dumps(self.canonical(), sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __repr__(self) -> str:
+        others = ", ".join(arm for arm in self.arms if arm != self.control) or "all arms"
+        return (
+            f"Experiment({self.experiment!r}: {others} against {self.control} by {self.primary.name}, "
+            f"{self.stopping.planned_n:,} units, version {self.version})"
+        )
+
+    __str__ = __repr__
+
+    @classmethod
+    def of_split(cls, journey: Journey, split: str, /, **declared: Any) -> Experiment:
+        """The experiment on a journey's split; `holdout` is the whole journey against its holdout.
+
+        Args:
+            journey: the journey.
+            split: the split's node.
+            declared: `experiment`, `control`, `window`, `primary`, `stopping` and the other attributes.
+
+        Raises:
+            DefinitionError: when the journey has no such split, or the control is none of its arms.
+        """
+        made = cls(journey=journey.journey, split=split, definitions={journey.journey: journey}, **declared)
+        return made._with_arms()
+
+    @classmethod
+    def of_journeys(cls, journeys: Mapping[str, Journey], /, **declared: Any) -> Experiment:
+        """The experiment that compares journeys: each is an arm, and each contact gets one of them (rule 22)."""
+        names = {arm: journey.journey for arm, journey in journeys.items()}
+        return cls(journeys=names, definitions=dict(journeys), **declared)
+
+    @classmethod
+    def of_table(cls, arm: str, /, **declared: Any) -> Experiment:
+        """The experiment whose exposed units a plain table has, one in a row, with the arms in a column."""
+        return cls(arm=arm, **declared)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Experiment:
+        """The experiment in a YAML or JSON file, with the journeys that it names, by their files beside it.
+
+        Raises:
+            DefinitionError: with every fault of the file and of the journeys, and where each stands.
+        """
+        from journeylab.journeyfile import text_of
+        from journeylab.journeyform import part_of
+        from journeylab.yamlsource import documents
+
+        path = Path(path)
+        document, *more = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        faults = [*document.faults, *(fault for other in more for fault in other.faults)]
+        if more and not faults:
+            faults = [Fault((), "a file has one experiment", str(path))]
+        if faults:
+            raise DefinitionError(faults)
+        if not isinstance(document.data, dict) or "experiment" not in document.data:
+            raise DefinitionError(
+                [document.fault((), "there is no experiment here; it begins with `experiment: NAME`")]
+            )
+        made, faults = part_of(cls, document.data, document, (), "an experiment")
+        if made is None:
+            raise DefinitionError(faults)
+        files = {made.journey: made.journey} if made.journey is not None else made.journeys
+        definitions = {}
+        for name, file in files.items():
+            try:
+                definitions[name] = Journey.read(path.parent / file)
+            except DefinitionError as problem:
+                faults += problem.faults
+        if faults:
+            raise DefinitionError(faults)
+        return made.model_copy(update={"definitions": definitions})._with_arms(str(path))
+
+    def _with_arms(self, source: str | None = None) -> Self:
+        faults = [Fault(fault.path, fault.message, source) for fault in self._faults()]
+        if faults:
+            raise DefinitionError(faults)
+        return self
+
+    def _faults(self) -> Iterator[Fault]:
+        """What does not fit the journey."""
+        if self.journey is None:
+            return
+        journey = self.definitions[self.journey]
+        splits = [name for name, node in journey.nodes.items() if isinstance(node, Split)]
+        names = [*splits, *([HOLDOUT] if journey.holdout else [])]
+        if self.split not in names:
+            there = known(str(self.split), names, "splits")
+            yield Fault(("split",), f"{journey.journey} has no split {self.split!r}; {there}")
+        elif self.control not in self.arms:
+            yield Fault(("control",), f"no arm {self.control!r}; {known(self.control, self.arms, 'arms')}")
+
+
+def _arms_of(journey: Journey, split: str) -> dict[str, float]:
+    """The probability of each arm of a journey's split.
+
+    Those held out are an arm too (rule 23) where no message comes before the split: behind one, who reaches the split
+    depends on having had it, and the holdout is no longer alike.
+    """
+    holdout = float(journey.holdout)
+    if split == HOLDOUT:
+        return {"treated": 1 - holdout, HOLDOUT: holdout}
+    node = journey.nodes.get(split)
+    shares = {arm: float(share) for arm, share in node.split.items()} if isinstance(node, Split) else {}
+    if not holdout or _has_sends_before(journey, split):
+        return shares
+    return {**{arm: share * (1 - holdout) for arm, share in shares.items()}, HOLDOUT: holdout}
+
+
+def _has_sends_before(journey: Journey, node: str) -> bool:
+    """Whether a message may be sent on a way from the start to a node."""
+    before: dict[str, set[str]] = {}
+    for start, _, target in journey.edges():
+        before.setdefault(target, set()).add(start)
+    found, looked_at = {node}, set[str]()
+    while found - looked_at:
+        looked_at |= {(one := min(found - looked_at))}
+        found |= before.get(one, set())
+    return any(isinstance(journey.nodes[name], Send | Run) for name in found)
