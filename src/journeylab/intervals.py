@@ -16,7 +16,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Interval", "anytime_interval", "empirical_bernstein", "mean_and_error", "normal_interval"]
+__all__ = [
+    "Interval",
+    "always_valid_p",
+    "anytime_interval",
+    "empirical_bernstein",
+    "mean_and_error",
+    "normal_interval",
+]
 
 
 class Interval(NamedTuple):
@@ -116,14 +123,51 @@ def anytime_interval(
     >>> anytime_interval(10.0, 1.0, n=1000, level=0.95)
     Interval(low=6.9..., high=13.0...)
     """
-    planned = n if planned_n is None else planned_n
-    if n < 1 or planned < 1:
-        raise ValueError(f"an interval needs at least one value, got n={n} and planned_n={planned}")
     alpha = 1 - _checked(level)
-    minus_two_log = -2 * math.log(alpha)
-    n_r = n * (minus_two_log + math.log(minus_two_log + 1)) / planned
+    n_r = _tuned(n, n if planned_n is None else planned_n, alpha)
     half = standard_error * math.sqrt(2 * (n_r + 1) / n_r * math.log(math.sqrt(n_r + 1) / alpha))
     return Interval(mean - half, mean + half)
+
+
+def always_valid_p(effect: float, standard_error: float, n: int, *, alpha: float, planned_n: int) -> float:
+    """The p value that may be looked at as often as one likes: the least a at which an anytime interval leaves out 0.
+
+    It inverts `anytime_interval`, whose tuning r stays that of alpha, so that it is at most alpha exactly when the
+    interval of level 1 - alpha leaves out 0: p = min(1, sqrt(n r + 1) · exp(-z² n r / (2 (n r + 1)))), z being effect
+    over error. The chance that it ever falls to a or below without an effect is at most a, for any a and all looks
+    together, asymptotically; so the least p so far may be kept.
+
+    Args:
+        effect: the estimate after n units.
+        standard_error: its error, zero or more; missing (NaN) makes the p value missing.
+        n: how many units it rests on, those of all arms together.
+        alpha: what the interval was tuned to, within 0..1.
+        planned_n: the number of units, of all arms together, at which the interval is to be narrowest; the same each
+            time.
+
+    Raises:
+        ValueError: when `alpha` lies outside 0..1, or a number of units is less than one.
+
+    >>> round(always_valid_p(3.1, 1.0, 1000, alpha=0.05, planned_n=1000), 3)
+    0.042
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha lies between 0 and 1, such as 0.05; got {alpha!r}")
+    n_r = _tuned(n, planned_n, alpha)
+    if standard_error == 0:
+        return 0.0 if effect else 1.0
+    z = effect / standard_error
+    if math.isnan(z):
+        return math.nan
+    return min(1.0, math.sqrt(n_r + 1) * math.exp(-(z**2) / 2 * n_r / (n_r + 1)))
+
+
+def _tuned(n: int, planned_n: int, alpha: float) -> float:
+    """The n r of `anytime_interval`."""
+    if n < 1 or planned_n < 1:
+        raise ValueError(f"an interval needs at least one value, got n={n} and planned_n={planned_n}")
+    minus_two_log = -2 * math.log(alpha)
+    return n * (minus_two_log + math.log(minus_two_log + 1)) / planned_n
 
 
 def _checked(level: float) -> float:
