@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
 
 from journeylab.errors import DefinitionError, Fault, known
-from journeylab.journey import Definition, Journey, Name, PositiveDuration, Run, Send, Share, Split
+from journeylab.journey import Definition, Journey, Name, Portfolio, PositiveDuration, Run, Send, Share, Split
 
 from .metrics import AnyMetric, Guardrail, Metric
 
@@ -90,8 +90,8 @@ class Experiment(Definition):
     Attributes:
         experiment: its name.
         question: what it is to answer, for people.
-        journey: the journey with the split: its file; with `split`, the node, or `holdout` for the whole journey
-            against its holdout.
+        journey: the journey with the split: its file, and after a `#` its name where the file has several, which then
+            run together; with `split`, the node, or `holdout` for the whole journey against its holdout.
         journeys: or the journeys that are compared, each an arm: their files. Whom they get is a keyed hash (rule 22).
         arm: or the column of a plain table that has the arms.
         shares: the probability of each arm; from the split where there is one, else equal.
@@ -103,6 +103,7 @@ class Experiment(Definition):
         guardrails: what may not get worse.
         segments: for whom the effect is looked at: segments of the journey, attributes, or columns of the table.
         cluster: the column of a table that has the unit of assignment where several rows share it.
+        exposed_at: the column of a table that has the instants of exposure.
         stopping: when it is over.
         alpha: the error: how often a difference may be found where there is none.
         power: how often the `minimum_effect` is to be found.
@@ -129,11 +130,13 @@ class Experiment(Definition):
     guardrails: tuple[Guardrail, ...] = ()
     segments: tuple[str, ...] = ()
     cluster: str | None = None
+    exposed_at: str | None = None
     stopping: Stopping
     alpha: float = Field(default=0.05, gt=0, lt=1)
     power: float = Field(default=0.8, gt=0, lt=1)
     minimum_effect: float | None = Field(default=None, gt=0)
     definitions: dict[str, Journey] = Field(default_factory=dict, exclude=True, repr=False)
+    portfolio: Portfolio | None = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _sound(self) -> Experiment:
@@ -197,6 +200,8 @@ class Experiment(Definition):
         said["primary"], said["secondary"] = self.primary.data(), [metric.data() for metric in self.secondary]
         said["guardrails"] = [guardrail.data() for guardrail in self.guardrails]
         said["versions"] = self.versions
+        if self.portfolio is not None and (policy := self.portfolio.policy.data()):
+            said["policy"] = policy
         return said
 
     @property
@@ -215,19 +220,22 @@ class Experiment(Definition):
     __str__ = __repr__
 
     @classmethod
-    def of_split(cls, journey: Journey, split: str, /, **declared: Any) -> Experiment:
+    def of_split(
+        cls, journey: Journey, split: str, /, portfolio: Portfolio | None = None, **declared: Any
+    ) -> Experiment:
         """The experiment on a journey's split; `holdout` is the whole journey against its holdout.
 
         Args:
             journey: the journey.
             split: the split's node.
+            portfolio: the journeys that it runs together with, itself among them.
             declared: `experiment`, `control`, `window`, `primary`, `stopping` and the other attributes.
 
         Raises:
             DefinitionError: when the journey has no such split, or the control is none of its arms.
         """
-        made = cls(journey=journey.journey, split=split, definitions={journey.journey: journey}, **declared)
-        return made._with_arms()
+        name = journey.journey
+        return cls(journey=name, split=split, definitions={name: journey}, portfolio=portfolio, **declared)._with_arms()
 
     @classmethod
     def of_journeys(cls, journeys: Mapping[str, Journey], /, **declared: Any) -> Experiment:
@@ -247,6 +255,7 @@ class Experiment(Definition):
         Raises:
             DefinitionError: with every fault of the file and of the journeys, and where each stands.
         """
+        from journeylab.journeyfile import read as read_journeys
         from journeylab.journeyfile import text_of
         from journeylab.journeyform import part_of
         from journeylab.yamlsource import documents
@@ -266,15 +275,19 @@ class Experiment(Definition):
         if made is None:
             raise DefinitionError(faults)
         files = {made.journey: made.journey} if made.journey is not None else made.journeys
-        definitions = {}
-        for name, file in files.items():
+        definitions, portfolio = {}, None
+        for arm, file in files.items():
+            name, _, one = file.partition("#")
             try:
-                definitions[name] = Journey.read(path.parent / file)
+                read = read_journeys(path.parent / name)
+                definitions[arm] = read.one(one or None)
             except DefinitionError as problem:
                 faults += problem.faults
+            else:
+                portfolio = read if made.journey is not None and len(read.journeys) > 1 else None
         if faults:
             raise DefinitionError(faults)
-        return made.model_copy(update={"definitions": definitions})._with_arms(str(path))
+        return made.model_copy(update={"definitions": definitions, "portfolio": portfolio})._with_arms(str(path))
 
     def _with_arms(self, source: str | None = None) -> Self:
         faults = [Fault(fault.path, fault.message, source) for fault in self._faults()]

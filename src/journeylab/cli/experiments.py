@@ -1,0 +1,419 @@
+"""The commands of experiments: experiment plan, analyze and watch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from journeylab.display import counted
+
+from .experimentscreen import analysis_lines, comparison_lines, plan_lines, watch_lines
+from .options import (
+    AsJson,
+    Columns,
+    Contacts,
+    Event,
+    Query,
+    RejectsFile,
+    SendTimesFiles,
+    Timezone,
+    Until,
+    send_times_of,
+)
+from .screen import announce_compiling, show_json, step
+from .source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from journeylab.experiments import Experiment, Metric
+    from journeylab.experiments.analysis import Analysis
+    from journeylab.experiments.unittable import UnitTable
+
+__all__ = ["experiment"]
+
+experiment = typer.Typer(
+    help="Plan an experiment, find out what it says, and watch it while it runs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_DECLARED = (".yaml", ".yml", ".json")
+
+
+def _one_of(*names: str) -> Any:
+    def parsed(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(names)}")
+        return text
+
+    return parsed
+
+
+def _share(text: str) -> tuple[str, float]:
+    arm, _, share = text.rpartition("=")
+    try:
+        number = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
+    except ValueError:
+        number = -1
+    if not arm or not 0 < number <= 1:
+        raise typer.BadParameter(f"{text!r} is no share; write ARM=SHARE, such as treated=80%")
+    return arm, number
+
+
+def _read(path: Path) -> Experiment:
+    from journeylab.experiments import Experiment
+
+    return Experiment.read(path)
+
+
+def _source(
+    declared: Experiment, events: str | None, table: str | None, contacts: str | None, columns: dict[str, str] | None,
+    event: str | None, timezone: str | None, query: str | None, rejects: Path | None,
+) -> Any:  # fmt: skip
+    """The data of a declared experiment: its table's source, or the event log."""
+    if declared.is_of_table:
+        if table is None:
+            raise typer.BadParameter(f"{declared.experiment} is on a table; name it", param_hint="--table")
+        return table
+    if events is None:
+        raise typer.BadParameter(f"{declared.experiment} is on journeys; name the log", param_hint="--events")
+    return Source(events, contacts, columns, event, timezone, query, rejects).read()
+
+
+def _analyzed(
+    declared: Experiment, source: Any, until: datetime | None, send_times: Sequence[str] | None, query: str | None
+) -> Analysis:
+    from journeylab.experiments.analysis import analyze_experiment
+
+    announce_compiling()
+    with step("analysing") as analysing:
+        found = analyze_experiment(declared, source, until=until, send_times=send_times_of(send_times), query=query)
+        analysing.done = f"analysed {counted(found.maturity.n_matured, 'matured unit')}"
+    return found
+
+
+def _plan_of(path: Path, declared: Experiment) -> dict[str, Any]:
+    """The declaration in a plan's file; whoever analyses something else is told."""
+    from journeylab.experiments.planning import read_declaration
+
+    plan = read_declaration(path)
+    if plan["version"] != declared.version:
+        typer.echo(
+            f"{path} declares version {plan['version']}, and this is {declared.version}: the question was changed "
+            "after it was declared, and the record says so",
+            err=True,
+        )
+    return plan
+
+
+def _for_whom(
+    units: UnitTable, segments: Sequence[str], features: Sequence[str], seed: int
+) -> dict[str, list[Any]]:
+    """Effects by segment, and rules for whom to treat, on the first metric."""
+    from journeylab.experiments.analysis import segment_effects
+    from journeylab.experiments.targeting import recommend
+
+    found: dict[str, list[Any]] = {}
+    if segments:
+        found["segments"] = [*segment_effects(units, units.metrics[0], segments).values()]
+    if features:
+        with step("learning for whom it works") as learning:
+            found["recommendation"] = [recommend(units, features=features, seed=seed)]
+            learning.done = "learned for whom it works"
+    return found
+
+
+def _write(path: Path, page: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    typer.echo(f"wrote {path}", err=True)
+
+
+_ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment, YAML or JSON.")]
+_LogEvents = Annotated[
+    str | None,
+    typer.Option("--events", metavar="FILE|URL", help="The event log, for an experiment on journeys."),
+]
+_Table = Annotated[
+    str | None,
+    typer.Option("--table", metavar="FILE|URL", help="The table of units, for an experiment on one."),
+]
+_Seed = Annotated[int, typer.Option("--seed", metavar="N", help="For what is drawn.")]
+_Html = Annotated[
+    Path | None, typer.Option("--html", metavar="OUT.html", help="Write a page with the pictures and their numbers.")
+]
+
+
+@experiment.command("plan")
+def plan(
+    file: _ExperimentFile,
+    events: _LogEvents = None,
+    table: _Table = None,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    until: Until = None,
+    send_times: SendTimesFiles = None,
+    aa_runs: Annotated[
+        int, typer.Option("--aa-runs", metavar="N", min=0, help="How many A/A experiments to run on history.")
+    ] = 200,
+    seed: _Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="PLAN.json", help="Write the plan and the declaration there, before the start."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an experiment can find, how long it takes, and how often it would be wrong, from history.
+
+    The journeys are replayed over the log: who would have been exposed, how fast they came, and how their values are
+    spread. The plan that is written has the experiment's version and this instant, and `analyze --plan` holds the
+    analysis to it.
+
+    \b
+    Examples:
+      journeylab experiment plan offer_test.yaml --events events.parquet --contacts contacts.parquet
+      journeylab experiment plan offer_test.yaml --events events.parquet --out offer_test.plan.json --json
+    """
+    from journeylab.experiments.planning import plan_experiment
+
+    declared = _read(file)
+    source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
+    announce_compiling()
+    with step("planning") as planning:
+        found = plan_experiment(
+            declared, source, until=until, send_times=send_times_of(send_times), aa_runs=aa_runs, seed=seed
+        )
+        planning.done = f"planned on {counted(found.n_units, 'unit')} of history"
+    if out is not None:
+        found.declared(datetime.now(UTC)).write(out)
+    if as_json:
+        show_json({**found.to_dict(), "file": None if out is None else str(out)})
+        return
+    for line in plan_lines(found):
+        typer.echo(line)
+    if out is not None:
+        typer.echo(f"wrote {out}: version {declared.version}")
+
+
+@experiment.command("analyze")
+def analyze(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA|FILE", help="A table with one row for each unit, or an experiment's file.")
+    ],
+    arm: Annotated[str | None, typer.Option("--arm", metavar="COL", help="The column that has the arms.")] = None,
+    control: Annotated[
+        str | None, typer.Option("--control", metavar="VALUE", help="The arm that the others are held against.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="COL", help="A column whose means are compared; may be given several times."),
+    ] = None,
+    ratio: Annotated[
+        list[str] | None,
+        typer.Option("--ratio", metavar="COL/COL", help="A ratio of means; may be given several times."),
+    ] = None,
+    covariate: Annotated[
+        list[str] | None,
+        typer.Option("--covariate", metavar="COL", help="What was known before and adjusts the metrics."),
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="COL", help="The unit of assignment, where it has several rows.")
+    ] = None,
+    share: Annotated[
+        list[tuple[str, float]] | None,
+        typer.Option("--share", parser=_share, metavar="ARM=SHARE", help="An arm's planned share; else all are equal."),
+    ] = None,
+    exposed_at: Annotated[
+        str | None, typer.Option("--exposed-at", metavar="COL", help="When each unit was exposed.")
+    ] = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Intervals that are valid whenever one looks; needs --planned-n.")
+    ] = False,
+    planned_n: Annotated[
+        int | None,
+        typer.Option("--planned-n", metavar="N", min=2, help="The units, of all arms together, that are planned."),
+    ] = None,
+    adjust: Annotated[
+        str,
+        typer.Option(
+            "--adjust", parser=_one_of("cuped", "regression", "none"), metavar="HOW",
+            help="How covariates adjust: cuped, regression or none.",
+        ),
+    ] = "cuped",
+    correction: Annotated[
+        str,
+        typer.Option(
+            "--correction", parser=_one_of("holm", "fdr_bh", "none"), metavar="HOW",
+            help="How p values are corrected for each other: holm, fdr_bh or none.",
+        ),
+    ] = "holm",
+    segment: Annotated[
+        list[str] | None,
+        typer.Option("--segment", metavar="COL", help="For whom the first metric's effect is looked at, declared before."),
+    ] = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option("--feature", metavar="COL", help="What a rule for whom to treat may look at; several times."),
+    ] = None,
+    events: _LogEvents = None,
+    table: _Table = None,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    until: Until = None,
+    send_times: SendTimesFiles = None,
+    plan_file: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="PLAN.json", help="What was declared before the start, from `experiment plan`."),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="OUT.json", help="Write the decision record there.")
+    ] = None,
+    decide: Annotated[
+        str | None, typer.Option("--decide", metavar="ARM", help="For the record: the arm to ship; without it, none.")
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="WHO", help="For the record: who decides.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="For the record: why.")] = None,
+    seed: _Seed = 0,
+    html: _Html = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an experiment found, from a table with one row for each unit, or from an experiment's file and its data.
+
+    Where the arms do not have the units that they should, no effect is given; the exit status is 0 all the same: the
+    answer is why.
+
+    \b
+    Examples:
+      journeylab experiment analyze units.csv --arm group --control none --metric visit --metric spend \\
+          --ratio spend/visit --covariate history
+      journeylab experiment analyze units.parquet --arm group --control none --metric visit \\
+          --sequential --planned-n 64000 --json
+      journeylab experiment analyze offer_test.yaml --events events.parquet --plan offer_test.plan.json \\
+          --record offer_test.record.json --decide discount --by "growth team" --reason "more purchases"
+    """
+    if Path(data).suffix in _DECLARED and (events is not None or table is not None):
+        for name, value in (("--arm", arm), ("--control", control), ("--metric", metric), ("--ratio", ratio)):
+            if value:
+                raise typer.BadParameter("the experiment's file says so already; leave it out", param_hint=name)
+        if record is not None and (by is None or reason is None):
+            raise typer.BadParameter("a record says who decided and why: --by and --reason", param_hint="--record")
+        declared = _read(Path(data))
+        source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
+        found = _analyzed(declared, source, until, send_times, query)
+        plan = None if plan_file is None else _plan_of(plan_file, declared)
+        if record is not None:
+            found.record(
+                decide, by=str(by), reason=str(reason), decided_at=datetime.now(UTC),
+                declared_at=None if plan is None else plan["declared_at"],
+                declared_version=None if plan is None else plan["version"],
+            ).write(record)  # fmt: skip
+        if as_json:
+            show_json({**found.to_dict(), "declared": plan, "record": None if record is None else str(record)})
+        else:
+            for line in analysis_lines(found):
+                typer.echo(line)
+        if html is not None:
+            from journeylab.experimentreport import analysis_page
+
+            _write(html, analysis_page(found))
+        return
+    for name, value in (("--arm", arm), ("--control", control)):
+        if value is None:
+            raise typer.BadParameter("a plain table needs it", param_hint=name)
+    if not metric and not ratio:
+        raise typer.BadParameter("name what is compared, by --metric or --ratio", param_hint="--metric")
+    if sequential and planned_n is None:
+        raise typer.BadParameter("say how many units are planned, by --planned-n", param_hint="--sequential")
+    from journeylab.experiments import Mean, Ratio, Stopping
+    from journeylab.experiments.comparison import compare
+    from journeylab.experiments.plaintable import read_units
+
+    first, *others = covariate or [None]
+    metrics: list[Metric] = [
+        *(Mean(column, covariate=first) for column in metric or []),
+        *(Ratio(columns, covariate=first) for columns in ratio or []),
+    ]
+    with step("reading the table") as reading:
+        units = read_units(
+            data, arm=arm, control=control, metrics=metrics, cluster=cluster, shares=dict(share) if share else None,
+            exposed_at=exposed_at, keep=[*others, *(segment or []), *(feature or [])], query=query, timezone=timezone,
+        )  # fmt: skip
+        reading.done = f"read {counted(sum(units.counts().values()), 'unit')}"
+    stopping = None
+    if planned_n is not None:
+        stopping = Stopping(planned_n=planned_n, rule="always_valid" if sequential else "fixed")
+    compared = compare(units, stopping=stopping, correction=correction, adjust=adjust, covariates=others)
+    who = _for_whom(units, segment or [], feature or [], seed) if not compared.refused else {}
+    if as_json:
+        show_json({**compared.to_dict(), **{name: [one.to_dict() for one in found] for name, found in who.items()}})
+    else:
+        for line in comparison_lines(compared):
+            typer.echo(line)
+        for found in who.values():
+            for one in found:
+                typer.echo("")
+                for sentence in one.sentences():
+                    typer.echo(sentence)
+    if html is not None:
+        from journeylab.experimentreport import comparison_page
+
+        _write(html, comparison_page(compared, who))
+
+
+@experiment.command("watch")
+def watch(
+    file: _ExperimentFile,
+    events: _LogEvents = None,
+    table: _Table = None,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    until: Until = None,
+    send_times: SendTimesFiles = None,
+    looks: Annotated[int, typer.Option("--looks", metavar="N", min=2, help="How many looks the path has.")] = 40,
+    html: _Html = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an experiment while it runs: the effect with an interval that holds whenever one looks, and the arms' ratio.
+
+    Alarms (in --json: `alarms`) are a ratio that fails and effects beyond chance; the exit status is 0 all the same.
+
+    \b
+    Examples:
+      journeylab experiment watch offer_test.yaml --events events.parquet
+      journeylab experiment watch offer_test.yaml --events events.parquet --html watch.html --json
+    """
+    from journeylab.experiments.exposed import exposed_units
+    from journeylab.experiments.watching import watch as watched
+
+    declared = _read(file)
+    source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
+    announce_compiling()
+    with step("looking at the units as they came in") as looking:
+        exposed = exposed_units(declared, source, until=until, send_times=send_times_of(send_times), query=query)
+        found = watched(exposed.units, stopping=declared.stopping, alpha=declared.alpha, looks=looks)
+        looking.done = f"looked at {counted(sum(exposed.units.counts().values()), 'unit')}"
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        for line in watch_lines(found):
+            typer.echo(line)
+    if html is not None:
+        from journeylab.experimentreport import watch_page
+
+        _write(html, watch_page(found))

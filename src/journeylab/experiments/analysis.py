@@ -1,0 +1,337 @@
+"""What an experiment found, and what may be decided on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from journeylab.display import block, counted
+from journeylab.errors import DataError, known
+
+from .comparison import Comparison, compare, effect_sentence, sample_ratio_of
+from .effect import effects_table
+from .effects import effects
+from .guardrails import guardrails
+from .record import DecisionRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .experiment import Experiment
+    from .guardrails import GuardrailResult
+    from .subgroups import SubgroupEffects
+    from .unittable import UnitTable
+
+__all__ = ["Analysis", "Maturity", "Verdict", "analyze_units"]
+
+Decision: TypeAlias = Literal["ship", "keep control", "go on", "undecided", "blocked"]
+"""What the data say of an arm: ship it; keep the control; go on; ended without an answer; or nothing can be said."""
+
+
+@dataclass(frozen=True)
+class Maturity:
+    """How many of the exposed units were looked at for the whole window.
+
+    Attributes:
+        n_exposed: units that were exposed.
+        n_matured: those of them that count.
+        planned_n: units with which the experiment is over.
+        is_over: whether it is: the planned end is reached, or a rule that allows it has stopped before.
+    """
+
+    n_exposed: int
+    n_matured: int
+    planned_n: int
+    is_over: bool
+
+    @property
+    def sentence(self) -> str:
+        """How mature it is, in plain words."""
+        waiting = self.n_exposed - self.n_matured
+        rest = f"; {counted(waiting, 'unit')} not yet looked at for the whole window do not count" if waiting else ""
+        end = "it is over" if self.is_over else "it is not over"
+        return f"{self.n_matured:,} of the {self.planned_n:,} planned units have matured, {end}{rest}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data say of one arm, and why, in a sentence."""
+
+    arm: str
+    decision: Decision
+    reason: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis:
+    """What an experiment found: effects, guardrails, checks, and a verdict on each arm.
+
+    Attributes:
+        experiment: what was asked.
+        units: the matured units.
+        primary: the comparison that decides.
+        secondary: the other metrics, corrected as explorations.
+        guardrails: what may not get worse.
+        segments: for each declared segment the effects of each arm on the primary metric, shrunken, by (segment, arm).
+        bayesian: `bayes.bayesian_view` of the primary metric, beside the decision and never instead.
+        maturity: how many units count.
+        checks: what else was looked at: by name whether it `passed` and the `sentences`.
+        verdicts: one for each arm but the control.
+        notes: what to know of the data, in sentences.
+    """
+
+    experiment: Experiment
+    units: UnitTable
+    primary: Comparison
+    secondary: Comparison | None
+    guardrails: tuple[GuardrailResult, ...]
+    segments: dict[tuple[str, str], SubgroupEffects]
+    bayesian: pd.DataFrame | None
+    maturity: Maturity
+    checks: dict[str, Any]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The effects of all metrics: `effect.effects_table` with `p_value_corrected` and `role` (primary, secondary)."""
+        import pandas as pd
+
+        parts = [self.primary.table.assign(role="primary")]
+        if self.secondary is not None:
+            parts.append(self.secondary.table.assign(role="secondary"))
+        return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before one believes the effects, in sentences."""
+        found = [*self.notes, *self.primary.warnings, *(self.secondary.warnings if self.secondary is not None else ())]
+        found += [sentence for check in self.checks.values() if not check["passed"] for sentence in check["sentences"]]
+        return tuple(dict.fromkeys(found))
+
+    def sentences(self) -> list[str]:
+        """What was found, in plain words, the verdicts first."""
+        said = [f"{verdict.arm}: {verdict.decision}. {verdict.reason}" for verdict in self.verdicts]
+        said += [self.maturity.sentence, *self.primary.ratio.sentences()]
+        for comparison in (self.primary, self.secondary):
+            if comparison is not None:
+                said += [
+                    effect_sentence(effect, p_value)
+                    for effect, p_value in zip(comparison.effects, comparison.p_values, strict=True)
+                ]
+        said += [result.sentence for result in self.guardrails]
+        said += [sentence for found in self.segments.values() for sentence in found.sentences()]
+        return [*said, *self.warnings]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The analysis as plain data for JSON; the contract of `journeylab experiment analyze --json` and more."""
+        results = self.primary.to_dict()
+        secondary = [] if self.secondary is None else self.secondary.to_dict()["results"]
+        return {
+            "experiment": self.experiment.experiment,
+            "version": self.experiment.version,
+            "sample_ratio": results["sample_ratio"],
+            "results": results["results"],
+            "secondary": secondary,
+            "guardrails": [result.to_dict() for result in self.guardrails],
+            "segments": [
+                {"segment": segment, "arm": arm, **found.to_dict()} for (segment, arm), found in self.segments.items()
+            ],
+            "bayesian": None if self.bayesian is None else self.bayesian.to_dict("records"),
+            "maturity": {**vars(self.maturity), "sentence": self.maturity.sentence},
+            "checks": self.checks,
+            "verdicts": [vars(verdict) for verdict in self.verdicts],
+            "refused": results["refused"],
+            "warnings": list(self.warnings),
+        }
+
+    def record(
+        self,
+        arm: str | None,
+        *,
+        by: str,
+        reason: str,
+        decided_at: datetime,
+        declared_at: str | None = None,
+        declared_version: str | None = None,
+    ) -> DecisionRecord:
+        """The decision record: what was asked, found, checked, tried and decided.
+
+        Args:
+            arm: what is shipped; missing (None) where nothing is.
+            by: who decided, a role or a pseudonym.
+            reason: why, in a sentence.
+            decided_at: when, an aware instant.
+            declared_at: when the experiment was declared, as the plan has it; missing where it was not beforehand.
+            declared_version: the version that was declared.
+
+        Raises:
+            DataError: when there is no such arm, or the instant is naive.
+        """
+        if arm is not None and arm not in self.units.arms:
+            raise DataError(f"no arm {arm!r} to decide for; {known(arm, self.units.arms, 'arms')}")
+        if decided_at.tzinfo is None:
+            raise DataError("decided_at has no time zone; give an aware instant")
+        said = self.to_dict()
+        ratio, maturity = self.primary.ratio, self.maturity
+        of_arm = [result for result in self.guardrails if result.arm == arm]
+        broken = [result for result in of_arm if result.verdict != "held"]
+        guardrails = {
+            "passed": not broken and not self.primary.refused,
+            "sentence": " ".join(result.sentence for result in (broken or of_arm)) or "No guardrails were declared.",
+        }
+        checked = {
+            "ratio": {"passed": bool(ratio.passed), "sentence": " ".join(ratio.sentences())},
+            "maturity": {"passed": maturity.is_over, "sentence": maturity.sentence},
+            "guardrails": guardrails,
+            **self.checks,
+        }
+        names = ("results", "secondary", "guardrails", "segments", "bayesian", "verdicts", "warnings")
+        looks = len(next(iter(self.primary.sequential.values())).looks) if self.primary.sequential else None
+        return DecisionRecord(
+            experiment={
+                "name": self.experiment.experiment,
+                "version": self.experiment.version,
+                "versions": self.experiment.versions,
+                "arms": dict(self.units.shares),
+            },
+            asked={
+                **self.experiment.canonical(),
+                "question": self.experiment.question,
+                "declared_at": declared_at,
+                "declared_version": declared_version,
+            },
+            found={name: said[name] for name in names},
+            checked=checked,
+            tried={
+                "n_arms": len(self.units.arms) - 1,
+                "n_metrics": len(self.experiment.metrics),
+                "n_segments": len(self.experiment.segments),
+                "n_comparisons": len(self.primary.effects) + len(said["secondary"]) + len(self.guardrails),
+                "rule": self.experiment.stopping.rule,
+                "n_looks": looks,
+            },
+            decided={
+                "arm": arm,
+                "by": by,
+                "reason": reason,
+                "decided_at": decided_at.astimezone(UTC).isoformat(),
+            },
+        )
+
+    def __repr__(self) -> str:
+        said = "; ".join(f"{verdict.arm}: {verdict.decision}" for verdict in self.verdicts)
+        return f"Analysis({self.experiment.experiment}: {said})"
+
+    def _repr_html_(self) -> str:
+        said = "".join(block(sentence) for sentence in self.sentences())
+        return block(repr(self), self.primary._repr_html_(), said)
+
+
+def analyze_units(
+    experiment: Experiment,
+    units: UnitTable,
+    *,
+    checks: dict[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Analysis:
+    """What an experiment found on a table of exposed units; those not matured are left out and counted.
+
+    Args:
+        experiment: what was asked; its metrics are the table's.
+        units: the exposed units.
+        checks: what else was looked at.
+        notes: what to know of the data.
+    """
+    stopping, alpha = experiment.stopping, experiment.alpha
+    n_exposed = sum(units.counts().values())
+    ratio = sample_ratio_of(units)  # of all who were exposed: who has matured is a matter of time
+    if units.has("is_matured"):
+        units = units.narrowed("is_matured")
+    n_matured = sum(units.counts().values())
+    primary = compare(units, [experiment.primary], stopping=stopping, alpha=alpha, ratio=ratio)
+    secondary = None
+    if experiment.secondary:
+        secondary = compare(
+            units, experiment.secondary, stopping=stopping, alpha=alpha, correction="fdr_bh", ratio=ratio
+        )
+    is_refused = bool(primary.refused)
+    held = () if is_refused else _guardrails(experiment, units)
+    has_stopped = stopping.rule == "always_valid" and any(p_value < alpha for p_value in primary.p_values)
+    has_stopped |= any(said.decision != "go on" for said in primary.sequential.values())
+    maturity = Maturity(n_exposed, n_matured, stopping.planned_n, primary.has_ended or has_stopped)
+    return Analysis(
+        experiment, units, primary, secondary, held,
+        {} if is_refused else _segments(experiment, units),
+        None if is_refused else _bayesian(experiment, units, primary),
+        maturity, checks or {},
+        tuple(_verdicts(experiment, units, primary, held, maturity)), notes,
+    )  # fmt: skip
+
+
+def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResult, ...]:
+    """The guardrails, valid at any time unless the planned end is reached."""
+    stopping = experiment.stopping
+    found = guardrails(units, experiment.guardrails, alpha=experiment.alpha)
+    n = sum(units.counts().values())
+    if n >= stopping.planned_n and stopping.rule == "fixed":
+        return tuple(found)
+    return tuple(result.at_any_time(n, stopping.planned_n) for result in found)
+
+
+def _segments(experiment: Experiment, units: UnitTable) -> dict[tuple[str, str], SubgroupEffects]:
+    """The effects on the primary metric by segment, drawn to each other as far as they do not differ beyond chance."""
+    from .subgroups import subgroup_effects
+
+    found = {}
+    for segment in experiment.segments:
+        by = effects_table(effects(units, [experiment.primary], by=segment, alpha=experiment.alpha))
+        by = by[by["kind"] != "winsorised"].rename(columns={"group": "segment"})
+        for arm in units.arms[1:]:
+            found[segment, arm] = subgroup_effects(by[by["arm"] == arm])
+    return found
+
+
+def _verdicts(
+    experiment: Experiment,
+    units: UnitTable,
+    primary: Comparison,
+    held: tuple[GuardrailResult, ...],
+    maturity: Maturity,
+) -> list[Verdict]:
+    return [_verdict(experiment, arm, primary, held, maturity) for arm in units.arms[1:]]
+
+
+def _verdict(
+    experiment: Experiment, arm: str, primary: Comparison, held: tuple[GuardrailResult, ...], maturity: Maturity
+) -> Verdict:
+    """What the data say of one arm."""
+    if not primary.ratio.passed:
+        return Verdict(arm, "blocked", "The arms do not have the units that they should.")
+    if primary.refused:
+        return Verdict(arm, "go on", primary.refused[0])
+    metric, alpha = experiment.primary, experiment.alpha
+    effect, p_value = primary.of(metric.name, arm)
+    of_arm = [result for result in held if result.arm == arm]
+    if violated := [result for result in of_arm if result.verdict == "violated"]:
+        return Verdict(arm, "keep control", " ".join(result.sentence for result in violated))
+    gain = effect.effect if metric.better == "higher" else -effect.effect
+    says = effect_sentence(effect, p_value)
+    is_beyond_chance = p_value < alpha
+    if effect.interval == "group-sequential":
+        said = primary.sequential[metric.name, arm]
+        is_beyond_chance = said.stopped_at is not None
+    if is_beyond_chance and gain < 0:
+        return Verdict(arm, "keep control", f"It is worse: {says}.")
+    undecided = [result for result in of_arm if result.verdict == "undecided"]
+    if is_beyond_chance and undecided and not primary.has_ended:
+        return Verdict(arm, "go on", f"It is better ({says}), but not yet sure: {undecided[0].sentence}")
+    if is_beyond_chance and undecided:
+        return Verdict(arm, "undecided", f"It is better ({says}), but harm is not ruled out: {undecided[0].sentence}")
+    if is_beyond_chance:
+        return Verdict(arm, "ship", f"It is better: {says}.")
+    if not maturity.is_over:
+        return Verdict(arm, "go on", f"Nothing is beyond chance yet: {says}.")
+    ruled_out = f"An effect above {effect.high:+.4g} or below {effect.low:+.4g} is ruled out, and no less: {says}."
+    return Verdict(arm, "undecided", f"No difference was found. {ruled_out}")

@@ -1,0 +1,270 @@
+"""Arms held against the control: the effects with intervals that hold however one looks, or why there are none.
+
+The ratio of the arms is looked at first. Where it fails, units went missing or were counted twice in some arms, and
+no difference between them can be told from that: the comparison has no effects then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from journeylab.display import block, counted, plain, table
+from journeylab.errors import DataError
+from journeylab.intervals import anytime_interval, anytime_p_value
+
+from .effect import Effect, effects_table
+from .effects import corrected, effects
+from .sampleratio import SampleRatio, sample_ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .effects import Adjustment
+    from .experiment import Stopping
+    from .metrics import Metric
+    from .sequential import GroupSequential
+    from .unittable import UnitTable
+
+__all__ = ["Comparison", "Correction", "at_any_time", "compare", "effect_sentence", "sample_ratio_of"]
+
+Correction: TypeAlias = Literal["holm", "fdr_bh", "none"]
+"""How p values are corrected for each other: Holm (1979), Benjamini and Hochberg (1995), or not at all."""
+
+_WORDS = {
+    "holm": "corrected for each other (Holm)",
+    "fdr_bh": "corrected as explorations (Benjamini-Hochberg)",
+    "none": "not corrected for each other",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """The effects of each arm against the control on each metric, and what they rest on.
+
+    Attributes:
+        ratio: whether the arms have the units that they should.
+        effects: arm by metric; none where `refused` says why.
+        p_values: of the effects, corrected; missing (NaN) where an effect has none.
+        correction: how they were corrected.
+        stopping: when the experiment is over; missing (None) where it was not said.
+        n: units that were looked at, in all arms; of a group-sequential rule those of the last look.
+        sequential: of a group-sequential rule what its looks say, by (metric, arm).
+        refused: why there are no effects, in sentences.
+        warnings: what to know before one believes them, in sentences.
+    """
+
+    ratio: SampleRatio
+    effects: tuple[Effect, ...]
+    p_values: tuple[float, ...]
+    correction: Correction
+    stopping: Stopping | None
+    n: int
+    sequential: dict[tuple[str, str], GroupSequential]
+    refused: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the planned end is reached."""
+        return self.stopping is None or self.n >= self.stopping.planned_n
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The effects as `effect.effects_table`, and `p_value_corrected`."""
+        return effects_table(self.effects).assign(p_value_corrected=list(self.p_values))
+
+    def of(self, metric: str, arm: str) -> tuple[Effect, float]:
+        """The effect of an arm on a metric, and its corrected p value.
+
+        Raises:
+            KeyError: when it was not compared.
+        """
+        for effect, p_value in zip(self.effects, self.p_values, strict=True):
+            if (effect.metric, effect.arm) == (metric, arm):
+                return effect, p_value
+        raise KeyError((metric, arm))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain data: the contract of `journeylab experiment analyze --json`."""
+        return {
+            "sample_ratio": self.ratio.to_dict(),
+            "results": [
+                {**effect.to_dict(), "p_value_corrected": plain(p_value)}
+                for effect, p_value in zip(self.effects, self.p_values, strict=True)
+            ],
+            "correction": self.correction,
+            "n_looked_at": self.n,
+            "refused": list(self.refused),
+            "warnings": list(self.warnings),
+        }
+
+    def sentences(self) -> list[str]:
+        """What was found, in plain words."""
+        if self.refused:
+            return [*self.refused]
+        said = [sentence for sentence in self._of_effects()]
+        return [*self.ratio.sentences(), *said, *self.warnings]
+
+    def _of_effects(self) -> Iterator[str]:
+        for effect, p_value in zip(self.effects, self.p_values, strict=True):
+            yield effect_sentence(effect, p_value)
+
+    def __repr__(self) -> str:
+        if self.refused:
+            return f"Comparison(refused: {self.refused[0]})"
+        return f"Comparison({counted(len(self.effects), 'effect')} of {counted(self.n, 'unit')}, {_WORDS[self.correction]})"
+
+    def _repr_html_(self) -> str:
+        head = ["metric", "arm", "control", "mean of arm", "mean of control", "effect", "interval", "p"]
+        rows = [
+            [
+                effect.metric if effect.kind != "winsorised" else f"{effect.metric}, winsorised",
+                effect.arm, effect.control, f"{effect.mean_arm:.4g}", f"{effect.mean_control:.4g}",
+                f"{effect.effect:+.4g}", f"{effect.low:+.4g} to {effect.high:+.4g}", f"{p_value:.3g}",
+            ]
+            for effect, p_value in zip(self.effects, self.p_values, strict=True)
+        ]  # fmt: skip
+        notes = "".join(block(sentence) for sentence in (*self.refused, *self.warnings))
+        return block(repr(self), table(head, rows) if rows else "", notes)
+
+
+def effect_sentence(effect: Effect, p_value: float) -> str:
+    """One effect in words; `p_value` is the corrected one."""
+    kind = {"fixed": "95 % interval", "always-valid": "at any time", "group-sequential": "over all looks"}
+    interval = kind[effect.interval].replace("95", f"{effect.level * 100:.12g}")
+    metric = effect.metric if effect.kind != "winsorised" else f"{effect.metric} (winsorised)"
+    says = "p not yet known" if math.isnan(p_value) else f"p = {p_value:.3g}"
+    return (
+        f"{metric}: {effect.arm} {effect.mean_arm:.4g} against {effect.control} {effect.mean_control:.4g}, "
+        f"{effect.effect:+.4g} ({interval} {effect.low:+.4g} to {effect.high:+.4g}; {says})"
+    )
+
+
+def compare(
+    units: UnitTable,
+    metrics: Sequence[Metric] | None = None,
+    *,
+    stopping: Stopping | None = None,
+    alpha: float = 0.05,
+    correction: Correction = "holm",
+    adjust: Adjustment = "cuped",
+    ratio: SampleRatio | None = None,
+) -> Comparison:
+    """Each arm against the control on each metric, with intervals that hold under the rule of stopping.
+
+    Without a rule, and under a `fixed` one at its end, intervals and p values are those of one look. Before the end of
+    a fixed rule, and under `always_valid`, they are valid at any time (`intervals.anytime_interval`, tuned to the
+    planned units). Under a `group_sequential` rule the first units by exposure are looked at that the last look reached
+    has, and each look before is made again, so that nothing depends on when one really looked.
+
+    Args:
+        units: the units; those not matured are to be left out before.
+        metrics: by default all metrics of the table.
+        stopping: when the experiment is over.
+        alpha: the error of each comparison.
+        correction: how the p values are corrected for each other.
+        adjust: how covariates are used; see `effects`.
+        ratio: the check of the arms' ratio where it was made already; it decides whether there are effects.
+
+    Raises:
+        DataError: when the units of looks cannot be told because the table has no `exposed_at`.
+    """
+    metrics = list(units.metrics if metrics is None else metrics)
+    if ratio is None:
+        ratio = sample_ratio_of(units, alpha)
+    looks = list(_looks(units, stopping))
+    n = sum(units.counts().values()) if not looks else looks[-1].n
+    warnings: list[str] = []
+    if not ratio.passed:
+        refused = (*ratio.sentences(), "No effect is given: find out why units are missing before anything else.")
+        return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
+    if stopping is not None and stopping.rule == "group_sequential" and not looks:
+        first = math.ceil(stopping.looks[0] * stopping.planned_n)
+        refused = (f"The first look is at {first:,} units, and there are {n:,}: nothing is given before.",)
+        return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
+    sequential: dict[tuple[str, str], GroupSequential] = {}
+    if looks:
+        assert stopping is not None
+        found, sequential = _over_looks(looks, metrics, stopping, alpha, adjust)
+    else:
+        found = effects(units, metrics, alpha=alpha, adjust=adjust)
+        if stopping is not None and (stopping.rule == "always_valid" or n < stopping.planned_n):
+            found = [at_any_time(effect, n, stopping.planned_n) for effect in found]
+            if stopping.rule == "fixed":
+                warnings.append(
+                    f"{n:,} of the {stopping.planned_n:,} planned units are in: until the end only intervals that are "
+                    "valid at any time are given."
+                )
+    warnings += dict.fromkeys(note for effect in found for note in effect.notes)
+    p_values = tuple(corrected(found, correction))
+    return Comparison(ratio, tuple(found), p_values, correction, stopping, n, sequential, (), tuple(warnings))
+
+
+def at_any_time(effect: Effect, n: int, planned_n: int) -> Effect:
+    """The effect with the interval and the p value that hold at every look."""
+    if math.isnan(effect.standard_error):
+        return effect
+    alpha = 1 - effect.level
+    low, high = anytime_interval(effect.effect, effect.standard_error, n, effect.level, planned_n)
+    p_value = anytime_p_value(effect.effect, effect.standard_error, n, alpha=alpha, planned_n=planned_n)
+    return replace(effect, low=low, high=high, p_value=p_value, interval="always-valid")
+
+
+class _Look(NamedTuple):
+    """The units of one look, how many they are, and the share of the planned ones."""
+
+    units: UnitTable
+    n: int
+    information: float
+
+
+def _looks(units: UnitTable, stopping: Stopping | None) -> Iterator[_Look]:
+    """The looks of a group-sequential rule that have been reached, each with its first units by exposure."""
+    if stopping is None or stopping.rule != "group_sequential":
+        return
+    if not units.has("exposed_at"):
+        raise DataError(
+            f"{units.name}: planned looks need `exposed_at`, to know which units came first; name its column"
+        )
+    total = sum(units.counts().values())
+    for share in stopping.looks:
+        n = math.ceil(share * stopping.planned_n)
+        if n > total:
+            return
+        [(last,)] = units.rows("exposed_at", f"ORDER BY exposed_at LIMIT 1 OFFSET {n - 1}")
+        look = units.narrowed(f"exposed_at <= TIMESTAMPTZ '{last.isoformat()}'")
+        yield _Look(look, sum(look.counts().values()), float(share))
+
+
+def _over_looks(
+    looks: Sequence[_Look], metrics: Sequence[Metric], stopping: Stopping, alpha: float, adjust: Adjustment
+) -> tuple[list[Effect], dict[tuple[str, str], GroupSequential]]:
+    """The effects at the last look with what all looks so far say; arms share the error among them."""
+    from .sequential import group_sequential
+
+    each = alpha / (len(looks[0].units.arms) - 1)
+    by_look = [effects(look.units, metrics, alpha=alpha, adjust=adjust) for look in looks]
+    found, sequential = [], {}
+    for place, last in enumerate(by_look[-1]):
+        so_far = [by[place] for by in by_look]
+        if any(not 0 < one.standard_error < math.inf for one in so_far):
+            found.append(replace(last, notes=(*last.notes, f"{last.metric}: a look has no error, so none is spent.")))
+            continue
+        said = group_sequential(
+            [look.information for look in looks], [one.effect for one in so_far],
+            [one.standard_error for one in so_far], alpha=each, spending=stopping.spending,
+        )  # fmt: skip
+        sequential[last.metric, last.arm] = said
+        now = said.looks[-1]
+        p_value = math.nan if said.adjusted is None else said.adjusted.p_value
+        found.append(replace(last, low=now.low, high=now.high, p_value=p_value, interval="group-sequential"))
+    return found, sequential
+
+
+def sample_ratio_of(units: UnitTable, alpha: float = 0.001) -> SampleRatio:
+    """The check of the arms' ratio of a table of units, by node and day where they are known."""
+    known = [name for name in ("arm", "node", "exposed_at") if units.has(name)]
+    return sample_ratio(units.frame(known), units.shares, alpha=alpha)

@@ -1,0 +1,132 @@
+"""The exposed units of an experiment with their values: by replays of its journeys over a log, or from its table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from journeylab.errors import DataError
+from journeylab.eventlog import EventLog
+
+from .experiment import HOLDOUT
+
+if TYPE_CHECKING:
+    from journeylab.advice import SendTimesGiven
+
+    from .experiment import Experiment
+    from .exposures import Exposures
+    from .unittable import UnitTable
+
+__all__ = ["Exposed", "exposed_units"]
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """The exposed units of an experiment, and where they come from.
+
+    Attributes:
+        experiment: what was asked.
+        units: the units with their values; those of a log that have not matured among them.
+        exposures: who was exposed when, and whether the experiment ran; missing (None) for a plain table.
+    """
+
+    experiment: Experiment
+    units: UnitTable
+    exposures: Exposures | None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the experiment really ran: always so for a table."""
+        return self.exposures is None or self.exposures.has_run
+
+    def again(self, *, machines: bool) -> UnitTable:
+        """The same units with the opens and clicks that machines made, or without them.
+
+        Raises:
+            DataError: for a plain table, whose values are given.
+        """
+        if self.exposures is None:
+            raise DataError("a table has its values; what machines did cannot be taken out of them")
+        return _units_of(self.experiment, self.exposures, machines=machines)
+
+
+def exposed_units(
+    experiment: Experiment,
+    source: Any,
+    *,
+    until: datetime | str | None = None,
+    send_times: SendTimesGiven | None = None,
+    query: str | None = None,
+) -> Exposed:
+    """The exposed units of an experiment.
+
+    Args:
+        experiment: what was asked.
+        source: the event log in which it ran (or, for a plan, will run); or the plain table of an experiment on one.
+        until: for a log the horizon: what came later is not looked at.
+        send_times: for a log what `at: best` asks; see `replay`.
+        query: for a table in a database.
+
+    Raises:
+        DataError: when a log is given for a table or the other way round, or the data do not fit.
+        DefinitionError: when a journey does not fit the log.
+    """
+    if experiment.is_of_table:
+        if isinstance(source, EventLog):
+            raise DataError(f"{experiment.experiment} is an experiment on a table, and this is an event log")
+        return Exposed(experiment, _table_of(experiment, source, query), None)
+    if not isinstance(source, EventLog):
+        raise DataError(f"{experiment.experiment} is an experiment on journeys: it needs an event log")
+    exposures = _exposures_of(experiment, source, until, send_times)
+    if experiment.start_at is not None:
+        exposures = exposures.since(experiment.start_at)
+    return Exposed(experiment, _units_of(experiment, exposures, machines=True), exposures)
+
+
+def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTable:
+    from .plaintable import read_units
+
+    return read_units(
+        source, arm=str(experiment.arm), control=experiment.control, metrics=experiment.metrics,
+        cluster=experiment.cluster, shares=experiment.arms or None, exposed_at=experiment.exposed_at,
+        keep=experiment.segments, query=query,
+    )  # fmt: skip
+
+
+def _exposures_of(
+    experiment: Experiment, log: EventLog, until: datetime | str | None, send_times: SendTimesGiven | None
+) -> Exposures:
+    from journeylab.replay import replay
+
+    from .exposures import holdout_exposures, journey_exposures, split_exposures
+
+    if experiment.journey is None:
+        replays = {
+            arm: replay(journey, log, until=until, send_times=send_times)
+            for arm, journey in experiment.definitions.items()
+        }
+        return journey_exposures(replays, experiment.arms, salt=experiment.experiment, control=experiment.control)
+    journey = experiment.definitions[experiment.journey]
+    run = replay(experiment.portfolio or journey, log, until=until, send_times=send_times)
+    if experiment.split == HOLDOUT:
+        return holdout_exposures(run, journey.journey, control=experiment.control)
+    return split_exposures(run, str(experiment.split), journey.journey, control=experiment.control)
+
+
+def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -> UnitTable:
+    from .outcomes import unit_table
+
+    assert experiment.window is not None
+    declared = {name for journey in experiment.definitions.values() for name in journey.known_segments}
+    return unit_table(
+        exposures, experiment.metrics, window=experiment.window,
+        segments={
+            name: journey.known_segments[name]
+            for journey in experiment.definitions.values()
+            for name in experiment.segments
+            if name in journey.known_segments
+        },
+        attributes=[name for name in experiment.segments if name not in declared],
+        machines=machines,
+    )  # fmt: skip

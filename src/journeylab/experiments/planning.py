@@ -1,0 +1,366 @@
+"""What an experiment can find, how long it takes and how often it would be wrong: planned on history, by replay.
+
+The journeys are replayed over the log one has: who would have been exposed, how fast they came, and how their values
+are spread. Arms are drawn anew for it, so that what is measured is the error of a difference where there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from journeylab.display import block, counted, plain, table
+from journeylab.errors import DataError
+from journeylab.visits import wilson_interval
+
+from .comparedjourneys import arms_of
+from .comparison import at_any_time
+from .effects import effects
+from .exposed import exposed_units
+from .power import errors_needed
+from .unittable import UnitTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from journeylab.advice import SendTimesGiven
+
+    from .effect import Effect
+    from .experiment import Experiment
+    from .metrics import Metric
+
+__all__ = ["Plan", "false_alarms", "plan_experiment", "read_declaration"]
+
+_WEEK: Final = timedelta(days=7)
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """What an experiment can find and how long it takes.
+
+    Attributes:
+        experiment: what is asked.
+        n_units: units of history on which it was planned: matured, and of the control only where the experiment ran.
+        weekly: exposures by whole week of history: `week` (UTC, its start), `n_units` (int); without rows for a table.
+        metrics: one row for each metric: `metric` (text), `role` (primary, secondary or guardrail), `mean_control`,
+            `standard_error` (of an arm's effect with the planned units), `minimum_effect` (the least effect that is
+            found with the wanted power; for a guardrail the least margin within which no harm is shown),
+            `units_needed` (in all arms, for the experiment's minimum effect or the margin; missing where none is
+            declared), `variance_reduction_share` (what the covariate saves).
+        alarms: the A/A experiments on history: `metric`, `n_runs`, `n_alarms`, `alarm_share`, `low`, `high` (its 95 %
+            interval).
+        weeks: whole weeks until the planned units are exposed; missing (None) where history has no whole week.
+        declared_at: when the plan was declared; missing (None) where it was not.
+    """
+
+    experiment: Experiment
+    n_units: int
+    weekly: pd.DataFrame
+    metrics: pd.DataFrame
+    alarms: pd.DataFrame
+    weeks: int | None
+    declared_at: datetime | None = None
+
+    @property
+    def per_week(self) -> float:
+        """Exposures a week; missing (NaN) where history has no whole week."""
+        return float(self.weekly["n_units"].mean()) if len(self.weekly) else math.nan
+
+    @property
+    def days(self) -> int | None:
+        """Days until the last planned unit has matured: whole weeks, then the window."""
+        if self.weeks is None:
+            return None
+        window = self.experiment.window or timedelta()
+        return 7 * self.weeks + math.ceil(window / timedelta(days=1))
+
+    def declared(self, at: datetime) -> Plan:
+        """The same plan, declared at an aware instant."""
+        return replace(self, declared_at=at.astimezone(UTC))
+
+    def sentences(self) -> list[str]:
+        """The plan in plain words."""
+        experiment = self.experiment
+        first = self.metrics.iloc[0]
+        said = [
+            f"{experiment.experiment}: {counted(experiment.stopping.planned_n, 'unit')} in all arms; with them an effect "
+            f"of {first['minimum_effect']:.4g} on {first['metric']} (now {first['mean_control']:.4g}) is found with a "
+            f"probability of {experiment.power:.0%}."
+        ]
+        if not math.isnan(first["units_needed"]):
+            enough = first["units_needed"] <= experiment.stopping.planned_n
+            said.append(
+                f"The wanted effect of {experiment.minimum_effect:.4g} needs {counted(int(first['units_needed']), 'unit')}: "
+                + ("they are planned." if enough else "more than are planned.")
+            )
+        if self.weeks is not None:
+            said.append(
+                f"{self.per_week:,.0f} units a week were exposed in {counted(len(self.weekly), 'whole week')} of history: "
+                f"{counted(self.weeks, 'whole week')} until all are exposed, {counted(int(self.days or 0), 'day')} until all "
+                "have matured."
+            )
+        elif not experiment.is_of_table:
+            said.append("History has no whole week of exposures: how long it takes cannot be told.")
+        for row in self.alarms.itertuples():
+            wrong = row.low > experiment.alpha
+            said.append(
+                f"A/A on history: {row.n_alarms:,} of {counted(row.n_runs, 'run')} found a difference in {row.metric} where "
+                f"there is none ({row.alarm_share:.1%}, {row.low:.1%} to {row.high:.1%}; {experiment.alpha:.0%} are to be "
+                "expected)" + (": its errors are too small, do not trust it." if wrong else ".")
+            )
+        for row in self.metrics.itertuples():
+            if row.role == "guardrail" and row.units_needed > experiment.stopping.planned_n:
+                said.append(
+                    f"Guardrail {row.metric}: its margin needs {counted(int(row.units_needed), 'unit')} to be shown to hold; "
+                    "with those planned it will often stay undecided."
+                )
+        return said
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data; what `analyze --plan` holds an analysis to is `version` and `declared_at`."""
+        numbers = [
+            {name: plain(value) if isinstance(value, float) else value for name, value in row.items()}
+            for row in self.metrics.to_dict("records")
+        ]
+        return {
+            "plan": _FORMAT,
+            "experiment": self.experiment.experiment,
+            "version": self.experiment.version,
+            "versions": self.experiment.versions,
+            "declared_at": None if self.declared_at is None else self.declared_at.isoformat(),
+            "declaration": self.experiment.canonical(),
+            "planned_n": self.experiment.stopping.planned_n,
+            "n_units": self.n_units,
+            "per_week": plain(self.per_week),
+            "weeks": self.weeks,
+            "days": self.days,
+            "metrics": numbers,
+            "alarms": self.alarms.to_dict("records"),
+            "weekly": [{"week": row.week.isoformat(), "n_units": int(row.n_units)} for row in self.weekly.itertuples()],
+        }
+
+    def write(self, path: str | Path) -> Path:
+        """Writes the declared plan as JSON and gives the path.
+
+        Raises:
+            DataError: when it was not declared, or there is a file already.
+        """
+        if self.declared_at is None:
+            raise DataError("a plan is written when it is declared: plan.declared(at).write(path)")
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        except FileExistsError:
+            raise DataError(f"{path}: there is a plan already; what was declared is not written over") from None
+        return path
+
+    def __repr__(self) -> str:
+        return f"Plan({self.sentences()[0]})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                row.metric, row.role, f"{row.mean_control:.4g}", f"{row.standard_error:.3g}", f"{row.minimum_effect:.4g}",
+                "" if math.isnan(row.units_needed) else f"{row.units_needed:,.0f}",
+            ]
+            for row in self.metrics.itertuples()
+        ]  # fmt: skip
+        head = ["metric", "role", "control's", "error", "least effect", "units needed"]
+        return block(" ".join(self.sentences()), table(head, rows))
+
+
+def read_declaration(path: str | Path) -> dict[str, Any]:
+    """What a plan's file declares: `version`, `declared_at` and the rest of `Plan.to_dict`.
+
+    Raises:
+        DataError: when the file is no declared plan.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        data = None
+    if not isinstance(data, dict) or data.get("plan") != _FORMAT or not data.get("declared_at"):
+        raise DataError(f"{path}: no declared plan; `journeylab experiment plan --out` writes one")
+    return data
+
+
+def plan_experiment(
+    experiment: Experiment,
+    source: Any,
+    *,
+    until: datetime | str | None = None,
+    send_times: SendTimesGiven | None = None,
+    aa_runs: int = 200,
+    seed: int = 0,
+) -> Plan:
+    """What an experiment can find, how long it takes, and how often it would be wrong on the data one has.
+
+    Args:
+        experiment: what is asked.
+        source: the event log, or the plain table, of a time before the experiment.
+        until: the horizon of the log.
+        send_times: what `at: best` asks; see `replay`.
+        aa_runs: how many A/A experiments are run on history.
+        seed: of the arms that are drawn for them.
+
+    Raises:
+        DataError: when history has too few units to plan on, or the data do not fit.
+        DefinitionError: when a journey does not fit the log.
+    """
+    import pandas as pd
+
+    exposed = exposed_units(experiment, source, until=until, send_times=send_times)
+    weekly = _weekly(exposed.units) if exposed.exposures is not None else _weekly(None)
+    units = exposed.units
+    if units.has("is_matured"):
+        units = units.narrowed("is_matured")
+    if exposed.has_run and exposed.exposures is not None:
+        units = units.narrowed(f"arm = '{units.control.replace(chr(39), chr(39) * 2)}'")
+    n_units = sum(units.counts().values())
+    if n_units < 20 * len(units.arms):
+        raise DataError(
+            f"{units.name}: {counted(n_units, 'matured unit')} of history are too few to plan on; "
+            "give a longer log, or a shorter window"
+        )
+    drawn = _Drawn.of(units)
+    found = effects(drawn.with_arms(f"plan/{seed}"), alpha=experiment.alpha)
+    rows = [
+        (*_planned(experiment, metric, role, found, n_units),)
+        for metric, role in zip(experiment.metrics, _roles(experiment), strict=True)
+    ]
+    names = [
+        "metric", "role", "mean_control", "standard_error", "minimum_effect", "units_needed", "variance_reduction_share",
+    ]  # fmt: skip
+    alarms = false_alarms(
+        units, experiment.metrics[:1], n_runs=aa_runs, seed=seed, alpha=experiment.alpha,
+        planned_n=experiment.stopping.planned_n if experiment.stopping.rule == "always_valid" else None,
+    )  # fmt: skip
+    weeks = math.ceil(experiment.stopping.planned_n / weekly["n_units"].mean()) if len(weekly) else None
+    return Plan(experiment, n_units, weekly, pd.DataFrame(rows, columns=names), alarms, weeks)
+
+
+def _roles(experiment: Experiment) -> list[str]:
+    return ["primary", *["secondary"] * len(experiment.secondary), *["guardrail"] * len(experiment.guardrails)]
+
+
+def _planned(
+    experiment: Experiment, metric: Metric, role: str, found: Sequence[Effect], n_units: int
+) -> tuple[Any, ...]:
+    """One row of `Plan.metrics`: errors shrink with the root of the units, so that history's scale to the planned ones.
+
+    Of several arms the one with the largest error counts.
+    """
+    mine = [effect for effect in found if effect.metric == metric.name and effect.kind != "winsorised"]
+    worst = max(mine, key=lambda effect: effect.standard_error)
+    planned_n, n_arms = experiment.stopping.planned_n, len({effect.arm for effect in mine})
+    error = worst.standard_error * math.sqrt(n_units / planned_n)
+    if role == "guardrail":
+        wanted = next(one.margin for one in experiment.guardrails if one.metric.name == metric.name)
+        errors = errors_needed(experiment.stopping, experiment.alpha, experiment.power, sides=1)
+    else:
+        wanted = experiment.minimum_effect if role == "primary" else None
+        # Holm's first step, which the smallest p value of several arms has to pass.
+        errors = errors_needed(experiment.stopping, experiment.alpha / n_arms, experiment.power)
+    needed = math.nan if wanted is None else math.ceil(planned_n * (errors * error / wanted) ** 2)
+    return metric.name, role, worst.mean_control, error, errors * error, needed, worst.variance_reduction_share
+
+
+def false_alarms(
+    units: UnitTable,
+    metrics: Sequence[Metric] | None = None,
+    *,
+    n_runs: int = 200,
+    seed: int = 0,
+    alpha: float = 0.05,
+    planned_n: int | None = None,
+) -> pd.DataFrame:
+    """How often an experiment without any difference finds one, by A/A runs on the units one has.
+
+    In each run the arms are drawn anew by a keyed hash, and the whole analysis is made. What comes out above `alpha` is
+    a metric whose errors are too small, mostly because units belong together that were taken to be their own.
+
+    Args:
+        units: the units; their arms do not matter.
+        metrics: by default all of the table.
+        n_runs: how many runs.
+        seed: of the arms.
+        alpha: the error that is allowed.
+        planned_n: for intervals that are valid at any time, the units they are tuned to; by default one look is taken.
+
+    Returns:
+        A frame with a row for each metric: `metric` (text), `n_runs`, `n_alarms` (int; a run with an alarm in any arm),
+        `alarm_share`, `low`, `high` (0..1, Wilson's 95 % interval).
+    """
+    import pandas as pd
+
+    metrics = list(units.metrics if metrics is None else metrics)
+    drawn = _Drawn.of(units)
+    n_arms, n = len(units.arms) - 1, sum(units.counts().values())
+    n_alarms = dict.fromkeys((metric.name for metric in metrics), 0)
+    for run in range(n_runs):
+        alarmed = set()
+        for effect in effects(drawn.with_arms(f"aa/{seed}/{run}"), metrics, alpha=alpha):
+            seen = effect if planned_n is None else at_any_time(effect, n, planned_n)
+            if effect.kind != "winsorised" and seen.p_value < alpha / n_arms:
+                alarmed.add(effect.metric)
+        for name in alarmed:
+            n_alarms[name] += 1
+    rows = [
+        (name, n_runs, alarms, alarms / n_runs, *wilson_interval(alarms, n_runs))
+        for name, alarms in n_alarms.items()
+        if n_runs
+    ]
+    return pd.DataFrame(rows, columns=["metric", "n_runs", "n_alarms", "alarm_share", "low", "high"])
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Units whose arms are drawn anew: those of one cluster together."""
+
+    units: UnitTable
+    frame: pd.DataFrame
+    owners: pd.Index
+    place: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, units: UnitTable) -> _Drawn:
+        import pandas as pd
+
+        frame = units.frame([name for name in units.columns if name != "arm"])
+        named = next((frame[name] for name in ("cluster", "unit") if units.has(name)), None)
+        place, owners = pd.factorize(pd.Series(range(len(frame))) if named is None else named)
+        return cls(units, frame, owners, place)
+
+    def with_arms(self, salt: str) -> UnitTable:
+        """The units with arms by a keyed hash of who owns them."""
+        shares = self.units.shares
+        arms = arms_of(self.owners.astype(str), salt, shares)[self.place]
+        return UnitTable.of_frame(
+            self.frame.assign(arm=arms), self.units.metrics, control=self.units.control, shares=shares,
+            name=self.units.name,
+        )  # fmt: skip
+
+
+def _weekly(units: UnitTable | None) -> pd.DataFrame:
+    """Exposures by week from the first on, the last, broken one left out."""
+    import pandas as pd
+
+    if units is None:
+        return pd.DataFrame({"week": pd.DatetimeIndex([], tz="UTC"), "n_units": []})
+    at = units.frame(["exposed_at"])["exposed_at"]
+    start, n_weeks = at.min(), int((at.max() - at.min()) // _WEEK) if len(at) else 0
+    week = (at - start) // _WEEK
+    n_units = week[week < n_weeks].value_counts().reindex(range(n_weeks), fill_value=0).sort_index()
+    return pd.DataFrame({"week": start + n_units.index.to_numpy() * _WEEK, "n_units": n_units.to_numpy()})

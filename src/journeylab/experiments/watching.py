@@ -1,0 +1,131 @@
+"""An experiment while it runs: the effect with its interval, and the arms' ratio, as units came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from journeylab.display import block, counted
+from journeylab.errors import DataError, known
+
+from .comparison import at_any_time, sample_ratio_of
+from .effects import effects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from .experiment import Stopping
+    from .metrics import Metric
+    from .sampleratio import SampleRatio
+    from .unittable import UnitTable
+
+__all__ = ["Watch", "watch"]
+
+_FIRST: Final = 100
+"""Units with which looking begins: intervals that are valid at any time are so for many units."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Watch:
+    """How the effect and the arms' ratio came to be what they are.
+
+    Attributes:
+        path: one row for each look, metric and arm: `looked_at` (UTC, exposure of the last unit), `n_units` (int),
+            `metric`, `arm` (text), `effect`, `low`, `high` (valid at any time), `fixed_low`, `fixed_high` (what a
+            single look would say, which misleads whoever looks again), `p_value` (valid at any time).
+        ratio: the check of the arms' ratio, its path over time in it.
+        stopping: when the experiment is over.
+        alpha: the error.
+    """
+
+    path: pd.DataFrame
+    ratio: SampleRatio
+    stopping: Stopping
+    alpha: float
+
+    @property
+    def alarms(self) -> list[str]:
+        """What someone should act on now, in sentences: a ratio that fails, and effects that are beyond chance."""
+        if not self.ratio.passed:
+            return self.ratio.sentences()
+        last = self.path.groupby(["metric", "arm"], sort=False).tail(1)
+        return [
+            f"{row.metric}: {row.arm} differs by {row.effect:+.4g} ({row.low:+.4g} to {row.high:+.4g}), whenever one looks."
+            for row in last.itertuples()
+            if row.low > 0 or row.high < 0
+        ]
+
+    @property
+    def crossings(self) -> pd.DataFrame:
+        """The first look at which each effect was beyond chance: the rows of `path`."""
+        beyond = self.path[(self.path["low"] > 0) | (self.path["high"] < 0)]
+        return beyond.groupby(["metric", "arm"], sort=False).head(1).reset_index(drop=True)
+
+    def sentences(self) -> list[str]:
+        """What is seen, in plain words."""
+        n = int(self.path["n_units"].max()) if len(self.path) else 0
+        done = f"{n:,} of the planned {counted(self.stopping.planned_n, 'unit')} are in ({n / self.stopping.planned_n:.0%})."
+        return [done, *(self.alarms or ["Nothing is beyond chance so far; looking again costs nothing."])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The watch as plain data for JSON."""
+        path = self.path.assign(looked_at=[at.isoformat() for at in self.path["looked_at"]])
+        return {
+            "path": path.to_dict("records"),
+            "sample_ratio": self.ratio.to_dict(),
+            "alarms": self.alarms,
+            "planned_n": self.stopping.planned_n,
+        }
+
+    def __repr__(self) -> str:
+        return f"Watch({' '.join(self.sentences())})"
+
+    def _repr_html_(self) -> str:
+        return block(" ".join(self.sentences()))
+
+
+def watch(
+    units: UnitTable,
+    metrics: Sequence[Metric] | None = None,
+    *,
+    stopping: Stopping,
+    alpha: float = 0.05,
+    looks: int = 40,
+) -> Watch:
+    """The effect of each arm as units came in, by the order of their exposure.
+
+    Args:
+        units: the units with `exposed_at`; those not matured are to be left out before.
+        metrics: by default the first of the table, which is the primary one.
+        stopping: when the experiment is over; its planned units tune the intervals.
+        alpha: the error of each effect over all looks.
+        looks: how many, at equal numbers of units.
+
+    Raises:
+        DataError: when the table has no `exposed_at`.
+    """
+    import pandas as pd
+
+    if not units.has("exposed_at"):
+        raise DataError(
+            f"{units.name}: watching needs to know when units were exposed; {known('exposed_at', units.columns, 'columns')}"
+        )
+    metrics = units.metrics[:1] if metrics is None else metrics
+    ratio = sample_ratio_of(units)
+    total = sum(units.counts().values()) if ratio.passed else 0
+    at = [max(_FIRST, total * look // looks) for look in range(1, looks + 1)]
+    rows: list[tuple[Any, ...]] = []
+    for n in dict.fromkeys(n for n in at if n <= total):
+        [(last,)] = units.rows("exposed_at", f"ORDER BY exposed_at LIMIT 1 OFFSET {n - 1}")
+        until = units.narrowed(f"exposed_at <= TIMESTAMPTZ '{last.isoformat()}'")
+        n_units = sum(until.counts().values())
+        for once in effects(until, metrics, alpha=alpha):
+            valid = at_any_time(once, n_units, stopping.planned_n)
+            rows.append((
+                last, n_units, once.metric, once.arm, once.effect, valid.low, valid.high, once.low, once.high,
+                valid.p_value,
+            ))  # fmt: skip
+    names = ["looked_at", "n_units", "metric", "arm", "effect", "low", "high", "fixed_low", "fixed_high", "p_value"]
+    return Watch(pd.DataFrame(rows, columns=names), ratio, stopping, alpha)
