@@ -83,13 +83,30 @@ class SendRow(NamedTuple):
     slots: str | None = None
 
 
+class ArmRow(NamedTuple):
+    """One arm that was assigned, that of a holdout included, with the text that was hashed (22, 23)."""
+
+    contact: Any
+    journey: str
+    entry: int
+    unit: str
+    node: str
+    arm: str
+    probability: float
+    assigned_at: datetime
+
+
 @dataclass
 class Result:
-    """Visits and sends by contact, entry, arrival, journey and order of happening; entries by contact and journey."""
+    """Visits and sends by contact, entry, arrival, journey and order of happening; entries by contact and journey.
+
+    Arms are in the order of the visits; an entry's holdouts come first.
+    """
 
     visits: list[VisitRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
     sends: list[SendRow] = field(default_factory=list)
+    arms: list[ArmRow] = field(default_factory=list)
 
 
 # Durations and local time (2, 3, 4) ---------------------------------------------------------------------------------
@@ -237,9 +254,14 @@ def mix(x: int) -> int:
     return x ^ x >> 31
 
 
-def unit_of(contact: Any) -> int:
-    """The contact as a number: the same everywhere."""
-    return siphash(b"journeylab/units", str(contact).encode())
+def unit_text(value: Any) -> str:
+    """What stands for a contact or another unit: a whole number's decimals (22)."""
+    return str(int(value)) if isinstance(value, int | float) else str(value)
+
+
+def unit_of(text: str) -> int:
+    """The unit as a number: the same everywhere."""
+    return siphash(b"journeylab/units", text.encode())
 
 
 def uniform(unit: int, text: str) -> float:
@@ -386,6 +408,7 @@ class Journey:
         self.quiet_hours = Window(clock_time(quiet["from"]), clock_time(quiet["to"])) if quiet else None
         self.cap: Spec | None = spec.get("cap")
         self.holdout = share(spec.get("holdout", 0))
+        self.unit: str = spec.get("unit", "contact")
         self.max_visits: int = spec.get("max_visits", 20)
         self.order = (-spec.get("priority", 0), self.name)
         self.place = Place("", {**shared, **spec.get("segments", {})})
@@ -460,10 +483,12 @@ class Entry:
     number: int
     entered_at: datetime
     trigger: Event | None
+    unit: str
     is_held_out: bool
     visits: list[Visit] = field(default_factory=list)
     open: list[Visit] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
+    arms: list[ArmRow] = field(default_factory=list)
     judged: set[Event] = field(default_factory=set)
     left_at: datetime | None = None
     exit: str | None = None
@@ -716,7 +741,7 @@ class World:
     """What a replay is given beside the contact."""
 
     journeys: list[Journey]
-    policy_cap: Spec | None
+    policy: Spec
     first_at: datetime
     last_at: datetime
     horizon: datetime
@@ -733,7 +758,7 @@ class Replay:
 
     def __init__(self, world: World, contact: Any, history: History) -> None:
         self.world, self.contact, self.history = world, contact, history
-        self.unit = unit_of(contact)
+        self.unit = unit_of(unit_text(contact))
         self.scores = {name: given.get(contact) for name, given in world.scores.items()}
         self.entries: list[Entry] = []
         self.considered: set[tuple[str, Event | datetime]] = set()
@@ -839,14 +864,36 @@ class Replay:
         before = [entry for entry in self.entries if entry.journey is journey]
         if not self.reentry_allows(journey.trigger.get("reentry", "never"), before, at):
             return
-        is_held_out = uniform(self.unit, f"{journey.name}/holdout") < journey.holdout
         if trigger is not None and not trigger.is_logged:  # journeys may not make each other enter for ever (24)
             emitted = [one for one in before if one.entered_at == at and one.trigger and not one.trigger.is_logged]
             if len(emitted) >= journey.max_visits:
                 return
-        entry = Entry(journey, len(before) + 1, at, trigger, is_held_out)
+        entry = Entry(journey, len(before) + 1, at, trigger, self.unit_at(journey, at), False)
+        entry.is_held_out = self.is_held_out(entry, at)
         self.entries.append(entry)
         self.arrive(entry, journey.first, at)
+
+    def unit_at(self, journey: Journey, at: datetime) -> str:
+        """The value of the journey's unit on entering; a contact without one is its own unit (22)."""
+        value = None if journey.unit == "contact" else self.history.attribute(journey.unit, at)
+        return unit_text(self.contact if value is None else value)
+
+    def is_held_out(self, entry: Entry, at: datetime) -> bool:
+        """Whether the journey holds the unit out, or the policy the contact (23)."""
+        journey, salt = entry.journey, self.world.policy.get("salt")
+        of_policy = share(self.world.policy.get("holdout", 0)) if journey.purpose == "marketing" else Fraction(0)
+        place = "(policy)/holdout" if salt is None else f"(policy)/{salt}/holdout"
+        of_journey = ("holdout", entry.unit, f"{journey.name}/holdout", journey.holdout)
+        held = []
+        for node, unit, key, of in (("policy_holdout", unit_text(self.contact), place, of_policy), of_journey):
+            held.append(uniform(unit_of(unit), key) < of)
+            if of:
+                arm, chance = ("holdout", of) if held[-1] else ("treated", 1 - of)
+                self.assign(entry, unit, node, arm, float(chance), at)
+        return any(held)
+
+    def assign(self, entry: Entry, unit: str, node: str, arm: str, chance: float, at: datetime) -> None:
+        entry.arms.append(ArmRow(self.contact, entry.journey.name, entry.number, unit, node, arm, chance, at))
 
     def reentry_allows(self, reentry: str, before: list[Entry], at: datetime) -> bool:
         if reentry == "always" or not before:
@@ -923,9 +970,12 @@ class Replay:
             case "wait_until" if "else" in node.spec and visit.has_no_date:
                 self.go(entry, at, "else", node.target(node.spec["else"]))
             case "split":
-                unit = mix((self.unit + entry.number) & WORD) if node.spec.get("per") == "entry" else self.unit
-                arm = node.target(arm_of(unit, self.salt(entry.journey, node), node.spec["split"]))
-                self.go(entry, at, arm, arm)
+                unit, shares = unit_of(entry.unit), node.spec["split"]
+                if node.spec.get("per") == "entry":
+                    unit = mix((unit + entry.number) & WORD)
+                arm = arm_of(unit, self.salt(entry.journey, node), shares)
+                self.assign(entry, entry.unit, node.name, node.target(arm), float(share(shares[arm])), at)
+                self.go(entry, at, node.target(arm), node.target(arm))
             case "run":
                 self.arrive(entry, entry.journey.first_of_part[node.name], at)
             case "call":
@@ -1063,7 +1113,7 @@ class Replay:
             yield "at", window(spec["at"]).opens(at, zone) if "at" in spec else at
         yield "quiet_hours", journey.quiet_hours.is_over(at, zone, latest) if journey.quiet_hours else at
         yield "cap", under_cap(journey.cap, [one.at for one in self.sent if one.journey == journey.name], at)
-        yield "policy_cap", under_cap(self.world.policy_cap, [one.at for one in self.sent], at)
+        yield "policy_cap", under_cap(self.world.policy.get("cap"), [one.at for one in self.sent], at)
 
     def is_suppressed(self, at: datetime) -> bool:
         bounces = self.history.between("bounced", None, at)
@@ -1246,7 +1296,7 @@ def interpret(
             under `properties`.
         contacts: `contact`, and optionally `attributes` (dates as dates or aware instants) and `timezone`. The value
             of an `attribute_changed` may be a text; it is read as the kind that the attribute has here.
-        policy: `{"cap": …}` over all journeys.
+        policy: `{"cap": …, "holdout": …, "salt": …}` over all journeys.
         until: the horizon; the log's last instant if it is not given (35).
         match: how far from the replayed send the log's `sent` may lie (33).
         parts: the journeys that `run` names (25).
@@ -1263,7 +1313,7 @@ def interpret(
     instants = [row["occurred_at"].astimezone(UTC) for row in events]
     built = sorted((Journey(spec, parts, shared) for spec in journeys), key=lambda journey: journey.order)
     world = World(
-        built, (policy or {}).get("cap"), min(instants), max(instants), until or max(instants), match,
+        built, policy or {}, min(instants), max(instants), until or max(instants), match,
         calls or {}, scores or {}, best or {}, pauses or {}, purposes_with_consents(built, events),
     )  # fmt: skip
     result = Result()
@@ -1304,6 +1354,7 @@ def report(replay: Replay, result: Result) -> None:
         result.entries.append(
             EntryRow(*key, entry.entered_at, entry.left_at, entry.exit, entry.is_converted, entry.is_held_out)
         )
+        result.arms += entry.arms
         for visit in entry.visits:
             # Beyond the log's end it is assumed that nothing more happens (35).
             is_beyond = world.horizon > world.last_at and (visit.left_at is None or visit.left_at > world.last_at)

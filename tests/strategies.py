@@ -48,7 +48,9 @@ PROPERTY_KINDS: dict[str, type] = {
     "message": str, "link": str, "bounce_type": str, "purpose": str, "name": str, "value": str, "plan": str,
     "page": str, "amount": float, "paid": bool,
 }  # fmt: skip
-ATTRIBUTE_KINDS: dict[str, type] = {"plan": str, "points": float, "vip": bool, "renewal": date, "due_at": datetime}
+ATTRIBUTE_KINDS: dict[str, type] = {
+    "plan": str, "points": float, "vip": bool, "renewal": date, "due_at": datetime, "household": float,
+}  # fmt: skip
 
 CONTACTS = ("ada", "ben", "cyd", "dee")
 MESSAGES = ("m1", "m2")
@@ -376,7 +378,10 @@ def split_node(choose: Chooser, slot: Slot) -> dict[str, Any]:
 
 
 def set_node(choose: Chooser, slot: Slot) -> dict[str, Any]:
-    values = {"plan": ("trial", "pro"), "points": (1, 2.5, 0), "vip": (True, False), "timezone": choose.around.zones}
+    values = {
+        "plan": ("trial", "pro"), "points": (1, 2.5, 0), "vip": (True, False), "timezone": choose.around.zones,
+        "household": (17, 4),
+    }  # fmt: skip
     name = choose.one(tuple(values))
     return {"set": {name: choose.one(values[name])}, "next": slot.following}
 
@@ -510,6 +515,8 @@ def journey(choose: Chooser, i: int, parts: dict[str, dict[str, Any]]) -> dict[s
     )
     if choose.one((False, False, False, False, True)):
         spec["holdout"] = choose.one(("50%", 0.2))
+    if choose.flag():
+        spec["unit"] = choose.one(("household", "plan", "contact"))
     own = {"purpose": "news"} if choose.one((False, False, False, True)) else {}
     names = ("keen", *spec.get("segments", ()))
     nodes = graph(choose, Surroundings(names, EMITTED, {} if own else parts), 7)
@@ -555,6 +562,7 @@ def change(choose: Chooser) -> dict[str, Any]:
         "plan": ("trial", "pro"),
         "points": ("1", "2.5", "0"),
         "vip": ("true", "false"),
+        "household": ("17", "4"),
         "timezone": choose.around.zones,
         "renewal": [day.isoformat() for day in choose.around.dates],
     }
@@ -571,6 +579,7 @@ def attributes(choose: Chooser, *, is_first: bool) -> dict[str, Any]:
         "vip": lambda: choose.flag(),
         "renewal": lambda: choose.one(choose.around.dates),
         "due_at": lambda: choose.instant(),
+        "household": lambda: choose.one((17.0, 4.0, 5.0)),
     }
     known = {name: make() if is_first or choose.flag() else None for name, make in values.items()}
     return {"attributes": known, "timezone": choose.one((None, *choose.around.zones))}
@@ -607,6 +616,10 @@ def log(choose: Chooser, contacts: tuple[str, ...], triggered_by: tuple[str, ...
     return events
 
 
+def policy(choose: Chooser) -> dict[str, Any]:
+    return choose.with_some({}, cap=lambda: cap(choose), holdout=("50%", 0.2, "0%"))
+
+
 def pause(choose: Chooser) -> tuple[datetime, datetime]:
     start, end = sorted((choose.instant(), choose.instant()))
     return start, end
@@ -639,7 +652,7 @@ def worlds(draw: DrawFn) -> World:
         contacts=contacts[:-1] if len(names) > 1 and choose.one((False, False, False, True)) else contacts,
         parts=parts if is_run else {},
         segments={"keen": segment(choose, Known(choose.around))},
-        policy={"cap": cap(choose)} if choose.one((False, False, True)) else None,
+        policy=policy(choose) if choose.one((False, False, True)) else None,
         until=choose.instant(9) if choose.flag() else None,
         match=choose.one((DAY, 6 * HOUR, 3 * DAY)),
         calls={name: set(choose.some(names, 2)) for name in choose.some(("crm", "shop"), 2)},

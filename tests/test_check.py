@@ -186,6 +186,23 @@ def test_notes_say_what_of_a_part_is_not_used() -> None:
     )
 
 
+def test_a_unit_that_is_used_as_a_date_or_a_flag_is_refused() -> None:
+    used = "attribute 'born_on' is used as a date in trigger.date; a unit is a text or a whole number (rule 22)"
+    assert said(journey(trigger={"date": "born_on"}, unit="born_on")) == f"unit: {used}"
+    assert "unit: attribute 'paid' is used as a flag" in said(journey(decide("paid"), unit="paid"))
+    assert faults_of(journey(decide('household == "h1"'), unit="household")) == []
+    assert faults_of(journey(decide("household in [17, 18]"), unit="household")) == []
+
+
+def test_notes_say_that_a_unit_decides_nothing_without_a_split_or_a_holdout() -> None:
+    note = "unit 'household' decides nothing: there is no split and no holdout"
+    halves = {**SOUND, "hello": {"split": {"read": "50%", "done": "50%"}}, "read": {"wait": "1d", "next": "done"}}
+    assert note in notes_of(journey(unit="household"))
+    assert note not in notes_of(journey(unit="household", holdout="5%"))
+    assert note not in notes_of(journey(halves, unit="household"))
+    assert note not in notes_of(journey(RUNS, parts={"vip_care": journey(halves)}, unit="household"))
+
+
 def test_notes_name_sends_at_any_hour() -> None:
     assert notes_of(journey()) == ["sends at any hour of the day, as there are no quiet_hours: hello"]
     assert notes_of(journey(quiet_hours={"from": "21:00", "to": "08:00"})) == []

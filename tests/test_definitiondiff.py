@@ -47,6 +47,7 @@ def lines(after: Journey, before: Journey | None = None) -> list[str]:
         (journey(trigger={"event": "signup", "reentry": "after_exit"}), "trigger: reentry: never -> after_exit"),
         (journey(timezone="Europe/Warsaw"), "timezone: UTC -> Europe/Warsaw"),
         (journey(holdout=0.05), "holdout: 0% -> 5%"),
+        (journey(unit="household"), "unit: contact -> household"),
         (journey(cap={"sends": 1, "within": "1d"}), "cap added: {sends: 1, within: 1d}"),
         (journey(exit_when=[{"event": "purchase", "goal": True}]), "exit_when 1: goal: false -> true"),
         (journey(exit_when=[{"event": "left"}, {"event": "purchase"}]), "exit_when 1 added: {event: left}"),
@@ -67,7 +68,7 @@ def test_equal_definitions_have_no_difference() -> None:
 
 
 def test_a_default_that_is_written_out_is_no_difference() -> None:
-    assert diff(journey(), journey(timezone="UTC", priority=0)) == []
+    assert diff(journey(), journey(timezone="UTC", priority=0, unit="contact")) == []
 
 
 def test_the_terms_of_the_best_hour_are_compared_with_their_defaults() -> None:

@@ -99,6 +99,16 @@ def test_exit_conversion_and_being_inside_are_compared(problems):
     ]
 
 
+def test_a_unit_that_a_case_does_not_give_is_missing(tmp_path: Path) -> None:
+    halves = "unit: household\nnodes:\n  half: {split: {known: 50%, done: 50%}}"
+    (tmp_path / "hello.yaml").write_text(JOURNEY.replace("nodes:", halves))
+    (tmp_path / "hello.tests.yaml").write_text(
+        f"- {{case: no household, scores: {{interest: 0.1}}, events: [{SIGNUP}], expect: {{}}}}\n"
+    )
+    suite = read_cases(tmp_path / "hello.yaml")
+    assert not run_case(suite.cases[0], suite.portfolio).problems
+
+
 def test_an_entry_that_nobody_expected_is_a_problem(problems):
     again = f"events: [{SIGNUP}, {{event: signup, at: +10d}}]"
     assert problems(f"{again}\nexpect: {{}}") == ["entries: expected 1, got 2 (ended by unread, unread)"]

@@ -127,6 +127,22 @@ def test_a_file_may_hold_several_journeys_their_segments_and_a_policy(tmp_path: 
     assert portfolio.policy.data() == {"cap": {"sends": 2, "within": "1d"}}
 
 
+def test_a_unit_is_kept_in_files(tmp_path: Path) -> None:
+    path = written(tmp_path, SHORT.replace("nodes:", "unit: household # who lives together\nnodes:"))
+    journey = Journey.read(path)
+    assert journey.unit == "household"
+    assert Journey.from_data(journey.data()) == journey
+    save(journey.model_copy(update={"unit": "account"}), path)
+    assert "unit: account # who lives together\n" in path.read_text()
+    save(journey.model_copy(update={"unit": "contact"}), path)
+    assert "unit" not in Journey.read(path).data()
+
+
+def test_the_holdout_of_a_policy_is_kept_in_files(tmp_path: Path) -> None:
+    text = "journeys:\n  - " + SHORT.replace("\n", "\n    ").rstrip() + "\npolicy: {holdout: 2.5%, salt: q3}\n"
+    assert read(written(tmp_path, text)).policy.data() == {"holdout": "2.5%", "salt": "q3"}
+
+
 def test_a_file_may_hold_several_documents(tmp_path: Path) -> None:
     portfolio = read(written(tmp_path, f"{SHORT}---\n{VIP}"))
     assert [one.journey for one in portfolio.journeys] == ["short", "vip_care"]
@@ -158,7 +174,7 @@ nodes:
 """
     assert refused(written(tmp_path, text)).splitlines() == [
         "2:1: titel: a journey has no 'titel'; did you mean 'title'? Known keys: cap, description, exit_when, holdout,"
-        " journey, layout, max_visits, nodes, priority, purpose, quiet_hours, segments and 4 more.",
+        " journey, layout, max_visits, nodes, priority, purpose, quiet_hours, segments and 5 more.",
         "3:10: trigger: reentry is never, after_exit, always or a duration such as 30d, got 'sometimes'",
         "4:10: holdout: a share lies between 0% and 100%, got '120%'",
         "6:17: nodes.hello.send: send is a text, not 1",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from oracle import interpret
 from strategies import World, worlds
-from worlds import entries_of, log_of, replay_of, sends_of, visits_of
+from worlds import arms_of, entries_of, log_of, replay_of, sends_of, visits_of
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
 
@@ -26,6 +26,7 @@ def agree(world: World) -> None:
     assert sorted(visits_of(got), key=repr) == sorted(map(tuple, expected.visits), key=repr)
     assert sorted(entries_of(got), key=repr) == sorted(map(tuple, expected.entries), key=repr)
     assert sorted(sends_of(got), key=repr) == sorted(map(tuple, expected.sends), key=repr)
+    assert sorted(arms_of(got), key=repr) == sorted(map(tuple, expected.arms), key=repr)
     assert int(got.counts["n_visits"].sum() + got.nodes["n_inside"].sum()) == len(expected.visits)
     assert got.n_entries == len(expected.entries)
 

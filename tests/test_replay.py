@@ -187,6 +187,115 @@ def test_a_raised_holdout_keeps_who_was_in_it() -> None:  # 23
     assert held("0%") < held("10%") < held("30%") < held("100%")
 
 
+# Units
+
+HALVES = {"test": {"split": {"a": "50%", "b": "50%"}}, "a": {"exit": "a"}, "b": {"exit": "b"}}
+
+
+def in_households(n: int, household: Callable[[int], Any], of: int = 3) -> EventLog:
+    """Contacts that sign up, so many to each household."""
+    names = [f"contact-{i}" for i in range(n)]
+    contacts = [{"contact": name, "household": household(i // of)} for i, name in enumerate(names)]
+    return log_of(*(event("signup", START, name) for name in names), contacts=contacts)
+
+
+def test_contacts_of_a_household_share_arms_and_holdouts_of_the_shares_that_are_asked_for() -> None:  # 22, 23
+    by_household = journey(HALVES, unit="household", holdout="20%")
+    assigned = comparable(replay(by_household, in_households(3_000, lambda k: f"h{k}")).assignments)
+    arms = assigned.groupby(["node", "unit"])["arm"].agg(["nunique", "size", "first"])
+    assert (arms["nunique"] == 1).all()
+    assert (arms["size"] == 3).all()
+    taken, held = arms.loc["test", "first"], arms.loc["holdout", "first"]
+    # Four standard deviations of shares of 50 % and 20 % among 1,000 households.
+    assert (taken == "a").sum() == pytest.approx(500, abs=64)
+    assert (held == "holdout").sum() == pytest.approx(200, abs=51)
+    assert ((taken == "a") & (held == "holdout")).sum() == pytest.approx(100, abs=38)
+
+
+def test_units_are_alike_as_texts_and_as_whole_numbers_in_logs_and_in_journeys() -> None:  # 22
+    texts, numbers = in_households(300, str), in_households(300, int)
+    split = journey(HALVES, unit="household")
+    assert_same_visits(replay(split, texts).visits, replay(split, numbers).visits)
+    assert replay(split, texts).assignments["unit"].tolist() == replay(split, numbers).assignments["unit"].tolist()
+    again = {"trigger": {"event": "signup", "reentry": "after_exit"}, "unit": "household"}
+    twice = log_of(*(event("signup", START + i * HOUR) for i in range(2)), contacts=[{"contact": "ada", "plan": "x"}])
+
+    def moved(to: int | str) -> list[str]:
+        nodes = {"move": {"set": {"household": to}, "next": "test"}, **HALVES}
+        return replay(journey(nodes, **again), twice).assignments["unit"].tolist()
+
+    assert moved(17) == moved("17") == ["ada", "17"]
+
+
+def test_the_unit_of_a_contact_without_one_is_its_id_as_text() -> None:  # 22
+    log = EventLog.from_rows([{"contact": i, "event": "signup", "occurred_at": START} for i in range(3)])
+    assert replay(journey(HALVES), log).assignments["unit"].tolist() == ["0", "1", "2"]
+
+
+def test_an_entry_keeps_the_unit_and_the_shares_of_the_version_it_entered() -> None:  # 22, 23, 26
+    contact = {"contact": "ada", "household": "h1"}
+    log = log_of(*(event("signup", START + i * HOUR) for i in range(3)), contacts=[contact])
+    nodes = {
+        "pause": {"wait": "2h", "next": "test"},
+        **HALVES,
+        "end": {"exit": "x"},
+        "b": {"wait": "1h", "next": "end"},
+    }
+    trigger = {"event": "signup", "reentry": "always"}
+    old = journey(nodes, trigger=trigger, holdout="40%")
+    new = journey(nodes, trigger=trigger, holdout="10%", unit="household")
+    releases = [
+        Release(journey=old, until_at=START + HOUR),
+        Release(journey=new, from_at=START + HOUR, until_at=START + 2 * HOUR),
+        Release(journey=old, from_at=START + 2 * HOUR),
+    ]
+    assigned = replay(releases, log, until=START + DAY).assignments
+    rows = assigned.sort_values(["entry", "node"])[["entry", "node", "unit", "probability"]].values.tolist()
+    assert rows == [
+        [1, "holdout", "ada", 0.6], [1, "test", "ada", 0.5],
+        [2, "holdout", "h1", 0.9], [2, "test", "h1", 0.5],
+        [3, "holdout", "ada", 0.6], [3, "test", "ada", 0.5],
+    ]  # fmt: skip
+
+
+# The policy's holdout
+
+
+def test_the_policy_holds_the_same_contacts_out_of_all_journeys_beside_their_own_holdouts() -> None:  # 23
+    log = log_of(*(event("signup", START, f"contact-{i}") for i in range(2_000)))
+    journeys = [journey(), journey(name="policy", holdout="50%"), journey(name="bills", purpose="bills")]
+    result = replay(journeys, log, policy=Policy(holdout="20%"))
+    assigned = comparable(result.assignments).set_index(["node", "journey", "contact"])
+    held = assigned["arm"] == "holdout"
+    by_policy = held["policy_holdout"].unstack("journey")
+    assert by_policy.columns.tolist() == ["j", "policy"]
+    assert (by_policy["j"] == by_policy["policy"]).all()
+    # Four standard deviations of shares of 20 % and, by both, of 10 % among 2,000.
+    assert by_policy["j"].sum() == pytest.approx(400, abs=72)
+    own = held["holdout"]["policy"]
+    assert (own & by_policy["j"]).sum() == pytest.approx(200, abs=54)
+    entries = comparable(result.entries).set_index(["journey", "contact"])["held_out"]
+    pd.testing.assert_series_equal(entries["j"], by_policy["j"], check_names=False)
+    pd.testing.assert_series_equal(entries["policy"], own | by_policy["j"], check_names=False)
+    assert not entries["bills"].any()
+    assert result.summary("policy")["n_held_out"] == (own | by_policy["j"]).sum()
+    probability = assigned.loc["policy_holdout"].groupby("arm")["probability"].unique()
+    assert {arm: list(p) for arm, p in probability.items()} == {"holdout": [0.2], "treated": [0.8]}
+
+
+def test_a_raised_holdout_of_the_policy_keeps_who_was_in_it_and_a_new_salt_draws_others() -> None:  # 23
+    log = log_of(*(event("signup", START, f"contact-{i}") for i in range(500)))
+
+    def held(**policy: Any) -> set[str]:
+        entries = replay(journey(), log, policy=Policy(**policy)).entries
+        return set(entries.loc[entries["held_out"], "contact"])
+
+    assert held(holdout="0%") < held(holdout="10%") < held(holdout="30%") < held(holdout="100%")
+    first, second = held(holdout="30%"), held(holdout="30%", salt="spring")
+    # Four standard deviations of 9 % among 500.
+    assert len(first & second) == pytest.approx(45, abs=26)
+
+
 # Prefix and independence
 
 

@@ -11,7 +11,7 @@ import pytest
 from journeylab import datasets, journeyfile
 from journeylab.errors import DataError, DefinitionError
 from journeylab.eventlog import EventLog
-from journeylab.journey import Decide, Exit, Journey, Send, Split, Trigger, Wait, WaitFor
+from journeylab.journey import Decide, Exit, Journey, Policy, Send, Split, Trigger, Wait, WaitFor
 from journeylab.replay import replay
 from journeylab.sendtimes import SendTimes
 from journeylab.shop import Shop
@@ -411,6 +411,13 @@ def test_propensity_is_the_product_of_the_choices_since_the_send_before(small):
     both = logged.merge(sends.astype({"message": "str"}), on=keys, validate="one_to_one")
     assert len(both) == len(sends)
     pd.testing.assert_series_equal(both["propensity_x"], both["propensity_y"], check_names=False)
+
+
+def test_propensity_counts_in_the_holdouts_of_the_journey_and_of_the_policy(small):
+    hello = journey({"hello": Send(send="m_x", next="done"), "done": Exit(exit="done")}, holdout="10%")
+    sends = small.run(hello, policy=Policy(holdout="20%")).sends
+    np.testing.assert_allclose(sends.loc[sends["is_sent"], "propensity"], 0.9 * 0.8)
+    assert set(sends.loc[~sends["is_sent"], "reason"]) == {"holdout"}
 
 
 def test_offers_were_sent_as_often_as_their_propensities_say(run):

@@ -118,3 +118,8 @@ def sends_of(result: Replay) -> list[tuple[Any, ...]]:
     columns = ["contact", "journey", "entry", "node", "visit", "message", "decided_at", "is_sent", "reason"]
     rows = _plain(result.sends[[*columns, "advice", "slot_propensity", "slots"]], ("decided_at",))
     return [(*row[:6], row[6] if row[7] else None, *row[8:]) for row in rows]
+
+
+def arms_of(result: Replay) -> list[tuple[Any, ...]]:
+    """The assignments as the oracle gives them."""
+    return _plain(result.assignments, ("assigned_at",))

@@ -18,6 +18,7 @@ import numpy as np
 from . import conditions as c
 from . import layout as o
 from .clock import NEVER, Zones, instant, zones
+from .keyedhash import unit_hashes
 from .machine import new_out, new_state, select_events
 from .postfix import Postfix, TypeFault
 from .program import RESPONSES
@@ -119,6 +120,7 @@ class LogNames:
         self._properties: dict[str, int] = {}
         self._attributes: dict[str, int] = {}
         self._zone_attribute = o.NONE
+        self._units: dict[str, str] = {}
         self._scores: dict[str, int] = {}
         self._own: list[tuple[str, Mapping[str, bool | float | str]]] = []
         self._zones: dict[str, int] = {}
@@ -204,6 +206,45 @@ class LogNames:
         if self._zone_attribute == o.NONE:
             self._zone_attribute = self._attributes.setdefault("(time zone)", len(self._attributes))
         return self._zone_attribute
+
+    def unit_attribute(self, name: str) -> int:
+        """The index under which the machine keeps an attribute's values as codes of texts, numbers as their decimals.
+
+        Raises:
+            TypeFault: when its values are no texts and no whole numbers.
+        """
+        found = self._as_of(name)
+        if found.kind not in ("text", "number", "unknown"):
+            raise TypeFault(
+                f"attribute {name!r} is a {found.kind} in this log; a unit is a text or a whole number (rule 22)"
+            )
+        if found.kind == "number":
+            for values in (found.base, found.value):
+                odd = values[~np.isnan(values) & ((np.trunc(values) != values) | (np.abs(values) > 2**53))]
+                if len(odd):
+                    raise TypeFault(
+                        f"attribute {name!r} has {odd[0]:g} in this log; a unit is a text or a whole number (rule 22)"
+                    )
+        key = name if found.kind == "text" else f"(unit) {name}"
+        self._units[key] = name
+        return self._attributes.setdefault(key, len(self._attributes))
+
+    @property
+    def unit_texts(self) -> Sequence[str]:
+        """The texts by the codes that units have in entries."""
+        return list(self._kept.codes)
+
+    def _unit_values(self, name: str) -> AsOf:
+        """An attribute of whole numbers with the codes of their decimals for them."""
+        key = f"(unit) {name}"
+        if key not in self._kept.attributes:
+            found = self._as_of(name)
+            numbers = np.unique(np.concatenate([found.base, found.value]))
+            numbers = numbers[~np.isnan(numbers)]
+            codes = self._text_codes([str(one) for one in numbers.astype(np.int64).tolist()])
+            base, value = (_floats(codes[np.searchsorted(numbers, values)]) for values in (found.base, found.value))
+            self._kept.attributes[key] = found._replace(kind="text", base=base, value=value)
+        return self._kept.attributes[key]
 
     def zone(self, name: str) -> int:
         """The index of a time zone."""
@@ -322,7 +363,9 @@ class LogNames:
         kept: list[Any] = []
         if "timezone" in self.log.attribute_names:
             self.zone_attribute()
-        named = {name: self._as_of(name) for name in self._attributes if name != "(time zone)"}
+        units = {key: name for key, name in self._units.items() if key != name}
+        named = {name: self._as_of(name) for name in self._attributes if name not in ("(time zone)", *units)}
+        named |= {key: self._unit_values(name) for key, name in units.items()}
         if self._zone_attribute != o.NONE:
             named["(time zone)"] = self._zone_values()
         low, high = min(self.log.start_us, until_us), max(self.log.end_us, until_us)
@@ -341,9 +384,16 @@ class LogNames:
             "own_streams": self._own_streams().ravel(),
             "own_values": self._own_values().ravel(),
             "zones": self._kept.zones[key],
+            "unit_values": self._unit_hashes(),
             "limits": limits,
         }
         return self._world(given | more, code, {}), kept
+
+    def _unit_hashes(self) -> NDArray[np.uint64]:
+        """The unit hash of each text, empty when no attribute is a unit."""
+        import pyarrow as pa
+
+        return unit_hashes(pa.array(self.unit_texts if self._units else [], pa.large_string()))
 
     def _table(self, columns: Sequence[AsOf | None], kept: list[Any]) -> NDArray[np.int64]:
         kept.extend(columns)
@@ -369,6 +419,7 @@ class LogNames:
             "own_values": self._own_values().ravel(),
             "zones": Zones(_NO_INTS, _NO_INTS, _NO_INTS),
             "units": np.empty(0, np.uint64),
+            "unit_values": np.empty(0, np.uint64),
             "first_at": _NO_INTS,
             "ranks": np.empty((0, o.WEEK), np.uint8),
             "rank_rows": _NO_INTS,

@@ -18,7 +18,7 @@ from .conditions import conditions_in, properties_in
 from .durations import parse_duration
 from .errors import DefinitionError, Fault, JourneyLabError, known
 from .expressions import Attribute, Score, Tree, walk
-from .journey import Call, Journey, Portfolio, Scalar, WaitUntil
+from .journey import CONTACT, Call, Journey, Portfolio, Scalar, WaitUntil
 from .journeyfile import read
 from .journeyform import part_of
 from .yamlsource import Document, documents
@@ -283,6 +283,8 @@ def _attributes_asked(journey: Journey) -> Iterator[str]:
     for one in _with_parts(journey):
         waits = (node.wait_until.date for node in one.nodes.values() if isinstance(node, WaitUntil))
         yield from (date for date in (one.trigger.date, *waits) if date is not None)
+    if journey.unit != CONTACT:
+        yield journey.unit
 
 
 def _parts_of_conditions(journey: Journey) -> Iterator[Tree]:

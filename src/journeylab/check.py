@@ -27,7 +27,7 @@ from .conditions import (
 )
 from .errors import Fault, known
 from .graph import edges_of, instant_cycles, leading_to, reachable, targets
-from .journey import Exit, Journey, Run, Segment, Send, Set, WaitFor, WaitUntil
+from .journey import CONTACT, Exit, Journey, Run, Segment, Send, Set, Split, WaitFor, WaitUntil
 
 if TYPE_CHECKING:
     from .yamlsource import Path
@@ -36,7 +36,7 @@ __all__ = ["faults_of", "notes_of", "segment_faults"]
 
 # Words that mean something else where a node may be named: `since: entry`, and the branch of a timeout.
 _RESERVED = {"entry": "`since: entry` means the entry's start", "else": "it is a branch's name"}
-_NOT_USED_OF_A_PART = ("exit_when", "quiet_hours", "cap", "holdout", "timezone", "max_visits")
+_NOT_USED_OF_A_PART = ("exit_when", "quiet_hours", "cap", "holdout", "unit", "timezone", "max_visits")
 
 
 def faults_of(journey: Journey, *, unclear: frozenset[str] = frozenset(), around: tuple[str, ...] = ()) -> list[Fault]:
@@ -59,6 +59,7 @@ def faults_of(journey: Journey, *, unclear: frozenset[str] = frozenset(), around
     faults += _condition_faults(journey, unclear)
     faults += segment_faults(journey.segments, journey.known_segments)
     faults += _kind_faults(journey)
+    faults += _unit_faults(journey)
     faults += _part_faults(journey, (*around, journey.journey))
     return faults
 
@@ -204,6 +205,17 @@ def _kinds(journey: Journey) -> Iterator[tuple[str, str, Path]]:
                     yield name, shown, (*path, "set", name)
 
 
+def _unit_faults(journey: Journey) -> Iterator[Fault]:
+    """Uses of the attribute that is the unit which show that it is neither a text nor a whole number."""
+    if journey.unit == CONTACT:
+        return
+    for name, kind, path in _kinds(journey):
+        if name == journey.unit and kind not in ("text", "number"):
+            place = ".".join(map(str, path))
+            what = f"attribute {name!r} is used as a {kind} in {place}"
+            yield Fault(("unit",), f"{what}; a unit is a text or a whole number (rule 22)")
+
+
 def _part_faults(journey: Journey, around: tuple[str, ...]) -> Iterator[Fault]:
     seen: set[str] = set()
     for name, node in journey.nodes.items():
@@ -234,6 +246,7 @@ def notes_of(journey: Journey) -> list[str]:
         *_end_notes(journey),
         *_entry_notes(journey),
         *_segment_notes(journey),
+        *_unit_notes(journey),
     ]
 
 
@@ -279,3 +292,13 @@ def _segment_notes(journey: Journey) -> Iterator[str]:
     unused = sorted(set(journey.segments) - set(segments_in(journey)))
     if unused:
         yield f"segments that nothing here uses: {', '.join(unused)}"
+
+
+def _unit_notes(journey: Journey) -> Iterator[str]:
+    if journey.unit != CONTACT and not journey.holdout and not _has_split(journey):
+        yield f"unit {journey.unit!r} decides nothing: there is no split and no holdout"
+
+
+def _has_split(journey: Journey) -> bool:
+    parts = (journey.parts[node.run] for node in journey.nodes.values() if isinstance(node, Run))
+    return any(isinstance(node, Split) for node in journey.nodes.values()) or any(map(_has_split, parts))

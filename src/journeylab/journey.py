@@ -44,6 +44,10 @@ __all__ = [
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MARKETING: Final = "marketing"
+"""The purpose of a journey that says none, and the one of which a policy's holdout holds contacts out (rule 23)."""
+CONTACT: Final = "contact"
+"""The unit of a journey that says none: the contact itself (rule 22)."""
 MOST_AHEAD: Final = timedelta(days=7)
 """How far ahead `at: best` looks: scores are of the hours of one week."""
 _AMBIGUOUS = {"yes", "no", "on", "off", "y", "n", "true", "false", "null"}
@@ -232,9 +236,24 @@ class Cap(Definition):
 
 
 class Policy(Definition):
-    """What holds over all journeys that run together: one `cap` for all of them."""
+    """What holds over all journeys that run together: one `cap`, and a `holdout` of contacts (rules 18 and 23).
+
+    The holdout is drawn by a keyed hash; with another `salt` it has other contacts.
+    """
 
     cap: Cap | None = None
+    holdout: Share = Fraction(0)
+    salt: str | None = None
+
+    @model_validator(mode="after")
+    def _salt_of_a_holdout(self) -> Policy:
+        if self.salt is not None and not self.holdout:
+            raise ValueError(f"the salt {self.salt!r} draws a holdout, and there is none; write holdout: 2%")
+        return self
+
+    def holdout_of(self, journey: Journey) -> Fraction:
+        """The share of contacts whom the policy holds out of a journey: none where its purpose is not marketing."""
+        return self.holdout if journey.purpose == MARKETING else Fraction(0)
 
 
 class Trigger(Definition):
@@ -448,7 +467,7 @@ class Decide(Node):
 
 
 class Split(Node):
-    """Sends each contact to one arm by a keyed hash (rule 22); each arm is a node, its share the probability."""
+    """Sends each unit to one arm by a keyed hash (rule 22); each arm is a node, its share the probability."""
 
     verb: ClassVar[str] = "split"
     split: dict[str, Share] = Field(min_length=1)
@@ -587,6 +606,7 @@ AnyNode = Annotated[Node, BeforeValidator(_node)]
 class Journey(Definition):
     """One journey: what makes an entry, its nodes, and the rules that hold in all of them.
 
+    `unit` is who shares an arm: the contact, or all contacts with one value of an attribute (rule 22).
     `parts` holds the journeys that `run` names and `shared` the segments of the surrounding file; both are found by
     `Journey.read` and are not written back by `data`.
 
@@ -604,13 +624,14 @@ class Journey(Definition):
     journey: Name
     title: str = ""
     description: str = ""
-    purpose: str = "marketing"
+    purpose: str = MARKETING
     timezone: Zone = "UTC"
     trigger: Trigger
     exit_when: tuple[ExitWhen, ...] = ()
     quiet_hours: QuietHours | None = None
     cap: Cap | None = None
     holdout: Share = Fraction(0)
+    unit: Name = CONTACT
     priority: StrictInt = 0
     max_visits: StrictInt = Field(default=20, ge=1)
     start: str | None = None

@@ -30,9 +30,9 @@ LAST_ROW: int = np.int64(2**61)  # type: ignore[assignment]
     J_REENTRY, J_COOLDOWN, J_CONSENT, J_CONSENT_ASSUMED, J_FIRST_NODE, J_QUIET_START, J_QUIET_END,
     J_CAP_SENDS, J_CAP_WITHIN, J_MAX_VISITS, J_ZONE, J_CAUSES, J_CAUSES_END, J_HOLDOUT_KEY, J_GROUP,
     J_FROM, J_UNTIL, J_MAX_VISITS_EXIT, J_PAUSES, J_PAUSES_END, J_ORDER,
-    J_NODES, J_NODES_END, J_COLUMNS,
-) = range(33)  # fmt: skip
-X_HOLDOUT, X_AT_LEAST, JX_COLUMNS = range(3)
+    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_COLUMNS,
+) = range(35)  # fmt: skip
+X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, JX_COLUMNS = range(4)
 TRIGGER_EVENT, TRIGGER_SEGMENT, TRIGGER_DATE = range(3)
 REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
 # The three streams of consent: given, withdrawn, erased, in this order in a row of `consents`.
@@ -167,6 +167,7 @@ class World(NamedTuple):
         own_values: float64, for each kind of own event and then each property its value.
         zones: the time zones.
         units: uint64, the unit hash of each contact, empty when nothing asks for it.
+        unit_values: uint64, the unit hash of each text that an attribute which is a journey's unit may have.
         first_at: int64, the instant from which each contact exists; empty when nothing asks for it.
         ranks: uint8 (row, 168), the place of each hour of the week (0 is Monday 00:00 local) by its score, 0 the best,
             equal scores at equal places, 255 without a score; the rows of fallbacks come last.
@@ -185,6 +186,7 @@ class World(NamedTuple):
     own_values: NDArray[np.float64]
     zones: Zones
     units: NDArray[np.uint64]
+    unit_values: NDArray[np.uint64]
     first_at: NDArray[np.int64]
     ranks: NDArray[np.uint8]
     rank_rows: NDArray[np.int64]
@@ -202,16 +204,17 @@ class World(NamedTuple):
  L_FALLBACKS, L_STREAMS, L_PROPERTIES, L_COLUMNS) = range(14)  # fmt: skip
 WORLD = group_type(
     "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
-    own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1), first_at=(_INT, 1),
-    ranks=(types.uint8, 168), rank_rows=(_INT, 1), asked_calls=(types.uint8, 1), answer_offsets=(_INT, 1),
-    answers=(_INT, 5), answers_x=(_FLOAT, 1), limits=(_INT, 1),
+    own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1),
+    unit_values=(types.uint64, 1), first_at=(_INT, 1), ranks=(types.uint8, 168), rank_rows=(_INT, 1),
+    asked_calls=(types.uint8, 1), answer_offsets=(_INT, 1), answers=(_INT, 5), answers_x=(_FLOAT, 1), limits=(_INT, 1),
 )  # fmt: skip
 K_KIND, K_ID, K_ENTRY, K_VISIT, K_AT = range(5)
 
 # A visit as the machine records it: int64 arrival and leaving, and these int32 columns.
 V_CONTACT, V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_EVIDENCE, V_REASON, V_COLUMNS = range(8)
-# An entry: int64 columns.
-R_CONTACT, R_JOURNEY, R_ENTRY, R_STARTED, R_LEFT, R_EXIT, R_HELD, R_COLUMNS = range(8)
+# An entry: int64 columns; its unit is a text's code, NONE for the contact; by whom it is held out are bits.
+R_CONTACT, R_JOURNEY, R_ENTRY, R_STARTED, R_LEFT, R_EXIT, R_HELD, R_UNIT, R_COLUMNS = range(9)
+HELD_BY_JOURNEY, HELD_BY_POLICY = 1, 2
 # What chance chose for an explored send: the visit's row, how many hours there were, whether it went in the one chosen,
 # and the hours of the week as bits, 56 in each of three columns.
 Q_VISIT, Q_OPTIONS, Q_IN_TIME, Q_LOW, Q_COLUMNS = 0, 1, 2, 3, 6

@@ -76,6 +76,13 @@ class Names(Protocol):
     def zone_attribute(self) -> int:
         """The index of the attribute in which the machine finds a contact's time zone."""
 
+    def unit_attribute(self, name: str) -> int:
+        """The index of the attribute in which the machine finds an attribute's value as the code of a text.
+
+        Raises:
+            TypeFault: when its values are no texts and no whole numbers.
+        """
+
 
 Nodes: TypeAlias = Mapping[str, tuple[int, str]]
 """The send nodes that a condition may name: their index in the program and their message."""

@@ -16,8 +16,9 @@ from . import conditions as c
 from . import layout as o
 from .clock import NEVER, microseconds
 from .durations import parse_time_of_day
-from .errors import DefinitionError, Fault
+from .errors import DefinitionError, Fault, known
 from .journey import (
+    CONTACT,
     MOST_AHEAD,
     WEEKDAYS,
     Best,
@@ -172,6 +173,8 @@ class _Compiler:
     assume_consent: frozenset[str]
     postfix: Postfix
     model: Model | None
+    policy: Policy
+    units: dict[str, int] = field(default_factory=dict)
     journeys: list[list[int]] = field(default_factory=list)
     journeys_x: list[list[float]] = field(default_factory=list)
     nodes: list[list[int]] = field(default_factory=list)
@@ -237,6 +240,19 @@ class _Compiler:
 
     # Journeys
 
+    def unit(self, journey: Journey) -> None:
+        """Makes the attribute known that is the journey's unit; to be called before any node may set it."""
+        name, path = journey.unit, (journey.journey, "unit")
+        if name in (CONTACT, *self.units):
+            return
+        if name not in self.names.attribute_names:
+            self.fault(path, f"no attribute {name!r}; {known(name, self.names.attribute_names, 'attributes')}")
+            return
+        try:
+            self.units[name] = self.names.unit_attribute(name)
+        except TypeFault as problem:
+            self.fault(path, str(problem))
+
     def journey(self, index: int, order: int, release: Release, groups: Sequence[str]) -> None:
         journey, row = release.journey, [o.NONE] * o.J_COLUMNS
         path: tuple[str | int, ...] = (journey.journey,)
@@ -270,8 +286,12 @@ class _Compiler:
         row[o.J_PAUSES] = len(self.pauses)
         self.pauses += sorted([microseconds(start), microseconds(end)] for start, end in release.pauses)
         row[o.J_PAUSES_END], row[o.J_ORDER] = len(self.pauses), order
+        row[o.J_UNIT] = self.units.get(journey.unit, o.NONE)
+        salt = "" if self.policy.salt is None else f"{self.policy.salt}/"
+        row[o.J_POLICY_HOLDOUT_KEY] = _signed(purpose_key(f"(policy)/{salt}holdout"))  # no journey is called so
         self.journeys.append(row)
-        self.journeys_x.append([float(journey.holdout), journey.trigger.at_least])
+        shares = float(journey.holdout), float(self.policy.holdout_of(journey))
+        self.journeys_x.append([shares[0], journey.trigger.at_least, shares[1]])
 
     def _trigger(self, journey: Journey, row: list[int], path: tuple[str | int, ...]) -> None:
         trigger, path, segments = journey.trigger, (*path, "trigger"), journey.known_segments
@@ -469,12 +489,24 @@ class _Compiler:
                 if name == "timezone":
                     self.assigned.append([self.names.zone_attribute()])
                     self.assigned_x.append(float(self.names.zone(str(value))))
+                if self.units.get(name, attribute) != attribute:
+                    self.assigned_x.append(self.names.text(_unit_text(name, value)))
+                    self.assigned.append([self.units[name]])
             except TypeFault as problem:
                 self.fault((*path, "set", name), str(problem))
                 continue
             self.assigned.append([attribute])
             self.assigned_x.append(number)
         row[o.B] = len(self.assigned)
+
+
+def _unit_text(name: str, value: bool | float | str) -> str:
+    """What an attribute that is a unit is set to, as a text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or value % 1 != 0:
+        raise TypeFault(f"attribute {name!r} is a unit, a text or a whole number, not {value!r} (rule 22)")
+    return str(int(value))
 
 
 def _signed(key: int) -> int:
@@ -503,10 +535,12 @@ def compile_portfolio(
     if faults:
         raise DefinitionError(faults)
     groups = sorted({one.journey.journey for one in ordered})
-    work = _Compiler(names, ordered, assume_consent, Postfix(names), model)
+    work = _Compiler(names, ordered, assume_consent, Postfix(names), model, policy)
     for release in ordered:
         _declare(release.journey, names)
     names.expect({name for release in ordered for name in c.properties_in(release.journey)})
+    for release in ordered:
+        work.unit(release.journey)
     order = sorted({(-one.journey.priority, one.journey.journey) for one in ordered})
     for index, release in enumerate(ordered):
         work.journey(index, order.index((-release.journey.priority, release.journey.journey)), release, groups)

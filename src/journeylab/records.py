@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Tally", "assignments", "counts_table", "tables", "tally"]
+__all__ = ["Drawn", "Tally", "assignments", "counts_table", "drawn", "tables", "tally"]
 
 
 def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
@@ -37,12 +37,41 @@ def _named(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical:
     return pd.Categorical.from_codes(table[codes], categories)
 
 
+def _recorded(outs: Sequence[Out]) -> NDArray[np.int64]:
+    """The rows of all entries."""
+    return np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in outs] or [np.empty((0, o.R_COLUMNS), int)])
+
+
+def _by_contact(log: EventLog, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of entries, sorted by contact, entry."""
+    order = np.lexsort((entries[:, o.R_JOURNEY], entries[:, o.R_ENTRY], log.rank[entries[:, o.R_CONTACT]]))
+    return entries[order]
+
+
+class Drawn(NamedTuple):
+    """What chance went by in each entry, in the order of the table of entries.
+
+    `release` is the journey's version by its place in `Compiled.releases`, `held` by whom the entry is held out (bits),
+    `unit` the code of its unit's text, NONE where the unit is the contact.
+    """
+
+    release: NDArray[np.int64]
+    held: NDArray[np.int64]
+    unit: NDArray[np.int64]
+
+
+def drawn(log: EventLog, outs: Sequence[Out]) -> Drawn:
+    """What chance went by in the entries of all chunks."""
+    entries = _by_contact(log, _recorded(outs))
+    return Drawn(entries[:, o.R_JOURNEY], entries[:, o.R_HELD], entries[:, o.R_UNIT])
+
+
 def tables(
     compiled: Compiled, log: EventLog, outs: Sequence[Out], advice: Advice
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The visits, entries and sends of all chunks; see `replay.Replay` for their columns."""
     first_entry = np.cumsum([0, *(out.used[O_ENTRIES] for out in outs)])
-    entries = np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in outs] or [np.empty((0, o.R_COLUMNS), int)])
+    entries = _recorded(outs)
     visits = np.concatenate([out.visits[: out.used[O_VISITS]] for out in outs] or [np.empty((0, o.V_COLUMNS), int)])
     times = np.concatenate([out.times[: out.used[O_VISITS]] for out in outs] or [np.empty((0, 2), int)])
     n_visits = [int(out.used[O_VISITS]) for out in outs]
@@ -94,8 +123,7 @@ def _sends(
 def _entries(
     compiled: Compiled, log: EventLog, entries: NDArray[np.int64], names: Sequence[str], versions: Sequence[str]
 ) -> pd.DataFrame:
-    order = np.lexsort((entries[:, o.R_JOURNEY], entries[:, o.R_ENTRY], log.rank[entries[:, o.R_CONTACT]]))
-    entries = entries[order]
+    entries = _by_contact(log, entries)
     goals = np.array([goal for _, _, goal in compiled.exits] + [False], bool)
     return pd.DataFrame(
         {
@@ -107,7 +135,7 @@ def _entries(
             "left_at": _instants(entries[:, o.R_LEFT]),
             "exit": _named(entries[:, o.R_EXIT], [text for _, text, _ in compiled.exits]),
             "converted": goals[entries[:, o.R_EXIT]],
-            "held_out": entries[:, o.R_HELD] == 1,
+            "held_out": entries[:, o.R_HELD] > 0,
         }
     )
 
@@ -143,8 +171,10 @@ def counts_table(compiled: Compiled, n_by_edge: NDArray[Any], n_by_node: NDArray
     return pd.DataFrame(rows, columns=columns)
 
 
-def assignments(compiled: Compiled, visits: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:
-    """Every assigned arm with its probability; see `replay.Replay.assignments`."""
+def assignments(
+    compiled: Compiled, visits: pd.DataFrame, entries: pd.DataFrame, drawn: Drawn, texts: Sequence[str]
+) -> pd.DataFrame:
+    """Every assigned arm with its probability, `texts` being those of units; see `replay.Replay.assignments`."""
     of = [(compiled.releases[compiled.nodes[edge.node].journey].journey, edge) for edge in compiled.edges]
     arms = pd.DataFrame(
         [
@@ -153,24 +183,29 @@ def assignments(compiled: Compiled, visits: pd.DataFrame, entries: pd.DataFrame)
             if edge.probability is not None
         ],
         columns=["journey", "version", "node", "branch", "probability"],
-    )
-    keys = ["journey", "version", "node", "branch"]
+    ).drop_duplicates()
+    keys, of_entry = ["journey", "version", "node", "branch"], ["contact", "journey", "entry"]
+    itself = entries["contact"].astype("str")
+    named = pd.Series(np.array([*texts, ""], object)[drawn.unit], entries.index, dtype="str")
+    whole = entries[of_entry].astype({"journey": "str"}).assign(unit=named.where(drawn.unit >= 0, itself))
     taken = visits.astype(dict.fromkeys(keys, "str")).merge(arms.astype(dict.fromkeys(keys, "str")), on=keys)
-    taken = taken.rename(columns={"branch": "arm", "arrived_at": "assigned_at"})
-    shares = {release.journey.journey: float(release.journey.holdout) for release in compiled.releases}
-    held = entries[entries["journey"].map(shares).astype(float) > 0]
-    share = held["journey"].map(shares).astype(float)
-    holdout = pd.DataFrame(
-        {
-            "contact": held["contact"],
-            "journey": held["journey"].astype("str"),
-            "entry": held["entry"],
-            "node": "holdout",
-            "arm": np.where(held["held_out"], "holdout", "treated"),
-            "probability": np.where(held["held_out"], share, 1 - share),
-            "assigned_at": held["entered_at"],
-        }
-    )
-    columns = ["contact", "journey", "entry", "node", "arm", "probability", "assigned_at"]
-    both = pd.concat([taken[columns], holdout[columns]], ignore_index=True)
-    return both.sort_values(["contact", "entry", "assigned_at"], kind="stable", ignore_index=True)
+    taken = taken.rename(columns={"branch": "arm", "arrived_at": "assigned_at"}).merge(whole, on=of_entry)
+
+    def holdout(node: str, column: int, bit: int, units: pd.Series) -> pd.DataFrame:
+        share, is_held = compiled.program.journeys_x[drawn.release, column], drawn.held & bit > 0
+        rows = whole.assign(
+            unit=units,
+            node=node,
+            arm=np.where(is_held, "holdout", "treated"),
+            probability=np.where(is_held, share, 1 - share),
+            assigned_at=entries["entered_at"],
+        )
+        return rows[share > 0]
+
+    holdouts = [
+        holdout("policy_holdout", o.X_POLICY_HOLDOUT, o.HELD_BY_POLICY, itself),
+        holdout("holdout", o.X_HOLDOUT, o.HELD_BY_JOURNEY, whole["unit"]),
+    ]
+    columns = ["contact", "journey", "entry", "unit", "node", "arm", "probability", "assigned_at"]
+    found = pd.concat([one[columns] for one in (taken, *holdouts)], ignore_index=True)
+    return found.sort_values(["contact", "entry", "assigned_at"], kind="stable", ignore_index=True)

@@ -27,7 +27,7 @@ from .journey import Journey, Policy
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .notes import notes_on
 from .program import Compiled
-from .records import Tally, assignments, counts_table, tables, tally
+from .records import Drawn, Tally, assignments, counts_table, drawn, tables, tally
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
 from .worlds import Call, Journeys, Ready, Score, horizon_of, prepared
@@ -247,8 +247,9 @@ class Replay:
     # Tables of every contact
 
     @cached_property
-    def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        return tables(self.compiled, self.log, self._run(record=True), self._ready.advice)
+    def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Drawn]:
+        outs = self._run(record=True)
+        return (*tables(self.compiled, self.log, outs, self._ready.advice), drawn(self.log, outs))
 
     @property
     def visits(self) -> pd.DataFrame:
@@ -266,7 +267,7 @@ class Replay:
         """Every entry, sorted by contact, entry.
 
         Columns: `contact, journey, version, entry`, `entered_at`, `left_at` (missing while inside), `exit` (text;
-        missing while inside), `converted` (bool, rule 15), `held_out` (bool, rule 23).
+        missing while inside), `converted` (bool, rule 15), `held_out` (bool: by the journey or the policy, rule 23).
         """
         return self._records[1]
 
@@ -285,12 +286,14 @@ class Replay:
 
     @cached_property
     def assignments(self) -> pd.DataFrame:
-        """Every arm that was assigned, the holdout included, with its probability (rules 22 and 23).
+        """Every arm that was assigned, holdouts included, with its probability (rules 22 and 23).
 
-        Columns: `contact, journey, entry`, `node` (`holdout` for the holdout), `arm` (text), `probability` (0..1),
-        `assigned_at` (UTC).
+        Columns: `contact, journey, entry`, `unit` (text: what was hashed, the value that the journey's `unit` had on
+        entering, else the contact), `node` (`holdout` for the journey's holdout, `policy_holdout` for the policy's),
+        `arm` (text; `holdout` or `treated` of a holdout), `probability` (0..1), `assigned_at` (UTC).
         """
-        return assignments(self.compiled, self.visits, self.entries)
+        visits, entries, _, chance = self._records
+        return assignments(self.compiled, visits, entries, chance, self._ready.names.unit_texts)
 
     # What they add up to
 

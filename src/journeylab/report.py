@@ -323,9 +323,13 @@ def _checkpoints(curve: pd.DataFrame, smallest: int) -> list[tuple[str, str, str
 
 
 def _policy_text(policy: Policy) -> str:
-    if policy.cap is None:
-        return ""
-    return f"at most {policy.cap.sends} sends to a contact within {duration_text(policy.cap.within)} over all journeys"
+    texts = []
+    if policy.cap is not None:
+        within = duration_text(policy.cap.within)
+        texts.append(f"at most {policy.cap.sends} sends to a contact within {within} over all journeys")
+    if policy.holdout:
+        texts.append(f"{float(policy.holdout * 100):.4g}% of contacts held out of all journeys for marketing")
+    return "; ".join(texts)
 
 
 def _template() -> Template:

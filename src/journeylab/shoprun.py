@@ -251,9 +251,10 @@ class ShopRun:
         node, edge = visits[:, o.V_NODE], visits[:, o.V_EDGE]
         is_send = np.array([isinstance(info.node, Send) for info in self.compiled.nodes], bool)
         shares = np.array([1.0 if one.probability is None else one.probability for one in self.compiled.edges] + [1.0])
-        held = np.array([float(one.journey.holdout) for one in self.compiled.releases])[entries[:, o.R_JOURNEY]]
+        treated = 1 - self.compiled.program.journeys_x[:, [o.X_HOLDOUT, o.X_POLICY_HOLDOUT]]
+        treated_share = treated.prod(axis=1)[entries[:, o.R_JOURNEY]]
         is_first = np.diff(record, prepend=-1) != 0
-        share = shares[edge] * np.where(is_first, 1 - held[record], 1.0)
+        share = shares[edge] * np.where(is_first, treated_share[record], 1.0)
         is_made = is_send[node] & (edge >= 0) & (visits[:, o.V_REASON] == o.BECAUSE_NOT)
         starts = np.flatnonzero(is_first | np.append(False, is_made[:-1]))
         chance = np.multiply.reduceat(share, starts) if len(starts) else share

@@ -143,8 +143,8 @@ def horizon_of(until: datetime | str | None, log: EventLog) -> datetime:
 
 def _needs_units(compiled: Compiled) -> bool:
     program = compiled.program
-    chances = len(program.arms) > 0 or (program.bests_x > 0).any() or (program.journeys_x[:, o.X_HOLDOUT] > 0).any()
-    return bool(chances)
+    holdouts = program.journeys_x[:, [o.X_HOLDOUT, o.X_POLICY_HOLDOUT]]
+    return bool(len(program.arms) > 0 or (program.bests_x > 0).any() or (holdouts > 0).any())
 
 
 def _needs_first(compiled: Compiled) -> bool:

@@ -248,6 +248,26 @@ def may_enter(p, w, s, out, journey, c, t, row):  # type: ignore[no-untyped-def]
     return allowed
 
 
+@inlined
+def unit_of(w, s, e, c):  # type: ignore[no-untyped-def]
+    """The hash of the entry's unit: of what its attribute was on entering, else of the contact (rule 22)."""
+    unit = s.entries[e, E_UNIT]
+    return w.units[c] if unit < 0 else w.unit_values[unit]
+
+
+@in_place
+def _held(p, w, s, journey, e, c):  # type: ignore[no-untyped-def]
+    """By whom the entry is held out, as bits (rule 23)."""
+    held = ZERO
+    if p.journeys_x[journey, X_HOLDOUT] > 0:
+        drawn = uniform(unit_of(w, s, e, c), np.uint64(p.journeys[journey, J_HOLDOUT_KEY]))
+        held += HELD_BY_JOURNEY * int(drawn < p.journeys_x[journey, X_HOLDOUT])
+    if p.journeys_x[journey, X_POLICY_HOLDOUT] > 0:
+        drawn = uniform(w.units[c], np.uint64(p.journeys[journey, J_POLICY_HOLDOUT_KEY]))
+        held += HELD_BY_POLICY * int(drawn < p.journeys_x[journey, X_POLICY_HOLDOUT])
+    return held
+
+
 @in_place
 def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-def]
     """Makes an entry, which is still to arrive at its first node; its place, NONE where there is no room."""
@@ -266,26 +286,27 @@ def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-
         place -= 1
     s.running[place] = e
     s.used[N_RUNNING] = n + 1
-    held = 0
-    if p.journeys_x[journey, X_HOLDOUT] > 0:
-        held = int(
-            uniform(w.units[c], np.uint64(p.journeys[journey, J_HOLDOUT_KEY])) < p.journeys_x[journey, X_HOLDOUT]
-        )
-    entry = s.entries[e]
+    entry, unit = s.entries[e], p.journeys[journey, J_UNIT]
     entry[E_JOURNEY], entry[E_ENTRY], entry[E_STARTED], entry[E_TRIGGER_ROW] = journey, group[H_ENTRIES], t, row
+    entry[E_UNIT] = NONE
+    if unit >= 0:
+        value = as_of(w.attributes, s, unit, unit, c, t)
+        if value == value:
+            entry[E_UNIT] = np.int64(value)
+    held = _held(p, w, s, journey, e, c)
     entry[E_HELD] = held
     first = e * p.sizes[N_NODES]
     for memory in range(first + p.journeys[journey, J_NODES], first + p.journeys[journey, J_NODES_END]):
         s.memory[memory, M_VISITS], s.memory[memory, M_ARRIVED], s.memory[memory, M_SENT] = 0, NEVER, NEVER
     out.n_by_journey[journey, T_ENTERED] += 1
     out.n_by_journey[journey, T_CONTACTS] += group[H_ENTRIES] == 1
-    out.n_by_journey[journey, T_HELD] += held
+    out.n_by_journey[journey, T_HELD] += int(held > 0)
     if record:
         i = out.used[O_ENTRIES]
         out.used[O_ENTRIES] = i + 1
         entry[E_RECORD] = i
         out.entries[i, R_CONTACT], out.entries[i, R_JOURNEY], out.entries[i, R_ENTRY] = c, journey, group[H_ENTRIES]
         out.entries[i, R_STARTED], out.entries[i, R_LEFT] = t, NEVER
-        out.entries[i, R_EXIT], out.entries[i, R_HELD] = NONE, held
+        out.entries[i, R_EXIT], out.entries[i, R_HELD], out.entries[i, R_UNIT] = NONE, held, entry[E_UNIT]
     find_leave(p, w, s, e, c, t, row, NONE)
     return e

@@ -9,7 +9,7 @@ from journeylab.keyedhash import mix, uniform
 from journeylab.layout import *
 
 from .besthours import best_at, note_advice, rank_row
-from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at
+from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at, unit_of
 from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, value_of
 from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
 from .state import *
@@ -160,7 +160,7 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
     reason, answer = BECAUSE_NOT, t
     actual = answer_to(w, s, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
-    if s.entries[e, E_HELD] == 1:
+    if s.entries[e, E_HELD] > 0:
         reason, answer = BECAUSE_HOLDOUT, NEVER
     elif actual >= 0:  # rule 29: a release's own send answers for itself
         if w.answers[actual, K_AT] > t:
@@ -303,7 +303,7 @@ def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
 def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
     """Goes to the arm with the least -ln(u) / share (rule 22)."""
     node = s.entries[e, E_NODE]
-    unit, best, edge = w.units[c], np.inf, np.int64(-1)
+    unit, best, edge = unit_of(w, s, e, c), np.inf, np.int64(-1)
     if p.nodes[node, C] == 1:
         unit = mix(unit + np.uint64(s.entries[e, E_ENTRY]))
     for k in range(p.nodes[node, A], p.nodes[node, B]):
