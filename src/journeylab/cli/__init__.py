@@ -15,7 +15,7 @@ import typer
 
 from journeylab.errors import JourneyLabError
 
-from . import definitions, installation, policies, predicting, replaying, sendtimes
+from . import definitions, experiments, installation, policies, predicting, replaying, sendtimes
 
 __all__ = ["main"]
 
@@ -37,6 +37,7 @@ app.command("simulate")(predicting.simulate)
 app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
+app.add_typer(experiments.experiment, name="experiment")
 app.command("report")(replaying.report)
 app.command("doctor")(installation.doctor)
 

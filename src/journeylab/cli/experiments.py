@@ -53,15 +53,18 @@ def _one_of(*names: str) -> Any:
     return parsed
 
 
-def _share(text: str) -> tuple[str, float]:
-    arm, _, share = text.rpartition("=")
-    try:
-        number = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
-    except ValueError:
-        number = -1
-    if not arm or not 0 < number <= 1:
-        raise typer.BadParameter(f"{text!r} is no share; write ARM=SHARE, such as treated=80%")
-    return arm, number
+def _shares(text: str) -> dict[str, float]:
+    """The shares that `control=50%,mail=50%` says."""
+    shares = {}
+    for part in text.split(","):
+        arm, equals, share = part.rpartition("=")
+        try:
+            shares[arm.strip()] = float(share.strip().removesuffix("%")) / (100 if share.strip().endswith("%") else 1)
+        except ValueError:
+            equals = ""
+        if not (arm.strip() and equals):
+            raise typer.BadParameter(f"{part!r} is no share; write control=50%,mail=50%")
+    return shares
 
 
 def _read(path: Path) -> Experiment:
@@ -110,9 +113,7 @@ def _plan_of(path: Path, declared: Experiment) -> dict[str, Any]:
     return plan
 
 
-def _for_whom(
-    units: UnitTable, segments: Sequence[str], features: Sequence[str], seed: int
-) -> dict[str, list[Any]]:
+def _for_whom(units: UnitTable, segments: Sequence[str], features: Sequence[str], seed: int) -> dict[str, list[Any]]:
     """Effects by segment, and rules for whom to treat, on the first metric."""
     from journeylab.experiments.analysis import segment_effects
     from journeylab.experiments.targeting import recommend
@@ -227,9 +228,11 @@ def analyze(
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="COL", help="The unit of assignment, where it has several rows.")
     ] = None,
-    share: Annotated[
-        list[tuple[str, float]] | None,
-        typer.Option("--share", parser=_share, metavar="ARM=SHARE", help="An arm's planned share; else all are equal."),
+    shares: Annotated[
+        dict[str, float] | None,
+        typer.Option(
+            "--shares", parser=_shares, metavar="ARM=SHARE,...", help="The arms' planned shares; else all are equal."
+        ),
     ] = None,
     exposed_at: Annotated[
         str | None, typer.Option("--exposed-at", metavar="COL", help="When each unit was exposed.")
@@ -244,20 +247,26 @@ def analyze(
     adjust: Annotated[
         str,
         typer.Option(
-            "--adjust", parser=_one_of("cuped", "regression", "none"), metavar="HOW",
+            "--adjust",
+            parser=_one_of("cuped", "regression", "none"),
+            metavar="HOW",
             help="How covariates adjust: cuped, regression or none.",
         ),
     ] = "cuped",
     correction: Annotated[
         str,
         typer.Option(
-            "--correction", parser=_one_of("holm", "fdr_bh", "none"), metavar="HOW",
+            "--correction",
+            parser=_one_of("holm", "fdr_bh", "none"),
+            metavar="HOW",
             help="How p values are corrected for each other: holm, fdr_bh or none.",
         ),
     ] = "holm",
     segment: Annotated[
         list[str] | None,
-        typer.Option("--segment", metavar="COL", help="For whom the first metric's effect is looked at, declared before."),
+        typer.Option(
+            "--segment", metavar="COL", help="For whom the first metric's effect is looked at, declared before."
+        ),
     ] = None,
     feature: Annotated[
         list[str] | None,
@@ -347,7 +356,7 @@ def analyze(
     ]
     with step("reading the table") as reading:
         units = read_units(
-            data, arm=arm, control=control, metrics=metrics, cluster=cluster, shares=dict(share) if share else None,
+            data, arm=arm, control=control, metrics=metrics, cluster=cluster, shares=shares,
             exposed_at=exposed_at, keep=[*others, *(segment or []), *(feature or [])], query=query, timezone=timezone,
         )  # fmt: skip
         reading.done = f"read {counted(sum(units.counts().values()), 'unit')}"

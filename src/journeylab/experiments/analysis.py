@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from journeylab.display import block, counted
 from journeylab.errors import DataError, known
+from journeylab.intervals import anytime_interval
 
-from .comparison import Comparison, compare, effect_sentence, sample_ratio_of
+from .comparison import Comparison, compare, effect_sentence, sample_ratio_of, widest_error
 from .effect import effects_table
 from .effects import effects
+from .exposed import exposed_units
 from .guardrails import guardrails
 from .record import DecisionRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+
+    from journeylab.advice import SendTimesGiven
 
     from .experiment import Experiment
     from .guardrails import GuardrailResult
+    from .metrics import Metric
     from .subgroups import SubgroupEffects
     from .unittable import UnitTable
 
-__all__ = ["Analysis", "Maturity", "Verdict", "analyze_units"]
+__all__ = ["Analysis", "Maturity", "Verdict", "analyze_experiment", "analyze_units", "segment_effects"]
 
 Decision: TypeAlias = Literal["ship", "keep control", "go on", "undecided", "blocked"]
 """What the data say of an arm: ship it; keep the control; go on; ended without an answer; or nothing can be said."""
@@ -263,31 +270,99 @@ def analyze_units(
     maturity = Maturity(n_exposed, n_matured, stopping.planned_n, primary.has_ended or has_stopped)
     return Analysis(
         experiment, units, primary, secondary, held,
-        {} if is_refused else _segments(experiment, units),
+        {} if is_refused else segment_effects(units, experiment.primary, experiment.segments, alpha),
         None if is_refused else _bayesian(experiment, units, primary),
         maturity, checks or {},
         tuple(_verdicts(experiment, units, primary, held, maturity)), notes,
     )  # fmt: skip
 
 
+def analyze_experiment(
+    experiment: Experiment,
+    source: Any,
+    *,
+    until: datetime | str | None = None,
+    send_times: SendTimesGiven | None = None,
+    query: str | None = None,
+) -> Analysis:
+    """What an experiment found in the log in which it ran, or in its table.
+
+    For a log it is looked at besides whether arms share days and hours, whether the effect wears off, whether units
+    were in other journeys at the same time, and whether the answer hangs on what machines opened.
+
+    Args:
+        experiment: what was asked.
+        source: the event log, or the table.
+        until: for a log the horizon.
+        send_times: for a log what `at: best` asked.
+        query: for a table in a database.
+
+    Raises:
+        DataError: when the log does not have the experiment's sends, so that it cannot have run there; when the data
+            do not fit.
+        DefinitionError: when a journey does not fit the log.
+    """
+    exposed = exposed_units(experiment, source, until=until, send_times=send_times, query=query)
+    exposures = exposed.exposures
+    if exposures is None:
+        return analyze_units(experiment, exposed.units)
+    if not exposures.has_run:
+        raise DataError(
+            "\n".join(
+                [
+                    *exposures.sentences(),
+                    f"{experiment.experiment} did not run in this log, so that nothing in it tells the arms apart; "
+                    "`experiment plan` says what it could find",
+                ]
+            )
+        )
+    notes = (*exposures.sentences(), *getattr(exposed.units, "notes", ()))
+    found = analyze_units(experiment, exposed.units, notes=notes)
+    return replace(found, checks=_checks(exposed, found))
+
+
 def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResult, ...]:
-    """The guardrails, valid at any time unless the planned end is reached."""
-    stopping = experiment.stopping
+    """The guardrails; valid at any time but at the end of a rule that is looked at once."""
+    stopping, n = experiment.stopping, sum(units.counts().values())
     found = guardrails(units, experiment.guardrails, alpha=experiment.alpha)
-    n = sum(units.counts().values())
-    if n >= stopping.planned_n and stopping.rule == "fixed":
+    if stopping.rule == "fixed" and n >= stopping.planned_n:
         return tuple(found)
-    return tuple(result.at_any_time(n, stopping.planned_n) for result in found)
+    return tuple(_held_at_any_time(result, n, stopping.planned_n) for result in found)
 
 
-def _segments(experiment: Experiment, units: UnitTable) -> dict[tuple[str, str], SubgroupEffects]:
-    """The effects on the primary metric by segment, drawn to each other as far as they do not differ beyond chance."""
+def _held_at_any_time(result: GuardrailResult, n: int, planned_n: int) -> GuardrailResult:
+    """A guardrail with bounds that hold at every look; two of them at the level are one interval of a lower one."""
+    both = 2 * result.level - 1
+    error = widest_error(result.harm, result.low, result.high, result.standard_error, both)
+    low, high = anytime_interval(result.harm, error, n, both, planned_n)
+    verdict: Literal["held", "violated", "undecided"] = "undecided"
+    if high < result.margin:
+        verdict = "held"
+    elif low > result.margin:
+        verdict = "violated"
+    return replace(result, low=low, high=high, verdict=verdict)
+
+
+def segment_effects(
+    units: UnitTable, metric: Metric, segments: Sequence[str], alpha: float = 0.05
+) -> dict[tuple[str, str], SubgroupEffects]:
+    """The effects on a metric by segment, drawn to each other as far as they do not differ beyond chance.
+
+    Args:
+        units: the units; each segment is one of their columns.
+        metric: what is compared.
+        segments: the columns.
+        alpha: the error of each interval.
+
+    Returns:
+        What was found by (segment, arm).
+    """
     from .subgroups import subgroup_effects
 
     found = {}
-    for segment in experiment.segments:
-        by = effects_table(effects(units, [experiment.primary], by=segment, alpha=experiment.alpha))
-        by = by[by["kind"] != "winsorised"].rename(columns={"group": "segment"})
+    for segment in segments:
+        by = effects_table(effects(units, [metric], by=segment, alpha=alpha))
+        by = by[by["kind"] != "winsorised"].drop(columns=["metric"]).rename(columns={"group": "segment"})
         for arm in units.arms[1:]:
             found[segment, arm] = subgroup_effects(by[by["arm"] == arm])
     return found

@@ -9,26 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from journeylab.display import block, counted, plain, table
 from journeylab.errors import DataError
-from journeylab.intervals import anytime_interval, anytime_p_value
+from journeylab.intervals import anytime_interval, always_valid_p
 
 from .effect import Effect, effects_table
-from .effects import corrected, effects
+from .corrections import corrected
+from .effects import effects
 from .sampleratio import SampleRatio, sample_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .effects import Adjustment
+    from .adjustment import Adjust
     from .experiment import Stopping
     from .metrics import Metric
     from .sequential import GroupSequential
     from .unittable import UnitTable
 
-__all__ = ["Comparison", "Correction", "at_any_time", "compare", "effect_sentence", "sample_ratio_of"]
+__all__ = ["Comparison", "Correction", "at_any_time", "compare", "effect_sentence", "sample_ratio_of", "widest_error"]
 
 Correction: TypeAlias = Literal["holm", "fdr_bh", "none"]
 """How p values are corrected for each other: Holm (1979), Benjamini and Hochberg (1995), or not at all."""
@@ -150,7 +152,8 @@ def compare(
     stopping: Stopping | None = None,
     alpha: float = 0.05,
     correction: Correction = "holm",
-    adjust: Adjustment = "cuped",
+    adjust: Adjust = "cuped",
+    covariates: Sequence[str] = (),
     ratio: SampleRatio | None = None,
 ) -> Comparison:
     """Each arm against the control on each metric, with intervals that hold under the rule of stopping.
@@ -167,6 +170,7 @@ def compare(
         alpha: the error of each comparison.
         correction: how the p values are corrected for each other.
         adjust: how covariates are used; see `effects`.
+        covariates: further columns that adjust every metric.
         ratio: the check of the arms' ratio where it was made already; it decides whether there are effects.
 
     Raises:
@@ -174,7 +178,7 @@ def compare(
     """
     metrics = list(units.metrics if metrics is None else metrics)
     if ratio is None:
-        ratio = sample_ratio_of(units, alpha)
+        ratio = sample_ratio_of(units)
     looks = list(_looks(units, stopping))
     n = sum(units.counts().values()) if not looks else looks[-1].n
     warnings: list[str] = []
@@ -188,9 +192,9 @@ def compare(
     sequential: dict[tuple[str, str], GroupSequential] = {}
     if looks:
         assert stopping is not None
-        found, sequential = _over_looks(looks, metrics, stopping, alpha, adjust)
+        found, sequential = _over_looks(looks, metrics, stopping, alpha, adjust, covariates)
     else:
-        found = effects(units, metrics, alpha=alpha, adjust=adjust)
+        found = effects(units, metrics, alpha=alpha, adjust=adjust, covariates=covariates)
         if stopping is not None and (stopping.rule == "always_valid" or n < stopping.planned_n):
             found = [at_any_time(effect, n, stopping.planned_n) for effect in found]
             if stopping.rule == "fixed":
@@ -204,13 +208,26 @@ def compare(
 
 
 def at_any_time(effect: Effect, n: int, planned_n: int) -> Effect:
-    """The effect with the interval and the p value that hold at every look."""
-    if math.isnan(effect.standard_error):
-        return effect
+    """The effect with the interval and the p value that hold at every look, of which the given are those of one.
+
+    Where the interval of one look is wider than its error says, as that of a few events is, so is this one.
+
+    Args:
+        effect: with a fixed interval.
+        n: the units of all arms together.
+        planned_n: those that are planned; the interval is narrowest there.
+    """
     alpha = 1 - effect.level
-    low, high = anytime_interval(effect.effect, effect.standard_error, n, effect.level, planned_n)
-    p_value = anytime_p_value(effect.effect, effect.standard_error, n, alpha=alpha, planned_n=planned_n)
+    error = widest_error(effect.effect, effect.low, effect.high, effect.standard_error, effect.level)
+    low, high = anytime_interval(effect.effect, error, n, effect.level, planned_n)
+    p_value = always_valid_p(effect.effect, error, n, alpha=alpha, planned_n=planned_n)
     return replace(effect, low=low, high=high, p_value=p_value, interval="always-valid")
+
+
+def widest_error(value: float, low: float, high: float, standard_error: float, level: float) -> float:
+    """The error that a normal interval of a level would have to have to reach as far as the given one does."""
+    reach = max(high - value, value - low) / NormalDist().inv_cdf(0.5 + level / 2)
+    return max(standard_error, reach)
 
 
 class _Look(NamedTuple):
@@ -240,13 +257,14 @@ def _looks(units: UnitTable, stopping: Stopping | None) -> Iterator[_Look]:
 
 
 def _over_looks(
-    looks: Sequence[_Look], metrics: Sequence[Metric], stopping: Stopping, alpha: float, adjust: Adjustment
-) -> tuple[list[Effect], dict[tuple[str, str], GroupSequential]]:
+    looks: Sequence[_Look], metrics: Sequence[Metric], stopping: Stopping, alpha: float, adjust: Adjust,
+    covariates: Sequence[str],
+) -> tuple[list[Effect], dict[tuple[str, str], GroupSequential]]:  # fmt: skip
     """The effects at the last look with what all looks so far say; arms share the error among them."""
     from .sequential import group_sequential
 
     each = alpha / (len(looks[0].units.arms) - 1)
-    by_look = [effects(look.units, metrics, alpha=alpha, adjust=adjust) for look in looks]
+    by_look = [effects(look.units, metrics, alpha=alpha, adjust=adjust, covariates=covariates) for look in looks]
     found, sequential = [], {}
     for place, last in enumerate(by_look[-1]):
         so_far = [by[place] for by in by_look]
@@ -264,7 +282,9 @@ def _over_looks(
     return found, sequential
 
 
-def sample_ratio_of(units: UnitTable, alpha: float = 0.001) -> SampleRatio:
-    """The check of the arms' ratio of a table of units, by node and day where they are known."""
-    known = [name for name in ("arm", "node", "exposed_at") if units.has(name)]
-    return sample_ratio(units.frame(known), units.shares, alpha=alpha)
+def sample_ratio_of(units: UnitTable) -> SampleRatio:
+    """The check of the arms' ratio of a table of units: by node and day, and in time, where these are known."""
+    known = [name for name in ("node", "exposed_at") if units.has(name)]
+    if not known:
+        return SampleRatio.from_counts(units.counts(), units.shares)
+    return sample_ratio(units.frame(["arm", *known]), units.shares)
