@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["UnitTable", "quoted"]
 
-_ROLES = ("unit", "arm", "cluster", "probability", "exposed_at", "node", "is_matured")
-
 
 def quoted(name: str) -> str:
     """A column's name as SQL.
 
-    >>> quoted('spend "net"')
-    '"spend ""net"""'
+    >>> quoted('the "net" spend')
+    '"the ""net"" spend"'
     """
     return '"' + name.replace('"', '""') + '"'
 

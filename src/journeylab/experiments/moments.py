@@ -1,0 +1,199 @@
+"""Counts, means and covariances of each arm: all that the comparison of means needs, in one query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from .unittable import quoted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .unittable import UnitTable
+
+__all__ = ["Columns", "Moments", "read_moments"]
+
+_LOOKED_AT: Final = 10_000
+_SIZE: Final = quoted("|size")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of one comparison as SQL over a table of units, each a number.
+
+    Attributes:
+        values: the value, or a ratio's numerator and denominator; never missing.
+        covariates: what was known before the exposure; where it is missing it counts as a constant.
+        unknown: those of the covariates that are missing for some units: whether they are is a covariate itself.
+        with_skewness: whether the skewness of the value is wanted.
+    """
+
+    values: tuple[str, ...]
+    covariates: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    with_skewness: bool = False
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The columns in the order of the moments."""
+        return (*self.values, *self.covariates, *(f"({name} IS NULL)::DOUBLE" for name in self.unknown))
+
+    @property
+    def n_covariates(self) -> int:
+        """How many of the columns are covariates."""
+        return len(self.covariates) + len(self.unknown)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one arm's rows have in common: of its units, or of its clusters' sums, with their sizes as a last column.
+
+    Attributes:
+        n: rows.
+        n_units: units, the same as rows unless there are clusters.
+        mean: of each column (float).
+        covariance: of each pair of columns, with n - 1 below (float); missing (NaN) for fewer than two rows.
+        skewness: of the first column; missing where it was not asked for, or nothing varies.
+        of: the columns.
+        is_clustered: whether rows are clusters.
+    """
+
+    n: int
+    n_units: int
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    skewness: float
+    of: Columns
+    is_clustered: bool = False
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both arms' rows together."""
+        n = self.n + other.n
+        apart = self.mean - other.mean
+        squares = (self.n - 1) * self.covariance + (other.n - 1) * other.covariance
+        squares = squares + np.outer(apart, apart) * (self.n * other.n / n)
+        mean = (self.n * self.mean + other.n * other.mean) / n
+        return replace(self, n=n, n_units=self.n_units + other.n_units, mean=mean, covariance=squares / (n - 1))
+
+
+Key = tuple[str | None, str]
+
+
+def read_moments(units: UnitTable, wanted: Sequence[Columns], *, by: str | None = None) -> dict[Key, list[Moments]]:
+    """The moments of each arm, by group and arm, in the order of what was wanted; arms without units are not there.
+
+    Sums of squares are taken around the mean of the first rows, so that they do not cancel when a column's mean is
+    large against its spread. With a column `cluster` the rows are the clusters' sums.
+    """
+    table, names = _clustered(units, wanted, by) if units.has("cluster") else (units.view, {})
+    shifts = _shifts(units, table, wanted, names)
+    columns = [[shifts[names.get(sql, sql)] for sql in one.all] for one in wanted]
+    if names:
+        columns = [[*some, shifts[_SIZE]] for some in columns]
+    terms = ["count(*)", f"sum({_SIZE})" if names else "count(*)"]
+    covariates = list(dict.fromkeys(sql for one in wanted for sql in one.covariates))
+    terms += [f"sum({names[_known(sql)]})" if names else f"count({sql})" for sql in covariates]
+    terms += [term for one, some in zip(wanted, columns, strict=True) for term in _sums(one, [sql for sql, _ in some])]
+    group = "NULL" if by is None else _group(by, is_read=bool(names))
+    rows = units.connection.execute(f"SELECT {group}, arm, {', '.join(terms)} FROM {table} GROUP BY ALL").fetchall()
+    found = {(row[0], row[1]): row[2:] for row in rows}
+    missing = {
+        sql
+        for row in found.values()
+        for sql, n in zip(covariates, row[2 : 2 + len(covariates)], strict=True)
+        if n < row[1]
+    }
+    first = 2 + len(covariates)
+    read = {key: _read(row, first, wanted, columns, is_clustered=bool(names)) for key, row in found.items()}
+    again = {
+        i: some
+        for i, one in enumerate(wanted)
+        if (some := tuple(c for c in one.covariates if c in missing)) and not one.unknown
+    }
+    if again:
+        more = read_moments(units, [replace(wanted[i], unknown=some) for i, some in again.items()], by=by)
+        for key, moments in more.items():
+            for i, one in zip(again, moments, strict=True):
+                read[key][i] = one
+    return read
+
+
+def _group(by: str, *, is_read: bool) -> str:
+    return '"|group"' if is_read else f"coalesce({quoted(by)}::VARCHAR, '(missing)')"
+
+
+def _known(sql: str) -> str:
+    return f"count({sql})"
+
+
+def _clustered(units: UnitTable, wanted: Iterable[Columns], by: str | None) -> tuple[str, dict[str, str]]:
+    """A table of the clusters' sums, and the names of its columns by what they are sums of."""
+    sums = {sql: f"sum({sql})" for one in wanted for sql in one.all}
+    sums |= {_known(sql): _known(sql) for one in wanted for sql in one.covariates}
+    names = {sql: f"c{i}" for i, sql in enumerate(sums)}
+    made = ", ".join(f"coalesce({sums[sql]}, 0)::DOUBLE AS {name}" for sql, name in names.items())
+    group = "" if by is None else f"{_group(by, is_read=False)} AS {_group(by, is_read=True)}, "
+    units.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE clusters AS SELECT {group}arm, cluster, count(*) AS {_SIZE}, {made} "
+        f"FROM {units.view} GROUP BY {'' if by is None else '1, '}arm, cluster"
+    )
+    return "clusters", names
+
+
+def _shifts(
+    units: UnitTable, table: str, wanted: Iterable[Columns], names: Mapping[str, str]
+) -> dict[str, tuple[str, float]]:
+    """By column: the column less its mean in the first rows, as SQL, and that mean."""
+    columns = list(dict.fromkeys(names.get(sql, sql) for one in wanted for sql in one.all)) + [_SIZE] * bool(names)
+    means = ", ".join(f"avg({sql})" for sql in columns)
+    row = units.connection.execute(f"SELECT {means} FROM (FROM {table} LIMIT {_LOOKED_AT})").fetchall()[0]
+    shifts = [0.0 if mean is None else float(f"{mean:.3g}") for mean in row]
+    return {sql: (f"({sql} - {shift!r})" if shift else sql, shift) for sql, shift in zip(columns, shifts, strict=True)}
+
+
+def _sums(one: Columns, columns: Sequence[str]) -> list[str]:
+    """The sums of the columns, of their products by pair, and of the value's third power where it is wanted."""
+    pairs = [f"sum({a} * {b})" for i, a in enumerate(columns) for b in columns[i:]]
+    cubes = [f"sum({columns[0]} * {columns[0]} * {columns[0]})"] if one.with_skewness else []
+    return [*(f"sum({sql})" for sql in columns), *pairs, *cubes]
+
+
+def _read(
+    row: Sequence[Any],
+    at: int,
+    wanted: Sequence[Columns],
+    columns: Sequence[Sequence[tuple[str, float]]],
+    *,
+    is_clustered: bool,
+) -> list[Moments]:
+    """The moments from a row of sums, those of the first comparison from place `at` on."""
+    n, n_units = int(row[0]), int(row[1])
+    found = []
+    for one, some in zip(wanted, columns, strict=True):
+        k = len(some)
+        upper = np.triu_indices(k)
+        sums = np.array([value or 0.0 for value in row[at : at + k]], dtype=float)
+        products = np.zeros((k, k))
+        products[upper] = [value or 0.0 for value in row[at + k : at + k + len(upper[0])]]
+        products = products + np.triu(products, 1).T
+        at += k + len(upper[0])
+        covariance = (products - np.outer(sums, sums) / n) / (n - 1) if n > 1 else np.full((k, k), np.nan)
+        skewness = np.nan
+        if one.with_skewness:
+            skewness = _skewness(n, sums[0], products[0, 0], float(row[at]))
+            at += 1
+        mean = sums / n + np.array([shift for _, shift in some])
+        found.append(Moments(n, n_units, mean, covariance, skewness, one, is_clustered))
+    return found
+
+
+def _skewness(n: int, total: float, squares: float, cubes: float) -> float:
+    mean = total / n
+    variance = squares / n - mean**2
+    if variance <= 1e-12 * squares / n:
+        return np.nan
+    return float((cubes / n - 3 * mean * squares / n + 2 * mean**3) / variance**1.5)
