@@ -395,7 +395,7 @@ def judge_ranking(
     'The ranking is not shown to be better than a random one (AUTOC ... send to all; the mean effect is ...
     """
     gamma = np.asarray(scores, dtype=float)
-    rates = {weighting: rate(gamma, priorities, weighting, level) for weighting in ("autoc", "qini")}  # type: ignore[arg-type]
+    rates = {weighting: rate(gamma, priorities, weighting, level) for weighting in ("autoc", "qini")}
     mean, error = mean_and_error(gamma)
     low, high = normal_interval(mean, error, level)
     return JudgedRanking(

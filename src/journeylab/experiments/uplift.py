@@ -26,6 +26,8 @@ Learner: TypeAlias = Literal["t", "x", "dr"]
 _LEARNERS = ("dr", "t", "x")
 _FEWEST = 50
 """So many rows of each arm are the least that a model is fitted on."""
+_FEWEST_TO_A_PART = 75
+"""So many are in a part on average, so that hardly any has fewer than that."""
 
 
 class _Trial(NamedTuple):
@@ -209,11 +211,11 @@ def _trial(
     return _Trial(features.matrix(two), is_treated, y, p)
 
 
-def rows_of(frame: pd.DataFrame, arm: str, arms: Sequence[str]) -> pd.DataFrame:
-    """The rows of some arms.
+def rows_of(frame: pd.DataFrame, arm: str, arms: Sequence[str], n_parts: int = 1) -> pd.DataFrame:
+    """The rows of some arms, enough for a model to be fitted on each of so many parts of them.
 
     Raises:
-        DataError: for an unknown column or arm, an arm named twice, a missing arm, or fewer than 50 rows of one.
+        DataError: for an unknown column or arm, an arm named twice, a missing arm, or too few rows of one.
     """
     require(frame, [("arm", arm)])
     counts = frame[arm].value_counts()
@@ -222,10 +224,10 @@ def rows_of(frame: pd.DataFrame, arm: str, arms: Sequence[str]) -> pd.DataFrame:
     for one in arms:
         if one not in counts.index:
             raise DataError(f"no arm {one!r} in column {arm!r}; {known(str(one), counts.index, 'arms')}")
-        if counts[one] < _FEWEST:
-            raise DataError(
-                f"arm {one!r} has {counted(int(counts[one]), 'row')}; {_FEWEST} are the least to learn from"
-            )
+        least = _FEWEST if n_parts == 1 else _FEWEST_TO_A_PART * n_parts
+        if counts[one] < least:
+            of_parts = f" in {n_parts} parts" if n_parts > 1 else ""
+            raise DataError(f"arm {one!r} has {counted(int(counts[one]), 'row')}; {least} are the least{of_parts}")
     faults = Faults(frame)
     faults.rows(arm, frame[arm].isna().to_numpy(), frame[arm].to_numpy(), "must name an arm in every row")
     faults.raise_if_any()
@@ -294,7 +296,7 @@ def judge_uplift(
     Raises:
         DataError, JourneyLabError: as for `UpliftModel.fit`, and for fewer than two parts.
     """
-    two = rows_of(frame_of(frame), arm, [treated, control]).reset_index(drop=True)
+    two = rows_of(frame_of(frame), arm, [treated, control], n_parts).reset_index(drop=True)
     whole = _trial(two, TreeFeatures.of(two, features), arm, treated, control, outcome, propensity)
     scores, ranks = [], []
     for before, now in later_parts(len(two), n_parts, model.seed):
