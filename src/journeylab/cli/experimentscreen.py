@@ -96,7 +96,7 @@ def analysis_lines(found: Analysis) -> Iterator[str]:
         yield ""
         yield "beside, not instead: the probability to be best, and the expected loss of choosing it"
         rows = [
-            [str(row.arm), f"{row.best_share:.1%}", _number(row.expected_loss)] for row in found.bayesian.itertuples()
+            [str(row.arm), f"{row.best_probability:.1%}", _number(row.expected_loss)] for row in found.bayesian.itertuples()
         ]
         yield from table_lines(["arm", "best", "loss"], rows, right="best loss")
     others = [check for check in found.checks.values() if check["passed"]]

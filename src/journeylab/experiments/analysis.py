@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from journeylab.display import block, counted
 from journeylab.errors import DataError, known
@@ -15,7 +16,10 @@ from .effect import effects_table
 from .effects import effects
 from .exposed import exposed_units
 from .guardrails import guardrails
+from .metrics import Count, Mean, Proportion, Ratio, Revenue
+from .outcomes import OutcomeTable
 from .record import DecisionRecord
+from .unittable import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -271,7 +275,7 @@ def analyze_units(
     return Analysis(
         experiment, units, primary, secondary, held,
         {} if is_refused else segment_effects(units, experiment.primary, experiment.segments, alpha),
-        None if is_refused else _bayesian(experiment, units, primary),
+        None if is_refused else _bayesian(experiment, units),
         maturity, checks or {},
         tuple(_verdicts(experiment, units, primary, held, maturity)), notes,
     )  # fmt: skip
@@ -317,8 +321,48 @@ def analyze_experiment(
             )
         )
     notes = (*exposures.sentences(), *getattr(exposed.units, "notes", ()))
-    found = analyze_units(experiment, exposed.units, notes=notes)
-    return replace(found, checks=_checks(exposed, found))
+    return replace(analyze_units(experiment, exposed.units, notes=notes), checks=_checks(exposed))
+
+
+def _checks(exposed: Exposed) -> dict[str, Any]:
+    """What else was looked at in a log: each with `passed`, its `sentences` and its numbers."""
+    from .calendarbalance import calendar_balance
+    from .machineopens import with_and_without_machines
+    from .novelty import novelty
+    from .overlap import overlap
+
+    experiment, units, exposures = exposed.experiment, exposed.units, exposed.exposures
+    assert isinstance(units, OutcomeTable)
+    assert exposures is not None
+    alpha, primary = experiment.alpha, [experiment.primary]
+    is_mean = isinstance(experiment.primary, Mean | Proportion | Count | Revenue | Ratio)
+    found: dict[str, Check] = {
+        "calendar": calendar_balance(exposures, is_time_treatment=experiment.varies_time),
+        "overlap": overlap(units, exposed.portfolio, metrics=primary, alpha=alpha),
+        "machines": with_and_without_machines(
+            lambda table: effects(table.narrowed("is_matured"), primary, alpha=alpha), units, exposed.with_machines()
+        ),
+    }
+    if is_mean:
+        found["novelty"] = novelty(units, primary, alpha=alpha)
+    return {
+        name: {"passed": bool(check.passed), "sentences": list(check.sentences()), **check.to_dict()}
+        for name, check in found.items()
+    }
+
+
+class Check(Protocol):
+    """What every check of an experiment says of itself."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against believing the effects."""
+
+    def sentences(self) -> list[str]:
+        """What was seen, in plain words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its numbers as plain data."""
 
 
 def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResult, ...]:
@@ -357,15 +401,41 @@ def segment_effects(
     Returns:
         What was found by (segment, arm).
     """
-    from .subgroups import subgroup_effects
-
-    found = {}
+    found: dict[tuple[str, str], SubgroupEffects] = {}
+    if segments:
+        from .subgroups import subgroup_effects
     for segment in segments:
         by = effects_table(effects(units, [metric], by=segment, alpha=alpha))
         by = by[by["kind"] != "winsorised"].drop(columns=["metric"]).rename(columns={"group": "segment"})
         for arm in units.arms[1:]:
             found[segment, arm] = subgroup_effects(by[by["arm"] == arm])
     return found
+
+
+def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:
+    """The Bayesian view of the primary metric, where it is a mean of units that are their own."""
+    import pandas as pd
+
+    from .bayes import bayesian_view
+
+    metric = experiment.primary
+    if units.has("cluster") or not isinstance(metric, Mean | Proportion | Count | Revenue):
+        return None
+    value = quoted(metric.name)
+    found = units.rows(f"arm, count(*), sum({value})::DOUBLE, var_samp({value}::DOUBLE)", "GROUP BY arm")
+    rows = [next(row for row in found if row[0] == arm) for arm in units.arms if arm in {row[0] for row in found}]
+    if len(rows) < 2 or any(n < 2 or not variance for _, n, _, variance in rows):
+        return None
+    arms = pd.DataFrame(
+        {
+            "arm": [arm for arm, *_ in rows],
+            "mean": [total / n for _, n, total, _ in rows],
+            "standard_error": [math.sqrt(variance / n) for _, n, _, variance in rows],
+        }
+    )
+    if isinstance(metric, Proportion):
+        arms = arms.assign(n=[n for _, n, *_ in rows], n_successes=[round(total) for _, _, total, _ in rows])
+    return bayesian_view(arms, metric.better)
 
 
 def _verdicts(

@@ -104,6 +104,7 @@ class Experiment(Definition):
         segments: for whom the effect is looked at: segments of the journey, attributes, or columns of the table.
         cluster: the column of a table that has the unit of assignment where several rows share it.
         exposed_at: the column of a table that has the instants of exposure.
+        varies_time: whether arms are meant to differ in when they send, as those of a send-time policy.
         stopping: when it is over.
         alpha: the error: how often a difference may be found where there is none.
         power: how often the `minimum_effect` is to be found.
@@ -131,6 +132,7 @@ class Experiment(Definition):
     segments: tuple[str, ...] = ()
     cluster: str | None = None
     exposed_at: str | None = None
+    varies_time: bool = False
     stopping: Stopping
     alpha: float = Field(default=0.05, gt=0, lt=1)
     power: float = Field(default=0.8, gt=0, lt=1)

@@ -13,9 +13,11 @@ from .experiment import HOLDOUT
 
 if TYPE_CHECKING:
     from journeylab.advice import SendTimesGiven
+    from journeylab.replay import Replay
 
     from .experiment import Experiment
     from .exposures import Exposures
+    from .outcomes import OutcomeTable
     from .unittable import UnitTable
 
 __all__ = ["Exposed", "exposed_units"]
@@ -27,28 +29,31 @@ class Exposed:
 
     Attributes:
         experiment: what was asked.
-        units: the units with their values; those of a log that have not matured among them.
+        units: the units with their values; those of a log that have not matured among them, and without the opens and
+            clicks that machines made.
         exposures: who was exposed when, and whether the experiment ran; missing (None) for a plain table.
+        portfolio: the replay of all journeys that ran together; missing (None) where there was only the one.
     """
 
     experiment: Experiment
     units: UnitTable
     exposures: Exposures | None
+    portfolio: Replay | None = None
 
     @property
     def has_run(self) -> bool:
         """Whether the experiment really ran: always so for a table."""
         return self.exposures is None or self.exposures.has_run
 
-    def again(self, *, machines: bool) -> UnitTable:
-        """The same units with the opens and clicks that machines made, or without them.
+    def with_machines(self) -> OutcomeTable:
+        """The same units with the opens and clicks that machines made.
 
         Raises:
             DataError: for a plain table, whose values are given.
         """
         if self.exposures is None:
-            raise DataError("a table has its values; what machines did cannot be taken out of them")
-        return _units_of(self.experiment, self.exposures, machines=machines)
+            raise DataError("a table has its values; what machines did cannot be told from them")
+        return _units_of(self.experiment, self.exposures, machines=True)
 
 
 def exposed_units(
@@ -78,10 +83,11 @@ def exposed_units(
         return Exposed(experiment, _table_of(experiment, source, query), None)
     if not isinstance(source, EventLog):
         raise DataError(f"{experiment.experiment} is an experiment on journeys: it needs an event log")
-    exposures = _exposures_of(experiment, source, until, send_times)
+    exposures, run = _exposures_of(experiment, source, until, send_times)
     if experiment.start_at is not None:
         exposures = exposures.since(experiment.start_at)
-    return Exposed(experiment, _units_of(experiment, exposures, machines=True), exposures)
+    units = _units_of(experiment, exposures, machines=False)
+    return Exposed(experiment, units, exposures, run if experiment.portfolio is not None else None)
 
 
 def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTable:
@@ -96,10 +102,12 @@ def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTab
 
 def _exposures_of(
     experiment: Experiment, log: EventLog, until: datetime | str | None, send_times: SendTimesGiven | None
-) -> Exposures:
+) -> tuple[Exposures, Replay | None]:
+    """Who was exposed, and the replay that says so, where there is one for all arms."""
     from journeylab.replay import replay
 
-    from .exposures import holdout_exposures, journey_exposures, split_exposures
+    from .comparedjourneys import journey_exposures
+    from .exposures import holdout_exposures, split_exposures
 
     if experiment.journey is None:
         replays = {
@@ -110,11 +118,11 @@ def _exposures_of(
     journey = experiment.definitions[experiment.journey]
     run = replay(experiment.portfolio or journey, log, until=until, send_times=send_times)
     if experiment.split == HOLDOUT:
-        return holdout_exposures(run, journey.journey, control=experiment.control)
-    return split_exposures(run, str(experiment.split), journey.journey, control=experiment.control)
+        return holdout_exposures(run, journey.journey, control=experiment.control), run
+    return split_exposures(run, str(experiment.split), journey.journey, control=experiment.control), run
 
 
-def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -> UnitTable:
+def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -> OutcomeTable:
     from .outcomes import unit_table
 
     assert experiment.window is not None
