@@ -96,7 +96,7 @@ def crossing_probabilities(
     >>> round(float(found.above.sum() + found.below.sum()), 4)
     0.05
     """
-    _check_information(information, scale=max(information, default=1.0))
+    information = _checked_information(information, scale=max(information, default=1.0))
     if len(bounds) != len(information):
         raise DataError(f"there are {len(bounds)} bounds for {len(information)} looks; each look has one")
     lows = [-one if sides == 2 else -math.inf for one in bounds]
@@ -145,7 +145,7 @@ def boundaries(
     [4.877, 3.357, 2.68, 2.29, 2.031]
     """
     _check_options(alpha, spending, sides)
-    _check_information(information)
+    information = _checked_information(information)
     late = [one for one in information[:-1] if one >= 1]
     if late:
         raise DataError(
@@ -258,13 +258,15 @@ def inflation(
     return (drift_for(power, bounds, information, sides) / drift_for(power, fixed, [1.0], sides)) ** 2
 
 
-def _check_information(information: Sequence[float], scale: float = 1.0) -> None:
-    steps = np.diff([0.0, *information])
-    if not len(steps) or not np.isfinite(steps).all() or (steps < _LEAST_STEP * scale).any():
+def _checked_information(information: Sequence[float], scale: float = 1.0) -> list[float]:
+    found = [float(one) for one in information]
+    steps = np.diff([0.0, *found])
+    if not len(steps) or not np.isfinite(steps).all() or (steps < _LEAST_STEP * float(scale)).any():
         raise DataError(
             f"information grows from look to look, by at least {_LEAST_STEP:g} of what was planned and from more than "
-            f"zero, got {[float(one) for one in information]}; leave out looks at which nothing was added"
+            f"zero, got {found}; leave out looks at which nothing was added"
         )
+    return found
 
 
 def _check_options(alpha: float, spending: str, sides: int) -> None:
