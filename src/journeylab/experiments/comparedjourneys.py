@@ -109,7 +109,10 @@ def _check(replays: Mapping[str, Replay], shares: Mapping[str, Fraction | float]
     if len(replays) < 2:
         raise DataError("a comparison has two journeys or more, each an arm, with a replay")
     if odd := sorted({*replays} ^ {*shares}):
-        raise DataError(f"arm {odd[0]!r} has a replay and no share, or no replay; {known(odd[0], replays, 'replays')}")
+        lacks, there = (
+            ("a share and no replay", [*replays]) if odd[0] in shares else ("a replay and no share", [*shares])
+        )
+        raise DataError(f"arm {odd[0]!r} has {lacks}; {known(odd[0], there, 'arms')}")
     if not math.isclose(sum(shares.values()), 1, abs_tol=1e-9) or min(shares.values()) <= 0:
         raise DataError("the shares of the arms lie above 0 and add up to 1")
     first, *others = replays.values()
