@@ -123,7 +123,13 @@ def _for_whom(units: UnitTable, segments: Sequence[str], features: Sequence[str]
         found["segments"] = [*segment_effects(units, units.metrics[0], segments).values()]
     if features:
         with step("learning for whom it works") as learning:
-            found["recommendation"] = [recommend(units, features=features, seed=seed)]
+            first = units.metrics[0].name
+            found["recommendation"] = [
+                recommend(
+                    units.frame(["arm", first, *features]), features=features, control=units.control, outcome=first,
+                    propensities=units.shares, seed=seed,
+                )
+            ]  # fmt: skip
             learning.done = "learned for whom it works"
     return found
 
@@ -373,8 +379,7 @@ def analyze(
         for found in who.values():
             for one in found:
                 typer.echo("")
-                for sentence in one.sentences():
-                    typer.echo(sentence)
+                typer.echo(one.sentence)
     if html is not None:
         from journeylab.experimentreport import comparison_page
 

@@ -91,7 +91,7 @@ def analysis_lines(found: Analysis) -> Iterator[str]:
         yield ""
         yield "segments"
         for (segment, arm), effects in found.segments.items():
-            yield from (f"  {segment}, {arm}: {sentence}" for sentence in effects.sentences())
+            yield f"  {segment}, {arm}: {effects.sentence}"
     if found.bayesian is not None:
         yield ""
         yield "beside, not instead: the probability to be best, and the expected loss of choosing it"

@@ -132,7 +132,7 @@ class Analysis:
                     for effect, p_value in zip(comparison.effects, comparison.p_values, strict=True)
                 ]
         said += [result.sentence for result in self.guardrails]
-        said += [sentence for found in self.segments.values() for sentence in found.sentences()]
+        said += [f"{segment}, {arm}: {found.sentence}" for (segment, arm), found in self.segments.items()]
         return [*said, *self.warnings]
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from .comparedjourneys import arms_of
 from .comparison import at_any_time
 from .effects import effects
 from .exposed import exposed_units
-from .power import errors_needed
+from .design import errors_needed
 from .unittable import UnitTable
 
 if TYPE_CHECKING:
@@ -92,9 +92,13 @@ class Plan:
         experiment = self.experiment
         first = self.metrics.iloc[0]
         said = [
-            f"{experiment.experiment}: {counted(experiment.stopping.planned_n, 'unit')} in all arms; with them an effect "
-            f"of {first['minimum_effect']:.4g} on {first['metric']} (now {first['mean_control']:.4g}) is found with a "
-            f"probability of {experiment.power:.0%}."
+            f"{experiment.experiment}: {counted(experiment.stopping.planned_n, 'unit')} in all arms; with them "
+            + (
+                f"what can be found of {first['metric']} is not known, as history has too little of it."
+                if math.isnan(first["minimum_effect"])
+                else f"an effect of {first['minimum_effect']:.4g} on {first['metric']} (now {first['mean_control']:.4g}) "
+                f"is found with a probability of {experiment.power:.0%}."
+            )
         ]
         if not math.isnan(first["units_needed"]):
             enough = first["units_needed"] <= experiment.stopping.planned_n
@@ -262,18 +266,23 @@ def _planned(
 
     Of several arms the one with the largest error counts.
     """
-    mine = [effect for effect in found if effect.metric == metric.name and effect.kind != "winsorised"]
+    mine = [
+        effect
+        for effect in found
+        if effect.metric == metric.name and effect.kind != "winsorised" and math.isfinite(effect.standard_error)
+    ]
+    if not mine:
+        return metric.name, role, *[math.nan] * 5
     worst = max(mine, key=lambda effect: effect.standard_error)
-    planned_n, n_arms = experiment.stopping.planned_n, len({effect.arm for effect in mine})
-    error = worst.standard_error * math.sqrt(n_units / planned_n)
+    stopping, error = experiment.stopping, worst.standard_error * math.sqrt(n_units / experiment.stopping.planned_n)
     if role == "guardrail":
         wanted = next(one.margin for one in experiment.guardrails if one.metric.name == metric.name)
-        errors = errors_needed(experiment.stopping, experiment.alpha, experiment.power, sides=1)
+        errors = errors_needed(stopping, experiment.alpha, experiment.power, sides=1)
     else:
         wanted = experiment.minimum_effect if role == "primary" else None
         # Holm's first step, which the smallest p value of several arms has to pass.
-        errors = errors_needed(experiment.stopping, experiment.alpha / n_arms, experiment.power)
-    needed = math.nan if wanted is None else math.ceil(planned_n * (errors * error / wanted) ** 2)
+        errors = errors_needed(stopping, experiment.alpha / (len(experiment.arms) - 1), experiment.power)
+    needed = math.nan if wanted is None else math.ceil(stopping.planned_n * (errors * error / wanted) ** 2)
     return metric.name, role, worst.mean_control, error, errors * error, needed, worst.variance_reduction_share
 
 
@@ -318,7 +327,7 @@ def false_alarms(
         for name in alarmed:
             n_alarms[name] += 1
     rows = [
-        (name, n_runs, alarms, alarms / n_runs, *wilson_interval(alarms, n_runs))
+        (name, n_runs, alarms, alarms / n_runs, *map(float, wilson_interval(alarms, n_runs)))
         for name, alarms in n_alarms.items()
         if n_runs
     ]

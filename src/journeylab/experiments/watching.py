@@ -97,7 +97,7 @@ def watch(
     """The effect of each arm as units came in, by the order of their exposure.
 
     Args:
-        units: the units with `exposed_at`; those not matured are to be left out before.
+        units: the units with `exposed_at`; those not matured count for the ratio only.
         metrics: by default the first of the table, which is the primary one.
         stopping: when the experiment is over; its planned units tune the intervals.
         alpha: the error of each effect over all looks.
@@ -114,6 +114,8 @@ def watch(
         )
     metrics = units.metrics[:1] if metrics is None else metrics
     ratio = sample_ratio_of(units)
+    if units.has("is_matured"):
+        units = units.narrowed("is_matured")
     total = sum(units.counts().values()) if ratio.passed else 0
     at = [max(_FIRST, total * look // looks) for look in range(1, looks + 1)]
     rows: list[tuple[Any, ...]] = []
