@@ -19,6 +19,8 @@ The map, in the order of the work:
   `sequential_policy_value` does so for several choices, `estimate_propensities` where no probability was logged.
 - How much to send: `mail_frequency` gives a `MailFrequency`, from how many mails a week on opens fall and unsubscribes
   rise, and the `Cap` that follows, or refuses.
+- What of it is true: an `Experiment` holds arms of a split, journeys, or a table's groups against each other; `plan`
+  says what it can find, `watch` looks while it runs, `analyze` gives a verdict; `experiments` has its metrics.
 - When to send: `sendtime` learns from a log at which hours each contact answers, as `SendTimes` for `at: best`.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
@@ -54,12 +56,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import charts, datasets, sendtime
+    from . import charts, datasets, experiments, sendtime
     from .backtest import Backtest, backtest
     from .conditions import condition
     from .definitiondiff import diff
     from .errors import DataError, DefinitionError, JourneyLabError
     from .eventlog import EventLog
+    from .experiments import Experiment
     from .frequency import MailFrequency, mail_frequency
     from .journey import (
         Best,
@@ -98,12 +101,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
-    "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours", "Release",
-    "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split", "SupportMap",
-    "Trigger", "Wait",
-    "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition", "datasets", "diff",
-    "estimate_propensities", "fit", "fit_responses", "mail_frequency", "membership", "overlap", "policy_value",
-    "replay", "report", "sequential_policy_value", "sendtime", "simulate", "sizes", "support_map",
+    "Experiment", "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours",
+    "Release", "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split",
+    "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition",
+    "datasets", "diff", "estimate_propensities", "experiments", "fit", "fit_responses", "mail_frequency", "membership",
+    "overlap", "policy_value", "replay", "report", "sequential_policy_value", "sendtime", "simulate", "sizes",
+    "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -112,6 +115,7 @@ _NAMES_BY_MODULE = {
     "definitiondiff": ["diff"],
     "errors": ["DataError", "DefinitionError", "JourneyLabError"],
     "eventlog": ["EventLog"],
+    "experiments": ["Experiment"],
     "frequency": ["MailFrequency", "mail_frequency"],
     "journey": [
         "Best", "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours",
@@ -130,7 +134,7 @@ _NAMES_BY_MODULE = {
     "supportmap": ["SupportMap", "support_map"],
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
-_MODULES = ("charts", "datasets", "sendtime")
+_MODULES = ("charts", "datasets", "experiments", "sendtime")
 
 
 def __getattr__(name: str) -> Any:

@@ -39,6 +39,10 @@ from .metrics import AnyMetric, Guardrail, Metric
 if TYPE_CHECKING:
     from typing import Self
 
+    from .analysis import Analysis
+    from .planning import Plan
+    from .watching import Watch
+
 __all__ = ["HOLDOUT", "Experiment", "Stopping"]
 
 HOLDOUT: Final = "holdout"
@@ -290,6 +294,26 @@ class Experiment(Definition):
         if faults:
             raise DefinitionError(faults)
         return made.model_copy(update={"definitions": definitions, "portfolio": portfolio})._with_arms(str(path))
+
+    def plan(self, source: Any, **options: Any) -> Plan:
+        """What it can find, how long it takes, and how often it would be wrong; see `planning.plan_experiment`."""
+        from .planning import plan_experiment
+
+        return plan_experiment(self, source, **options)
+
+    def analyze(self, source: Any, **options: Any) -> Analysis:
+        """What it found in the log in which it ran, or in its table; see `analysis.analyze_experiment`."""
+        from .analysis import analyze_experiment
+
+        return analyze_experiment(self, source, **options)
+
+    def watch(self, source: Any, *, looks: int = 40, **options: Any) -> Watch:
+        """The effect and the arms' ratio as units came in; see `watching.watch`, and `exposed.exposed_units`."""
+        from .exposed import exposed_units
+        from .watching import watch
+
+        units = exposed_units(self, source, **options).units
+        return watch(units, stopping=self.stopping, alpha=self.alpha, looks=looks)
 
     def _with_arms(self, source: str | None = None) -> Self:
         faults = [Fault(fault.path, fault.message, source) for fault in self._faults()]
