@@ -1,0 +1,169 @@
+"""Whether an effect differs between declared segments, and what is likely of it in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from journeylab.display import block, plain
+from journeylab.display import table as html_table
+from journeylab.errors import DataError
+from journeylab.policy.decisions import Faults, frame_of, numbers, require
+
+from .shrinkage import read_effects, shrink
+
+if TYPE_CHECKING:
+    from journeylab.offpolicy import Floats
+
+__all__ = ["SubgroupEffects", "subgroup_effects"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SubgroupEffects:
+    """The effect in each segment, as measured and as it is likely to be.
+
+    Attributes:
+        table: a row for each segment: `segment`, `n_arm`, `n_control` (where they were given), `effect`,
+            `standard_error`, `low`, `high` (as measured); `shrunken_effect`, `shrunken_standard_error`,
+            `shrunken_low`, `shrunken_high` (drawn to the mean of the segments, see `shrinkage`); `p_value` (that there
+            is no effect in the segment) and `p_value_adjusted`; `p_value_differs` (that it is that of the other
+            segments) and `p_value_differs_adjusted`. Adjusted ones hold the share of false claims among all claims
+            (Benjamini and Hochberg, 1995, JRSS B 57, 289-300).
+        q, p_value: Cochran's statistic and its p value, that the effect is the same everywhere (Cochran, W. G. (1954),
+            The combination of estimates from different experiments, Biometrics 10, 101-129).
+        between, between_low, between_high: the standard deviation between true effects, and its interval.
+        mean, mean_error: the mean of the effects over segments, each weighted by how well it is known.
+        level: of all intervals; 1 less it is the share of false claims.
+    """
+
+    table: pd.DataFrame
+    q: float
+    p_value: float
+    between: float
+    between_low: float
+    between_high: float
+    mean: float
+    mean_error: float
+    level: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the effect differs between segments beyond chance."""
+        return self.p_value < 1 - self.level
+
+    @property
+    def sentence(self) -> str:
+        """What the segments tell, in words."""
+        tested = f"Cochran's Q {self.q:.3g}, p {_p_text(self.p_value)}"
+        if not self.differs:
+            return (
+                f"Nothing says that the effect differs between segments ({tested}): take the shrunken effects, which "
+                f"lie around {self.mean:.4g}."
+            )
+        others = self.table[self.table["p_value_differs_adjusted"] < 1 - self.level]
+        said = "; ".join(
+            f"{row.segment}: {row.shrunken_effect:.4g} ({row.shrunken_low:.4g} to {row.shrunken_high:.4g})"
+            for row in others.itertuples()
+        )
+        which = f" Apart from the others stand {said}." if said else " Which ones stand apart cannot be told."
+        return f"The effect differs between segments ({tested})." + which
+
+    def __repr__(self) -> str:
+        return (
+            f"SubgroupEffects({len(self.table)} segments, {'they differ' if self.differs else 'no difference shown'})"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ["segment", "effect", "low", "high", "shrunken_effect", "shrunken_low", "shrunken_high"]
+        rows = [
+            [segment, *(f"{one:.4g}" for one in rest)] for segment, *rest in self.table[names].itertuples(index=False)
+        ]
+        return block(self.sentence, html_table([name.replace("_", " ") for name in names], rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        figures = {name: plain(getattr(self, name)) for name in self.__slots__ if name != "table"}
+        return {
+            "sentence": self.sentence,
+            "differs": self.differs,
+            **figures,
+            "segments": self.table.to_dict("records"),
+        }
+
+
+def subgroup_effects(table: pd.DataFrame, *, level: float = 0.95) -> SubgroupEffects:
+    """The effect in each of the declared segments, shrunken, and whether it differs, as `SubgroupEffects`.
+
+    Segments are to be declared before the results are seen, and not to overlap.
+
+    Args:
+        table: a row for each segment: `segment` (a name, each once), `effect`, `standard_error` (above 0), and
+            optionally `n_arm` and `n_control`.
+        level: of all intervals.
+
+    Raises:
+        DataError: for missing columns, segments named twice, fewer than two of them, or bad numbers.
+
+    >>> found = subgroup_effects(pd.DataFrame({
+    ...     "segment": ["new", "regular", "lapsed"], "effect": [0.05, 0.01, 0.03], "standard_error": 0.02}))
+    >>> found.sentence
+    "Nothing says that the effect differs between segments (Cochran's Q 2, p 0.37): take the shrunken effects, ...
+    >>> found.table[["segment", "effect", "shrunken_effect"]].round(3)
+       segment  effect  shrunken_effect
+    0      new    0.05             0.04
+    1  regular    0.01             0.02
+    2   lapsed    0.03             0.03
+    """
+    from scipy import stats
+    from statsmodels.stats.multitest import multipletests
+
+    frame = frame_of(table)
+    require(frame, [("segments", "segment")])
+    effect, error = read_effects(frame)
+    faults = Faults(frame)
+    segments = frame["segment"]
+    faults.rows("segment", segments.isna().to_numpy(), segments.to_numpy(), "must name a segment in every row")
+    faults.rows("segment", segments.duplicated().to_numpy(), segments.to_numpy(), "must name each segment once")
+    counts = {
+        name: numbers(frame, name, faults, missing="must count in every row")
+        for name in ("n_arm", "n_control")
+        if name in frame.columns
+    }
+    faults.raise_if_any()
+    if len(frame) < 2:
+        raise DataError("one segment has no other to differ from; give two or more")
+    found = shrink(effect, error, level=level)
+    weight = 1 / error**2
+    common = float((weight * effect).sum() / weight.sum())
+    q = float((weight * (effect - common) ** 2).sum())
+    apart, apart_error = _from_the_others(effect, weight)
+    half = NormalDist().inv_cdf(0.5 + level / 2) * error
+    p_values = {"p_value": 2 * stats.norm.sf(np.abs(effect / error))}
+    p_values["p_value_differs"] = 2 * stats.norm.sf(np.abs(apart / apart_error))
+    adjusted = {f"{name}_adjusted": multipletests(values, method="fdr_bh")[1] for name, values in p_values.items()}
+    columns = {
+        "segment": segments.astype(str).to_numpy(),
+        **{name: values.astype(np.int64) for name, values in counts.items()},
+        "effect": effect, "standard_error": error, "low": effect - half, "high": effect + half,
+        "shrunken_effect": found.effect, "shrunken_standard_error": found.standard_error,
+        "shrunken_low": found.low, "shrunken_high": found.high, **p_values, **adjusted,
+    }  # fmt: skip
+    return SubgroupEffects(
+        pd.DataFrame(columns), q, float(stats.chi2.sf(q, len(frame) - 1)), found.between, found.between_low,
+        found.between_high, found.mean, found.mean_error, level,
+    )  # fmt: skip
+
+
+def _from_the_others(effect: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Each effect less the weighted mean of the others, with its error."""
+    rest = weight.sum() - weight
+    others = ((weight * effect).sum() - weight * effect) / rest
+    return effect - others, np.sqrt(1 / weight + 1 / rest)
+
+
+def _p_text(value: float) -> str:
+    return "under 0.0001" if value < 1e-4 else f"{value:.2g}"
