@@ -1,0 +1,111 @@
+"""Whether a decision rests on opens and clicks that machines made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from journeylab.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .effect import Effect
+    from .unittable import UnitTable
+
+__all__ = ["MachineCheck", "with_and_without_machines"]
+
+Finding: TypeAlias = Literal["more", "less", "undecided"]
+
+
+@dataclass(frozen=True, eq=False)
+class MachineCheck:
+    """The same comparison without and with what machines opened and clicked.
+
+    Attributes:
+        table: a row for each effect, in the order of the comparison: `metric, kind, arm, group` (text), `effect`,
+            `low`, `high`, `finding` of people alone, the same with `_with_machines` after the name, and `is_fragile`
+            (bool). A finding is `more` or `less` where the interval lies above or below 0, else `undecided`.
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def passed(self) -> bool:
+        """Whether machines change no finding."""
+        return not bool(self.table["is_fragile"].any())
+
+    @property
+    def fragile(self) -> list[str]:
+        """The metrics of which a finding flips, in the order of the comparison."""
+        return list(dict.fromkeys(self.table.loc[self.table["is_fragile"], "metric"]))
+
+    def sentences(self) -> list[str]:
+        """What machines change, in plain words."""
+        said = [
+            f"Fragile: {one.metric} of {one.arm!r} is {one.finding} by people alone ({one.effect:.4g}, "
+            f"{one.low:.4g} to {one.high:.4g}) and {one.finding_with_machines} with what machines opened and clicked "
+            f"({one.effect_with_machines:.4g}, {one.low_with_machines:.4g} to {one.high_with_machines:.4g}); do not "
+            "decide on it."
+            for one in self.table.itertuples()
+            if one.is_fragile
+        ]
+        return said or ["No finding changes with what machines opened and clicked."]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as plain data for JSON."""
+        rows = [
+            {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+            for row in self.table.to_dict("records")
+        ]
+        return {"passed": self.passed, "sentences": self.sentences(), "effects": rows}
+
+
+def with_and_without_machines(
+    compare: Callable[[UnitTable], Iterable[Effect]], people: UnitTable, everything: UnitTable
+) -> MachineCheck:
+    """A comparison of people's responses alone beside the same with machines', and which findings flip.
+
+    Args:
+        compare: makes the effects of a table, such as `effects`.
+        people: the units with `unit_table(..., machines=False)`.
+        everything: the same units with `machines=True`.
+
+    Raises:
+        DataError: when the two tables do not give the same comparisons.
+    """
+    import pandas as pd
+
+    alone, both = list(compare(people)), list(compare(everything))
+    if [_key(one) for one in alone] != [_key(one) for one in both]:
+        raise DataError("with and without machines there are not the same comparisons; give the same units twice")
+    rows = []
+    for one, other in zip(alone, both, strict=True):
+        findings = _finding(one), _finding(other)
+        rows.append(
+            {
+                **dict(zip(("metric", "kind", "arm", "group"), _key(one), strict=True)),
+                "effect": one.effect,
+                "low": one.low,
+                "high": one.high,
+                "finding": findings[0],
+                "effect_with_machines": other.effect,
+                "low_with_machines": other.low,
+                "high_with_machines": other.high,
+                "finding_with_machines": findings[1],
+                "is_fragile": findings[0] != findings[1],
+            }
+        )
+    return MachineCheck(pd.DataFrame(rows))
+
+
+def _key(effect: Effect) -> tuple[str, str, str, str | None]:
+    return effect.metric, effect.kind, effect.arm, effect.group
+
+
+def _finding(effect: Effect) -> Finding:
+    if effect.low > 0:
+        return "more"
+    return "less" if effect.high < 0 else "undecided"

@@ -1,0 +1,264 @@
+"""How an experiment's units overlap with other journeys, and whether shared caps fall on its arms unequally."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from journeylab.clock import NEVER, microseconds
+from journeylab.errors import DataError
+from journeylab.eventindex import Stream
+from journeylab.journey import CONTACT
+from journeylab.worlds import codes_of
+
+from .differences import differences
+from .effect import effects_table
+from .windows import microseconds_of, upto
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from journeylab.replay import Replay
+
+    from .metrics import Metric
+    from .outcomes import OutcomeTable
+    from .windows import Ints
+
+__all__ = ["OVERLAPS", "Overlap", "overlap"]
+
+OVERLAPS = "overlaps"
+_INSIDE, _ALONE = "in another journey", "in no other journey"
+_CAPS = ("cap", "policy_cap")
+_ALPHA = 0.001
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """What else went on around the units of an experiment.
+
+    Attributes:
+        matrix: a row for each other journey and arm: `journey`, `arm` (text), `n_units`, `n_inside_at_exposure`,
+            `n_inside` (int; at some time within the window), `inside_share` (0..1), `p_value` (of arms having the same
+            share inside within the window; the same for all arms of a journey).
+        caps: a row for each arm: `arm`, `n_units`, `n_capped` (units of whom a cap skipped at least one send),
+            `capped_share`, `p_value` (of arms having the same share).
+        effects: `effect.effects_table` of the effects among those in another journey at their exposure and those in
+            none; empty where no metrics were asked for, or one of the two groups lacks an arm.
+        difference: whether they differ; see `differences.differences`.
+        name: what messages call the experiment.
+        notes: what to know of the overlap, in sentences.
+    """
+
+    matrix: pd.DataFrame
+    caps: pd.DataFrame
+    effects: pd.DataFrame
+    difference: pd.DataFrame
+    name: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing says that arms overlap or are capped unequally, or that an effect depends on overlap."""
+        return not self._unequal().size and not self._capped() and self._depending().empty
+
+    def _unequal(self) -> NDArray[np.object_]:
+        n = max(self.matrix["journey"].nunique(), 1)
+        return np.asarray(self.matrix.loc[self.matrix["p_value"] < _ALPHA / n, "journey"].unique(), object)
+
+    def _capped(self) -> bool:
+        return bool((self.caps["p_value"] < _ALPHA).any())
+
+    def _depending(self) -> pd.DataFrame:
+        return self.difference[self.difference["p_value"] < 0.05 / max(len(self.difference), 1)]
+
+    def sentences(self) -> list[str]:
+        """What overlaps, in plain words."""
+        said = []
+        for journey, rows in self.matrix.groupby("journey"):
+            shares = ", ".join(f"{one.arm} {100 * one.inside_share:.1f} %" for one in rows.itertuples())
+            told = f"{self.name}: within their window these shares of units were in journey {journey!r}: {shares}"
+            unequal = "; the arms differ, so their effect is also that of the other journey"
+            said.append(f"{told}{unequal if journey in self._unequal() else ''}.")
+        if self.caps["n_capped"].any():
+            shares = ", ".join(f"{one.arm} {100 * one.capped_share:.1f} %" for one in self.caps.itertuples())
+            unequal = "; the arms differ, so they are not treated as they were meant to be" if self._capped() else ""
+            said.append(f"{self.name}: a cap skipped sends to these shares of units: {shares}{unequal}.")
+        said += [
+            f"{self.name}: the effect of {one.arm!r} on {one.metric} is not the same {one.least} (less) and {one.most} "
+            f"(more), p = {one.p_value:.2g}."
+            for one in self._depending().itertuples()
+        ]
+        if len(self.difference) and self._depending().empty:
+            said.append(f"{self.name}: nothing says that effects depend on being in another journey.")
+        return [*said, *self.notes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The overlap as plain data for JSON."""
+        tables = {
+            name: [
+                {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+                for row in getattr(self, name).to_dict("records")
+            ]
+            for name in ("matrix", "caps", "difference")
+        }
+        return {"passed": self.passed, "sentences": self.sentences(), **tables}
+
+
+def overlap(
+    units: OutcomeTable,
+    portfolio: Replay | None = None,
+    *,
+    metrics: Sequence[Metric] | None = None,
+    alpha: float = 0.05,
+) -> Overlap:
+    """How many units were in each other journey, whether caps fell on arms alike, and the effects by overlap.
+
+    With a replay of the portfolio a unit is in another journey from its entry to its leaving. Without one the log's
+    `sent` events with a `journey` tell: a unit is in a journey within its window when that one sent it something then,
+    and at its exposure when it did so within as much time before.
+
+    Effects are told apart by what was so at the exposure, which an arm cannot change; how many are in other journeys
+    later may itself come of the arm. Tests are Pearson's chi-square; units of one cluster count as if they were their
+    own, so that clusters alarm too easily rather than too seldom. Sends that a cap delays are not told from others.
+
+    Args:
+        units: the experiment's units, from a log.
+        portfolio: a replay of all journeys over the same log.
+        metrics: for which metrics effects are told apart; by default those of `units`, none with an empty list.
+        alpha: the error of the effects' intervals.
+
+    Raises:
+        DataError: when the portfolio was replayed over another log, or neither it nor the log names other journeys.
+    """
+    exposures = units.exposures
+    end = np.minimum(exposures.at_us + _window_us(units), microseconds(units.until))
+    if portfolio is not None and portfolio.log is not exposures.log:
+        raise DataError(f"{exposures.name}: the portfolio was replayed over another log than the experiment")
+    inside = _by_replay(units, portfolio, end) if portfolio is not None else _by_sends(units, end)
+    arms = exposures.frame["arm"].to_numpy(object)
+    notes = []
+    if portfolio is None:
+        notes.append(
+            f"{exposures.name}: other journeys are known from what they sent only; a replay of all journeys tells who "
+            "was in them."
+        )
+    rows = []
+    for journey, (at_exposure, within) in inside.items():
+        p_value = _p_value(arms, within)
+        for arm in exposures.shares:
+            mine = arms == arm
+            n, n_within = int(mine.sum()), int(within[mine].sum())
+            share = n_within / n if n else math.nan
+            rows.append((journey, arm, n, int(at_exposure[mine].sum()), n_within, share, p_value))
+    import pandas as pd
+
+    columns = ["journey", "arm", "n_units", "n_inside_at_exposure", "n_inside", "inside_share", "p_value"]
+    found, difference = [], differences([])
+    wanted = units.metrics if metrics is None else tuple(metrics)
+    if wanted and inside:
+        is_inside = np.logical_or.reduce([at_exposure for at_exposure, _ in inside.values()])
+        groups = {name: {*arms[mask]} for name, mask in ((_INSIDE, is_inside), (_ALONE, ~is_inside))}
+        if all(there == {*exposures.shares} for there in groups.values()):
+            from .effects import effects
+
+            group = np.where(is_inside, _INSIDE, _ALONE)
+            told = units.with_columns({OVERLAPS: pd.array(group, dtype="str")}).narrowed("is_matured")
+            found = effects(told, wanted, by=OVERLAPS, alpha=alpha)
+            difference = differences(found)
+        elif not is_inside.any():
+            notes.append(f"{exposures.name}: no unit was in another journey at its exposure.")
+        else:
+            notes.append(f"{exposures.name}: too few units are in or out of other journeys to tell effects apart.")
+    return Overlap(
+        matrix=pd.DataFrame(rows, columns=columns),
+        caps=_caps(units, arms),
+        effects=effects_table(found),
+        difference=difference,
+        name=exposures.name,
+        notes=tuple(notes),
+    )
+
+
+def _window_us(units: OutcomeTable) -> int:
+    return units.window // timedelta(microseconds=1)
+
+
+def _by_replay(
+    units: OutcomeTable, portfolio: Replay, end: Ints
+) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """For each other journey which units were inside at their exposure, and at some time within their window."""
+    exposures, log = units.exposures, units.exposures.log
+    entries, found = portfolio.entries, {}
+    others = [name for name in portfolio.compiled.groups if name not in exposures.journeys]
+    if not others:
+        raise DataError(f"{exposures.name}: the portfolio has no other journey; replay all that ran together")
+    for name in others:
+        mine = entries[entries["journey"] == name]
+        contact, entered = codes_of(log, mine[CONTACT], name), microseconds_of(mine["entered_at"])
+        left = np.where(mine["left_at"].isna(), NEVER, microseconds_of(mine["left_at"].fillna(mine["entered_at"])))
+        starts, ends = _stream(contact, entered, log.n_contacts), _stream(contact, left, log.n_contacts)
+        # Inside at t are all entries begun by then, less those that have ended by then.
+        at_exposure = upto(starts, exposures.contact, exposures.at_us) > upto(ends, exposures.contact, exposures.at_us)
+        begun = upto(starts, exposures.contact, end) > upto(starts, exposures.contact, exposures.at_us)
+        found[name] = at_exposure, at_exposure | begun
+    return found
+
+
+def _by_sends(units: OutcomeTable, end: Ints) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    exposures, log = units.exposures, units.exposures.log
+    column = log.property("journey") if "journey" in log.property_names else None
+    if column is None or column.categories is None:
+        raise DataError(
+            f"{exposures.name}: the log's `sent` events do not say their `journey`; give a replay of the portfolio"
+        )
+    sent, found = log.stream("sent"), {}
+    for code, name in enumerate(column.categories):
+        stream = sent.where(column.held[sent.row] == code)
+        if name in exposures.journeys or not len(stream.at):
+            continue
+        now, then = exposures.at_us, exposures.at_us - _window_us(units)
+        n = [upto(stream, exposures.contact, at) for at in (then, now, end)]
+        found[name] = n[1] > n[0], n[2] > n[1]
+    return found
+
+
+def _stream(contact: Ints, at: Ints, n_contacts: int) -> Stream:
+    order = np.lexsort((at, contact))
+    offsets = np.searchsorted(contact[order], np.arange(n_contacts + 1)).astype(np.int64)
+    return Stream(offsets, at[order], order)
+
+
+def _caps(units: OutcomeTable, arms: NDArray[np.object_]) -> pd.DataFrame:
+    import pandas as pd
+
+    sends, is_capped = units.exposures.sends, np.zeros(len(arms), np.bool_)
+    is_capped[sends.loc[sends["reason"].isin(_CAPS), "row"].to_numpy()] = True
+    n_units = {arm: int((arms == arm).sum()) for arm in units.exposures.shares}
+    n_capped = {arm: int(is_capped[arms == arm].sum()) for arm in n_units}
+    return pd.DataFrame(
+        {
+            "arm": list(n_units),
+            "n_units": list(n_units.values()),
+            "n_capped": list(n_capped.values()),
+            "capped_share": [n_capped[arm] / n if n else math.nan for arm, n in n_units.items()],
+            "p_value": _p_value(arms, is_capped),
+        }
+    )
+
+
+def _p_value(arms: Iterable[object], flag: NDArray[np.bool_]) -> float:
+    """The p value of arms having the same share of a flag; missing where nobody has it, or everybody."""
+    from scipy import stats
+
+    _, code = np.unique(np.asarray(arms, str), return_inverse=True)
+    counts = np.zeros((2, code.max(initial=0) + 1), np.int64)
+    np.add.at(counts, (flag.astype(int), code), 1)
+    if counts.shape[1] < 2 or not counts.sum(axis=1).all():
+        return math.nan
+    return float(stats.chi2_contingency(counts, correction=False).pvalue)
