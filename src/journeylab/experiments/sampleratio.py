@@ -345,13 +345,8 @@ def _shares_table(path: pd.DataFrame, counts: Ints, expected: Floats, arms: Sequ
 def _group_table(
     what: str, names: pd.Index, groups: Groups, arms: Sequence[str], alpha: float, seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
-    from statsmodels.stats.multitest import multipletests
-
     tested = p_values(groups, seed)
-    is_tested = ~np.isnan(tested.p_values)
-    adjusted = np.full(len(names), np.nan)
-    if is_tested.any():
-        adjusted[is_tested] = multipletests(tested.p_values[is_tested], method="holm")[1]
+    adjusted = _holm(tested.p_values)
     far = np.abs(groups.counts - groups.expected) / np.sqrt(np.maximum(groups.expected, 1e-12))
     worst, rows = far.argmax(axis=1), np.arange(len(names))
     table = pd.DataFrame(
@@ -367,6 +362,17 @@ def _group_table(
         }
     )
     return table.astype({"arm": "str"}), tested.notes
+
+
+def _holm(p_values: Floats) -> Floats:
+    """Holm's adjusted p values; missing ones stay so and are not counted.
+
+    statsmodels collects all garbage of the process at each such call, which takes longer than everything else here.
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)[: int((~np.isnan(p_values)).sum())]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1.0)
+    return adjusted
 
 
 def _no_groups(what: str) -> pd.DataFrame:
