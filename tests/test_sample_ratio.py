@@ -133,6 +133,16 @@ def test_the_sentence_says_when_it_began_to_show() -> None:
     assert "'discount' lacks" in found.sentences()[0]
 
 
+def test_what_was_wrong_for_a_while_stays_wrong() -> None:
+    arms = ["a"] * 100 + ["b"] * 100
+    at = START + pd.to_timedelta(np.arange(200), "min")
+    found = sample_ratio(pd.DataFrame({"arm": arms, "exposed_at": at}), {"a": 0.5, "b": 0.5})
+    assert (found.p_value, found.passed) == (1.0, False)
+    assert found.found_at is not None
+    assert found.found_at < at[50]
+    assert found.sentences()[0].endswith("units (p = 1), on the way they had not.")
+
+
 # Few units
 
 

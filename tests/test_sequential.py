@@ -68,12 +68,12 @@ def test_obrien_and_flemings_own_test_has_its_published_level_and_size(
         assert found == pytest.approx(ratio, abs=1.1e-3)
 
 
+@pytest.mark.parametrize("information", [[0.15, 0.5, 0.55, 1.0], [0.3, 0.301, 1.0], [0.002, 0.1, 0.9, 0.903]])
 @pytest.mark.parametrize("drift", [0.0, 2.5])
-def test_chances_to_cross_are_those_of_the_joint_distribution(drift: float) -> None:
-    information = [0.15, 0.5, 0.55, 1.0]
-    bounds = [2.9, 2.4, 2.3, 2.05]
+def test_chances_to_cross_are_those_of_the_joint_distribution(drift: float, information: list[float]) -> None:
+    bounds = [2.9, 2.4, 2.3, 2.05][: len(information)]
     found = crossing_probabilities(bounds, information, drift)
-    for k in range(1, 5):
+    for k in range(1, len(information) + 1):
         inside, before = [-one for one in bounds[: k - 1]], bounds[: k - 1]
         above = joint_chance([*inside, bounds[k - 1]], [*before, 12.0], information[:k], drift)
         below = joint_chance([*inside, -12.0], [*before, -bounds[k - 1]], information[:k], drift)

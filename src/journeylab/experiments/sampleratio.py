@@ -141,6 +141,9 @@ class SampleRatio:
         return said + self.notes
 
     def _failure(self, total: int) -> str:
+        if not self.p_value < self.alpha:
+            p = "" if math.isnan(self.p_value) else f" (p = {self.p_value:.3g})"
+            return f"In the end the arms may have their shares of {counted(total, 'unit')}{p}, on the way they had not."
         away = {arm: self.n[arm] - self.expected[arm] for arm in self.n}
         most, least = max(away, key=lambda arm: away[arm]), min(away, key=lambda arm: away[arm])
         return (

@@ -187,7 +187,7 @@ def group_sequential(
     looks: list[Look] = []
     decision: Decision = "go on"
     for place, (now, effect, error, bound) in enumerate(
-        zip(information, effects, standard_errors, bounds, strict=True), 1
+        zip(map(float, information), effects, standard_errors, bounds, strict=True), 1
     ):
         is_last = place == len(bounds) and (is_end or now >= 1)
         z = effect / error
