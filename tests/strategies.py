@@ -380,9 +380,9 @@ def split_node(choose: Chooser, slot: Slot) -> dict[str, Any]:
 def set_node(choose: Chooser, slot: Slot) -> dict[str, Any]:
     values = {
         "plan": ("trial", "pro"), "points": (1, 2.5, 0), "vip": (True, False), "timezone": choose.around.zones,
-        "household": (17, 4),
+        "household": (23, 17),
     }  # fmt: skip
-    name = choose.one(tuple(values))
+    name = choose.one((*values, "household", "household"))
     return {"set": {name: choose.one(values[name])}, "next": slot.following}
 
 
@@ -513,10 +513,10 @@ def journey(choose: Chooser, i: int, parts: dict[str, dict[str, Any]]) -> dict[s
         max_visits=(1, 2, 3),
         segments=lambda: {"near": segment(choose, near)},
     )
-    if choose.one((False, False, False, False, True)):
-        spec["holdout"] = choose.one(("50%", 0.2))
     if choose.flag():
-        spec["unit"] = choose.one(("household", "plan", "contact"))
+        spec["unit"] = choose.one(("household", "plan", "household", "contact"))
+    if choose.one((False, "unit" in spec, False, False, True)):
+        spec["holdout"] = choose.one(("50%", 0.2))
     own = {"purpose": "news"} if choose.one((False, False, False, True)) else {}
     names = ("keen", *spec.get("segments", ()))
     nodes = graph(choose, Surroundings(names, EMITTED, {} if own else parts), 7)
@@ -557,12 +557,12 @@ def properties(choose: Chooser, name: str) -> dict[str, Any]:
 
 def change(choose: Chooser) -> dict[str, Any]:
     """The properties of an `attribute_changed`: values are texts, as a column of one type holds them."""
-    name = choose.one((*ATTRIBUTE_KINDS, "timezone"))
+    name = choose.one((*ATTRIBUTE_KINDS, "timezone", "household", "household"))
     values: dict[str, Sequence[str]] = {
         "plan": ("trial", "pro"),
         "points": ("1", "2.5", "0"),
         "vip": ("true", "false"),
-        "household": ("17", "4"),
+        "household": ("4", "5", "17"),
         "timezone": choose.around.zones,
         "renewal": [day.isoformat() for day in choose.around.dates],
     }
@@ -579,7 +579,7 @@ def attributes(choose: Chooser, *, is_first: bool) -> dict[str, Any]:
         "vip": lambda: choose.flag(),
         "renewal": lambda: choose.one(choose.around.dates),
         "due_at": lambda: choose.instant(),
-        "household": lambda: choose.one((17.0, 4.0, 5.0)),
+        "household": lambda: choose.one((4.0, 5.0)),
     }
     known = {name: make() if is_first or choose.flag() else None for name, make in values.items()}
     return {"attributes": known, "timezone": choose.one((None, *choose.around.zones))}

@@ -46,6 +46,22 @@ def test_the_machine_agrees_with_the_oracle_on_many_worlds(world: World) -> None
     agree(world)
 
 
+@some(30)
+@given(worlds())
+def test_contacts_who_move_between_units_have_the_one_of_the_entry(world: World) -> None:  # 22, 23
+    """Every entry draws, and moves the contact to another household before it goes on."""
+    assume(world.events)
+
+    def moving(household: int, one: dict[str, Any]) -> dict[str, Any]:
+        first = one.get("start") or next(iter(one["nodes"]))
+        nodes = {**one["nodes"], "moves": {"set": {"household": household}, "next": first}}
+        trigger = {**one["trigger"], "reentry": "always"}
+        return {**one, "unit": "household", "holdout": "50%", "trigger": trigger, "start": "moves", "nodes": nodes}
+
+    journeys = [moving(20 + i, one) for i, one in enumerate(world.journeys)]
+    agree(changed(world, journeys=journeys, policy={"holdout": "30%"}))
+
+
 @some(60)
 @given(worlds(), st.integers(0, 96))
 def test_advancing_in_two_steps_equals_advancing_at_once(world: World, hours: int) -> None:

@@ -9,7 +9,7 @@ from . import layout as o
 from .clock import instant
 from .display import counted
 from .errors import known
-from .journey import Call, Send
+from .journey import MARKETING, Call, Policy, Send
 from .program import RESPONSES, Compiled
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _OWN_EVENTS = {"sent", *RESPONSES, "consent_given", "consent_withdrawn", "erased
 def notes_on(
     compiled: Compiled,
     log: EventLog,
+    policy: Policy,
     *,
     until_us: int,
     match: str,
@@ -53,6 +54,10 @@ def notes_on(
             f"{n_endless:,} emitted triggers made no entry, as their journeys make each other enter without end at one "
             "instant: more than max_visits entries of one contact (rule 24)."
         )
+    exempt = [one.journey.journey for one in compiled.releases if policy.holdout and not policy.holdout_of(one.journey)]
+    if exempt:
+        names = ", ".join(sorted({*exempt}))
+        yield f"The policy holds nobody out of {names}: the purpose is not {MARKETING!r} (rule 23)."
     for event in sorted({*events} - _OWN_EVENTS - {*log.event_names}):
         yield f"The event {event!r} never occurs in the log; {known(event, log.event_names, 'events')}"
     yield from _sends(compiled, by_edge, match)

@@ -227,6 +227,7 @@ class Replay:
             notes_on(
                 self.compiled,
                 self.log,
+                self.policy,
                 until_us=microseconds(self.until),
                 match=duration_text(timedelta(microseconds=int(self._ready.world.limits[o.L_MATCH]))),
                 assumed_consent=self.assumed_consent,
