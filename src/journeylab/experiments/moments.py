@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from .unittable import UnitTable
 
-__all__ = ["Columns", "Moments", "read_moments"]
+__all__ = ["Columns", "Key", "Moments", "look", "read_moments"]
 
 _LOOKED_AT: Final = 10_000
 _SIZE: Final = quoted("|size")
@@ -87,39 +88,50 @@ def read_moments(units: UnitTable, wanted: Sequence[Columns], *, by: str | None 
     """The moments of each arm, by group and arm, in the order of what was wanted; arms without units are not there.
 
     Sums of squares are taken around the mean of the first rows, so that they do not cancel when a column's mean is
-    large against its spread. With a column `cluster` the rows are the clusters' sums.
+    large against its spread. With a column `cluster` the rows are the clusters' sums. What was read is kept.
     """
+    todo = [one for one in dict.fromkeys(wanted) if (by, one) not in units.kept]
+    if todo:
+        look(units, todo, by=by)
+    keys = units.kept[by, wanted[0]] if wanted else {}
+    return {key: [units.kept[by, one][key] for one in wanted] for key in keys}
+
+
+def look(units: UnitTable, wanted: Sequence[Columns], *, by: str | None = None, more: Sequence[str] = ()) -> list[bool]:
+    """Reads moments to be kept, and tells in the same scan which of some more aggregates (SQL) hold for any arm."""
     table, names = _clustered(units, wanted, by) if units.has("cluster") else (units.view, {})
     shifts = _shifts(units, table, wanted, names)
     columns = [[shifts[names.get(sql, sql)] for sql in one.all] for one in wanted]
     if names:
         columns = [[*some, shifts[_SIZE]] for some in columns]
-    terms = ["count(*)", f"sum({_SIZE})" if names else "count(*)"]
     covariates = list(dict.fromkeys(sql for one in wanted for sql in one.covariates))
-    terms += [f"sum({names[_known(sql)]})" if names else f"count({sql})" for sql in covariates]
-    terms += [term for one, some in zip(wanted, columns, strict=True) for term in _sums(one, [sql for sql, _ in some])]
+    terms = [
+        *(f"coalesce({sql}, false)" for sql in more),
+        *("count(*)", f"sum({_SIZE})" if names else "count(*)"),
+        *(f"sum({names[_known(sql)]})" if names else f"count({sql})" for sql in covariates),
+        *(term for one, some in zip(wanted, columns, strict=True) for term in _sums(one, [sql for sql, _ in some])),
+    ]
     group = "NULL" if by is None else _group(by, is_read=bool(names))
     rows = units.connection.execute(f"SELECT {group}, arm, {', '.join(terms)} FROM {table} GROUP BY ALL").fetchall()
-    found = {(row[0], row[1]): row[2:] for row in rows}
-    missing = {
-        sql
-        for row in found.values()
-        for sql, n in zip(covariates, row[2 : 2 + len(covariates)], strict=True)
-        if n < row[1]
-    }
-    first = 2 + len(covariates)
-    read = {key: _read(row, first, wanted, columns, is_clustered=bool(names)) for key, row in found.items()}
-    again = {
-        i: some
-        for i, one in enumerate(wanted)
-        if (some := tuple(c for c in one.covariates if c in missing)) and not one.unknown
-    }
+    first = 2 + len(more)
+    found = {(row[0], row[1]): row[first:] for row in rows}
+    n_known = {sql: [(row[1], row[2 + i]) for row in found.values()] for i, sql in enumerate(covariates)}
+    unknown = {sql for sql, pairs in n_known.items() if any(known < n for n, known in pairs)}
+    start = 2 + len(covariates)
+    with np.errstate(invalid="ignore", over="ignore"):  # whether values are finite is asked by `more`
+        moments = {key: _read(row, start, wanted, columns, is_clustered=bool(names)) for key, row in found.items()}
+    for i, one in enumerate(wanted):
+        units.kept[by, one] = {key: some[i] for key, some in moments.items()}
+    again = {one: replace(one, unknown=some) for one in wanted if (some := _among(one, unknown)) and not one.unknown}
     if again:
-        more = read_moments(units, [replace(wanted[i], unknown=some) for i, some in again.items()], by=by)
-        for key, moments in more.items():
-            for i, one in zip(again, moments, strict=True):
-                read[key][i] = one
-    return read
+        look(units, [*again.values()], by=by)
+        for one, asked in again.items():
+            units.kept[by, one] = units.kept[by, asked]
+    return [any(row[2 + i] for row in rows) for i in range(len(more))]
+
+
+def _among(one: Columns, names: Container[str]) -> tuple[str, ...]:
+    return tuple(sql for sql in one.covariates if sql in names)
 
 
 def _group(by: str, *, is_read: bool) -> str:
@@ -149,10 +161,10 @@ def _shifts(
 ) -> dict[str, tuple[str, float]]:
     """By column: the column less its mean in the first rows, as SQL, and that mean."""
     columns = list(dict.fromkeys(names.get(sql, sql) for one in wanted for sql in one.all)) + [_SIZE] * bool(names)
-    means = ", ".join(f"avg({sql})" for sql in columns)
+    means = ", ".join(f"avg({sql})" for sql in columns) or "NULL"
     row = units.connection.execute(f"SELECT {means} FROM (FROM {table} LIMIT {_LOOKED_AT})").fetchall()[0]
-    shifts = [0.0 if mean is None else float(f"{mean:.3g}") for mean in row]
-    return {sql: (f"({sql} - {shift!r})" if shift else sql, shift) for sql, shift in zip(columns, shifts, strict=True)}
+    shifts = [0.0 if mean is None or not math.isfinite(mean) else float(f"{mean:.3g}") for mean in row]
+    return {sql: (f"({sql} - {shift!r})" if shift else sql, shift) for sql, shift in zip(columns, shifts, strict=False)}
 
 
 def _sums(one: Columns, columns: Sequence[str]) -> list[str]:
@@ -184,7 +196,7 @@ def _read(
         covariance = (products - np.outer(sums, sums) / n) / (n - 1) if n > 1 else np.full((k, k), np.nan)
         skewness = np.nan
         if one.with_skewness:
-            skewness = _skewness(n, sums[0], products[0, 0], float(row[at]))
+            skewness = _skewness(n, sums[0], products[0, 0], float(row[at] or 0))
             at += 1
         mean = sums / n + np.array([shift for _, shift in some])
         found.append(Moments(n, n_units, mean, covariance, skewness, one, is_clustered))
@@ -194,6 +206,6 @@ def _read(
 def _skewness(n: int, total: float, squares: float, cubes: float) -> float:
     mean = total / n
     variance = squares / n - mean**2
-    if variance <= 1e-12 * squares / n:
+    if not variance > 1e-12 * squares / n:
         return np.nan
     return float((cubes / n - 3 * mean * squares / n + 2 * mean**3) / variance**1.5)

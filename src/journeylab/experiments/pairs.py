@@ -20,7 +20,7 @@ from .unittable import quoted
 if TYPE_CHECKING:
     from .unittable import UnitTable
 
-__all__ = ["Compared", "Pairing", "pairings"]
+__all__ = ["Compared", "Pairing", "mean_columns", "pairings"]
 
 _FEW_EVENTS: Final = 10
 _NO_GAIN: Final = 0.01
@@ -89,19 +89,30 @@ class _Plan(NamedTuple):
     note: str = ""
 
 
-def _plans(units: UnitTable, metric: Metric, adjust: Adjust, covariates: Sequence[str]) -> list[_Plan]:
+def mean_columns(units: UnitTable, metric: Metric, covariates: Sequence[str] = ()) -> Columns:
+    """The columns of a metric that is a mean or a ratio of means, with its own covariates and others."""
     values = tuple(quoted(value.column) for value in metric.columns())
-    before = [name for value in metric.columns() if units.has(name := f"{value.column}|before")]
-    own = [] if not before else ["what came before" if metric.covariate in (None, "before") else str(metric.covariate)]
-    names = [*before, *covariates] if adjust != "none" else []
-    columns = Columns(
+    names = [*_own_covariates(units, metric), *covariates]
+    return Columns(
         values, tuple(dict.fromkeys(map(quoted, names))), with_skewness=isinstance(metric, Mean | Count | Revenue)
     )
-    label = " and ".join([*own, *covariates])
+
+
+def _own_covariates(units: UnitTable, metric: Metric) -> list[str]:
+    return [name for value in metric.columns() if units.has(name := f"{value.column}|before")]
+
+
+def _plans(units: UnitTable, metric: Metric, adjust: Adjust, covariates: Sequence[str]) -> list[_Plan]:
+    columns = mean_columns(units, metric, covariates)
+    own = "what came before" if metric.covariate in (None, "before") else str(metric.covariate)
+    label = " and ".join([*([own] if _own_covariates(units, metric) else []), *covariates])
+    if adjust == "none":
+        columns = replace(columns, covariates=())
     plans = [_Plan(metric, metric.verb, columns, label)]
     if isinstance(metric, Revenue):
-        cap, note = winsorising_cap(units, values[0], float(metric.winsorised))
-        capped = replace(columns, values=(f"least({values[0]}, {cap!r}::DOUBLE)",), with_skewness=False)
+        (value,) = columns.values
+        cap, note = winsorising_cap(units, value, float(metric.winsorised))
+        capped = replace(columns, values=(f"least({value}, {cap!r}::DOUBLE)",), with_skewness=False)
         plans.append(_Plan(metric, "winsorised", capped, label, note))
     return plans
 
@@ -175,7 +186,7 @@ def _skewness_notes(
         return said
     samples = draws(one[0]), draws(other[0])
     if samples[0] is None or samples[1] is None:
-        return [*said, "there are too many different values for a bootstrap interval"]
+        return [*said, "there are too many different values, or too few units, for a bootstrap interval"]
     low, high = bootstrap_interval(samples[0], samples[1], alpha)
     return [*said, f"the bootstrap interval, without covariates, is {low:.6g} to {high:.6g}"]
 

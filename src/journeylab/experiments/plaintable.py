@@ -17,7 +17,9 @@ from journeylab.display import counted
 from journeylab.errors import DataError, known
 from journeylab.logsource import open_source
 
-from .metrics import Count, Metric, Proportion, TimeToEvent
+from .metrics import Count, Metric, Proportion, Quantile, TimeToEvent
+from .moments import look
+from .pairs import mean_columns
 from .unittable import UnitTable, quoted
 
 if TYPE_CHECKING:
@@ -75,17 +77,18 @@ def read_units(
     columns = _wanted(metrics, {"arm": arm, "unit": unit, "cluster": cluster, "exposed_at": exposed_at}, keep)
     _check_names(opened, columns, metrics)
     table = _loaded(opened, columns, timezone)
-    faults = [*table.faults, *_faults(table, columns)]
-    found = {name: n for name, n in table.rows("arm, count(*)", "GROUP BY arm") if name is not None}
     given = None if shares is None else {_arm(name): float(share) for name, share in shares.items()}
-    faults += _arm_faults(_arm(control), arm, found, given)
-    if faults:
-        raise DataError("\n".join(f"{opened.name}: {fault}" for fault in faults))
-    shared = given if given is not None else dict.fromkeys(found, 1 / len(found))
-    arms = tuple(sorted(shared, key=lambda name: (name != _arm(control), name)))
-    return UnitTable(
+    control = _arm(control)
+    found = dict(table.rows("arm, count(*)", "WHERE arm IS NOT NULL GROUP BY arm ORDER BY arm"))
+    shared = given if given is not None else {name: 1 / len(found) for name in found}
+    arms = tuple(sorted(shared, key=lambda name: (name != control, name)))
+    units = UnitTable(
         table.connection, "units", opened.name, metrics, arms, {name: shared[name] for name in arms}, tuple(columns)
     )
+    faults = [*table.faults, *_faults(table, units, columns), *_arm_faults(control, arm, found, given)]
+    if faults:
+        raise DataError("\n".join(f"{opened.name}: {fault}" for fault in faults))
+    return units
 
 
 @dataclass(frozen=True)
@@ -265,18 +268,26 @@ def _naive(table: _Table, source: str) -> str:
     return "NULL::TIMESTAMPTZ"
 
 
-def _faults(table: _Table, columns: Mapping[str, _Column]) -> list[str]:
-    """What is wrong with the values, found in one scan; only where something is, its rows are looked for."""
+def _faults(table: _Table, units: UnitTable, columns: Mapping[str, _Column]) -> list[str]:
+    """What is wrong with the values; only where something is, its rows are looked for.
+
+    The scan that finds it reads the moments as well, which are what is wanted next, where they do not rest on clusters.
+    """
     checks = [
         (column.source, check)
         for name, column in columns.items()
         for check in _checks(quoted(name), column, table.types[column.source])
         if not any(f"column {column.source!r}" in fault for fault in table.faults)
     ]
-    alarms = table.rows(", ".join(f"coalesce({check.alarm}, false)" for _, check in checks))[0]
+    alarms = [check.alarm for _, check in checks]
+    if units.has("cluster"):
+        found = table.rows(", ".join(f"coalesce({alarm}, false)" for alarm in alarms))[0]
+    else:
+        means = [one for one in units.metrics if not isinstance(one, Quantile | TimeToEvent)]
+        found = look(units, [mean_columns(units, one) for one in means], more=alarms)
     faults = [
         f"column {source!r}: {check.what} in {table.places(check.bad)}; {check.remedy}"
-        for (source, check), alarm in zip(checks, alarms, strict=True)
+        for (source, check), alarm in zip(checks, found, strict=True)
         if alarm
     ]
     if "unit" in columns and not faults:

@@ -18,6 +18,7 @@ __all__ = ["Resampled", "bootstrap_interval", "needed_for_normal", "resampled", 
 
 _N_SAMPLES = 2_000
 _MOST_VALUES = 10_000
+_FEWEST = 30
 _BATCH = 100
 
 
@@ -60,10 +61,10 @@ def resampled(values: Floats, counts: NDArray[np.int64], rng: np.random.Generato
     """The mean, and those of 2,000 samples of the same size drawn with replacement, with the variances of the means.
 
     How often each distinct value is drawn is multinomial, so that a sample takes as long as there are distinct values.
-    None when there are more than 10,000 of them.
+    None when there are more than 10,000 of them, or fewer than 30 values.
     """
     n = int(counts.sum())
-    if len(values) > _MOST_VALUES or n < 2:
+    if len(values) > _MOST_VALUES or n < _FEWEST:
         return None
     sums = []
     for start in range(0, _N_SAMPLES, _BATCH):
@@ -87,8 +88,8 @@ def bootstrap_interval(arm: Resampled, control: Resampled, alpha: float) -> tupl
     """
     effect = arm.mean - control.mean
     errors = np.sqrt(arm.variances + control.variances)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistics = (arm.means - control.means - effect) / errors
-    low, high = np.nanquantile(statistics, [alpha / 2, 1 - alpha / 2])
+    varies = errors > 0
+    statistics = (arm.means - control.means - effect)[varies] / errors[varies]
+    low, high = np.quantile(statistics, [alpha / 2, 1 - alpha / 2])
     error = math.sqrt(arm.variance + control.variance)
     return effect - float(high) * error, effect - float(low) * error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from journeylab.errors import DataError, known
@@ -49,6 +49,7 @@ class UnitTable:
         arms: the arms, the control first, the others in order of their names; those without units included.
         shares: the probability of each arm, adding up to one; only where it was the same for all units.
         columns: the columns of the view.
+        kept: what has been read of the view already, by what it is; see `moments.read_moments`.
     """
 
     connection: Any
@@ -58,6 +59,7 @@ class UnitTable:
     arms: tuple[str, ...]
     shares: Mapping[str, float]
     columns: tuple[str, ...]
+    kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def control(self) -> str:
@@ -83,7 +85,7 @@ class UnitTable:
         """The same table with those units only for which a condition in SQL holds."""
         view = f"{self.view}_{self.connection.execute('SELECT count(*) FROM duckdb_views()').fetchall()[0][0]}"
         self.connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {self.view} WHERE {where}")
-        return replace(self, view=view)
+        return replace(self, view=view, kept={})
 
     def counts(self) -> dict[str, int]:
         """How many units each arm has, 0 for an arm without any."""
