@@ -127,7 +127,8 @@ def _quantile(means: Floats, errors: Floats, posterior: Floats, share: float) ->
         with np.errstate(divide="ignore", invalid="ignore"):
             below = ndtr((middle[:, None] - means) / errors) @ posterior
         low, high = np.where(below < share, middle, low), np.where(below < share, high, middle)
-    return (low + high) / 2
+    found: Floats = (low + high) / 2
+    return found
 
 
 @dataclass(frozen=True, slots=True, repr=False)
