@@ -69,7 +69,7 @@ def test_a_better_arm_without_harm_is_to_be_shipped() -> None:
     assert [result.verdict for result in found.guardrails] == ["held"]
     assert found.bayesian is not None
     assert found.bayesian.set_index("arm")["best_probability"]["discount"] > 0.99
-    assert {*found.segments} == {("country", "discount")}
+    assert {*found.who.segments} == {("country", "discount")}
 
 
 def test_a_worse_arm_is_not() -> None:
@@ -105,7 +105,7 @@ def test_missing_units_block_every_result() -> None:
     assert found.primary.effects == ()
     assert found.secondary is not None
     assert found.secondary.effects == ()
-    assert (found.guardrails, found.bayesian, found.segments) == ((), None, {})
+    assert (found.guardrails, found.bayesian, found.who.segments) == ((), None, {})
     record = found.record("discount", by="somebody", reason="hope", decided_at=datetime(2026, 4, 1, tzinfo=UTC))
     assert len(record.refusals()) >= 2
     assert not record.checked["ratio"]["passed"]
@@ -229,7 +229,7 @@ def test_a_plan_finds_what_its_units_can(tmp_path: Path) -> None:
     expected = (1.959964 + 0.841621) * np.sqrt(rate * (1 - rate) * 4 / 20_000)
     assert row["minimum_effect"] == pytest.approx(expected, rel=0.02)
     assert row["units_needed"] == pytest.approx(20_000 * (expected / 0.02) ** 2, rel=0.05)
-    assert plan.weeks is None
+    assert plan.recruiting is None
     assert len(plan.weekly) == 0
     path = plan.declared(datetime(2026, 2, 1, tzinfo=UTC)).write(tmp_path / "plan.json")
     assert read_declaration(path)["version"] == declared.version
@@ -289,8 +289,8 @@ def test_a_change_that_never_ran_in_the_log_is_not_analysed() -> None:
         analyze_experiment(other, datasets.shop())
     plan = plan_experiment(other, datasets.shop(), aa_runs=0)
     assert plan.n_units > 1000
-    assert plan.weeks is not None
-    assert plan.days == 7 * plan.weeks + 14
+    assert plan.recruiting is not None
+    assert plan.recruiting.n_weeks * plan.per_week >= 100
 
 
 def test_a_table_and_a_log_are_not_taken_for_each_other() -> None:

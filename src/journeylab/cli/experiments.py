@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from journeylab.experiments import Experiment, Metric
     from journeylab.experiments.analysis import Analysis
+    from journeylab.experiments.forwhom import ForWhom
     from journeylab.experiments.unittable import UnitTable
 
 __all__ = ["experiment"]
@@ -113,24 +114,14 @@ def _plan_of(path: Path, declared: Experiment) -> dict[str, Any]:
     return plan
 
 
-def _for_whom(units: UnitTable, segments: Sequence[str], features: Sequence[str], seed: int) -> dict[str, list[Any]]:
-    """Effects by segment, and rules for whom to treat, on the first metric."""
-    from journeylab.experiments.analysis import segment_effects
-    from journeylab.experiments.targeting import recommend
+def _for_whom(units: UnitTable, segments: Sequence[str], features: Sequence[str], seed: int) -> ForWhom:
+    from journeylab.experiments.forwhom import for_whom
 
-    found: dict[str, list[Any]] = {}
-    if segments:
-        found["segments"] = [*segment_effects(units, units.metrics[0], segments).values()]
-    if features:
-        with step("learning for whom it works") as learning:
-            first = units.metrics[0].name
-            found["recommendation"] = [
-                recommend(
-                    units.frame(["arm", first, *features]), features=features, control=units.control, outcome=first,
-                    propensities=units.shares, seed=seed,
-                )
-            ]  # fmt: skip
-            learning.done = "learned for whom it works"
+    if not features:
+        return for_whom(units, units.metrics[0], segments=segments)
+    with step("learning for whom it works") as learning:
+        found = for_whom(units, units.metrics[0], segments=segments, features=features, seed=seed)
+        learning.done = "learned for whom it works"
     return found
 
 
@@ -251,7 +242,7 @@ def analyze(
         typer.Option("--planned-n", metavar="N", min=2, help="The units, of all arms together, that are planned."),
     ] = None,
     adjust: Annotated[
-        str,
+        Any,
         typer.Option(
             "--adjust",
             parser=_one_of("cuped", "regression", "none"),
@@ -260,7 +251,7 @@ def analyze(
         ),
     ] = "cuped",
     correction: Annotated[
-        str,
+        Any,
         typer.Option(
             "--correction",
             parser=_one_of("holm", "fdr_bh", "none"),
@@ -344,9 +335,8 @@ def analyze(
 
             _write(html, analysis_page(found))
         return
-    for name, value in (("--arm", arm), ("--control", control)):
-        if value is None:
-            raise typer.BadParameter("a plain table needs it", param_hint=name)
+    if arm is None or control is None:
+        raise typer.BadParameter("a plain table needs both", param_hint="--arm, --control")
     if not metric and not ratio:
         raise typer.BadParameter("name what is compared, by --metric or --ratio", param_hint="--metric")
     if sequential and planned_n is None:
@@ -355,31 +345,30 @@ def analyze(
     from journeylab.experiments.comparison import compare
     from journeylab.experiments.plaintable import read_units
 
-    first, *others = covariate or [None]
+    first, others = (covariate[0], covariate[1:]) if covariate else (None, [])
     metrics: list[Metric] = [
         *(Mean(column, covariate=first) for column in metric or []),
         *(Ratio(columns, covariate=first) for columns in ratio or []),
     ]
+    kept = list(dict.fromkeys([*others, *(segment or []), *(feature or [])]))
     with step("reading the table") as reading:
         units = read_units(
             data, arm=arm, control=control, metrics=metrics, cluster=cluster, shares=shares,
-            exposed_at=exposed_at, keep=[*others, *(segment or []), *(feature or [])], query=query, timezone=timezone,
+            exposed_at=exposed_at, keep=kept, query=query, timezone=timezone,
         )  # fmt: skip
         reading.done = f"read {counted(sum(units.counts().values()), 'unit')}"
     stopping = None
     if planned_n is not None:
         stopping = Stopping(planned_n=planned_n, rule="always_valid" if sequential else "fixed")
     compared = compare(units, stopping=stopping, correction=correction, adjust=adjust, covariates=others)
-    who = _for_whom(units, segment or [], feature or [], seed) if not compared.refused else {}
+    who = None if compared.refused else _for_whom(units, segment or [], feature or [], seed)
     if as_json:
-        show_json({**compared.to_dict(), **{name: [one.to_dict() for one in found] for name, found in who.items()}})
+        show_json({**compared.to_dict(), **({} if who is None else who.to_dict())})
     else:
         for line in comparison_lines(compared):
             typer.echo(line)
-        for found in who.values():
-            for one in found:
-                typer.echo("")
-                typer.echo(one.sentence)
+        for line in [] if who is None else who.sentences():
+            typer.echo(f"\n{line}")
     if html is not None:
         from journeylab.experimentreport import comparison_page
 

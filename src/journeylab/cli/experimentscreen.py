@@ -87,16 +87,16 @@ def analysis_lines(found: Analysis) -> Iterator[str]:
         yield ""
         yield "guardrails"
         yield from (f"  {result.sentence}" for result in found.guardrails)
-    if found.segments:
+    if said := found.who.sentences():
         yield ""
-        yield "segments"
-        for (segment, arm), effects in found.segments.items():
-            yield f"  {segment}, {arm}: {effects.sentence}"
+        yield "for whom"
+        yield from (f"  {sentence}" for sentence in said)
     if found.bayesian is not None:
         yield ""
         yield "beside, not instead: the probability to be best, and the expected loss of choosing it"
         rows = [
-            [str(row.arm), f"{row.best_probability:.1%}", _number(row.expected_loss)] for row in found.bayesian.itertuples()
+            [str(row.arm), f"{row.best_probability:.1%}", _number(row.expected_loss)]
+            for row in found.bayesian.itertuples()
         ]
         yield from table_lines(["arm", "best", "loss"], rows, right="best loss")
     others = [check for check in found.checks.values() if check["passed"]]

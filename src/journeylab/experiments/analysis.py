@@ -12,9 +12,9 @@ from journeylab.errors import DataError, known
 from journeylab.intervals import anytime_interval
 
 from .comparison import Comparison, compare, effect_sentence, sample_ratio_of, widest_error
-from .effect import effects_table
 from .effects import effects
-from .exposed import exposed_units
+from .exposed import Exposed, exposed_units
+from .forwhom import ForWhom, for_whom
 from .guardrails import guardrails
 from .metrics import Count, Mean, Proportion, Ratio, Revenue
 from .outcomes import OutcomeTable
@@ -22,19 +22,15 @@ from .record import DecisionRecord
 from .unittable import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
     from journeylab.advice import SendTimesGiven
 
     from .experiment import Experiment
     from .guardrails import GuardrailResult
-    from .metrics import Metric
-    from .subgroups import SubgroupEffects
     from .unittable import UnitTable
 
-__all__ = ["Analysis", "Maturity", "Verdict", "analyze_experiment", "analyze_units", "segment_effects"]
+__all__ = ["Analysis", "Maturity", "Verdict", "analyze_experiment", "analyze_units"]
 
 Decision: TypeAlias = Literal["ship", "keep control", "go on", "undecided", "blocked"]
 """What the data say of an arm: ship it; keep the control; go on; ended without an answer; or nothing can be said."""
@@ -84,7 +80,7 @@ class Analysis:
         primary: the comparison that decides.
         secondary: the other metrics, corrected as explorations.
         guardrails: what may not get worse.
-        segments: for each declared segment the effects of each arm on the primary metric, shrunken, by (segment, arm).
+        who: for whom it works, by the primary metric.
         bayesian: `bayes.bayesian_view` of the primary metric, beside the decision and never instead.
         maturity: how many units count.
         checks: what else was looked at: by name whether it `passed` and the `sentences`.
@@ -97,7 +93,7 @@ class Analysis:
     primary: Comparison
     secondary: Comparison | None
     guardrails: tuple[GuardrailResult, ...]
-    segments: dict[tuple[str, str], SubgroupEffects]
+    who: ForWhom
     bayesian: pd.DataFrame | None
     maturity: Maturity
     checks: dict[str, Any]
@@ -106,7 +102,7 @@ class Analysis:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The effects of all metrics: `effect.effects_table` with `p_value_corrected` and `role` (primary, secondary)."""
+        """The effects of all metrics: `effect.effects_table`, `p_value_corrected`, and `role` (primary, secondary)."""
         import pandas as pd
 
         parts = [self.primary.table.assign(role="primary")]
@@ -132,7 +128,7 @@ class Analysis:
                     for effect, p_value in zip(comparison.effects, comparison.p_values, strict=True)
                 ]
         said += [result.sentence for result in self.guardrails]
-        said += [f"{segment}, {arm}: {found.sentence}" for (segment, arm), found in self.segments.items()]
+        said += self.who.sentences()
         return [*said, *self.warnings]
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,9 +142,7 @@ class Analysis:
             "results": results["results"],
             "secondary": secondary,
             "guardrails": [result.to_dict() for result in self.guardrails],
-            "segments": [
-                {"segment": segment, "arm": arm, **found.to_dict()} for (segment, arm), found in self.segments.items()
-            ],
+            **self.who.to_dict(),
             "bayesian": None if self.bayesian is None else self.bayesian.to_dict("records"),
             "maturity": {**vars(self.maturity), "sentence": self.maturity.sentence},
             "checks": self.checks,
@@ -198,7 +192,17 @@ class Analysis:
             "guardrails": guardrails,
             **self.checks,
         }
-        names = ("results", "secondary", "guardrails", "segments", "bayesian", "verdicts", "warnings")
+        names = (
+            "results",
+            "secondary",
+            "guardrails",
+            "segments",
+            "rankings",
+            "recommendation",
+            "bayesian",
+            "verdicts",
+            "warnings",
+        )
         looks = len(next(iter(self.primary.sequential.values())).looks) if self.primary.sequential else None
         return DecisionRecord(
             experiment={
@@ -274,7 +278,7 @@ def analyze_units(
     maturity = Maturity(n_exposed, n_matured, stopping.planned_n, primary.has_ended or has_stopped)
     return Analysis(
         experiment, units, primary, secondary, held,
-        {} if is_refused else segment_effects(units, experiment.primary, experiment.segments, alpha),
+        ForWhom() if is_refused else _for_whom(experiment, units),
         None if is_refused else _bayesian(experiment, units),
         maturity, checks or {},
         tuple(_verdicts(experiment, units, primary, held, maturity)), notes,
@@ -387,29 +391,9 @@ def _held_at_any_time(result: GuardrailResult, n: int, planned_n: int) -> Guardr
     return replace(result, low=low, high=high, verdict=verdict)
 
 
-def segment_effects(
-    units: UnitTable, metric: Metric, segments: Sequence[str], alpha: float = 0.05
-) -> dict[tuple[str, str], SubgroupEffects]:
-    """The effects on a metric by segment, drawn to each other as far as they do not differ beyond chance.
-
-    Args:
-        units: the units; each segment is one of their columns.
-        metric: what is compared.
-        segments: the columns.
-        alpha: the error of each interval.
-
-    Returns:
-        What was found by (segment, arm).
-    """
-    found: dict[tuple[str, str], SubgroupEffects] = {}
-    if segments:
-        from .subgroups import subgroup_effects
-    for segment in segments:
-        by = effects_table(effects(units, [metric], by=segment, alpha=alpha))
-        by = by[by["kind"] != "winsorised"].drop(columns=["metric"]).rename(columns={"group": "segment"})
-        for arm in units.arms[1:]:
-            found[segment, arm] = subgroup_effects(by[by["arm"] == arm])
-    return found
+def _for_whom(experiment: Experiment, units: UnitTable) -> ForWhom:
+    declared = {"segments": experiment.segments, "features": experiment.features}
+    return for_whom(units, experiment.primary, alpha=experiment.alpha, **declared)
 
 
 def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:

@@ -106,6 +106,8 @@ class Experiment(Definition):
         secondary: what is looked at besides; corrected as explorations.
         guardrails: what may not get worse.
         segments: for whom the effect is looked at: segments of the journey, attributes, or columns of the table.
+        features: what a ranking of units by uplift, and a rule for whom to send what, may look at: attributes, or
+            columns of the table.
         cluster: the column of a table that has the unit of assignment where several rows share it.
         exposed_at: the column of a table that has the instants of exposure.
         varies_time: whether arms are meant to differ in when they send, as those of a send-time policy.
@@ -134,6 +136,7 @@ class Experiment(Definition):
     secondary: tuple[AnyMetric, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
     segments: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
     cluster: str | None = None
     exposed_at: str | None = None
     varies_time: bool = False

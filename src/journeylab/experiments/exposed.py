@@ -96,7 +96,7 @@ def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTab
     return read_units(
         source, arm=str(experiment.arm), control=experiment.control, metrics=experiment.metrics,
         cluster=experiment.cluster, shares=experiment.arms or None, exposed_at=experiment.exposed_at,
-        keep=experiment.segments, query=query,
+        keep=[*dict.fromkeys([*experiment.segments, *experiment.features])], query=query,
     )  # fmt: skip
 
 
@@ -114,7 +114,8 @@ def _exposures_of(
             arm: replay(journey, log, until=until, send_times=send_times)
             for arm, journey in experiment.definitions.items()
         }
-        return journey_exposures(replays, experiment.arms, salt=experiment.experiment, control=experiment.control)
+        found = journey_exposures(replays, experiment.arms, salt=experiment.experiment, control=experiment.control)
+        return found, None
     journey = experiment.definitions[experiment.journey]
     run = replay(experiment.portfolio or journey, log, until=until, send_times=send_times)
     if experiment.split == HOLDOUT:
@@ -135,6 +136,10 @@ def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -
             for name in experiment.segments
             if name in journey.known_segments
         },
-        attributes=[name for name in experiment.segments if name not in declared],
+        attributes=[
+            name
+            for name in dict.fromkeys([*experiment.segments, *experiment.features])
+            if name not in declared
+        ],
         machines=machines,
     )  # fmt: skip

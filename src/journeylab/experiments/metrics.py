@@ -104,12 +104,18 @@ class Mean(Metric):
     verb: ClassVar[str] = "mean"
     mean: str
 
+    def __init__(self, mean: str | None = None, /, **fields: Any) -> None:
+        super().__init__(mean, **fields)
+
 
 class Proportion(Metric):
     """The share of units to whom something happened."""
 
     verb: ClassVar[str] = "proportion"
     proportion: str
+
+    def __init__(self, proportion: str | None = None, /, **fields: Any) -> None:
+        super().__init__(proportion, **fields)
 
     def columns(self) -> tuple[Value, ...]:
         """The column of flags that it needs."""
@@ -121,6 +127,9 @@ class Count(Metric):
 
     verb: ClassVar[str] = "count"
     count: str
+
+    def __init__(self, count: str | None = None, /, **fields: Any) -> None:
+        super().__init__(count, **fields)
 
     def columns(self) -> tuple[Value, ...]:
         """The column of counts that it needs."""
@@ -137,12 +146,18 @@ class Revenue(Metric):
     revenue: str
     winsorised: Share = Fraction(99, 100)
 
+    def __init__(self, revenue: str | None = None, /, **fields: Any) -> None:
+        super().__init__(revenue, **fields)
+
 
 class Ratio(Metric):
     """The ratio of two means over units, written `numerator / denominator`; its error by the delta method."""
 
     verb: ClassVar[str] = "ratio"
     ratio: Annotated[str, Field(pattern=r"^[^/]*[^/\s][^/]*/[^/]*[^/\s][^/]*$")]
+
+    def __init__(self, ratio: str | None = None, /, **fields: Any) -> None:
+        super().__init__(ratio, **fields)
 
     @property
     def name(self) -> str:
@@ -170,6 +185,9 @@ class Quantile(Metric):
     quantile: str
     at: Share = Fraction(1, 2)
 
+    def __init__(self, quantile: str | None = None, /, **fields: Any) -> None:
+        super().__init__(quantile, **fields)
+
     @model_validator(mode="after")
     def _inside(self) -> Quantile:
         if not 0 < self.at < 1:
@@ -189,6 +207,9 @@ class TimeToEvent(Metric):
     time_to: str
     followed: str = "followed"
     better: Literal["higher", "lower"] = "lower"
+
+    def __init__(self, time_to: str | None = None, /, **fields: Any) -> None:
+        super().__init__(time_to, **fields)
 
     def columns(self) -> tuple[Value, ...]:
         """The column of days that it needs."""

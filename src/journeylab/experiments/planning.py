@@ -19,9 +19,10 @@ from journeylab.visits import wilson_interval
 
 from .comparedjourneys import arms_of
 from .comparison import at_any_time
+from .design import errors_needed
 from .effects import effects
 from .exposed import exposed_units
-from .design import errors_needed
+from .recruiting import Recruiting, duration
 from .unittable import UnitTable
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Plan:
             declared), `variance_reduction_share` (what the covariate saves).
         alarms: the A/A experiments on history: `metric`, `n_runs`, `n_alarms`, `alarm_share`, `low`, `high` (its 95 %
             interval).
-        weeks: whole weeks until the planned units are exposed; missing (None) where history has no whole week.
+        recruiting: how long it takes; missing (None) where history has no whole week.
         declared_at: when the plan was declared; missing (None) where it was not.
     """
 
@@ -67,7 +68,7 @@ class Plan:
     weekly: pd.DataFrame
     metrics: pd.DataFrame
     alarms: pd.DataFrame
-    weeks: int | None
+    recruiting: Recruiting | None
     declared_at: datetime | None = None
 
     @property
@@ -75,58 +76,43 @@ class Plan:
         """Exposures a week; missing (NaN) where history has no whole week."""
         return float(self.weekly["n_units"].mean()) if len(self.weekly) else math.nan
 
-    @property
-    def days(self) -> int | None:
-        """Days until the last planned unit has matured: whole weeks, then the window."""
-        if self.weeks is None:
-            return None
-        window = self.experiment.window or timedelta()
-        return 7 * self.weeks + math.ceil(window / timedelta(days=1))
-
     def declared(self, at: datetime) -> Plan:
         """The same plan, declared at an aware instant."""
         return replace(self, declared_at=at.astimezone(UTC))
 
     def sentences(self) -> list[str]:
         """The plan in plain words."""
-        experiment = self.experiment
+        experiment, planned_n = self.experiment, self.experiment.stopping.planned_n
         first = self.metrics.iloc[0]
-        said = [
-            f"{experiment.experiment}: {counted(experiment.stopping.planned_n, 'unit')} in all arms; with them "
-            + (
-                f"what can be found of {first['metric']} is not known, as history has too little of it."
-                if math.isnan(first["minimum_effect"])
-                else f"an effect of {first['minimum_effect']:.4g} on {first['metric']} (now {first['mean_control']:.4g}) "
-                f"is found with a probability of {experiment.power:.0%}."
-            )
-        ]
+        planned = f"{experiment.experiment}: {counted(planned_n, 'unit')} in all arms"
+        if math.isnan(first["minimum_effect"]):
+            said = [f"{planned}; what they find of {first['metric']} is not known, as history has too little of it."]
+        else:
+            least = f"{first['minimum_effect']:.4g} on {first['metric']} (now {first['mean_control']:.4g})"
+            said = [f"{planned}; they find an effect of {least} with a probability of {experiment.power:.0%}."]
         if not math.isnan(first["units_needed"]):
-            enough = first["units_needed"] <= experiment.stopping.planned_n
-            said.append(
-                f"The wanted effect of {experiment.minimum_effect:.4g} needs {counted(int(first['units_needed']), 'unit')}: "
-                + ("they are planned." if enough else "more than are planned.")
-            )
-        if self.weeks is not None:
-            said.append(
-                f"{self.per_week:,.0f} units a week were exposed in {counted(len(self.weekly), 'whole week')} of history: "
-                f"{counted(self.weeks, 'whole week')} until all are exposed, {counted(int(self.days or 0), 'day')} until all "
-                "have matured."
-            )
+            needed = counted(int(first["units_needed"]), "unit")
+            enough = "they are planned" if first["units_needed"] <= planned_n else "more than are planned"
+            said.append(f"The wanted effect of {experiment.minimum_effect:.4g} needs {needed}: {enough}.")
+        if self.recruiting is not None:
+            weeks = counted(len(self.weekly), "whole week")
+            said.append(f"In {weeks} of history {self.per_week:,.0f} units a week were exposed.")
+            said.append(self.recruiting.sentence)
         elif not experiment.is_of_table:
             said.append("History has no whole week of exposures: how long it takes cannot be told.")
         for row in self.alarms.itertuples():
-            wrong = row.low > experiment.alpha
+            share = f"{row.alarm_share:.1%}, {row.low:.1%} to {row.high:.1%}; at most {experiment.alpha:.0%} should"
+            bad = " Its errors are too small: units belong together that are taken to be their own."
             said.append(
-                f"A/A on history: {row.n_alarms:,} of {counted(row.n_runs, 'run')} found a difference in {row.metric} where "
-                f"there is none ({row.alarm_share:.1%}, {row.low:.1%} to {row.high:.1%}; {experiment.alpha:.0%} are to be "
-                "expected)" + (": its errors are too small, do not trust it." if wrong else ".")
+                f"A/A on history: {row.n_alarms:,} of {counted(row.n_runs, 'run')} found a difference in {row.metric} "
+                f"where there is none ({share}).{bad if row.low > experiment.alpha else ''}"
             )
-        for row in self.metrics.itertuples():
-            if row.role == "guardrail" and row.units_needed > experiment.stopping.planned_n:
-                said.append(
-                    f"Guardrail {row.metric}: its margin needs {counted(int(row.units_needed), 'unit')} to be shown to hold; "
-                    "with those planned it will often stay undecided."
-                )
+        said += [
+            f"Guardrail {row.metric}: to show that its margin holds needs {counted(int(row.units_needed), 'unit')}; "
+            "with those planned it will often stay undecided."
+            for row in self.metrics.itertuples()
+            if row.role == "guardrail" and row.units_needed > planned_n
+        ]
         return said
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,8 +131,7 @@ class Plan:
             "planned_n": self.experiment.stopping.planned_n,
             "n_units": self.n_units,
             "per_week": plain(self.per_week),
-            "weeks": self.weeks,
-            "days": self.days,
+            "recruiting": None if self.recruiting is None else self.recruiting.to_dict(),
             "metrics": numbers,
             "alarms": self.alarms.to_dict("records"),
             "weekly": [{"week": row.week.isoformat(), "n_units": int(row.n_units)} for row in self.weekly.itertuples()],
@@ -175,7 +160,8 @@ class Plan:
     def _repr_html_(self) -> str:
         rows = [
             [
-                row.metric, row.role, f"{row.mean_control:.4g}", f"{row.standard_error:.3g}", f"{row.minimum_effect:.4g}",
+                row.metric, row.role, f"{row.mean_control:.4g}", f"{row.standard_error:.3g}",
+                f"{row.minimum_effect:.4g}",
                 "" if math.isnan(row.units_needed) else f"{row.units_needed:,.0f}",
             ]
             for row in self.metrics.itertuples()
@@ -245,14 +231,18 @@ def plan_experiment(
         for metric, role in zip(experiment.metrics, _roles(experiment), strict=True)
     ]
     names = [
-        "metric", "role", "mean_control", "standard_error", "minimum_effect", "units_needed", "variance_reduction_share",
+        "metric", "role", "mean_control", "standard_error", "minimum_effect", "units_needed",
+        "variance_reduction_share",
     ]  # fmt: skip
     alarms = false_alarms(
         units, experiment.metrics[:1], n_runs=aa_runs, seed=seed, alpha=experiment.alpha,
         planned_n=experiment.stopping.planned_n if experiment.stopping.rule == "always_valid" else None,
     )  # fmt: skip
-    weeks = math.ceil(experiment.stopping.planned_n / weekly["n_units"].mean()) if len(weekly) else None
-    return Plan(experiment, n_units, weekly, pd.DataFrame(rows, columns=names), alarms, weeks)
+    recruiting = None
+    if weekly["n_units"].sum():
+        window = experiment.window or timedelta()
+        recruiting = duration(experiment.stopping.planned_n, float(weekly["n_units"].mean()), window)
+    return Plan(experiment, n_units, weekly, pd.DataFrame(rows, columns=names), alarms, recruiting)
 
 
 def _roles(experiment: Experiment) -> list[str]:
@@ -273,15 +263,17 @@ def _planned(
     ]
     if not mine:
         return metric.name, role, *[math.nan] * 5
+    n_others = len({effect.arm for effect in found})
     worst = max(mine, key=lambda effect: effect.standard_error)
     stopping, error = experiment.stopping, worst.standard_error * math.sqrt(n_units / experiment.stopping.planned_n)
+    wanted: float | None
     if role == "guardrail":
         wanted = next(one.margin for one in experiment.guardrails if one.metric.name == metric.name)
         errors = errors_needed(stopping, experiment.alpha, experiment.power, sides=1)
     else:
         wanted = experiment.minimum_effect if role == "primary" else None
         # Holm's first step, which the smallest p value of several arms has to pass.
-        errors = errors_needed(stopping, experiment.alpha / (len(experiment.arms) - 1), experiment.power)
+        errors = errors_needed(stopping, experiment.alpha / n_others, experiment.power)
     needed = math.nan if wanted is None else math.ceil(stopping.planned_n * (errors * error / wanted) ** 2)
     return metric.name, role, worst.mean_control, error, errors * error, needed, worst.variance_reduction_share
 
