@@ -372,7 +372,7 @@ def test_comparisons_of_other_populations_are_refused(shop: Shop):
             journey_exposures({"old": one, "new": replay(other, log)}, SHARES, "test")
     with pytest.raises(DataError, match="over the same log"):
         journey_exposures({"old": one, "new": elsewhere}, SHARES, "test")
-    with pytest.raises(DataError, match="'new' has no replay"):
+    with pytest.raises(DataError, match="'new' has a share and no replay"):
         journey_exposures({"old": one, "newer": one}, SHARES, "test")
     with pytest.raises(DataError, match="add up to 1"):
         journey_exposures({"old": one, "new": one}, {"old": 0.5, "new": 0.6}, "test")

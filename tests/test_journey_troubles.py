@@ -306,14 +306,14 @@ def test_without_a_replay_sends_tell_of_other_journeys(overlapping: OutcomeTable
     assert found.matrix["n_inside"].sum() == 100
     assert found.matrix["n_inside_at_exposure"].sum() == 0
     assert "known from what they sent only" in " ".join(found.sentences())
-    with pytest.raises(DataError, match="do not say their `journey`"):
-        overlap(overlapping)
+    assert "nothing is known of other journeys" in " ".join(overlap(overlapping).sentences())
 
 
-def test_a_portfolio_over_another_log_or_alone_is_refused(overlapping: OutcomeTable):
+def test_a_portfolio_alone_says_nothing_and_over_another_log_is_refused(overlapping: OutcomeTable):
     log = overlapping.exposures.log
-    with pytest.raises(DataError, match="no other journey"):
-        overlap(overlapping, replay(Journey.from_data(MINE), log))
+    alone = overlap(overlapping, replay(Journey.from_data(MINE), log))
+    assert alone.matrix.empty
+    assert "nothing is known of other journeys" in alone.notes[0]
     with pytest.raises(DataError, match="another log"):
         overlap(overlapping, replay(Journey.from_data(MINE), portfolio_log(20)))
     assert not overlapping.has(OVERLAPS)

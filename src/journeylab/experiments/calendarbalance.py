@@ -99,6 +99,12 @@ def calendar_balance(
 
     Raises:
         DataError: when nobody was exposed.
+
+    >>> from journeylab import datasets, replay
+    >>> from journeylab.experiments.exposures import split_exposures
+    >>> exposures = split_exposures(replay(datasets.shop_history(), datasets.shop()), "offer", "akacja_welcome")
+    >>> calendar_balance(exposures).passed
+    True
     """
     import pandas as pd
 

@@ -75,6 +75,18 @@ def journey_exposures(
     Raises:
         DataError: when arms and shares do not fit, the logs or horizons are not the same, the journeys' triggers or
             first entries differ, nobody entered, or the unit is no attribute of texts or whole numbers.
+
+    >>> from journeylab import EventLog, Journey, replay
+    >>> rows = [{"contact": n, "event": "signup", "occurred_at": "2026-03-01T09:00Z"} for n in range(100)]
+    >>> log, trigger = EventLog.from_rows(rows), {"event": "signup"}
+    >>> nodes = {"old": {"wait": "1d", "next": "end"}, "new": {"wait": "2d", "next": "end"}}
+    >>> replays = {
+    ...     arm: replay(Journey.from_data({"journey": arm, "trigger": trigger,
+    ...                                    "nodes": {arm: nodes[arm], "end": {"exit": "end"}}}), log)
+    ...     for arm in nodes
+    ... }
+    >>> journey_exposures(replays, {"old": 0.5, "new": 0.5}, "waits")
+    Exposures(old against new: old ..., new ... until 2026-03-01)
     """
     _check(replays, shares)
     title = f"{' against '.join(replays)}"

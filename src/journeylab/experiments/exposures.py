@@ -106,6 +106,10 @@ def holdout_exposures(
     Raises:
         DataError: when there is no such journey, nothing is held out, nobody entered, or the share held out is not the
             same in all versions that were replayed.
+
+    >>> from journeylab import datasets, replay
+    >>> holdout_exposures(replay(datasets.shop_history(), datasets.shop()), "akacja_winback")
+    Exposures(the holdout of akacja_winback: treated 3,637, holdout 400 until 2026-05-25)
     """
     assigned = replay.assignments
     if holdout == "policy":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from journeylab.clock import instant
+from journeylab.clock import instant, microseconds
 from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
 from journeylab.eventindex import Stream
@@ -165,10 +165,10 @@ class Exposures:
         messages, at = self.messages(), self.log.stream("sent")
         everything = set().union(*messages.values())
         rows, n_crossed = self._rows_of(at), {}
+        is_ours = self._is_of_journeys(at) & (at.at <= microseconds(self.until))
         column = self.log.property("message") if "message" in self.log.property_names else None
         codes = {text: code for code, text in enumerate((column and column.categories) or [])}
         held = column.held[at.row] if column is not None else np.full(len(at.at), -1)
-        is_ours = self._is_of_journeys(at)
         arms = self.frame["arm"].to_numpy(object)
         for arm, mine in messages.items():
             foreign = [codes[text] for text in everything - mine if text in codes]

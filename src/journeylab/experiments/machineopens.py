@@ -75,6 +75,16 @@ def with_and_without_machines(
 
     Raises:
         DataError: when the two tables do not give the same comparisons.
+
+    >>> from journeylab import datasets, replay
+    >>> from journeylab.experiments.effects import effects
+    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.metrics import Proportion
+    >>> from journeylab.experiments.outcomes import unit_table
+    >>> exposures = split_exposures(replay(datasets.shop_history(), datasets.shop()), "offer", "akacja_welcome")
+    >>> tables = [unit_table(exposures, [Proportion("clicked")], window="7d", machines=one) for one in (False, True)]
+    >>> with_and_without_machines(effects, *tables).sentences()
+    ['No finding changes with what machines opened and clicked.']
     """
     import pandas as pd
 

@@ -123,6 +123,14 @@ def novelty(
 
     Raises:
         DataError: for fewer than two parts, when a metric has none, or no unit has matured in some arm.
+
+    >>> from journeylab import datasets, replay
+    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.metrics import Count
+    >>> from journeylab.experiments.outcomes import unit_table
+    >>> exposures = split_exposures(replay(datasets.shop_history(), datasets.shop()), "patience", "akacja_winback")
+    >>> novelty(unit_table(exposures, [Count("visit")], window="14d")).sentences()[0]
+    "Nothing says that the effect of 'ten_days' on visit changes with the days since the exposure."
     """
     if n_parts < 2:
         raise DataError(f"a trend needs at least two parts of the window, got n_parts={n_parts}")

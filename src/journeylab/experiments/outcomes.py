@@ -44,7 +44,7 @@ _AT_LEAST = 0.5
 _US = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class OutcomeTable(UnitTable):
     """A `UnitTable` that was made from a log, with what is to be known of how.
 
@@ -68,7 +68,7 @@ class OutcomeTable(UnitTable):
         self.connection.register(f"more_{number}", _arrow({"unit": self.exposures.unit, **columns}))
         view = f"{self.view}_{number}"
         self.connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {self.view} JOIN more_{number} USING (unit)")
-        return replace(self, view=view, columns=(*self.columns, *columns))
+        return replace(self, view=view, columns=(*self.columns, *columns), kept={})
 
     @property
     def matured_share(self) -> float:

@@ -18,6 +18,7 @@ from journeylab.worlds import codes_of
 
 from .differences import differences
 from .effect import effects_table
+from .unittable import quoted
 from .windows import microseconds_of, upto
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     from journeylab.replay import Replay
 
+    from .effect import Effect
     from .metrics import Metric
     from .outcomes import OutcomeTable
-    from .windows import Ints
+    from .windows import Bools, Ints
 
 __all__ = ["OVERLAPS", "Overlap", "overlap"]
 
@@ -119,6 +121,8 @@ def overlap(
 ) -> Overlap:
     """How many units were in each other journey, whether caps fell on arms alike, and the effects by overlap.
 
+    Where neither the portfolio nor the log names other journeys, nothing is known of overlap, and a note says so.
+
     With a replay of the portfolio a unit is in another journey from its entry to its leaving. Without one the log's
     `sent` events with a `journey` tell: a unit is in a journey within its window when that one sent it something then,
     and at its exposure when it did so within as much time before.
@@ -134,8 +138,19 @@ def overlap(
         alpha: the error of the effects' intervals.
 
     Raises:
-        DataError: when the portfolio was replayed over another log, or neither it nor the log names other journeys.
+        DataError: when the portfolio was replayed over another log.
+
+    >>> from journeylab import datasets, replay
+    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.metrics import Count
+    >>> from journeylab.experiments.outcomes import unit_table
+    >>> both = replay(datasets.shop_history(), datasets.shop())
+    >>> units = unit_table(split_exposures(both, "offer", "akacja_welcome"), [Count("visit")], window="14d")
+    >>> overlap(units, both).matrix[["journey", "arm", "n_inside"]].iloc[0].to_dict()
+    {'journey': 'akacja_winback', 'arm': 'discount', 'n_inside': 0}
     """
+    import pandas as pd
+
     exposures = units.exposures
     end = np.minimum(exposures.at_us + _window_us(units), microseconds(units.until))
     if portfolio is not None and portfolio.log is not exposures.log:
@@ -143,7 +158,12 @@ def overlap(
     inside = _by_replay(units, portfolio, end) if portfolio is not None else _by_sends(units, end)
     arms = exposures.frame["arm"].to_numpy(object)
     notes = []
-    if portfolio is None:
+    if not inside:
+        notes.append(
+            f"{exposures.name}: nothing is known of other journeys; a replay of all that ran together tells who was in "
+            "them and what their sends left of a shared cap."
+        )
+    elif portfolio is None:
         notes.append(
             f"{exposures.name}: other journeys are known from what they sent only; a replay of all journeys tells who "
             "was in them."
@@ -156,49 +176,53 @@ def overlap(
             n, n_within = int(mine.sum()), int(within[mine].sum())
             share = n_within / n if n else math.nan
             rows.append((journey, arm, n, int(at_exposure[mine].sum()), n_within, share, p_value))
-    import pandas as pd
-
     columns = ["journey", "arm", "n_units", "n_inside_at_exposure", "n_inside", "inside_share", "p_value"]
-    found, difference = [], differences([])
+    found: list[Effect] = []
     wanted = units.metrics if metrics is None else tuple(metrics)
     if wanted and inside:
         is_inside = np.logical_or.reduce([at_exposure for at_exposure, _ in inside.values()])
-        groups = {name: {*arms[mask]} for name, mask in ((_INSIDE, is_inside), (_ALONE, ~is_inside))}
-        if all(there == {*exposures.shares} for there in groups.values()):
-            from .effects import effects
-
-            group = np.where(is_inside, _INSIDE, _ALONE)
-            told = units.with_columns({OVERLAPS: pd.array(group, dtype="str")}).narrowed("is_matured")
-            found = effects(told, wanted, by=OVERLAPS, alpha=alpha)
-            difference = differences(found)
-        elif not is_inside.any():
-            notes.append(f"{exposures.name}: no unit was in another journey at its exposure.")
-        else:
-            notes.append(f"{exposures.name}: too few units are in or out of other journeys to tell effects apart.")
+        found, more = _by_overlap(units, wanted, is_inside, alpha)
+        notes += more
     return Overlap(
         matrix=pd.DataFrame(rows, columns=columns),
         caps=_caps(units, arms),
         effects=effects_table(found),
-        difference=difference,
+        difference=differences(found),
         name=exposures.name,
         notes=tuple(notes),
     )
+
+
+def _by_overlap(
+    units: OutcomeTable, metrics: Sequence[Metric], is_inside: Bools, alpha: float
+) -> tuple[list[Effect], list[str]]:
+    """The effects of the units in other journeys and of those in none, or why there are none."""
+    import pandas as pd
+
+    from .effects import effects
+
+    name, frame = units.exposures.name, units.exposures.frame
+    if not is_inside.any():
+        return [], [f"{name}: no unit was in another journey at its exposure."]
+    group = pd.array(np.where(is_inside, _INSIDE, _ALONE), dtype="str")
+    told = units.with_columns({OVERLAPS: group}).narrowed("is_matured")
+    n_there = told.rows(f"{quoted(OVERLAPS)}, count(DISTINCT arm)", "GROUP BY ALL")
+    if dict(n_there) != dict.fromkeys((_INSIDE, _ALONE), frame["arm"].nunique()):
+        return [], [f"{name}: too few units are in or out of other journeys to tell effects apart."]
+    return effects(told, metrics, by=OVERLAPS, alpha=alpha), []
 
 
 def _window_us(units: OutcomeTable) -> int:
     return units.window // timedelta(microseconds=1)
 
 
-def _by_replay(
-    units: OutcomeTable, portfolio: Replay, end: Ints
-) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+def _by_replay(units: OutcomeTable, portfolio: Replay, end: Ints) -> dict[str, tuple[Bools, Bools]]:
     """For each other journey which units were inside at their exposure, and at some time within their window."""
     exposures, log = units.exposures, units.exposures.log
     entries, found = portfolio.entries, {}
-    others = [name for name in portfolio.compiled.groups if name not in exposures.journeys]
-    if not others:
-        raise DataError(f"{exposures.name}: the portfolio has no other journey; replay all that ran together")
-    for name in others:
+    for name in portfolio.compiled.groups:
+        if name in exposures.journeys:
+            continue
         mine = entries[entries["journey"] == name]
         contact, entered = codes_of(log, mine[CONTACT], name), microseconds_of(mine["entered_at"])
         left = np.where(mine["left_at"].isna(), NEVER, microseconds_of(mine["left_at"].fillna(mine["entered_at"])))
@@ -210,16 +234,13 @@ def _by_replay(
     return found
 
 
-def _by_sends(units: OutcomeTable, end: Ints) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+def _by_sends(units: OutcomeTable, end: Ints) -> dict[str, tuple[Bools, Bools]]:
     exposures, log = units.exposures, units.exposures.log
     column = log.property("journey") if "journey" in log.property_names else None
-    if column is None or column.categories is None:
-        raise DataError(
-            f"{exposures.name}: the log's `sent` events do not say their `journey`; give a replay of the portfolio"
-        )
     sent, found = log.stream("sent"), {}
-    for code, name in enumerate(column.categories):
-        stream = sent.where(column.held[sent.row] == code)
+    held = column.held[sent.row] if column is not None else np.full(len(sent.at), -1)
+    for code, name in enumerate(column.categories or [] if column is not None else []):
+        stream = sent.where(held == code)
         if name in exposures.journeys or not len(stream.at):
             continue
         now, then = exposures.at_us, exposures.at_us - _window_us(units)
@@ -252,7 +273,7 @@ def _caps(units: OutcomeTable, arms: NDArray[np.object_]) -> pd.DataFrame:
     )
 
 
-def _p_value(arms: Iterable[object], flag: NDArray[np.bool_]) -> float:
+def _p_value(arms: Iterable[object], flag: Bools) -> float:
     """The p value of arms having the same share of a flag; missing where nobody has it, or everybody."""
     from scipy import stats
 
