@@ -54,6 +54,12 @@ def _one_of(*names: str) -> Any:
     return parsed
 
 
+def _ratio(text: str) -> str:
+    if text.count("/") != 1 or not all(part.strip() for part in text.split("/")):
+        raise typer.BadParameter(f"{text!r} is no ratio; write it as spend/visit")
+    return text
+
+
 def _shares(text: str) -> dict[str, float]:
     """The shares that `control=50%,mail=50%` says."""
     shares = {}
@@ -216,7 +222,7 @@ def analyze(
     ] = None,
     ratio: Annotated[
         list[str] | None,
-        typer.Option("--ratio", metavar="COL/COL", help="A ratio of means; may be given several times."),
+        typer.Option("--ratio", parser=_ratio, metavar="COL/COL", help="A ratio of means; may be given several times."),
     ] = None,
     covariate: Annotated[
         list[str] | None,

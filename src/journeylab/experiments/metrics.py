@@ -154,10 +154,16 @@ class Ratio(Metric):
     """The ratio of two means over units, written `numerator / denominator`; its error by the delta method."""
 
     verb: ClassVar[str] = "ratio"
-    ratio: Annotated[str, Field(pattern=r"^[^/]*[^/\s][^/]*/[^/]*[^/\s][^/]*$")]
+    ratio: str
 
     def __init__(self, ratio: str | None = None, /, **fields: Any) -> None:
         super().__init__(ratio, **fields)
+
+    @model_validator(mode="after")
+    def _has_two(self) -> Ratio:
+        if self.ratio.count("/") != 1 or not all(self.values):
+            raise ValueError(f"a ratio is written numerator/denominator, got {self.ratio!r}")
+        return self
 
     @property
     def name(self) -> str:
