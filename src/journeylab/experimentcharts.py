@@ -89,7 +89,8 @@ def guardrail_chart(table: pd.DataFrame) -> go.Figure:
     Raises:
         DataError: when a column is missing.
     """
-    return _rows(guardrail_words(table), guardrail_panels(table), GUARDRAIL_KEYS)
+    panels = guardrail_panels(table)
+    return _rows(guardrail_words(table), panels, GUARDRAIL_KEYS)
 
 
 def segment_chart(table: pd.DataFrame, *, differs: bool) -> go.Figure:
@@ -102,14 +103,15 @@ def segment_chart(table: pd.DataFrame, *, differs: bool) -> go.Figure:
     Raises:
         DataError: when a column is missing.
     """
-    return _rows(segment_words(table, differs=differs), segment_panels(table))
+    panels = segment_panels(table)
+    return _rows(segment_words(table, differs=differs), panels)
 
 
 def _rows(words: Words, panels: Sequence[Panel], keys: Mapping[Finding, str] = KEYS, form: str = "") -> go.Figure:
     n_rows = [max(len(panel.rows), 1) for panel in panels] or [1]
     height = _ROW * sum(n_rows) + _BETWEEN * (len(n_rows) - 1)
     figure = make_subplots(
-        rows=len(n_rows), row_heights=n_rows, vertical_spacing=_BETWEEN / height,
+        rows=len(n_rows), row_heights=n_rows, vertical_spacing=_BETWEEN / height if len(n_rows) > 1 else 0,
         subplot_titles=[panel.heading for panel in panels],
     )  # fmt: skip
     named: set[Finding] = set()
@@ -372,6 +374,7 @@ def _band(x: Any, low: Any, high: Any) -> list[go.Scatter]:
 
 def _titled(figure: go.Figure, words: Words, height: float = _HEIGHT, *, legend: bool = False) -> go.Figure:
     """The figure with its words; `height` is that of the plot between them and what stands below."""
+    height = max(height, _ROW)
     lines = wrap(words.subtitle, _LINE)
     above, below = 86 + 17 * len(lines), 100 if legend else 60
     figure.update_layout(

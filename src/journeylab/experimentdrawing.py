@@ -7,7 +7,7 @@ over time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +97,7 @@ def _rows(words: Words, panels: Sequence[Panel], keys: Mapping[Finding, str] = K
     for panel in panels:
         body, down = _panel(panel, left, width, down)
         parts += body
-    legend, down = _legend(list(dict.fromkeys(mark.finding for row in rows for mark in row.marks)), keys, down)
+    legend, down = _legend({mark.finding for row in rows for mark in row.marks}, keys, width, down)
     return drawn(width, down + 4, words.title, [*parts, *legend])
 
 
@@ -180,13 +180,13 @@ def _sign(finding: Finding, x: float, y: float) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" {style}/>'
 
 
-def _legend(findings: Sequence[Finding], keys: Mapping[Finding, str], down: float) -> tuple[list[str], float]:
+def _legend(findings: Set[Finding], keys: Mapping[Finding, str], width: float, down: float) -> tuple[list[str], float]:
     parts, x = [], 6.0
-    for finding in KEYS:
-        if finding in findings:
-            parts.append(f'{_sign(finding, x, down + 6)}<text x="{x + 11:.1f}" y="{down + 10:.1f}">'
-                         f"{keys[finding]}</text>")  # fmt: skip
-            x += 34 + text_width(keys[finding])
+    for finding in (one for one in KEYS if one in findings):
+        if x > 6 and x + 20 + text_width(keys[finding]) > width:
+            x, down = 6.0, down + 20
+        parts.append(f'{_sign(finding, x, down + 6)}<text x="{x + 11:.1f}" y="{down + 10:.1f}">{keys[finding]}</text>')
+        x += 34 + text_width(keys[finding])
     return parts, down + (20 if parts else 0)
 
 

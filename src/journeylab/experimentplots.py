@@ -17,8 +17,8 @@ from .visits import require_columns
 
 __all__ = [
     "GUARDRAIL_KEYS", "KEYS", "Better", "Finding", "Mark", "Panel", "Row", "Words", "effect_text", "forest_panels",
-    "forest_words", "guardrail_panels", "guardrail_words", "number_text", "segment_panels", "segment_words",
-    "shortened",
+    "forest_words", "guardrail_panels", "guardrail_words", "is_beyond_chance", "number_text", "segment_panels",
+    "segment_words", "shortened",
 ]  # fmt: skip
 
 Better: TypeAlias = Mapping[str, Literal["higher", "lower"]]
@@ -126,11 +126,18 @@ def _p_text(p_value: float) -> str:
 # Effects ------------------------------------------------------------------------------------------------------------
 
 
+def is_beyond_chance(p_value: float, low: float, high: float, level: float) -> bool:
+    """Whether an effect is: by its corrected p value where there is one, otherwise by its interval.
+
+    >>> is_beyond_chance(0.04, 0.01, 0.03, 0.95), is_beyond_chance(0.08, 0.01, 0.03, 0.95)
+    (True, False)
+    """
+    return (low > 0 or high < 0) if math.isnan(p_value) else p_value < 1 - level
+
+
 def _finding(row: Any, better: Better) -> Finding:
-    """What an effect is: by the corrected p value where there is one, otherwise by its interval."""
-    p_value = getattr(row, "p_value_corrected", row.p_value)
-    is_beyond = (row.low > 0 or row.high < 0) if math.isnan(p_value) else p_value < 1 - row.level
-    if not is_beyond:
+    """What an effect is, by what one wants of its metric."""
+    if not is_beyond_chance(getattr(row, "p_value_corrected", row.p_value), row.low, row.high, row.level):
         return "none"
     wanted = better.get(row.metric)
     if wanted is None:
@@ -200,7 +207,9 @@ def forest_words(table: pd.DataFrame, better: Better | None = None, *, relative:
     else:
         kinds = {kind: found.count(kind) for kind in dict.fromkeys(found) if kind != "none"}
         which = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-        title = f"{sum(kinds.values())} of {len(table)} effects are beyond chance" + (f": {which}" if which else "")
+        title = f"None of {len(table)} effects is beyond chance"
+        if which:
+            title = f"{sum(kinds.values())} of {len(table)} effects are beyond chance: {which}"
     controls = ", ".join(map(str, table["control"].unique()))
     intervals = " and ".join(
         f"{level:.12g} % intervals {_INTERVALS.get(kind, kind)}"

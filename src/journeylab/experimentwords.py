@@ -60,11 +60,11 @@ def ratio_words(path: pd.DataFrame, alpha: float) -> Words:
     n = int(path["n_units"].iloc[-1])
     failed = path[path["p_value"] < alpha]
     if failed.empty:
-        title = f"The arms had their shares all along: p stays above {alpha:g}"
+        title = f"While units came in the check did not fail: p stays above {alpha:g}"
     else:
         first = failed.iloc[0]
         at = "" if pd.isna(first["exposed_at"]) else f" at {first['exposed_at']:%Y-%m-%d %H:%M} UTC"
-        title = f"The check of the arms' shares failed{at}, with {first['n_units']:,} units"
+        title = f"While units came in the check failed{at}, with {first['n_units']:,} units"
     return Words(
         title,
         "sequential p value on a log scale, the least so far, which may be looked at as often as one likes; "
@@ -141,7 +141,7 @@ def power_table(plan: Plan) -> pd.DataFrame:
         One row for each week up to twice the planned ones: `week` (int, from 1), `n_units` (float), `minimum_effect`.
         Without rows where history has no whole week.
     """
-    weeks = np.arange(1, 2 * (plan.weeks or 0) + 1)
+    weeks = np.arange(1, 1 if plan.recruiting is None else 2 * plan.recruiting.n_weeks + 1)
     n_units = weeks * plan.per_week if len(weeks) else weeks.astype(float)
     least = float(plan.metrics["minimum_effect"].iloc[0])
     effect = least * np.sqrt(plan.experiment.stopping.planned_n / n_units)

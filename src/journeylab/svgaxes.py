@@ -24,6 +24,7 @@ ORANGE: Final = "#d97a00"
 _FONT = 'font-family="system-ui,-apple-system,Segoe UI,Roboto,sans-serif" font-size="12" fill="currentColor"'
 _LETTER: Final = 7.0
 """Pixels of a letter of 12 px in a wide font, so that text is broken before it leaves the drawing."""
+_BOLD_LETTER: Final = 10.4
 _MOST_HOVERS: Final = 60
 
 
@@ -42,8 +43,9 @@ def text_width(text: str) -> float:
 def head(width: float, title: str, subtitle: str) -> tuple[str, float]:
     """The titles of a drawing, broken into lines, and how far down they reach (pixels)."""
     parts, y = [], 0.0
-    for text, size, style in ((title, 15, 'font-size="15" font-weight="600"'), (subtitle, 12, 'fill-opacity=".75"')):
-        for line in wrap(text, max(20, int(width / (_LETTER * size / 12)))):
+    bold, pale = 'font-size="15" font-weight="600"', 'fill-opacity=".75"'
+    for text, size, letter, style in ((title, 15, _BOLD_LETTER, bold), (subtitle, 12, _LETTER, pale)):
+        for line in wrap(text, max(20, int(width / letter))):
             y += size + 4
             parts.append(f'<text x="0" y="{y - 3:.0f}" {style}>{escape(line)}</text>')
     return "".join(parts), y + 8
