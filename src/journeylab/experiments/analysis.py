@@ -436,7 +436,7 @@ def _verdict(
     experiment: Experiment, arm: str, primary: Comparison, held: tuple[GuardrailResult, ...], maturity: Maturity
 ) -> Verdict:
     """What the data say of one arm."""
-    if not primary.ratio.passed:
+    if primary.ratio.passed is False:
         return Verdict(arm, "blocked", "The arms do not have the units that they should.")
     if primary.refused:
         return Verdict(arm, "go on", primary.refused[0])

@@ -182,8 +182,8 @@ def compare(
     looks = list(_looks(units, stopping))
     n = sum(units.counts().values()) if not looks else looks[-1].n
     warnings: list[str] = []
-    if not ratio.passed:
-        refused = (*ratio.sentences(), "No effect is given: find out why units are missing before anything else.")
+    if ratio.passed is False:
+        refused = (*ratio.sentences(), "No effect is given.")
         return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
     if stopping is not None and stopping.rule == "group_sequential" and not looks:
         first = math.ceil(stopping.looks[0] * stopping.planned_n)

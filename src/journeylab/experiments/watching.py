@@ -48,7 +48,7 @@ class Watch:
     @property
     def alarms(self) -> list[str]:
         """What someone should act on now, in sentences: a ratio that fails, and effects that are beyond chance."""
-        if not self.ratio.passed:
+        if self.ratio.passed is False:
             return self.ratio.sentences()
         last = self.path.groupby(["metric", "arm"], sort=False).tail(1)
         return [
@@ -116,7 +116,7 @@ def watch(
     ratio = sample_ratio_of(units)
     if units.has("is_matured"):
         units = units.narrowed("is_matured")
-    total = sum(units.counts().values()) if ratio.passed else 0
+    total = sum(units.counts().values()) if ratio.passed is not False else 0
     at = [max(_FIRST, total * look // looks) for look in range(1, looks + 1)]
     rows: list[tuple[Any, ...]] = []
     for n in dict.fromkeys(n for n in at if n <= total):
