@@ -156,6 +156,25 @@ def test_the_effect_is_that_of_sending_one_message_or_the_other_to_everybody(sho
     assert found["holdout"].mean_arm == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.nightly
+def test_intervals_hold_what_the_shop_knows():
+    """In shops with other contacts each, the truth being both runs of all contacts; 95 % of intervals hold it."""
+    n_held = n_shops = 0
+    opened = Proportion("opened", where="message in ['offer_discount', 'offer_plain']")
+    for seed in range(40):
+        shop = Shop(800, seed=seed, days=40, opens={"offer_discount": 0.3, "offer_plain": 0.15})
+        truth = []
+        for arm in ("discount", "plain"):
+            everybody = split_exposures(replay(journey(), shop.run(journey(nodes=message_of(arm))).log), "offer")
+            table = unit_table(everybody, [opened], window="7d", machines=True)
+            truth.append(table.rows("avg(opened)", "WHERE is_matured")[0][0])
+        ran = split_exposures(replay(journey(), shop.run(journey()).log), "offer", control="plain")
+        (found,) = effects(unit_table(ran, [opened], window="7d", machines=True).narrowed("is_matured"))
+        n_held += found.low <= truth[0] - truth[1] <= found.high
+        n_shops += 1
+    assert n_held >= 0.85 * n_shops
+
+
 def test_arms_that_are_alike_have_no_effect(shop: Shop):
     alike = journey(
         nodes={

@@ -100,6 +100,7 @@ def test_an_effect_that_wears_off_is_told():
     found = novelty(unit_table(rows, [Count("visit")], window="14d"))
     assert not found.passed
     assert "wears off" in found.sentences()[0]
+    assert "while the control went from" in found.sentences()[0]
     assert found.trend["slope"].iloc[0] < 0
     assert found.table["effect"].iloc[0] > found.table["effect"].iloc[-1]
     assert json.loads(json.dumps(found.to_dict()))["passed"] is False
@@ -195,8 +196,28 @@ def test_metrics_without_parts_are_refused_or_said():
     with pytest.raises(DataError, match="at least two parts"):
         novelty(table, n_parts=1)
     young = unit_table(rows.since((START + days(5)).to_pydatetime()), [Count("visit")], window="59d")
-    with pytest.raises(DataError, match="has matured"):
-        novelty(young)
+    nothing = novelty(young)
+    assert nothing.passed
+    assert nothing.trend.empty
+    assert "has matured yet, so that nothing can be said" in nothing.sentences()[0]
+
+
+@pytest.mark.nightly
+def test_an_effect_that_lasts_is_seldom_called_fading():
+    """Contacts differ, and so their parts depend on each other: alarms stay near 5 % all the same."""
+    rng = np.random.default_rng(12)
+    n, n_runs = 400, 300
+    alarms = 0
+    for seed in range(n_runs):
+        lively = rng.gamma(1, 1, n)
+
+        def rate(arm: Any, day: Any, contact: Any, lively: Any = lively) -> Any:
+            return lively[contact] * (0.2 + 0.1 * (arm == "b")) * (1 - 0.04 * day)
+
+        _, rows = visits_log(rate, seed=seed, n=n)
+        found = novelty(unit_table(rows, [Ratio("visit.worth / visit")], window="14d"))
+        alarms += int(found.trend["p_value"].iloc[0] < 0.05)
+    assert stats.binomtest(alarms, n_runs, 0.05).pvalue > 0.001
 
 
 # Overlap

@@ -39,8 +39,8 @@ class Novelty:
 
     Attributes:
         table: a row for each metric, arm and part of the window: `metric, arm` (text), `from_day`, `to_day` (float,
-            days since the exposure), `effect` (of what happened in that part), `low`, `high`. The intervals of a metric
-            and arm hold the truth together (Bonferroni).
+            days since the exposure), `effect` (of what happened in that part), `low`, `high`, `mean_control`. The
+            intervals of a metric and arm hold the truth together (Bonferroni).
         trend: a row for each metric and arm: `effect` (the mean over the parts), `slope` (how much a part's effect
             changes in a day), `standard_error`, `low`, `high` of the slope, `p_value` (of no slope).
         entrants: whether the effect differs between early and late entrants, halves by exposure; see
@@ -76,7 +76,8 @@ class Novelty:
             first, last = mine.iloc[0], mine.iloc[-1]
             parts = (
                 f"{first['effect']:.4g} in days {first['from_day']:.3g} to {first['to_day']:.3g}, "
-                f"{last['effect']:.4g} in days {last['from_day']:.3g} to {last['to_day']:.3g}"
+                f"{last['effect']:.4g} in days {last['from_day']:.3g} to {last['to_day']:.3g}, while the control went "
+                f"from {first['mean_control']:.4g} to {last['mean_control']:.4g}"
             )
             if not is_changing:
                 said.append(f"Nothing says that {what.partition(': ')[2]} changes with the days since the exposure.")
@@ -109,11 +110,13 @@ def novelty(
 ) -> Novelty:
     """The effects by days since the exposure and by order of exposure, on the units that have matured.
 
+    While an arm has no matured unit the tables are empty, and a note says so.
+
     The window is cut into parts of equal length, and each metric is taken of each part, for the same units. Parts of
     one unit depend on each other, so the trend is tested by one number for each unit: with c_k the part's place less
     the mean place, s = sum of c_k y_k over sum of c_k². The arms' difference in the mean of s, in days, is the slope;
     its error is Welch's. Of a ratio, y_k is what the unit adds to it (delta method). With clusters their sums take the
-    place of units.
+    place of units. An effect in a metric's unit also falls where the metric falls in all arms: see the control.
 
     Args:
         units: the experiment's units, from a log.
@@ -122,7 +125,7 @@ def novelty(
         alpha: the error of all intervals of a metric and arm together, and of all trends together.
 
     Raises:
-        DataError: for fewer than two parts, when a metric has none, or no unit has matured in some arm.
+        DataError: for fewer than two parts, or when a metric that was asked for has none.
 
     >>> from journeylab import datasets, replay
     >>> from journeylab.experiments.exposures import split_exposures
@@ -139,9 +142,8 @@ def novelty(
     is_matured = exposures.at_us + units.window // _US <= microseconds(units.until)
     there = {*exposures.frame.loc[is_matured, "arm"]}
     if missing := sorted({*exposures.shares} - there):
-        raise DataError(
-            f"{exposures.name}: no unit of arm {missing[0]!r} has matured; wait, or ask for a shorter window"
-        )
+        notes.append(f"{exposures.name}: no unit of arm {missing[0]!r} has matured yet, so that nothing can be said.")
+        wanted = []
     table, trend = _by_part(units, wanted, n_parts, is_matured, alpha)
     by_entrants = _by_entrants(units, wanted, is_matured, alpha)
     return Novelty(
@@ -195,13 +197,14 @@ def _by_part(
             by_arm.setdefault(effect.arm, []).append(effect)
         for arm, several in by_arm.items():
             rows += [
-                (metric.name, arm, days[k], days[k + 1], one.effect, one.low, one.high) for k, one in enumerate(several)
+                (metric.name, arm, days[k], days[k + 1], one.effect, one.low, one.high, one.mean_control)
+                for k, one in enumerate(several)
             ]
             both = [_Arm.of(values, arms == one, clusters) for one in (arm, units.control)]
             mean = float(np.mean([one.effect for one in several]))
             trends.append((metric.name, arm, mean, *_slope(both[0], both[1], days[1], alpha)))
     return (
-        pd.DataFrame(rows, columns=["metric", "arm", "from_day", "to_day", "effect", "low", "high"]),
+        pd.DataFrame(rows, columns=["metric", "arm", "from_day", "to_day", "effect", "low", "high", "mean_control"]),
         pd.DataFrame(trends, columns=["metric", "arm", "effect", "slope", "standard_error", "low", "high", "p_value"]),
     )
 
