@@ -242,11 +242,11 @@ def _effects(comparison: Comparison, heading: str, better: Better | None = None)
     if not comparison.effects:
         return [_Section(heading, sentences=comparison.refused)] if comparison.refused else []
     pairs = zip(comparison.effects, comparison.p_values, strict=True)
-    head = ["metric", "arm", "control", "arm's mean", "control's mean", "effect", "error", "low", "high", "relative",
+    head = ["metric", "arm", "arm's mean", "control's mean", "effect", "error", "low", "high", "relative",
             "p", "p corrected", "variance saved"]  # fmt: skip
     return [
         _Section(
-            heading, f"p values are {_CORRECTIONS[comparison.correction]}.",
+            heading, f"Arms less {comparison.effects[0].control}; p values are {_CORRECTIONS[comparison.correction]}.",
             drawings=[Markup(forest_svg(comparison.table, better))], head=head,
             rows=[_effect_row(effect, p_value) for effect, p_value in pairs],
         )
@@ -255,7 +255,7 @@ def _effects(comparison: Comparison, heading: str, better: Better | None = None)
 
 def _effect_row(effect: Effect, p_value: float) -> list[str]:
     return [
-        f"{effect.metric}, winsorised" if effect.kind == "winsorised" else effect.metric, effect.arm, effect.control,
+        f"{effect.metric}, winsorised" if effect.kind == "winsorised" else effect.metric, effect.arm,
         number_text(effect.mean_arm, ".4g"), number_text(effect.mean_control, ".4g"), number_text(effect.effect),
         number_text(effect.standard_error, ".3g"), number_text(effect.low), number_text(effect.high),
         number_text(effect.relative_effect, "+.1%"), _p_text(effect.p_value), _p_text(p_value),
