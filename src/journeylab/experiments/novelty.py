@@ -215,10 +215,12 @@ def _by_entrants(units: OutcomeTable, metrics: Sequence[Metric], is_matured: Boo
 
     from .effects import effects
 
+    if not metrics:
+        return []
     at, frame = units.exposures.at_us, units.exposures.frame
     half = pd.array(np.where(at <= np.median(at[is_matured]), "early", "late"), dtype="str")
     n_there = frame.assign(half=half)[is_matured].groupby("arm")["half"].nunique()
-    if not metrics or (n_there < 2).any():
+    if (n_there < 2).any():
         return []
     return effects(units.with_columns({_ENTRANTS: half}).narrowed("is_matured"), metrics, by=_ENTRANTS, alpha=alpha)
 
