@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -41,6 +41,7 @@ def test_chances_to_be_best_are_the_integrals(successes, failures):
         assert found == pytest.approx(truth, abs=0.003)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=2, max_size=5), st.floats(0.01, 0.2))
 def test_probabilities_add_up_and_keep_the_floor(counts, floor):
     successes, failures = np.array(counts).T
@@ -172,7 +173,7 @@ def test_probabilities_may_differ_within_a_batch():
 
 
 def test_a_drift_does_not_fool_the_weighted_means():
-    """Rates rise for both arms alike, and the better one is drawn ever more often: plain means make it twice as good."""
+    """Rates rise for both arms alike, and the better is drawn ever more often: plain means make it twice as good."""
     rates = {"a": list(np.linspace(0.10, 0.40, 10)), "b": list(np.linspace(0.13, 0.43, 10))}
     log = adaptive_log(rates, 2000, 4)
     found = adaptive_means(log, control="a")
@@ -239,7 +240,7 @@ def test_in_a_drift_plain_means_are_wrong_and_weighted_ones_right():
     rates = {"a": np.linspace(0.10, 0.30, 10), "b": np.linspace(0.12, 0.32, 10)}
     fixed, adaptive = rows_of(compare_splits(rates, control="a", n_units=8000, n_runs=1000))
     assert adaptive["plain_coverage_share"] < 0.2
-    assert adaptive["coverage_share"] > 0.92
+    assert adaptive["coverage_share"] > 0.925
     assert fixed["plain_coverage_share"] > 0.92
 
 
@@ -304,10 +305,10 @@ def test_worlds_that_cannot_be_compared_in(arguments, words):
 @pytest.mark.parametrize("best", [0.1, 0.13])
 def test_weighted_intervals_hold_the_truth(n_arms, best):
     rates = {f"arm {n}": 0.1 for n in range(n_arms - 1)} | {"last": best}
-    found = compare_splits(rates, control="arm 0", n_units=2500 * n_arms, n_runs=2000)
+    found = compare_splits(rates, control="arm 0", n_units=2500 * n_arms, n_runs=4000)
     fixed, adaptive = rows_of(found)
     assert fixed["coverage_share"] == pytest.approx(0.95, abs=0.015)
-    assert adaptive["coverage_share"] == pytest.approx(0.95, abs=0.015)
+    assert adaptive["coverage_share"] == pytest.approx(0.95, abs=0.02)
     assert abs(fixed["plain_bias"]) < 0.0005
     if best == 0.1:
         assert adaptive["plain_bias"] < -0.0008

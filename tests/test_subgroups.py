@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from statsmodels.stats.meta_analysis import combine_effects
@@ -69,6 +69,7 @@ def test_intervals_are_those_of_draws():
     assert (found.low[0], found.high[0]) == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=0.005)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 3)), min_size=2, max_size=8), st.floats(-3, 3))
 def test_shrinking_goes_towards_the_mean_and_knows_no_origin(pairs, shift):
     y, s = np.array(pairs).T

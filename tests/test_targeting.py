@@ -56,7 +56,7 @@ def test_what_does_nothing_is_given_to_nobody():
 
 def test_differences_in_size_alone_are_no_rule_until_a_mail_costs():
     """A mail that does a little in one city and much in the other goes to both, unless it costs more than a little."""
-    frame = trial(16_000, 4, 0.25, 0.05, arms=("none", "short"))
+    frame = trial(12_000, 4, 0.25, 0.05, arms=("none", "short"))
     free = recommend(frame, **COLUMNS, n_parts=3)
     assert (free.choice, free.is_rule) == ("short", False)
     dear = recommend(frame, **COLUMNS, n_parts=3, cost={"short": 0.15})
@@ -66,11 +66,11 @@ def test_differences_in_size_alone_are_no_rule_until_a_mail_costs():
 
 
 def test_a_declared_rule_that_is_as_good_is_preferred():
-    found = recommend(trial(12_000, 5, 0.2, -0.2), **COLUMNS, n_parts=3, rules={"in_gdynia": "long"})
+    found = recommend(trial(9000, 5, 0.2, -0.2), **COLUMNS, n_parts=3, rules={"in_gdynia": "long"})
     assert (found.choice, found.is_rule) == ("in_gdynia", True)
     pairs = set(zip(found.contrasts["policy"], found.contrasts["against"], strict=True))
     assert (BY_CONTACT, "in_gdynia") in pairs
-    bad = recommend(trial(12_000, 5, -0.2, 0.2), **COLUMNS, n_parts=3, rules={"in_gdynia": "long"})
+    bad = recommend(trial(9000, 5, -0.2, 0.2), **COLUMNS, n_parts=3, rules={"in_gdynia": "long"})
     assert bad.choice == BY_CONTACT
 
 

@@ -43,7 +43,7 @@ _GRID = tuple(round(0.05 * step, 2) for step in range(1, 21))
 _NEAR = 0.1
 """Over so many ranks, as a share of all, the effect at the edge of a top share is averaged."""
 _LAST = 0.3
-_DRAWS = 10_000
+_DRAWS = 5_000
 _FEWEST = 20
 
 

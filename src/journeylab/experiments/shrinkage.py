@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ShrunkenEffect", "ShrunkenEffects", "read_effects", "shrink", "shrunken"]
 
-_N_GRID = 400
-_BISECTIONS = 60
+_N_GRID = 300
+_BISECTIONS = 45
 
 
 @dataclass(frozen=True, slots=True, eq=False)
