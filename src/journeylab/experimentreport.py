@@ -194,7 +194,7 @@ def plan_page(plan: Plan) -> str:
         sections.append(
             _Section(
                 "A/A on history",
-                f"How often a difference was found where there is none; {experiment.alpha:.0%} are to be expected.",
+                f"How often a difference was found where there is none; at most {experiment.alpha:.0%} should.",
                 head=["metric", "runs", "alarms", "share", "low", "high"],
                 rows=[[str(row.metric), f"{row.n_runs:,}", f"{row.n_alarms:,}",
                        *(share_text(one) for one in (row.alarm_share, row.low, row.high))]
