@@ -117,7 +117,7 @@ def test_a_message_that_everybody_got_does_not_confirm_a_split(shop: Shop):
     assert found.observed_shares["plain"] == 1
     assert not found.has_run
     crossed = found.crossed.set_index("arm")
-    assert crossed.loc["discount", "share"] > 0.99
+    assert crossed.loc["discount", "crossed_share"] > 0.99
     assert crossed.loc["plain", "n_crossed"] == 0
     assert "only other arms get" in " ".join(found.sentences())
 

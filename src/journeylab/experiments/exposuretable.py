@@ -155,7 +155,9 @@ class Exposures:
 
     @cached_property
     def crossed(self) -> pd.DataFrame:
-        """How many units were sent, by the log, what only other arms are sent: `arm`, `n_units`, `n_crossed`, `share`.
+        """How many units were sent, by the log, what only other arms are sent.
+
+        Columns: `arm` (text), `n_units`, `n_crossed` (int), `crossed_share` (0..1, missing for an arm without units).
 
         Sends of such a message after the exposure count, and before the contact's next one, whoever made them; where
         the log's sends say their `journey`, only those of the experiment's.
@@ -180,7 +182,7 @@ class Exposures:
                 "arm": list(messages),
                 "n_units": [n_units[arm] for arm in messages],
                 "n_crossed": [n_crossed[arm] for arm in messages],
-                "share": [n_crossed[arm] / n_units[arm] if n_units[arm] else math.nan for arm in messages],
+                "crossed_share": [n_crossed[arm] / n_units[arm] if n_units[arm] else math.nan for arm in messages],
             }
         )
 
@@ -226,8 +228,8 @@ class Exposures:
 
     def _on_crossing(self) -> list[str]:
         return [
-            f"{one.n_crossed:,} of {counted(one.n_units, 'unit')} of arm {one.arm!r} ({100 * one.share:.1f} %) were "
-            "sent a message that only other arms get; that makes the arms more alike than they were meant to be."
+            f"{one.n_crossed:,} of {counted(one.n_units, 'unit')} of arm {one.arm!r} ({100 * one.crossed_share:.1f} %) "
+            "were sent a message that only other arms get; that makes the arms more alike than they were meant to be."
             for one in self.crossed.itertuples()
             if one.n_crossed
         ]
