@@ -279,6 +279,16 @@ def test_a_table_of_effects_has_a_row_each() -> None:
     ]
 
 
+def test_covariates_may_be_flags_and_large_whole_numbers() -> None:
+    frame = made().assign(age=lambda f: f["before"] > 20, patchy=lambda f: (f["before"] * 1e15).astype(np.int64))
+    [found] = of(frame, Mean("spend"), covariates=["age", "patchy"])
+    names = ["flag", "large"]
+    past = frame.assign(flag=frame["age"].astype(float), large=frame["patchy"] / 1e15)
+    theta = sm.OLS(past["spend"], sm.add_constant(past[names])).fit().params[names]
+    new, old = sides(past.assign(spend=past["spend"] - past[names] @ theta), "spend")
+    assert found.p_value == pytest.approx(stats.ttest_ind(new, old, equal_var=False).pvalue, rel=1e-6)
+
+
 # Quantiles and times
 
 
@@ -336,6 +346,23 @@ def test_times_agree_with_kaplan_meier_and_the_log_rank_test() -> None:
     _, p_value = survdiff(frame["time"], frame["happened"], frame["arm"])
     assert any(f"p = {p_value:.3g}" in note for note in found.notes)
     assert "within the first 30 days" in found.notes
+
+
+@pytest.mark.parametrize("cluster", [None, "household"])
+def test_groups_are_compared_by_themselves(cluster: str | None) -> None:
+    frame = times().assign(household=lambda f: np.arange(len(f)) // 3, part=lambda f: np.where(f.index % 2, "b", "a"))
+    metrics: list[Metric] = [
+        TimeToEvent("days"),
+        Quantile("followed", called="median"),
+        Mean("followed", called="mean"),
+    ]
+    together = of(frame, *metrics, cluster=cluster, by="part")
+    assert [(one.group, one.metric) for one in together] == [(g, m) for g in "ab" for m in ("days", "median", "mean")]
+    for one in together:
+        part = frame[frame["part"] == one.group]
+        [alone] = [other for other in of(part, *metrics, cluster=cluster) if other.metric == one.metric]
+        assert (one.effect, one.standard_error) == pytest.approx((alone.effect, alone.standard_error))
+        assert one.n_clusters == alone.n_clusters
 
 
 def test_the_error_of_a_restricted_mean() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -99,35 +100,38 @@ def read_moments(units: UnitTable, wanted: Sequence[Columns], *, by: str | None 
 
 def look(units: UnitTable, wanted: Sequence[Columns], *, by: str | None = None, more: Sequence[str] = ()) -> list[bool]:
     """Reads moments to be kept, and tells in the same scan which of some more aggregates (SQL) hold for any arm."""
-    table, names = _clustered(units, wanted, by) if units.has("cluster") else (units.view, {})
+    is_clustered = units.has("cluster")
+    table, names = _clustered(units, wanted, by) if is_clustered else (units.view, {})
     shifts = _shifts(units, table, wanted, names)
-    columns = [[shifts[names.get(sql, sql)] for sql in one.all] for one in wanted]
-    if names:
-        columns = [[*some, shifts[_SIZE]] for some in columns]
+    sizes = [shifts[_SIZE]] if is_clustered else []
+    columns = [[*(shifts[names.get(sql, sql)] for sql in one.all), *sizes] for one in wanted]
     covariates = list(dict.fromkeys(sql for one in wanted for sql in one.covariates))
     terms = [
         *(f"coalesce({sql}, false)" for sql in more),
-        *("count(*)", f"sum({_SIZE})" if names else "count(*)"),
-        *(f"sum({names[_known(sql)]})" if names else f"count({sql})" for sql in covariates),
+        *("count(*)", f"sum({_SIZE})" if is_clustered else "count(*)"),
+        *(f"sum({names[_known(sql)]})" if is_clustered else _known(sql) for sql in covariates),
         *(term for one, some in zip(wanted, columns, strict=True) for term in _sums(one, [sql for sql, _ in some])),
     ]
-    group = "NULL" if by is None else _group(by, is_read=bool(names))
+    group = "NULL" if by is None else _group(by, is_read=is_clustered)
     rows = units.connection.execute(f"SELECT {group}, arm, {', '.join(terms)} FROM {table} GROUP BY ALL").fetchall()
-    first = 2 + len(more)
-    found = {(row[0], row[1]): row[first:] for row in rows}
-    n_known = {sql: [(row[1], row[2 + i]) for row in found.values()] for i, sql in enumerate(covariates)}
-    unknown = {sql for sql, pairs in n_known.items() if any(known < n for n, known in pairs)}
-    start = 2 + len(covariates)
-    with np.errstate(invalid="ignore", over="ignore"):  # whether values are finite is asked by `more`
-        moments = {key: _read(row, start, wanted, columns, is_clustered=bool(names)) for key, row in found.items()}
-    for i, one in enumerate(wanted):
-        units.kept[by, one] = {key: some[i] for key, some in moments.items()}
-    again = {one: replace(one, unknown=some) for one in wanted if (some := _among(one, unknown)) and not one.unknown}
+    alarms, unknown = [False] * len(more), set()
+    for one in wanted:
+        units.kept[by, one] = {}
+    for name, arm, *values in rows:  # as `terms` are
+        rest = iter(values)
+        alarms = [a or b for a, b in zip(alarms, islice(rest, len(more)), strict=True)]
+        n, n_units = int(next(rest)), int(next(rest))
+        unknown |= {
+            sql for sql, n_known in zip(covariates, islice(rest, len(covariates)), strict=True) if n_known < n_units
+        }
+        for one, some in zip(wanted, columns, strict=True):
+            mean, covariance, skewness = _read(rest, n, [shift for _, shift in some], with_skewness=one.with_skewness)
+            units.kept[by, one][name, arm] = Moments(n, n_units, mean, covariance, skewness, one, is_clustered)
+    again = {one: replace(one, unknown=lost) for one in wanted if (lost := _among(one, unknown)) and not one.unknown}
     if again:
         look(units, [*again.values()], by=by)
-        for one, asked in again.items():
-            units.kept[by, one] = units.kept[by, asked]
-    return [any(row[2 + i] for row in rows) for i in range(len(more))]
+        units.kept.update({(by, one): units.kept[by, asked] for one, asked in again.items()})
+    return alarms
 
 
 def _among(one: Columns, names: Container[str]) -> tuple[str, ...]:
@@ -150,7 +154,7 @@ def _clustered(units: UnitTable, wanted: Iterable[Columns], by: str | None) -> t
     made = ", ".join(f"coalesce({sums[sql]}, 0)::DOUBLE AS {name}" for sql, name in names.items())
     group = "" if by is None else f"{_group(by, is_read=False)} AS {_group(by, is_read=True)}, "
     units.connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE clusters AS SELECT {group}arm, cluster, count(*) AS {_SIZE}, {made} "
+        f"CREATE OR REPLACE TEMP TABLE clusters AS SELECT {group}arm, cluster, count(*)::DOUBLE AS {_SIZE}, {made} "
         f"FROM {units.view} GROUP BY {'' if by is None else '1, '}arm, cluster"
     )
     return "clusters", names
@@ -175,32 +179,20 @@ def _sums(one: Columns, columns: Sequence[str]) -> list[str]:
 
 
 def _read(
-    row: Sequence[Any],
-    at: int,
-    wanted: Sequence[Columns],
-    columns: Sequence[Sequence[tuple[str, float]]],
-    *,
-    is_clustered: bool,
-) -> list[Moments]:
-    """The moments from a row of sums, those of the first comparison from place `at` on."""
-    n, n_units = int(row[0]), int(row[1])
-    found = []
-    for one, some in zip(wanted, columns, strict=True):
-        k = len(some)
-        upper = np.triu_indices(k)
-        sums = np.array([value or 0.0 for value in row[at : at + k]], dtype=float)
-        products = np.zeros((k, k))
-        products[upper] = [value or 0.0 for value in row[at + k : at + k + len(upper[0])]]
-        products = products + np.triu(products, 1).T
-        at += k + len(upper[0])
-        covariance = (products - np.outer(sums, sums) / n) / (n - 1) if n > 1 else np.full((k, k), np.nan)
-        skewness = np.nan
-        if one.with_skewness:
-            skewness = _skewness(n, sums[0], products[0, 0], float(row[at] or 0))
-            at += 1
-        mean = sums / n + np.array([shift for _, shift in some])
-        found.append(Moments(n, n_units, mean, covariance, skewness, one, is_clustered))
-    return found
+    sums: Iterator[float | None], n: int, shifts: Sequence[float], *, with_skewness: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Means, covariances and skewness from what `_sums` asked for; sums of nothing are 0."""
+    k = len(shifts)
+    upper = np.triu_indices(k)
+    first = np.array([value or 0.0 for value in islice(sums, k)])
+    products = np.zeros((k, k))
+    products[upper] = [value or 0.0 for value in islice(sums, len(upper[0]))]
+    products = products + np.triu(products, 1).T
+    cubes = next(sums) or 0.0 if with_skewness else math.nan
+    with np.errstate(invalid="ignore", over="ignore"):  # whether values are finite is asked elsewhere
+        covariance = (products - np.outer(first, first) / n) / (n - 1) if n > 1 else np.full((k, k), np.nan)
+        skewness = _skewness(n, first[0], products[0, 0], cubes)
+    return first / n + np.array(shifts), covariance, skewness
 
 
 def _skewness(n: int, total: float, squares: float, cubes: float) -> float:

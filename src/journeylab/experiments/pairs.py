@@ -92,10 +92,9 @@ class _Plan(NamedTuple):
 def mean_columns(units: UnitTable, metric: Metric, covariates: Sequence[str] = ()) -> Columns:
     """The columns of a metric that is a mean or a ratio of means, with its own covariates and others."""
     values = tuple(quoted(value.column) for value in metric.columns())
-    names = [*_own_covariates(units, metric), *covariates]
-    return Columns(
-        values, tuple(dict.fromkeys(map(quoted, names))), with_skewness=isinstance(metric, Mean | Count | Revenue)
-    )
+    own = [quoted(name) for name in _own_covariates(units, metric)]
+    others = [f"nullif({quoted(name)}::DOUBLE, 'nan'::DOUBLE)" for name in dict.fromkeys(covariates)]
+    return Columns(values, (*own, *others), with_skewness=isinstance(metric, Mean | Count | Revenue))
 
 
 def _own_covariates(units: UnitTable, metric: Metric) -> list[str]:

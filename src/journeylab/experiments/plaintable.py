@@ -281,7 +281,7 @@ def _faults(table: _Table, units: UnitTable, columns: Mapping[str, _Column]) -> 
     ]
     alarms = [check.alarm for _, check in checks]
     if units.has("cluster"):
-        found = table.rows(", ".join(f"coalesce({alarm}, false)" for alarm in alarms))[0]
+        found = [*table.rows(", ".join(f"coalesce({alarm}, false)" for alarm in alarms))[0]]
     else:
         means = [one for one in units.metrics if not isinstance(one, Quantile | TimeToEvent)]
         found = look(units, [mean_columns(units, one) for one in means], more=alarms)
