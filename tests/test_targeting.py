@@ -106,6 +106,13 @@ def test_values_of_arms_are_their_means_and_unequal_chances_are_taken_into_accou
     assert naive["standard_error"] == pytest.approx(np.sqrt(2) * arms.sem()["mail"], rel=0.1)
 
 
+def test_arms_may_be_numbers():
+    frame = trial(3000, 8, 0.1, 0.1, arms=("none", "short"))
+    frame["arm"] = (frame["arm"] == "short").astype(int)
+    found = recommend(frame, **COLUMNS | {"control": "0"}, n_parts=2, learner="t")
+    assert "Send '1' to all: better than '0'" in found.sentence
+
+
 def test_it_says_the_same_again_and_as_data():
     frame = trial(3000, 8, 0.1, 0.0)
     one, two = (recommend(frame, **COLUMNS, n_parts=2, learner="t") for _ in range(2))

@@ -155,11 +155,11 @@ def recommend(
     arms; or else the control.
 
     Args:
-        frame: a table with a row for each contact.
+        frame: a table with a row for each contact, or whatever else arms were drawn for.
         features: columns of what was known of contacts before: numbers, flags or texts; may be missing.
         control: the arm of those who are sent nothing, or what they had before.
         outcome: the column of what came of it: numbers or flags; none missing.
-        arm: the column of arms, texts; none missing.
+        arm: the column of arms, none missing; numbers are named by their text.
         arms: which arms can be given; by default all in the column. Rows of others are none of its business.
         propensities: for each arm its probability: a number, or a column of them; by default the arms' shares, which
             is right where all contacts had the same chances.
@@ -211,7 +211,7 @@ def _read(
     n_parts: int,
 ) -> _Experiment:
     require(frame, [("arm", arm), ("outcome", outcome), *(("rules", name) for name in rules)])
-    there = sorted(frame[arm].dropna().unique(), key=str) if arms is None else list(arms)
+    there = sorted({str(one) for one in frame[arm].dropna().unique()}) if arms is None else list(arms)
     treatments = [one for one in there if one != control]
     names = [control, *treatments]
     rows = rows_of(frame, arm, names, n_parts).reset_index(drop=True)

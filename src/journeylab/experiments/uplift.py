@@ -104,12 +104,12 @@ class UpliftModel:
         """The model, fitted on the rows of two arms; rows of other arms are none of its business.
 
         Args:
-            frame: a table with a row for each contact.
+            frame: a table with a row for each contact, or whatever else arms were drawn for.
             features: columns of what was known of contacts before: numbers, flags or texts; may be missing.
             treated: an arm.
             control: another one, with which it is compared.
             outcome: the column of what came of it: numbers or flags; none missing.
-            arm: the column of arms, texts.
+            arm: the column of arms; numbers are named by their text.
             propensity: the probability of `treated` rather than `control`: a number, or a column of them; by default
                 the share of the treated among the two, which is right where all had the same chance.
 
@@ -212,12 +212,13 @@ def _trial(
 
 
 def rows_of(frame: pd.DataFrame, arm: str, arms: Sequence[str], n_parts: int = 1) -> pd.DataFrame:
-    """The rows of some arms, enough for a model to be fitted on each of so many parts of them.
+    """The rows of some arms, whose names are texts there, enough for a model to be fitted on each of so many parts of them.
 
     Raises:
         DataError: for an unknown column or arm, an arm named twice, a missing arm, or too few rows of one.
     """
     require(frame, [("arm", arm)])
+    frame = frame.assign(**{arm: frame[arm].map(str, na_action="ignore")})
     counts = frame[arm].value_counts()
     if len(set(arms)) < len(arms):
         raise DataError(f"an arm is compared with others, not with itself: {', '.join(map(repr, arms))}")
