@@ -16,7 +16,7 @@ from journeylab.keyedhash import purpose_key, uniform, unit_hashes
 if TYPE_CHECKING:
     from journeylab.offpolicy import Floats
 
-__all__ = ["ThompsonSplit", "best_chances", "floored"]
+__all__ = ["ThompsonSplit", "best_chances", "check_floor", "floored"]
 
 _PLACES = np.concatenate([np.linspace(-8, -4, 5)[:-1], np.linspace(-4, 4, 41), np.linspace(4, 8, 5)[1:]])
 """Where a posterior is looked at, in standard deviations from its mean."""
@@ -62,7 +62,7 @@ class ThompsonSplit:
         self.arms = [str(arm) for arm in arms]
         if len(self.arms) < 2 or len(set(self.arms)) < len(self.arms):
             raise DataError(f"a split has two or more arms of different names, got {', '.join(self.arms) or 'none'}")
-        _check_floor(floor, len(self.arms))
+        check_floor(floor, len(self.arms))
         self.salt, self.floor, self.batch = salt, floor, 0
         self._successes, self._failures = np.zeros(len(self.arms), np.int64), np.zeros(len(self.arms), np.int64)
 
@@ -158,7 +158,12 @@ class ThompsonSplit:
         return split
 
 
-def _check_floor(floor: float, n_arms: int) -> None:
+def check_floor(floor: float, n_arms: int) -> None:
+    """Nothing, when every arm can keep the floor.
+
+    Raises:
+        DataError: when it is not above 0, or more than an equal share.
+    """
     if not 0 < floor <= 1 / n_arms + 1e-12:
         raise DataError(f"floor={floor}: every arm of {n_arms} keeps more than 0 and at most {1 / n_arms:.4g}")
 

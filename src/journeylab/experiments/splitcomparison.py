@@ -15,7 +15,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.policy.decisions import Faults, numbers
 
-from .adaptive import best_chances, floored
+from .adaptive import best_chances, check_floor, floored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,9 +145,7 @@ def compare_splits(
     truth = _read(world, n_units, n_batches)
     if control not in truth.arms:
         raise DataError(f"control: no arm {control!r}; {known(control, truth.arms, 'arms')}")
-    n_arms = len(truth.arms)
-    if not 0 < floor <= 1 / n_arms:
-        raise DataError(f"floor={floor}: every arm of {n_arms} keeps more than 0 and at most {1 / n_arms:.4g}")
+    check_floor(floor, len(truth.arms))
     if truth.sizes.min() * floor < 10 * _FEWEST:
         raise DataError(
             f"a batch of {truth.sizes.min()} units with a floor of {floor} may leave an arm with next to none; take "

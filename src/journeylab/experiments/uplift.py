@@ -212,7 +212,7 @@ def _trial(
 
 
 def rows_of(frame: pd.DataFrame, arm: str, arms: Sequence[str], n_parts: int = 1) -> pd.DataFrame:
-    """The rows of some arms, whose names are texts there, enough for a model to be fitted on each of so many parts of them.
+    """The rows of some arms, their names as texts, enough for a model to be fitted on each of so many parts.
 
     Raises:
         DataError: for an unknown column or arm, an arm named twice, a missing arm, or too few rows of one.
