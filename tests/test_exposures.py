@@ -220,6 +220,49 @@ def test_a_holdout_before_which_nothing_is_sent_stays_where_the_split_comes_agai
     assert not found.frame["contact"].duplicated().any()
 
 
+@pytest.mark.parametrize(("first", "is_alike"), [(None, True), ("welcome_1", False)])
+def test_a_split_in_a_part_has_its_arms_and_its_holdout(first: str | None, is_alike: bool):
+    before = {"hi": {"send": first, "next": "care"}} if first else {}
+    whole = journey(
+        holdout="20%",
+        nodes={
+            **before,
+            "care": {"run": "care", "next": "late"},
+            "late": {"send": "reminder", "next": "done"},
+            "done": {"exit": "finished"},
+        },
+    ).model_copy(update={"parts": {"care": journey(journey="care")}})
+    found = split_exposures(replay(whole, household_log()), "care.offer", control="care.plain")
+    arms = {"care.discount": 0.6, "care.plain": 0.4}
+    alike = {**{arm: 0.8 * share for arm, share in arms.items()}, "holdout": 0.2}
+    assert found.shares == pytest.approx(alike if is_alike else arms)
+    assert {*found.frame["arm"]} == {*found.shares}
+
+
+def test_a_holdout_whom_an_earlier_entry_may_have_told_apart_is_left_out():
+    """The letter is on another branch than the split, but an entry that took it may come before one that splits."""
+    again = journey(
+        holdout="20%",
+        trigger={"event": "signup", "reentry": "after_exit"},
+        nodes={
+            "which": {"decide": [{"if": 'did("purchase")', "go": "offer"}], "else": "letter"},
+            "letter": {"send": "welcome_1", "next": "done"},
+            **OFFER["nodes"],
+        },
+    )
+    events = [
+        {"contact": n, "event": name, "occurred_at": f"2026-03-0{day}T09:00:00Z"}
+        for n in range(50)
+        for day, name in enumerate(("signup", "purchase", "signup"), start=1)
+    ]
+    log = EventLog.from_rows(events)
+    assert "holdout" not in split_exposures(replay(again, log), "offer").shares
+    once = again.model_copy(
+        update={"trigger": again.trigger.model_copy(update={"reentry": "never", "event": "purchase"})}
+    )
+    assert "holdout" in split_exposures(replay(once, log), "offer").shares
+
+
 def test_a_contact_is_exposed_once_and_an_entry_each_time(shop: Shop):
     again = {"trigger": {"event": "purchase", "reentry": "always"}}
     per_contact = journey(**again)

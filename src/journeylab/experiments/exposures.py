@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import numpy as np
 
+from journeylab import layout as o
 from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
 from journeylab.graph import reachable
-from journeylab.journey import CONTACT, Exit, Send, Split
+from journeylab.journey import CONTACT, Exit, Run, Send, Split
 
 from .comparedjourneys import journey_exposures
 from .experiment import HOLDOUT
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from journeylab.program import Compiled
     from journeylab.replay import Replay
 
 __all__ = ["TREATED", "Exposures", "holdout_exposures", "journey_exposures", "split_exposures"]
@@ -234,30 +236,37 @@ def _may_send_before(replay: Replay, journey: str, node: str) -> bool:
     for index, release in enumerate(compiled.releases):
         if release.journey.journey != journey:
             continue
-        mine = [place for place, one in enumerate(compiled.nodes) if one.journey == index]
-        names = {place: compiled.nodes[place].name for place in mine}
-        edges: dict[str, list[str]] = {name: [] for name in names.values()}
-        for edge in compiled.edges:
-            if edge.node in names:
-                edges[names[edge.node]].append(edge.target)
-        for place, name in names.items():
-            run = _prefix(name)[:-1]
-            if run:  # a part is entered by its first node and goes on after the `run`
-                edges[run].append(name)
-                if isinstance(compiled.nodes[place].node, Exit):
-                    edges[name].append(run)
-        comes_back = release.journey.trigger.reentry != "never"
-        split = next((compiled.nodes[place].node for place in mine if names[place] == node), None)
+        nodes = {one.name: one.node for one in compiled.nodes if one.journey == index}
+        following = _following(compiled, index)
+        comes_back, split = release.journey.trigger.reentry != "never", nodes.get(node)
         again = comes_back and isinstance(split, Split) and split.per == "entry"
-        before = _reached(release.journey.first, None if again else node, edges)
-        backwards: dict[str, list[str]] = {}
-        for name, targets in edges.items():
-            for target in targets:
-                backwards.setdefault(target, []).append(name)
-        leading = before if comes_back else before & _reached(node, None, backwards)
-        if any(isinstance(compiled.nodes[place].node, Send) for place, name in names.items() if name in leading):
+        before = _reached(release.journey.first, None if again else node, following)
+        if not comes_back:  # else an entry that never reached the node may have gone before
+            backwards: dict[str, list[str]] = {}
+            for name, targets in following.items():
+                for target in targets:
+                    backwards.setdefault(target, []).append(name)
+            before &= _reached(node, None, backwards)
+        if any(isinstance(nodes[name], Send) for name in before):
             return True
     return False
+
+
+def _following(compiled: Compiled, index: int) -> dict[str, list[str]]:
+    """The nodes that may follow each node of a version: a `run` its part's first, its part's exits what comes next."""
+    names = {place: one.name for place, one in enumerate(compiled.nodes) if one.journey == index}
+    following: dict[str, list[str]] = {name: [] for name in names.values()}
+    for edge in compiled.edges:
+        if edge.node in names:
+            following[names[edge.node]].append(edge.target)
+    after_part = {f"{name}.": following[name] for name in following}
+    for place, name in names.items():
+        node = compiled.nodes[place].node
+        if isinstance(node, Run):
+            following[name] = [names[int(compiled.program.nodes[place, o.A])]]
+        elif isinstance(node, Exit) and _prefix(name):
+            following[name] = after_part[_prefix(name)]
+    return following
 
 
 def _reached(start: str, end: str | None, edges: Mapping[str, Collection[str]]) -> set[str]:
