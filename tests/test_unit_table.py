@@ -117,6 +117,7 @@ def test_instants_need_a_zone() -> None:
     for text, hour in (("2026-03-01T12:00:00Z", 12), ("2026-03-01T12:00:00+02:00", 10)):
         units = read_units(FRAME.assign(at=text), arm="mail", control="none", metrics=METRICS, exposed_at="at")
         assert units.rows("min(exposed_at)") == [(datetime.datetime(2026, 3, 1, hour, tzinfo=datetime.UTC),)]
+    assert "Europe/Warsaw" in faults_of(naive, exposed_at="at", timezone="Europe/Warzaw")
     assert "no instant in 6 rows (0, 1, 2, 3, 4, …)" in faults_of(FRAME.assign(at="soon"), exposed_at="at")
 
 
@@ -177,6 +178,8 @@ def test_names_are_used_once() -> None:
     assert 'called="..."' in faults_of(FRAME, (Mean("spend"), Revenue("spend")))
     assert "which SQL takes for one" in faults_of(FRAME, (Mean("spend"), Mean("visit", called="SPEND")))
     assert "say unit='unit'" in faults_of(FRAME.assign(unit=1), keep=["unit"])
+    assert "'Cluster' has a meaning of its own" in faults_of(FRAME, (Mean("spend", called="Cluster"),))
+    assert "the columns SPEND, spend differ in case only" in faults_of(FRAME.assign(SPEND=1), (Mean("spend"),))
     assert "filters events of a log" in faults_of(FRAME, (Proportion("visit", where="page == 1"),))
 
 

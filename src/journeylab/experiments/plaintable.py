@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from journeylab.display import counted
-from journeylab.errors import DataError, known
+from journeylab.errors import DataError, known, listed
+from journeylab.instants import check_zone
 from journeylab.logsource import open_source
 
 from .metrics import Count, Metric, Proportion, Quantile, TimeToEvent
 from .moments import look
 from .pairs import mean_columns
-from .unittable import UnitTable, quoted
+from .unittable import ROLES, UnitTable, quoted
 
 if TYPE_CHECKING:
     from journeylab.tablesource import Source
@@ -72,6 +73,8 @@ def read_units(
     >>> read_units(rows, arm="mail", control="none", metrics=[Proportion("visit")])
     UnitTable(the units: none 1, offer 2)
     """
+    if timezone is not None:
+        check_zone(timezone)
     opened = open_source(source, query, what="units")
     metrics = tuple(metrics)
     columns = _wanted(metrics, {"arm": arm, "unit": unit, "cluster": cluster, "exposed_at": exposed_at}, keep)
@@ -129,6 +132,11 @@ def _wanted(metrics: Sequence[Metric], roles: Mapping[str, str | None], keep: Se
             faults.append(f"a column {name!r} has a meaning of its own; say {name}={name!r} instead of keeping it")
         lower[name.lower()] = name
         columns[name] = column
+    faults += [
+        f'{metric.name!r} has a meaning of its own in a table of units; give the metric another name by called="..."'
+        for metric in metrics
+        if metric.name.lower() in ROLES
+    ]
     if faults:
         raise DataError("\n".join(faults))
     return columns
@@ -139,6 +147,14 @@ def _check_names(source: Source, columns: Mapping[str, _Column], metrics: Sequen
         f"{source.name}: no column {name!r}; {known(name, source.columns, 'columns')}"
         for name in dict.fromkeys(column.source for column in columns.values())
         if name not in source.columns
+    ]
+    by_case: dict[str, list[str]] = {}
+    for name in source.columns:
+        by_case.setdefault(name.lower(), []).append(name)
+    faults += [
+        f"{source.name}: the columns {listed(names)} differ in case only, which SQL does not tell apart; rename one"
+        for names in by_case.values()
+        if len(names) > 1 and not {*names}.isdisjoint(column.source for column in columns.values())
     ]
     faults += [
         f"{metric.name}: where={metric.where!r} filters events of a log; of a table, give the column that is to be used"

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from .metrics import Metric
 
-__all__ = ["UnitTable", "quoted"]
+__all__ = ["ROLES", "UnitTable", "quoted"]
+
+ROLES = frozenset({"unit", "arm", "cluster", "probability", "exposed_at", "node", "is_matured"})
+"""The columns that mean the same in every table of units, so that no metric has the name of one."""
 
 
 def quoted(name: str) -> str:
