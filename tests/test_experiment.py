@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from journeylab.datasets import fixtures, shop_history
 from journeylab.errors import DataError, DefinitionError
 from journeylab.experiments import Experiment, Guardrail, Mean, Proportion, Ratio, Stopping
 from journeylab.experiments.record import DecisionRecord
-from journeylab.journey import Exit, Journey, Send, Split, Trigger
+from journeylab.journey import Journey
 
 JOURNEY = """
 journey: hello
@@ -79,26 +78,12 @@ def test_a_file_says_what_python_says(folder: Path) -> None:
     assert read.versions == made.versions
 
 
-def test_those_held_out_are_an_arm_where_no_message_comes_before_the_split(folder: Path) -> None:
+def test_a_split_has_its_arms_the_control_first(folder: Path) -> None:
     arms = Experiment.read(folder / "letters.yaml").arms
-    assert arms == pytest.approx({"a": 0.225, "b": 0.675, "holdout": 0.1})
+    assert arms == {"a": 0.25, "b": 0.75}
     assert next(iter(arms)) == "a"
-    later = Journey(
-        journey="hello",
-        trigger=Trigger(event="signup"),
-        holdout=Fraction(1, 10),
-        nodes={
-            "first": Send(send="welcome", next="offer"),
-            "offer": Split(split={"a": Fraction(1, 4), "b": Fraction(3, 4)}),
-            "a": Exit(exit="a"),
-            "b": Exit(exit="b"),
-        },
-    )
-    made = Experiment.of_split(
-        later, "offer", experiment="x", control="b", window="7d", primary=Proportion("p"),
-        stopping=Stopping(planned_n=10),
-    )  # fmt: skip
-    assert made.arms == {"b": 0.75, "a": 0.25}
+    assert next(iter(declared(folder, "control: a", "control: b").arms)) == "b"
+    assert declared(folder, "control: a", "control: holdout").control == "holdout"
 
 
 def test_a_journey_is_held_against_its_holdout(folder: Path) -> None:

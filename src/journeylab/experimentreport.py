@@ -18,13 +18,15 @@ from markupsafe import Markup
 from .display import counted
 from .drawing import share_text
 from .durations import duration_text
-from .experimentdrawing import forest_svg, guardrail_svg, segment_svg
-from .experimentlines import power_svg, ratio_svg, shares_svg, uplift_svg, watch_svg
+from .experimentdrawing import forest_svg, guardrail_svg, overlap_svg, segment_svg
+from .experimentlines import novelty_svg, power_svg, ratio_svg, shares_svg, uplift_svg, watch_svg
 from .experimentplots import Better, is_beyond_chance, number_text
+from .experiments.novelty import Novelty
+from .experiments.overlap import Overlap
 from .experimentwords import power_table
 
 if TYPE_CHECKING:
-    from .experiments.analysis import Analysis
+    from .experiments.analysis import Analysis, Check
     from .experiments.comparison import Comparison
     from .experiments.effect import Effect
     from .experiments.experiment import Experiment
@@ -101,11 +103,7 @@ def analysis_page(analysis: Analysis) -> str:
         sections += _effects(analysis.secondary, "What is looked at besides", better)
     sections += [*_looks(analysis.primary), *_guardrails(analysis), *_for_whom(analysis.who), *_bayesian(analysis)]
     sections += _ratio(analysis.primary.ratio)
-    sections += [
-        _Section(f"Check: {name.replace('_', ' ')}{'' if check['passed'] else ' (not passed)'}",
-                 sentences=check["sentences"])
-        for name, check in analysis.checks.items()
-    ]  # fmt: skip
+    sections += [_check(name, check) for name, check in analysis.checks.items()]
     sections += [_Section("What cannot be known from this", sentences=[*_unknown(analysis)]), _asked(experiment)]
     verdicts = [_Verdict(one.arm, f"{one.decision}.", one.reason, one.decision == "ship") for one in analysis.verdicts]
     return _page(
@@ -118,6 +116,17 @@ def analysis_page(analysis: Analysis) -> str:
             (f"{maturity.n_exposed:,}", "exposed units"), ("yes" if maturity.is_over else "no", "is it over?"),
         ],
     )  # fmt: skip
+
+
+def _check(name: str, check: Check) -> _Section:
+    """One check, with its picture where it has one."""
+    drawings = []
+    if isinstance(check, Novelty):
+        drawings = [Markup(novelty_svg(check.table, check.trend, check.alpha))]
+    elif isinstance(check, Overlap) and len(check.matrix):
+        drawings = [Markup(overlap_svg(check.matrix))]
+    title = f"Check: {name}{'' if check.passed else ' (not passed)'}"
+    return _Section(title, sentences=check.sentences(), drawings=drawings)
 
 
 def watch_page(watch: Watch) -> str:
@@ -144,7 +153,8 @@ def watch_page(watch: Watch) -> str:
         *_ratio(watch.ratio),
     ]  # fmt: skip
     alarms = [_Verdict("", "Act:", alarm, is_good=False) for alarm in watch.alarms]
-    nothing = [_Verdict("", "Go on.", "Nothing is beyond chance so far.", is_good=True)]
+    is_over = n >= planned
+    nothing = [_Verdict("", "It is over." if is_over else "Go on.", watch.sentences()[-1], is_good=not is_over)]
     return _page(
         "An experiment while it runs",
         f"{n:,} of the planned {counted(planned, 'unit')} are in.",

@@ -173,6 +173,7 @@ def plan(
         Path | None,
         typer.Option("--out", metavar="PLAN.json", help="Write the plan and the declaration there, before the start."),
     ] = None,
+    html: _Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment can find, how long it takes, and how often it would be wrong, from history.
@@ -198,6 +199,10 @@ def plan(
         planning.done = f"planned on {counted(found.n_units, 'unit')} of history"
     if out is not None:
         found.declared(datetime.now(UTC)).write(out)
+    if html is not None:
+        from journeylab.experimentreport import plan_page
+
+        _write(html, plan_page(found))
     if as_json:
         show_json({**found.to_dict(), "file": None if out is None else str(out)})
         return

@@ -99,10 +99,10 @@ def analysis_lines(found: Analysis) -> Iterator[str]:
             for row in found.bayesian.itertuples()
         ]
         yield from table_lines(["arm", "best", "loss"], rows, right="best loss")
-    others = [check for check in found.checks.values() if check["passed"]]
+    others = [check for check in found.checks.values() if check.passed]
     if others or found.warnings:
         yield ""
-        yield from (sentence for check in others for sentence in check["sentences"])
+        yield from (sentence for check in others for sentence in check.sentences())
         yield from (sentence for sentence in found.warnings if sentence not in found.primary.warnings)
 
 

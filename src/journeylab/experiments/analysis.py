@@ -36,6 +36,20 @@ Decision: TypeAlias = Literal["ship", "keep control", "go on", "undecided", "blo
 """What the data say of an arm: ship it; keep the control; go on; ended without an answer; or nothing can be said."""
 
 
+class Check(Protocol):
+    """What every check of an experiment says of itself."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against believing the effects."""
+
+    def sentences(self) -> list[str]:
+        """What was seen, in plain words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its numbers as plain data."""
+
+
 @dataclass(frozen=True)
 class Maturity:
     """How many of the exposed units were looked at for the whole window.
@@ -83,7 +97,7 @@ class Analysis:
         who: for whom it works, by the primary metric.
         bayesian: `bayes.bayesian_view` of the primary metric, beside the decision and never instead.
         maturity: how many units count.
-        checks: what else was looked at: by name whether it `passed` and the `sentences`.
+        checks: what else was looked at, by name: `calendar`, `overlap`, `machines`, `novelty`; none for a table.
         verdicts: one for each arm but the control.
         notes: what to know of the data, in sentences.
     """
@@ -96,7 +110,7 @@ class Analysis:
     who: ForWhom
     bayesian: pd.DataFrame | None
     maturity: Maturity
-    checks: dict[str, Any]
+    checks: dict[str, Check]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
 
@@ -114,7 +128,7 @@ class Analysis:
     def warnings(self) -> tuple[str, ...]:
         """What to know before one believes the effects, in sentences."""
         found = [*self.notes, *self.primary.warnings, *(self.secondary.warnings if self.secondary is not None else ())]
-        found += [sentence for check in self.checks.values() if not check["passed"] for sentence in check["sentences"]]
+        found += [sentence for check in self.checks.values() if not check.passed for sentence in check.sentences()]
         return tuple(dict.fromkeys(found))
 
     def sentences(self) -> list[str]:
@@ -145,7 +159,10 @@ class Analysis:
             **self.who.to_dict(),
             "bayesian": None if self.bayesian is None else self.bayesian.to_dict("records"),
             "maturity": {**vars(self.maturity), "sentence": self.maturity.sentence},
-            "checks": self.checks,
+            "checks": {
+                name: {"passed": bool(check.passed), "sentences": check.sentences(), **check.to_dict()}
+                for name, check in self.checks.items()
+            },
             "verdicts": [vars(verdict) for verdict in self.verdicts],
             "refused": results["refused"],
             "warnings": list(self.warnings),
@@ -180,6 +197,8 @@ class Analysis:
             raise DataError("decided_at has no time zone; give an aware instant")
         said = self.to_dict()
         ratio, maturity = self.primary.ratio, self.maturity
+        # An arm that is better beyond chance may be shipped although others are still looked at.
+        is_mature = maturity.is_over or any(one.arm == arm and one.decision == "ship" for one in self.verdicts)
         of_arm = [result for result in self.guardrails if result.arm == arm]
         broken = [result for result in of_arm if result.verdict != "held"]
         guardrails = {
@@ -188,9 +207,9 @@ class Analysis:
         }
         checked = {
             "ratio": {"passed": bool(ratio.passed), "sentence": " ".join(ratio.sentences())},
-            "maturity": {"passed": maturity.is_over, "sentence": maturity.sentence},
+            "maturity": {"passed": is_mature, "sentence": maturity.sentence},
             "guardrails": guardrails,
-            **self.checks,
+            **said["checks"],
         }
         names = (
             "results",
@@ -248,7 +267,7 @@ def analyze_units(
     experiment: Experiment,
     units: UnitTable,
     *,
-    checks: dict[str, Any] | None = None,
+    checks: dict[str, Check] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Analysis:
     """What an experiment found on a table of exposed units; those not matured are left out and counted.
@@ -273,15 +292,15 @@ def analyze_units(
         )
     is_refused = bool(primary.refused)
     held = () if is_refused else _guardrails(experiment, units)
-    has_stopped = stopping.rule == "always_valid" and any(p_value < alpha for p_value in primary.p_values)
-    has_stopped |= any(said.decision != "go on" for said in primary.sequential.values())
-    maturity = Maturity(n_exposed, n_matured, stopping.planned_n, primary.has_ended or has_stopped)
+    verdicts = tuple(_verdict(experiment, arm, primary, held) for arm in units.arms[1:])
+    is_over = primary.has_ended or not any(verdict.decision in ("go on", "blocked") for verdict in verdicts)
+    maturity = Maturity(n_exposed, n_matured, stopping.planned_n, is_over)
     return Analysis(
         experiment, units, primary, secondary, held,
         ForWhom() if is_refused else _for_whom(experiment, units),
         None if is_refused else _bayesian(experiment, units),
         maturity, checks or {},
-        tuple(_verdicts(experiment, units, primary, held, maturity)), notes,
+        verdicts, notes,
     )  # fmt: skip
 
 
@@ -328,7 +347,7 @@ def analyze_experiment(
     return replace(analyze_units(experiment, exposed.units, notes=notes), checks=_checks(exposed))
 
 
-def _checks(exposed: Exposed) -> dict[str, Any]:
+def _checks(exposed: Exposed) -> dict[str, Check]:
     """What else was looked at in a log: each with `passed`, its `sentences` and its numbers."""
     from .calendarbalance import calendar_balance
     from .machineopens import with_and_without_machines
@@ -349,24 +368,7 @@ def _checks(exposed: Exposed) -> dict[str, Any]:
     }
     if is_mean:
         found["novelty"] = novelty(units, primary, alpha=alpha)
-    return {
-        name: {"passed": bool(check.passed), "sentences": list(check.sentences()), **check.to_dict()}
-        for name, check in found.items()
-    }
-
-
-class Check(Protocol):
-    """What every check of an experiment says of itself."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing speaks against believing the effects."""
-
-    def sentences(self) -> list[str]:
-        """What was seen, in plain words."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its numbers as plain data."""
+    return found
 
 
 def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResult, ...]:
@@ -392,8 +394,9 @@ def _held_at_any_time(result: GuardrailResult, n: int, planned_n: int) -> Guardr
 
 
 def _for_whom(experiment: Experiment, units: UnitTable) -> ForWhom:
-    declared = {"segments": experiment.segments, "features": experiment.features}
-    return for_whom(units, experiment.primary, alpha=experiment.alpha, **declared)
+    return for_whom(
+        units, experiment.primary, segments=experiment.segments, features=experiment.features, alpha=experiment.alpha
+    )
 
 
 def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:
@@ -422,19 +425,7 @@ def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:
     return bayesian_view(arms, metric.better)
 
 
-def _verdicts(
-    experiment: Experiment,
-    units: UnitTable,
-    primary: Comparison,
-    held: tuple[GuardrailResult, ...],
-    maturity: Maturity,
-) -> list[Verdict]:
-    return [_verdict(experiment, arm, primary, held, maturity) for arm in units.arms[1:]]
-
-
-def _verdict(
-    experiment: Experiment, arm: str, primary: Comparison, held: tuple[GuardrailResult, ...], maturity: Maturity
-) -> Verdict:
+def _verdict(experiment: Experiment, arm: str, primary: Comparison, held: tuple[GuardrailResult, ...]) -> Verdict:
     """What the data say of one arm."""
     if primary.ratio.passed is False:
         return Verdict(arm, "blocked", "The arms do not have the units that they should.")
@@ -460,7 +451,7 @@ def _verdict(
         return Verdict(arm, "undecided", f"It is better ({says}), but harm is not ruled out: {undecided[0].sentence}")
     if is_beyond_chance:
         return Verdict(arm, "ship", f"It is better: {says}.")
-    if not maturity.is_over:
+    if not primary.has_ended:
         return Verdict(arm, "go on", f"Nothing is beyond chance yet: {says}.")
-    ruled_out = f"An effect above {effect.high:+.4g} or below {effect.low:+.4g} is ruled out, and no less: {says}."
-    return Verdict(arm, "undecided", f"No difference was found. {ruled_out}")
+    ruled_out = f"What is ruled out is an effect above {effect.high:+.4g} or below {effect.low:+.4g}"
+    return Verdict(arm, "undecided", f"No difference was found. {ruled_out}: {says}.")

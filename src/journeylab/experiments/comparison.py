@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from journeylab.display import block, counted, plain, table
 from journeylab.errors import DataError
-from journeylab.intervals import anytime_interval, always_valid_p
+from journeylab.intervals import always_valid_p, anytime_interval
 
-from .effect import Effect, effects_table
 from .corrections import corrected
+from .effect import Effect, effects_table
 from .effects import effects
 from .sampleratio import SampleRatio, sample_ratio
 
@@ -107,17 +107,14 @@ class Comparison:
         """What was found, in plain words."""
         if self.refused:
             return [*self.refused]
-        said = [sentence for sentence in self._of_effects()]
+        said = [effect_sentence(effect, p_value) for effect, p_value in zip(self.effects, self.p_values, strict=True)]
         return [*self.ratio.sentences(), *said, *self.warnings]
-
-    def _of_effects(self) -> Iterator[str]:
-        for effect, p_value in zip(self.effects, self.p_values, strict=True):
-            yield effect_sentence(effect, p_value)
 
     def __repr__(self) -> str:
         if self.refused:
             return f"Comparison(refused: {self.refused[0]})"
-        return f"Comparison({counted(len(self.effects), 'effect')} of {counted(self.n, 'unit')}, {_WORDS[self.correction]})"
+        effects = f"{counted(len(self.effects), 'effect')} of {counted(self.n, 'unit')}"
+        return f"Comparison({effects}, {_WORDS[self.correction]})"
 
     def _repr_html_(self) -> str:
         head = ["metric", "arm", "control", "mean of arm", "mean of control", "effect", "interval", "p"]

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
 
 from journeylab.errors import DefinitionError, Fault, known
-from journeylab.journey import Definition, Journey, Name, Portfolio, PositiveDuration, Run, Send, Share, Split
+from journeylab.journey import Definition, Journey, Name, Portfolio, PositiveDuration, Share, Split
 
 from .metrics import AnyMetric, Guardrail, Metric
 
@@ -187,7 +187,11 @@ class Experiment(Definition):
 
     @property
     def arms(self) -> dict[str, float]:
-        """The probability of each arm, the control first; empty for a table whose shares are not declared."""
+        """The probability of each arm, the control first; empty for a table whose shares are not declared.
+
+        Those held out are an arm of a split besides (rule 23) where no message can come before it: behind one, who
+        reaches the split depends on having had it. `exposures.split_exposures` looks, and has the shares then.
+        """
         shares = {arm: float(share) for arm, share in self.shares.items()}
         if self.journeys and not shares:
             shares = dict.fromkeys(self.journeys, 1 / len(self.journeys))
@@ -334,33 +338,15 @@ class Experiment(Definition):
         if self.split not in names:
             there = known(str(self.split), names, "splits")
             yield Fault(("split",), f"{journey.journey} has no split {self.split!r}; {there}")
-        elif self.control not in self.arms:
-            yield Fault(("control",), f"no arm {self.control!r}; {known(self.control, self.arms, 'arms')}")
+            return
+        arms = [*self.arms, *([HOLDOUT] if journey.holdout else [])]
+        if self.control not in arms:
+            yield Fault(("control",), f"no arm {self.control!r}; {known(self.control, arms, 'arms')}")
 
 
 def _arms_of(journey: Journey, split: str) -> dict[str, float]:
-    """The probability of each arm of a journey's split.
-
-    Those held out are an arm too (rule 23) where no message comes before the split: behind one, who reaches the split
-    depends on having had it, and the holdout is no longer alike.
-    """
-    holdout = float(journey.holdout)
+    """The probability of each arm of a journey's split, among those who are not held out."""
     if split == HOLDOUT:
-        return {"treated": 1 - holdout, HOLDOUT: holdout}
+        return {"treated": 1 - float(journey.holdout), HOLDOUT: float(journey.holdout)}
     node = journey.nodes.get(split)
-    shares = {arm: float(share) for arm, share in node.split.items()} if isinstance(node, Split) else {}
-    if not holdout or _has_sends_before(journey, split):
-        return shares
-    return {**{arm: share * (1 - holdout) for arm, share in shares.items()}, HOLDOUT: holdout}
-
-
-def _has_sends_before(journey: Journey, node: str) -> bool:
-    """Whether a message may be sent on a way from the start to a node."""
-    before: dict[str, set[str]] = {}
-    for start, _, target in journey.edges():
-        before.setdefault(target, set()).add(start)
-    found, looked_at = {node}, set[str]()
-    while found - looked_at:
-        looked_at |= {(one := min(found - looked_at))}
-        found |= before.get(one, set())
-    return any(isinstance(journey.nodes[name], Send | Run) for name in found)
+    return {arm: float(share) for arm, share in node.split.items()} if isinstance(node, Split) else {}

@@ -42,6 +42,8 @@ __all__ = ["Plan", "false_alarms", "plan_experiment", "read_declaration"]
 
 _WEEK: Final = timedelta(days=7)
 _FORMAT: Final = 1
+_RECENT: Final = 4
+"""The weeks by which it is foretold how fast units come: what came long before tells less of what will."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,8 +75,8 @@ class Plan:
 
     @property
     def per_week(self) -> float:
-        """Exposures a week; missing (NaN) where history has no whole week."""
-        return float(self.weekly["n_units"].mean()) if len(self.weekly) else math.nan
+        """Exposures in each of the last whole weeks, at most four; missing (NaN) where history has none."""
+        return float(self.weekly["n_units"].tail(_RECENT).mean()) if len(self.weekly) else math.nan
 
     def declared(self, at: datetime) -> Plan:
         """The same plan, declared at an aware instant."""
@@ -95,8 +97,8 @@ class Plan:
             enough = "they are planned" if first["units_needed"] <= planned_n else "more than are planned"
             said.append(f"The wanted effect of {experiment.minimum_effect:.4g} needs {needed}: {enough}.")
         if self.recruiting is not None:
-            weeks = counted(len(self.weekly), "whole week")
-            said.append(f"In {weeks} of history {self.per_week:,.0f} units a week were exposed.")
+            weeks = counted(min(len(self.weekly), _RECENT), "whole week")
+            said.append(f"In the last {weeks} of history {self.per_week:,.0f} units a week were exposed.")
             said.append(self.recruiting.sentence)
         elif not experiment.is_of_table:
             said.append("History has no whole week of exposures: how long it takes cannot be told.")
@@ -238,11 +240,11 @@ def plan_experiment(
         units, experiment.metrics[:1], n_runs=aa_runs, seed=seed, alpha=experiment.alpha,
         planned_n=experiment.stopping.planned_n if experiment.stopping.rule == "always_valid" else None,
     )  # fmt: skip
-    recruiting = None
-    if weekly["n_units"].sum():
-        window = experiment.window or timedelta()
-        recruiting = duration(experiment.stopping.planned_n, float(weekly["n_units"].mean()), window)
-    return Plan(experiment, n_units, weekly, pd.DataFrame(rows, columns=names), alarms, recruiting)
+    found_plan = Plan(experiment, n_units, weekly, pd.DataFrame(rows, columns=names), alarms, None)
+    if not found_plan.per_week > 0:
+        return found_plan
+    window = experiment.window or timedelta()
+    return replace(found_plan, recruiting=duration(experiment.stopping.planned_n, found_plan.per_week, window))
 
 
 def _roles(experiment: Experiment) -> list[str]:

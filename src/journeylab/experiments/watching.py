@@ -52,7 +52,8 @@ class Watch:
             return self.ratio.sentences()
         last = self.path.groupby(["metric", "arm"], sort=False).tail(1)
         return [
-            f"{row.metric}: {row.arm} differs by {row.effect:+.4g} ({row.low:+.4g} to {row.high:+.4g}), whenever one looks."
+            f"{row.metric}: {row.arm} differs by {row.effect:+.4g} ({row.low:+.4g} to {row.high:+.4g}), whenever one "
+            "looks."
             for row in last.itertuples()
             if row.low > 0 or row.high < 0
         ]
@@ -65,9 +66,12 @@ class Watch:
 
     def sentences(self) -> list[str]:
         """What is seen, in plain words."""
-        n = int(self.path["n_units"].max()) if len(self.path) else 0
-        done = f"{n:,} of the planned {counted(self.stopping.planned_n, 'unit')} are in ({n / self.stopping.planned_n:.0%})."
-        return [done, *(self.alarms or ["Nothing is beyond chance so far; looking again costs nothing."])]
+        n, planned_n = int(self.path["n_units"].max()) if len(self.path) else 0, self.stopping.planned_n
+        done = f"{n:,} of the planned {counted(planned_n, 'unit')} are in ({n / planned_n:.0%})."
+        quiet = "Nothing is beyond chance so far; looking again costs nothing."
+        if n >= planned_n:
+            quiet = "The planned end is reached, and nothing is beyond chance."
+        return [done, *(self.alarms or [quiet])]
 
     def to_dict(self) -> dict[str, Any]:
         """The watch as plain data for JSON."""
@@ -109,9 +113,8 @@ def watch(
     import pandas as pd
 
     if not units.has("exposed_at"):
-        raise DataError(
-            f"{units.name}: watching needs to know when units were exposed; {known('exposed_at', units.columns, 'columns')}"
-        )
+        there = known("exposed_at", units.columns, "columns")
+        raise DataError(f"{units.name}: watching needs to know when units were exposed; {there}")
     metrics = units.metrics[:1] if metrics is None else metrics
     ratio = sample_ratio_of(units)
     if units.has("is_matured"):
