@@ -72,6 +72,20 @@ def test_a_better_arm_without_harm_is_to_be_shipped() -> None:
     assert {*found.who.segments} == {("country", "discount")}
 
 
+def test_an_effect_that_won_is_held_against_those_of_the_past() -> None:
+    at = datetime(2026, 4, 1, tzinfo=UTC)
+    small = [
+        analyze_units(experiment(), units_of(lift=0.0, seed=seed)).record(None, by="us", reason="none", decided_at=at)
+        for seed in range(2, 7)
+    ]
+    alone, beside = (analyze_units(experiment(), units_of(lift=0.06), past=past) for past in ((), small))
+    effect = alone.primary.effects[0].effect
+    assert 0 < beside.shrunken["discount"].shrunken_effect < alone.shrunken["discount"].shrunken_effect < effect
+    assert beside.shrunken["discount"].n_past == 5
+    assert "held against 5 past effects" in beside.likely()[0]
+    assert analyze_units(experiment(), units_of()).likely() == []
+
+
 def test_a_worse_arm_is_not() -> None:
     assert decision(analyze_units(experiment(), units_of(lift=-0.06))) == "keep control"
 

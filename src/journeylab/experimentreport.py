@@ -101,6 +101,8 @@ def analysis_page(analysis: Analysis) -> str:
     sections += _effects(analysis.primary, f"What decides: {experiment.primary.name}", better)
     if analysis.secondary is not None:
         sections += _effects(analysis.secondary, "What is looked at besides", better)
+    if analysis.likely():
+        sections.append(_Section("What is likely of it", sentences=analysis.likely()))
     sections += [*_looks(analysis.primary), *_guardrails(analysis), *_for_whom(analysis.who), *_bayesian(analysis)]
     sections += _ratio(analysis.primary.ratio)
     sections += [_check(name, check) for name, check in analysis.checks.items()]

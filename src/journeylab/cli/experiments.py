@@ -95,13 +95,19 @@ def _source(
 
 
 def _analyzed(
-    declared: Experiment, source: Any, until: datetime | None, send_times: Sequence[str] | None, query: str | None
-) -> Analysis:
+    declared: Experiment, source: Any, until: datetime | None, send_times: Sequence[str] | None, query: str | None,
+    past: Sequence[Path],
+) -> Analysis:  # fmt: skip
     from journeylab.experiments.analysis import analyze_experiment
+    from journeylab.experiments.record import DecisionRecord
+
+    records = [DecisionRecord.read(path) for path in past]
 
     announce_compiling()
     with step("analysing") as analysing:
-        found = analyze_experiment(declared, source, until=until, send_times=send_times_of(send_times), query=query)
+        found = analyze_experiment(
+            declared, source, until=until, send_times=send_times_of(send_times), query=query, past=records
+        )
         analysing.done = f"analysed {counted(found.maturity.n_matured, 'matured unit')}"
     return found
 
@@ -294,6 +300,12 @@ def analyze(
         Path | None,
         typer.Option("--plan", metavar="PLAN.json", help="What was declared before the start, from `experiment plan`."),
     ] = None,
+    past: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--past", metavar="RECORD.json", help="Records of past experiments, all of them: what effects are like."
+        ),
+    ] = None,
     record: Annotated[
         Path | None, typer.Option("--record", metavar="OUT.json", help="Write the decision record there.")
     ] = None,
@@ -328,7 +340,7 @@ def analyze(
             raise typer.BadParameter("a record says who decided and why: --by and --reason", param_hint="--record")
         declared = _read(Path(data))
         source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
-        found = _analyzed(declared, source, until, send_times, query)
+        found = _analyzed(declared, source, until, send_times, query, past or [])
         plan = None if plan_file is None else _plan_of(plan_file, declared)
         if record is not None:
             found.record(

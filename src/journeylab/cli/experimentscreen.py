@@ -87,6 +87,9 @@ def analysis_lines(found: Analysis) -> Iterator[str]:
         yield ""
         yield "guardrails"
         yield from (f"  {result.sentence}" for result in found.guardrails)
+    if said := found.likely():
+        yield ""
+        yield from said
     if said := found.who.sentences():
         yield ""
         yield "for whom"

@@ -19,9 +19,12 @@ from .guardrails import guardrails
 from .metrics import Count, Mean, Proportion, Ratio, Revenue
 from .outcomes import OutcomeTable
 from .record import DecisionRecord
+from .shrinkage import ShrunkenEffect, shrunken
 from .unittable import quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from journeylab.advice import SendTimesGiven
@@ -94,6 +97,8 @@ class Analysis:
         primary: the comparison that decides.
         secondary: the other metrics, corrected as explorations.
         guardrails: what may not get worse.
+        shrunken: the primary metric's effect of each arm beside what is likely of it: a winner's is measured too large on
+            average.
         who: for whom it works, by the primary metric.
         bayesian: `bayes.bayesian_view` of the primary metric, beside the decision and never instead.
         maturity: how many units count.
@@ -107,6 +112,7 @@ class Analysis:
     primary: Comparison
     secondary: Comparison | None
     guardrails: tuple[GuardrailResult, ...]
+    shrunken: dict[str, ShrunkenEffect]
     who: ForWhom
     bayesian: pd.DataFrame | None
     maturity: Maturity
@@ -131,6 +137,14 @@ class Analysis:
         found += [sentence for check in self.checks.values() if not check.passed for sentence in check.sentences()]
         return tuple(dict.fromkeys(found))
 
+    def likely(self) -> list[str]:
+        """What is likely of the effects that are beyond chance, in sentences."""
+        return [
+            f"{arm}: {found.sentence}"
+            for arm, found in self.shrunken.items()
+            if self.primary.of(self.experiment.primary.name, arm)[1] < self.experiment.alpha
+        ]
+
     def sentences(self) -> list[str]:
         """What was found, in plain words, the verdicts first."""
         said = [f"{verdict.arm}: {verdict.decision}. {verdict.reason}" for verdict in self.verdicts]
@@ -142,6 +156,7 @@ class Analysis:
                     for effect, p_value in zip(comparison.effects, comparison.p_values, strict=True)
                 ]
         said += [result.sentence for result in self.guardrails]
+        said += self.likely()
         said += self.who.sentences()
         return [*said, *self.warnings]
 
@@ -156,6 +171,7 @@ class Analysis:
             "results": results["results"],
             "secondary": secondary,
             "guardrails": [result.to_dict() for result in self.guardrails],
+            "shrunken": [{"arm": arm, **found.to_dict()} for arm, found in self.shrunken.items()],
             **self.who.to_dict(),
             "bayesian": None if self.bayesian is None else self.bayesian.to_dict("records"),
             "maturity": {**vars(self.maturity), "sentence": self.maturity.sentence},
@@ -268,6 +284,7 @@ def analyze_units(
     units: UnitTable,
     *,
     checks: dict[str, Check] | None = None,
+    past: Iterable[DecisionRecord] = (),
     notes: tuple[str, ...] = (),
 ) -> Analysis:
     """What an experiment found on a table of exposed units; those not matured are left out and counted.
@@ -276,6 +293,8 @@ def analyze_units(
         experiment: what was asked; its metrics are the table's.
         units: the exposed units.
         checks: what else was looked at.
+        past: the records of past experiments, all and not only those that found something; effects on a metric of the
+            primary one's name are held beside this one's.
         notes: what to know of the data.
     """
     stopping, alpha = experiment.stopping, experiment.alpha
@@ -290,18 +309,24 @@ def analyze_units(
         secondary = compare(
             units, experiment.secondary, stopping=stopping, alpha=alpha, correction="fdr_bh", ratio=ratio
         )
-    is_refused = bool(primary.refused)
-    held = () if is_refused else _guardrails(experiment, units)
+    is_given = not primary.refused
+    held = _guardrails(experiment, units) if is_given else ()
     verdicts = tuple(_verdict(experiment, arm, primary, held) for arm in units.arms[1:])
     is_over = primary.has_ended or not any(verdict.decision in ("go on", "blocked") for verdict in verdicts)
-    maturity = Maturity(n_exposed, n_matured, stopping.planned_n, is_over)
     return Analysis(
-        experiment, units, primary, secondary, held,
-        ForWhom() if is_refused else _for_whom(experiment, units),
-        None if is_refused else _bayesian(experiment, units),
-        maturity, checks or {},
-        verdicts, notes,
-    )  # fmt: skip
+        experiment,
+        units,
+        primary,
+        secondary,
+        held,
+        shrunken=_shrunken(experiment, primary, past),
+        who=_for_whom(experiment, units) if is_given else ForWhom(),
+        bayesian=_bayesian(experiment, units) if is_given else None,
+        maturity=Maturity(n_exposed, n_matured, stopping.planned_n, is_over),
+        checks=checks or {},
+        verdicts=verdicts,
+        notes=notes,
+    )
 
 
 def analyze_experiment(
@@ -311,6 +336,7 @@ def analyze_experiment(
     until: datetime | str | None = None,
     send_times: SendTimesGiven | None = None,
     query: str | None = None,
+    past: Iterable[DecisionRecord] = (),
 ) -> Analysis:
     """What an experiment found in the log in which it ran, or in its table.
 
@@ -323,6 +349,7 @@ def analyze_experiment(
         until: for a log the horizon.
         send_times: for a log what `at: best` asked.
         query: for a table in a database.
+        past: the records of past experiments; see `analyze_units`.
 
     Raises:
         DataError: when the log does not have the experiment's sends, so that it cannot have run there; when the data
@@ -332,7 +359,7 @@ def analyze_experiment(
     exposed = exposed_units(experiment, source, until=until, send_times=send_times, query=query)
     exposures = exposed.exposures
     if exposures is None:
-        return analyze_units(experiment, exposed.units)
+        return analyze_units(experiment, exposed.units, past=past)
     if not exposures.has_run:
         raise DataError(
             "\n".join(
@@ -344,7 +371,7 @@ def analyze_experiment(
             )
         )
     notes = (*exposures.sentences(), *getattr(exposed.units, "notes", ()))
-    return replace(analyze_units(experiment, exposed.units, notes=notes), checks=_checks(exposed))
+    return replace(analyze_units(experiment, exposed.units, past=past, notes=notes), checks=_checks(exposed))
 
 
 def _checks(exposed: Exposed) -> dict[str, Check]:
@@ -391,6 +418,24 @@ def _held_at_any_time(result: GuardrailResult, n: int, planned_n: int) -> Guardr
     elif low > result.margin:
         verdict = "violated"
     return replace(result, low=low, high=high, verdict=verdict)
+
+
+def _shrunken(experiment: Experiment, primary: Comparison, past: Iterable[DecisionRecord]) -> dict[str, ShrunkenEffect]:
+    import pandas as pd
+
+    metric = experiment.primary.name
+    rows = [
+        (result["effect"], result["standard_error"])
+        for record in past
+        for result in record.found.get("results", ())
+        if result["metric"] == metric and result["kind"] != "winsorised" and result["standard_error"]
+    ]
+    before = pd.DataFrame(rows, columns=["effect", "standard_error"]) if rows else None
+    return {
+        effect.arm: shrunken(effect.effect, effect.standard_error, before, level=effect.level)
+        for effect in primary.effects
+        if effect.kind != "winsorised" and effect.standard_error > 0
+    }
 
 
 def _for_whom(experiment: Experiment, units: UnitTable) -> ForWhom:
