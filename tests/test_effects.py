@@ -432,6 +432,23 @@ def test_a_guardrail_without_events_is_held_only_with_enough_units() -> None:
     assert rail_of(0, 0, 0.002, n=300).verdict == "undecided"
 
 
+@pytest.mark.parametrize(("n", "share"), [(500, 0.01), (2000, 0.002), (5000, 0.001)])
+def test_an_arm_worse_by_its_margin_passes_as_often_as_agreed(n: int, share: float) -> None:
+    counts = np.arange(n + 1)
+    new, old = stats.binom.pmf(counts, n, 2 * share), stats.binom.pmf(counts, n, share)
+    passed = 0.0
+    for k in counts[new > 1e-6]:
+        some = counts[old > 1e-6]
+        _, high = confint_proportions_2indep(
+            np.full(len(some), k), n, some, n, method="newcomb", compare="diff", alpha=0.1
+        )
+        passed += new[k] * old[some[high < share]].sum()
+    assert 0.03 < passed < 0.055
+    assert rail_of(2, 1, share, n=n).high == pytest.approx(
+        confint_proportions_2indep(2, n, 1, n, method="newcomb", compare="diff", alpha=0.1)[1]
+    )
+
+
 @pytest.mark.parametrize(("new", "old"), [(0, 3), (12, 10), (80, 40)])
 def test_bounds_of_guardrails_are_newcombes_and_agree_with_p(new: int, old: int) -> None:
     found = rail_of(new, old, 0.004)

@@ -19,7 +19,7 @@ from journeylab.instants import check_zone
 from journeylab.logsource import open_source
 
 from .metrics import Count, Metric, Proportion, Quantile, TimeToEvent
-from .moments import look
+from .moments import look, read_moments
 from .pairs import mean_columns
 from .unittable import ROLES, UnitTable, quoted
 
@@ -295,12 +295,7 @@ def _faults(table: _Table, units: UnitTable, columns: Mapping[str, _Column]) -> 
         for check in _checks(quoted(name), column, table.types[column.source])
         if not any(f"column {column.source!r}" in fault for fault in table.faults)
     ]
-    alarms = [check.alarm for _, check in checks]
-    if units.has("cluster"):
-        found = [*table.rows(", ".join(f"coalesce({alarm}, false)" for alarm in alarms))[0]]
-    else:
-        means = [one for one in units.metrics if not isinstance(one, Quantile | TimeToEvent)]
-        found = look(units, [mean_columns(units, one) for one in means], more=alarms)
+    found = _alarms(table, units, [check for _, check in checks])
     faults = [
         f"column {source!r}: {check.what} in {table.places(check.bad)}; {check.remedy}"
         for (source, check), alarm in zip(checks, found, strict=True)
@@ -312,12 +307,34 @@ def _faults(table: _Table, units: UnitTable, columns: Mapping[str, _Column]) -> 
 
 
 class _Check(NamedTuple):
-    """A kind of bad row: an aggregate that tells whether there are any, what they are, and what to do about them."""
+    """A kind of bad row: an aggregate that tells whether there are any, what they are, and what to do about them.
+
+    `sums` is the column whose sum would tell as well, so that nothing need be asked where the sum is wanted anyhow.
+    """
 
     alarm: str
     bad: str
     what: str
     remedy: str
+    sums: str = ""
+
+
+def _alarms(table: _Table, units: UnitTable, checks: Sequence[_Check]) -> list[bool]:
+    """Which of the checks found something."""
+    if units.has("cluster"):
+        return [*table.rows(", ".join(f"coalesce({check.alarm}, false)" for check in checks))[0]]
+    means = [one for one in units.metrics if not isinstance(one, Quantile | TimeToEvent)]
+    wanted = [mean_columns(units, one) for one in means]
+    summed = {sql for one in wanted for sql in one.all}
+    asked = iter(look(units, wanted, more=[check.alarm for check in checks if check.sums not in summed]))
+    infinite = {
+        sql
+        for one in wanted
+        for moments in read_moments(units, [one]).values()
+        for sql, mean in zip(one.all, moments[0].mean, strict=False)
+        if not math.isfinite(mean)
+    }
+    return [check.sums in infinite if check.sums in summed else next(asked) for check in checks]
 
 
 def _checks(name: str, column: _Column, kind: str) -> list[_Check]:
@@ -336,9 +353,8 @@ def _checks(name: str, column: _Column, kind: str) -> list[_Check]:
     if column.kind in ("arm", "text", "kept", "instant"):
         return checks
     if not is_whole:
-        checks.append(
-            _Check(f"NOT isfinite(sum({name}))", f"NOT isfinite({name})", "no finite number", "give the right numbers")
-        )
+        alarm, odd = f"NOT isfinite(sum({name}))", f"NOT isfinite({name})"
+        checks.append(_Check(alarm, odd, "no finite number", "give the right numbers", sums=name))
     if column.kind == "flag":
         odd = f"{name} NOT IN (0, 1)"
         alarm = f"min({name}) < 0 OR max({name}) > 1" if is_whole else f"count_if({odd}) > 0"

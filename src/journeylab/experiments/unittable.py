@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROLES", "UnitTable", "quoted"]
 
-ROLES = frozenset({"unit", "arm", "cluster", "probability", "exposed_at", "node", "is_matured"})
+ROLES = frozenset({"unit", "arm", "cluster", "assigned_unit", "probability", "exposed_at", "node", "is_matured"})
 """The columns that mean the same in every table of units, so that no metric has the name of one."""
 
 
@@ -40,8 +40,9 @@ class UnitTable:
       `TimeToEvent` has days there, missing where it did not happen, and `NAME|followed`, the days of looking.
     - For a metric with a covariate `NAME|before` (number, and `NAME|per|before` for a denominator from a log), missing
       where nothing is known of the time before the exposure.
-    - Those of `unit` (text), `cluster` (text), `probability` (0..1, of the unit's own arm), `exposed_at` (UTC), `node`
-      (text) and `is_matured` (bool) that are known.
+    - Those of `unit` (text), `cluster` (text), `assigned_unit` (text, what got its arm together, where that is not
+      the cluster), `probability` (0..1, of the unit's own arm), `exposed_at` (UTC), `node` (text) and `is_matured`
+      (bool) that are known.
     - Further columns as they were given: segments and features.
 
     Attributes:
