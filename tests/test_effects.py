@@ -319,7 +319,7 @@ def test_quantiles_say_when_they_cannot_tell() -> None:
     assert "have the value 0" in ties.note
     [found] = of(made().assign(spend=0.0), Quantile("spend", covariate="before"))
     assert math.isnan(found.p_value)
-    assert "is not adjusted" in found.notes[-1]
+    assert "not adjusted for" in found.notes[-1]
 
 
 def times(n: int = 800, seed: int = 2) -> pd.DataFrame:
@@ -345,7 +345,7 @@ def test_times_agree_with_kaplan_meier_and_the_log_rank_test() -> None:
     assert found.effect == pytest.approx(means[0] - means[1])
     _, p_value = survdiff(frame["time"], frame["happened"], frame["arm"])
     assert any(f"p = {p_value:.3g}" in note for note in found.notes)
-    assert "within the first 30 days" in found.notes
+    assert any("within the first 30 days" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("cluster", [None, "household"])

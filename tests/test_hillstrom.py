@@ -134,7 +134,7 @@ def test_spend_is_too_skewed_for_the_normal(path: Path, frame: pd.DataFrame) -> 
     spent = frame.loc[frame["segment"] == ARMS[0], "spend"]
     needed = math.ceil(355 * stats.skew(spent) ** 2)
     assert f"needs {needed:,} units" in raw.notes[0]
-    assert "the bootstrap interval" in raw.notes[1]
+    assert "by bootstrap" in raw.notes[0]
     cap = np.quantile(frame.loc[frame["spend"] > 0, "spend"], 0.99)
     oracle = tt.Mean("capped").analyze(frame.assign(capped=frame["spend"].clip(upper=cap)), CONTROL, ARMS[0], "segment")
     assert winsorised.effect == pytest.approx(oracle.effect_size, rel=1e-9)

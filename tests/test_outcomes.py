@@ -191,7 +191,7 @@ def test_who_has_not_matured_is_kept_and_said():
     assert table.matured_share == 0.5
     assert values(table, "visit") == [1, 1]
     assert values(table, "t|followed") == pytest.approx([1, 10 / 24])
-    assert "1 unit of 2 (50.0 %) were not yet looked at" in table.notes[0]
+    assert "1 unit of 2 (50.0%) were not yet looked at" in table.notes[0]
 
 
 def test_nothing_later_than_until_is_looked_at():

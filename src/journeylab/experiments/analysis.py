@@ -97,7 +97,7 @@ class Analysis:
         primary: the comparison that decides.
         secondary: the other metrics, corrected as explorations.
         guardrails: what may not get worse.
-        shrunken: the primary metric's effect of each arm beside what is likely of it: a winner's is measured too large on
+        shrunken: the primary metric's effect of each arm beside what is likely of it: a winner's is too large on
             average.
         who: for whom it works, by the primary metric.
         bayesian: `bayes.bayesian_view` of the primary metric, beside the decision and never instead.

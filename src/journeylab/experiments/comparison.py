@@ -199,9 +199,21 @@ def compare(
                     f"{n:,} of the {stopping.planned_n:,} planned units are in: until the end only intervals that are "
                     "valid at any time are given."
                 )
-    warnings += dict.fromkeys(note for effect in found for note in effect.notes)
+    warnings += _notes(found)
     p_values = tuple(corrected(found, correction))
     return Comparison(ratio, tuple(found), p_values, correction, stopping, n, sequential, (), tuple(warnings))
+
+
+def _notes(found: Sequence[Effect]) -> Iterator[str]:
+    """What to know of each effect, said once for all arms of which it holds."""
+    arms: dict[tuple[str, str], list[str]] = {}
+    for effect in found:
+        for note in effect.notes:
+            arms.setdefault((effect.metric, note), []).append(effect.arm)
+    every = list(dict.fromkeys(effect.arm for effect in found))
+    for (metric, note), of in arms.items():
+        about = metric if list(dict.fromkeys(of)) == every else f"{metric} of {', '.join(dict.fromkeys(of))}"
+        yield f"{about}: {note}."
 
 
 def at_any_time(effect: Effect, n: int, planned_n: int) -> Effect:
@@ -266,7 +278,7 @@ def _over_looks(
     for place, last in enumerate(by_look[-1]):
         so_far = [by[place] for by in by_look]
         if any(not 0 < one.standard_error < math.inf for one in so_far):
-            found.append(replace(last, notes=(*last.notes, f"{last.metric}: a look has no error, so none is spent.")))
+            found.append(replace(last, notes=(*last.notes, "at one of the looks the error cannot be told")))
             continue
         said = group_sequential(
             [look.information for look in looks], [one.effect for one in so_far],
@@ -280,8 +292,24 @@ def _over_looks(
 
 
 def sample_ratio_of(units: UnitTable) -> SampleRatio:
-    """The check of the arms' ratio of a table of units: by node and day, and in time, where these are known."""
+    """The check of the arms' ratio of a table of units: by node and day, and in time, where these are known.
+
+    What counts is what arms were given to: of units that got their arm together (`assigned_unit`, else `cluster`) the
+    first that was exposed. Those of a household come into an arm together; counted each, they would alarm too often.
+    """
     known = [name for name in ("node", "exposed_at") if units.has(name)]
-    if not known:
+    together = next((name for name in ("assigned_unit", "cluster") if units.has(name)), None)
+    if together is None and not known:
         return SampleRatio.from_counts(units.counts(), units.shares)
-    return sample_ratio(units.frame(["arm", *known]), units.shares)
+    frame = units.frame(["arm", *known, *([together] if together is not None else [])])
+    if together is None:
+        return sample_ratio(frame, units.shares)
+    firsts = frame.drop_duplicates(together)  # in order of exposure, where that is known
+    found = sample_ratio(firsts, units.shares)
+    if len(firsts) == len(frame):
+        return found
+    note = (
+        f"{counted(len(frame), 'unit')} got their arms together with others, in {counted(len(firsts), 'group')}; the "
+        "ratio is that of the first unit of each."
+    )
+    return replace(found, notes=[*found.notes, note])

@@ -40,7 +40,8 @@ class Exposures:
         frame: a row for each unit, in order of `exposed_at`, then contact: `contact` (as in the log), `arm` (text),
             `probability` (0..1, of its own arm), `exposed_at` (UTC), `node` (text: the split, `holdout`,
             `policy_holdout` or `entry`), `entry` (int), and `cluster` (text) where not contacts were assigned but all
-            contacts of a household or account together, or where entries are the units.
+            contacts of a household or account together, or where entries are the units; and then `assigned_unit`
+            (text: what got its arm together) where that is the single entry.
         shares: the probability of each arm; they add up to one.
         control: the arm that the others are held against.
         log: the log that was replayed.
@@ -213,7 +214,7 @@ class Exposures:
                 f"{self.name}: the replay sends nothing after the exposure, so the log cannot say whether this ran; "
                 "its arms' outcomes tell nothing of messages."
             ]
-        told = ", ".join(f"{arm} {100 * share:.1f} %" for arm, share in shares.items())
+        told = ", ".join(f"{arm} {share:.1%}" for arm, share in shares.items())
         if not self.has_run:
             return [
                 f"{self.name} did not run as it is replayed: of the sends that it makes after the exposure the log has "
@@ -228,7 +229,7 @@ class Exposures:
 
     def _on_crossing(self) -> list[str]:
         return [
-            f"{one.n_crossed:,} of {counted(one.n_units, 'unit')} of arm {one.arm!r} ({100 * one.crossed_share:.1f} %) "
+            f"{one.n_crossed:,} of {counted(one.n_units, 'unit')} of arm {one.arm!r} ({one.crossed_share:.1%}) "
             "were sent a message that only other arms get; that makes the arms more alike than they were meant to be."
             for one in self.crossed.itertuples()
             if one.n_crossed
@@ -261,7 +262,7 @@ def exposures_of(
     columns = [CONTACT, "arm", "probability", "exposed_at", "node", "entry"]
     if cluster is not None:
         rows = rows.assign(cluster=rows[cluster].astype("str"))
-        columns.append("cluster")
+        columns += ["cluster", *(["assigned_unit"] if "assigned_unit" in rows else [])]
     journeys, any_replay = tuple(journeys), next(iter(replays.values()))
     return Exposures(
         frame=rows[columns],

@@ -89,10 +89,10 @@ def unit_table(
 ) -> OutcomeTable:
     """The units with the values of metrics, each over its window after the exposure: a `UnitTable`.
 
-    Its columns are `unit` (text), `contact`, `arm`, `probability`, `exposed_at`, `node`, `cluster` (where the exposures
-    have one), `is_matured` (whether the whole window lies before `until`; what has not matured has values so far), the
-    columns of the metrics, and the segments and attributes asked for. An event at the window's very end counts. A
-    `sent` at the very instant of the exposure comes of it and counts as after.
+    Its columns are `unit` (text), `contact`, `arm`, `probability`, `exposed_at`, `node`, `cluster` and `assigned_unit`
+    (where the exposures have them), `is_matured` (whether the whole window lies before `until`; what has not matured
+    has values so far), the columns of the metrics, and the segments and attributes asked for. An event at the window's
+    very end counts. A `sent` at the very instant of the exposure comes of it and counts as after.
 
     Args:
         exposures: who was exposed, when, and in which arm.
@@ -215,7 +215,7 @@ def _notes(exposures: Exposures, window_us: int, until_us: int, n_later: int) ->
     waiting = int(np.count_nonzero(at + window_us > until_us))
     if waiting:
         yield (
-            f"{name}: {counted(waiting, 'unit')} of {len(at):,} ({100 * waiting / len(at):.1f} %) were not yet looked "
+            f"{name}: {counted(waiting, 'unit')} of {len(at):,} ({waiting / len(at):.1%}) were not yet looked "
             f"at for the whole window of {duration_text(window_us * _US)}."
         )
     erased = log.stream("erased")

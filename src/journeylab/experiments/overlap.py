@@ -83,12 +83,12 @@ class Overlap:
         """What overlaps, in plain words."""
         said = []
         for journey, rows in self.matrix.groupby("journey"):
-            shares = ", ".join(f"{one.arm} {100 * one.inside_share:.1f} %" for one in rows.itertuples())
+            shares = ", ".join(f"{one.arm} {one.inside_share:.1%}" for one in rows.itertuples())
             told = f"{self.name}: within their window these shares of units were in journey {journey!r}: {shares}"
             unequal = "; the arms differ, so their effect is also that of the other journey"
             said.append(f"{told}{unequal if journey in self._unequal() else ''}.")
         if self.caps["n_capped"].any():
-            shares = ", ".join(f"{one.arm} {100 * one.capped_share:.1f} %" for one in self.caps.itertuples())
+            shares = ", ".join(f"{one.arm} {one.capped_share:.1%}" for one in self.caps.itertuples())
             unequal = "; the arms differ, so they are not treated as they were meant to be" if self._capped() else ""
             said.append(f"{self.name}: a cap skipped sends to these shares of units: {shares}{unequal}.")
         said += [

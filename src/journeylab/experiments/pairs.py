@@ -134,7 +134,7 @@ def _by_moments(
         elif one.of.n_covariates:
             notes += _covariate_notes(plan, one + other, found, plain)
         if one.of.with_skewness:
-            notes += _skewness_notes(metric, (key[1], one), (control[1], other), alpha, draws)
+            notes += _skewness_notes((key[1], one), (control[1], other), alpha, draws)
         if isinstance(metric, Ratio) and math.isnan(found.effect):
             notes.append(f"{metric.values[1]} is 0 throughout one of the arms, so there is no ratio")
         elif math.isnan(found.standard_error) and exact is None:
@@ -166,7 +166,6 @@ def _rare_note(one: tuple[int, int], other: tuple[int, int], *, is_exact: bool) 
 
 
 def _skewness_notes(
-    metric: Metric,
     one: tuple[str, Moments],
     other: tuple[str, Moments],
     alpha: float,
@@ -177,17 +176,17 @@ def _skewness_notes(
         return []
     rows = "clusters" if one[1].is_clustered else "units"
     arm, n, needed = failing[0]
-    said = [
-        f"{metric.name} is so skewed that its mean needs {math.ceil(needed):,} {rows} in {arm} to be normal (355 times "
-        f"the skewness squared), and has {n:,}: the interval is rough"
-    ]
+    said = (
+        f"so skewed that its mean needs {math.ceil(needed):,} {rows} in {arm} to be normal (355 times the skewness "
+        f"squared), and has {n:,}: the interval is rough"
+    )
     if draws is None:
-        return said
+        return [said]
     samples = draws(one[0]), draws(other[0])
     if samples[0] is None or samples[1] is None:
-        return [*said, "there are too many different values, or too few units, for a bootstrap interval"]
+        return [f"{said}, and there are too many different values, or too few units, for one by bootstrap"]
     low, high = bootstrap_interval(samples[0], samples[1], alpha)
-    return [*said, f"the bootstrap interval, without covariates, is {low:.6g} to {high:.6g}"]
+    return [f"{said}; by bootstrap, without covariates, it is {low:.4g} to {high:.4g}"]
 
 
 def _draws(units: UnitTable, value: str, seed: int) -> Callable[[str], Resampled | None]:
@@ -208,7 +207,7 @@ def _covariate_notes(plan: _Plan, both: Moments, found: Difference, plain: Diffe
     said = []
     saved = 1 - (found.standard_error / plain.standard_error) ** 2
     if saved < _NO_GAIN:
-        said.append(f"{plan.covariates} saves {max(saved, 0):.1%} of the variance of {plan.metric.name}: no gain")
+        said.append(f"{plan.covariates} saves {max(saved, 0):.1%} of the variance: no gain")
     if both.of.unknown:
         place = len(both.of.values) + len(both.of.covariates)
         share = float(both.mean[place]) * both.n / both.n_units
@@ -232,7 +231,7 @@ def _by_estimates(units: UnitTable, metric: Metric, by: str | None) -> Callable[
         if times and one.n_clusters is None:
             notes.append(f"the log-rank test of the whole curves has p = {log_rank_p(times[key], times[control]):.3g}")
         if metric.covariate is not None:
-            notes.append(f"{metric.name} is not adjusted for {metric.covariate}: this kind of metric cannot be")
+            notes.append(f"not adjusted for {metric.covariate}: this kind of metric cannot be")
         n_clusters = None if one.n_clusters is None else one.n_clusters + (other.n_clusters or 0)
         return Compared(found, found, one.n_units, other.n_units, n_clusters, tuple(notes))
 

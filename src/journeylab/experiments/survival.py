@@ -87,5 +87,7 @@ def arm_times(
         window = windows[key[0]]
         clusters = arrays["cluster"].astype(np.int64) if "cluster" in arrays else None
         estimate = restricted_mean(arrays["time"], arrays["happened"] > 0, window, clusters)
-        estimates[key] = estimate._replace(note=f"within the first {window:g} days")
+        estimates[key] = estimate._replace(
+            note=f"what is compared is the mean time without it, within the first {window:g} days"
+        )
     return estimates, {key: (arrays["time"], arrays["happened"] > 0) for key, arrays in read.items()}
