@@ -43,10 +43,11 @@ def split_exposures(replay: Replay, node: str, journey: str | None = None, *, co
     """The units that reached a split, exposed at the first time, each in the arm that it was assigned.
 
     Units are contacts; with a journey's `unit` they share their arm, and the unit is their `cluster`; of a split
-    `per: entry` entries are the units and the contact is the cluster. Those whom the journey's holdout (share h) or the
-    policy's (share p) holds out reach the split like all others, and form the arm `holdout` with probability
-    1 - (1 - h)(1 - p), an arm of share s then having (1 - h)(1 - p) s. Where a message may come before the split, the
-    held out who reach it are not like the others who do: they are left out, and a note says so.
+    `per: entry` entries are the units, and those whose entries they are, contacts or the journey's units, the clusters.
+    Those whom the journey's holdout (share h) or the policy's (share p) holds out reach the split like all others, and
+    form the arm `holdout` with probability 1 - (1 - h)(1 - p), an arm of share s then having (1 - h)(1 - p) s. Where a
+    message may come before the split, the held out who reach it are not like the others who do: they are left out, and
+    a note says so.
 
     Args:
         replay: of the journey as it was released, over the log that it left.
@@ -85,7 +86,10 @@ def split_exposures(replay: Replay, node: str, journey: str | None = None, *, co
     elif held_share > 0:
         rows = rows.assign(arm=rows["arm"].where(~is_held, HOLDOUT))
         shares = {**{arm: (1 - held_share) * share for arm, share in arms.items()}, HOLDOUT: held_share}
-    cluster = CONTACT if split.per == "entry" else _unit_column(replay, name)
+    cluster = _unit_column(replay, name)
+    if split.per == "entry":
+        cluster = cluster or CONTACT
+        rows = rows.assign(assigned_unit=rows["unit"].astype("str") + "#" + rows["entry"].astype("str"))
     return exposures_of(
         dict.fromkeys(shares, replay), rows, shares, control=control, name=f"{name}/{node}", cluster=cluster,
         journeys=[name], keys=keys, notes=notes,
