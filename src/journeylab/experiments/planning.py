@@ -330,9 +330,9 @@ def false_alarms(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Units whose arms are drawn anew: those of one cluster together."""
+    """Units whose arms are drawn anew: those together that got theirs together."""
 
-    units: UnitTable
+    table: UnitTable
     frame: pd.DataFrame
     owners: pd.Index
     place: NDArray[np.int64]
@@ -341,19 +341,24 @@ class _Drawn:
     def of(cls, units: UnitTable) -> _Drawn:
         import pandas as pd
 
-        frame = units.frame([name for name in units.columns if name != "arm"])
-        named = next((frame[name] for name in ("cluster", "unit") if units.has(name)), None)
-        place, owners = pd.factorize(pd.Series(range(len(frame))) if named is None else named)
-        return cls(units, frame, owners, place)
+        owner = next((name for name in ("assigned_unit", "cluster", "unit") if units.has(name)), None)
+        values = [name for name in units.columns if name == "cluster" or _is_of(name, units.metrics)]
+        frame = units.frame(list(dict.fromkeys([*values, *([] if owner is None else [owner])])))
+        place, owners = pd.factorize(pd.Series(range(len(frame))) if owner is None else frame[owner])
+        frame = frame[values].assign(arm=units.control)
+        table = UnitTable.of_frame(frame, units.metrics, control=units.control, shares=units.shares, name=units.name)
+        return cls(table, frame, owners.astype(str), place)
 
     def with_arms(self, salt: str) -> UnitTable:
-        """The units with arms by a keyed hash of who owns them."""
-        shares = self.units.shares
-        arms = arms_of(self.owners.astype(str), salt, shares)[self.place]
-        return UnitTable.of_frame(
-            self.frame.assign(arm=arms), self.units.metrics, control=self.units.control, shares=shares,
-            name=self.units.name,
-        )  # fmt: skip
+        """The units with arms by a keyed hash of who owns them; the one before is no longer to be used."""
+        arms = arms_of(self.owners, salt, self.table.shares)[self.place]
+        self.table.connection.register("given", self.frame.assign(arm=arms))
+        return replace(self.table, kept={})
+
+
+def _is_of(column: str, metrics: Sequence[Metric]) -> bool:
+    """Whether a column has values of one of the metrics."""
+    return any(column == metric.name or column.startswith(f"{metric.name}|") for metric in metrics)
 
 
 def _weekly(units: UnitTable | None) -> pd.DataFrame:
