@@ -213,7 +213,8 @@ def plan_experiment(
     """
     import pandas as pd
 
-    exposed = exposed_units(experiment, source, until=until, send_times=send_times)
+    history = experiment.model_copy(update={"start_at": None})  # which is before the start
+    exposed = exposed_units(history, source, until=until, send_times=send_times)
     weekly = _weekly(exposed.units) if exposed.exposures is not None else _weekly(None)
     units = exposed.units
     if units.has("is_matured"):
