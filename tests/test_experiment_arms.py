@@ -10,18 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from journeylab import datasets
 from journeylab.cli import main
 from journeylab.errors import DataError, DefinitionError
 from journeylab.eventlog import EventLog
 from journeylab.experiments import Experiment, Proportion, Stopping
 from journeylab.experiments.analysis import Analysis
+from journeylab.experiments.calendarbalance import calendar_balance
 from journeylab.experiments.comparedjourneys import arms_of
 from journeylab.experiments.comparison import sample_ratio_of
 from journeylab.experiments.exposed import exposed_units
+from journeylab.experiments.outcomes import OutcomeTable
+from journeylab.experiments.overlap import Overlap, overlap
 from journeylab.experiments.record import DecisionRecord
 from journeylab.experiments.sampleratio import SampleRatio
 from journeylab.experiments.unittable import UnitTable
-from journeylab.journey import Journey
+from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.journeyfile import save
 from journeylab.shop import Shop
 
@@ -44,13 +48,13 @@ def one_letter(message: str, **more: Any) -> Journey:
     return journey({"go": {"send": message, "next": "done"}, **DONE}, **more)
 
 
-def declared(planned_n: int = 1500, **more: Any) -> dict[str, Any]:
+def declared(planned_n: int = 1000, **more: Any) -> dict[str, Any]:
     return {
         "experiment": "test", "window": "7d", "primary": OPENED, "stopping": Stopping(planned_n=planned_n), **more
     }  # fmt: skip
 
 
-def drawn(seed: int = 5, n: int = 2_000, **more: Any) -> Shop:
+def drawn(seed: int = 5, n: int = 1_500, **more: Any) -> Shop:
     return Shop(n, seed=seed, days=60, opens=OPENS, **more)
 
 
@@ -111,7 +115,7 @@ window: 7d
 primary: {proportion: opened, where: "message in ['letter_old', 'letter_new']"}
 guardrails:
   - {guardrail: unsubscribed, margin: 0.05}
-stopping: {planned_n: 1500}
+stopping: {planned_n: 1000}
 """
     )
     return path
@@ -185,8 +189,8 @@ def test_compared_journeys_whose_file_has_a_policy_are_refused(folder: Path, tmp
 @pytest.fixture(scope="module")
 def housed() -> Shop:
     """A shop whose contacts live in households of four, but for some who live alone."""
-    shop = drawn(seed=8, n=1_600)
-    house = [f"house-{number // 4}" if number < 1_400 else None for number in range(1_600)]
+    shop = drawn(seed=8, n=1_000)
+    house = [f"house-{number // 4}" if number < 900 else None for number in range(1_000)]
     shop.contacts = shop.contacts.assign(household=house)
     return shop
 
@@ -223,12 +227,12 @@ def together(n_runs: int, n_groups: int = 300) -> UnitTable:
 
 
 def test_the_ratio_of_households_alarms_as_often_as_it_may() -> None:
-    """100 experiments with the right shares; counted by the unit, five times as many p values as may are below 5 %."""
-    whole = together(100)
-    tables = [whole.narrowed(f"run = {run}") for run in range(100)]
+    """60 experiments with the right shares; counted by the unit, five times as many p values as may are below 5 %."""
+    whole = together(60)
+    tables = [whole.narrowed(f"run = {run}") for run in range(60)]
     found = [sample_ratio_of(table) for table in tables]
-    assert np.mean([one.p_value < 0.05 for one in found]) < 0.11
-    assert sum(one.passed is False for one in found) <= 2
+    assert np.mean([one.p_value < 0.05 for one in found]) < 0.15
+    assert sum(one.passed is False for one in found) <= 1
     by_unit = [SampleRatio.from_counts(table.counts(), table.shares) for table in tables]
     assert np.mean([one.p_value < 0.05 for one in by_unit]) > 0.25
 
@@ -275,3 +279,218 @@ def test_the_ratio_of_a_journeys_households_alarms_as_often_as_it_may(housed: Sh
             of = Experiment.of_split(one, "which", control="old", **declared(primary=Proportion("visit")))
             n_below[name] += sample_ratio_of(exposed_units(of, log).units).p_value < 0.05
     assert max(n_below.values()) <= 8, n_below
+
+
+# A journey, or all of them, against a holdout
+
+SELLING = {"letter_new": 0.7}
+BOUGHT = Proportion("purchase")
+
+
+@pytest.fixture(scope="module")
+def selling() -> Shop:
+    return drawn(seed=11, sells=SELLING)
+
+
+def without_and_with(shop: Shop, journeys: Any, of: Experiment) -> float:
+    """What journeys truly bring: everybody gets them, against nobody."""
+    nobody, everybody = shop.organic, shop.run(journeys).log
+    return share(everybody, of) - share(nobody, of)
+
+
+def test_a_journey_is_held_against_its_holdout(selling: Shop) -> None:
+    held = one_letter("letter_new", holdout="40%")
+    of = Experiment.of_split(held, "holdout", control="holdout", **declared(primary=BOUGHT, window="14d"))
+    found = of.analyze(selling.run(held).log)
+    truth = without_and_with(selling, one_letter("letter_new"), of)
+    assert truth > 0.03
+    assert holds(found, truth)
+    assert [verdict.arm for verdict in found.verdicts] == ["treated"]
+    assert found.verdicts[0].decision == "ship"
+    assert found.primary.ratio.passed
+    with pytest.raises(DataError, match="did not run"):
+        of.analyze(selling.organic)
+
+
+def test_a_journey_of_the_bundled_shop_is_held_against_its_holdout(tmp_path: Path) -> None:
+    history = datasets.fixtures() / "shop" / "history.yaml"
+    (tmp_path / "winback.yaml").write_text(
+        f"""
+experiment: winback
+journey: {history}#akacja_winback
+split: holdout
+control: holdout
+window: 21d
+primary: {{proportion: visit}}
+guardrails:
+  - {{guardrail: unsubscribed, margin: 0.02}}
+stopping: {{planned_n: 4000}}
+"""
+    )
+    of = Experiment.read(tmp_path / "winback.yaml")
+    assert of.arms == pytest.approx({"holdout": 0.1, "treated": 0.9})
+    found = of.analyze(datasets.shop())
+    assert found.primary.ratio.passed
+    overlap = found.checks["overlap"]
+    assert isinstance(overlap, Overlap)
+    assert {*overlap.matrix["journey"]} == {"akacja_welcome"}
+    assert found.checks["calendar"].passed
+    assert found.verdicts[0].decision != "blocked"
+
+
+NEWS = one_letter("news", name="news")
+SERVICE = one_letter("receipt", name="receipts", purpose="service")
+
+
+def all_held(holdout: str | None = "30%") -> Portfolio:
+    policy = Policy(holdout=holdout) if holdout else Policy()
+    return Portfolio(journeys=(one_letter("letter_new"), NEWS, SERVICE), policy=policy)
+
+
+def test_all_that_a_policy_may_hold_out_of_is_held_against_its_holdout(selling: Shop) -> None:
+    of = Experiment.of_policy(all_held(), control="holdout", **declared(primary=BOUGHT, window="14d"))
+    assert of.arms == pytest.approx({"holdout": 0.3, "treated": 0.7})
+    assert {*of.versions} == {"letters", "news", "receipts"}
+    log = selling.run(all_held()).log
+    found = of.analyze(log)
+    nobody = share(selling.run(SERVICE).log, of)
+    assert holds(found, share(selling.run(all_held(None)).log, of) - nobody)
+    assert found.primary.ratio.passed
+    overlap = found.checks["overlap"]
+    assert isinstance(overlap, Overlap)
+    assert {*overlap.matrix["journey"]} == {"receipts"}
+    one = Experiment.of_split(
+        all_held().one("news"), "policy_holdout", portfolio=all_held(), control="holdout", **declared()
+    )
+    exposures = exposed_units(one, log).exposures
+    assert exposures is not None
+    assert exposures.journeys == ("news",)
+    assert one.version != of.version
+
+
+@pytest.fixture
+def held_file(tmp_path: Path) -> Path:
+    written = {"journeys": [one.data() for one in all_held().journeys], "policy": {"holdout": "30%"}}
+    (tmp_path / "all.json").write_text(json.dumps(written))
+    return tmp_path / "all.json"
+
+
+def of_file(file: Path, journey: str, split: str = "policy_holdout", control: str = "holdout") -> Experiment:
+    (file.parent / "test.json").write_text(
+        json.dumps(
+            {
+                "experiment": "test", "journey": journey, "split": split, "control": control, "window": "7d",
+                "primary": {"proportion": "purchase"}, "stopping": {"planned_n": 1000},
+            }
+        )
+    )  # fmt: skip
+    return Experiment.read(file.parent / "test.json")
+
+
+def test_a_policys_holdout_is_declared_by_the_file_of_its_journeys(held_file: Path) -> None:
+    every, one = of_file(held_file, "all.json"), of_file(held_file, "all.json#news")
+    assert (
+        every.version == Experiment.of_policy(all_held(), control="holdout", **declared(1000, primary=BOUGHT)).version
+    )
+    assert ({*every.versions}, {*one.versions}) == ({"letters", "news", "receipts"}, {"news"})
+    assert one.arms == every.arms
+
+
+def test_a_policy_that_holds_nobody_out_is_a_fault(held_file: Path) -> None:
+    with pytest.raises(DefinitionError, match="the policy holds nobody out of receipts; give it a holdout"):
+        of_file(held_file, "all.json#receipts")
+    with pytest.raises(DefinitionError, match="did you mean 'policy_holdout'"):
+        of_file(held_file, "all.json#news", split="policy_holdot")
+    with pytest.raises(DefinitionError, match="did you mean 'treated'"):
+        of_file(held_file, "all.json", control="treatd")
+    held_file.write_text(held_file.read_text().replace("30%", "0%"))
+    with pytest.raises(DefinitionError, match="the policy holds nobody out of letters, news, receipts"):
+        of_file(held_file, "all.json")
+
+
+# When it sends, since when it counts, and what else there was
+
+
+def test_arms_that_send_at_other_hours_may_do_so_where_it_is_said() -> None:
+    history = datasets.shop_history()
+    of = Experiment.of_split(
+        history.one("akacja_welcome"), "hour", portfolio=history, control="hello", varies_time=True,
+        **declared(primary=Proportion("opened", where="message == 'welcome_1'")),
+    )  # fmt: skip
+    found = of.analyze(datasets.shop())
+    assert found.primary.ratio.passed
+    assert found.checks["calendar"].passed
+    assert isinstance(found.units, OutcomeTable)
+    unsaid = calendar_balance(found.units.exposures)
+    assert not unsaid.passed
+    assert "first sends of the arms differ by hour" in " ".join(unsaid.sentences())
+
+
+def test_exposures_before_the_start_do_not_count_nor_do_those_after_the_horizon(shop: Shop) -> None:
+    again = journey(SPLIT, trigger={"event": "visit", "reentry": "7d"})
+    log, start = shop.run(again).log, pd.Timestamp("2026-02-20T00:00Z")
+    of = Experiment.of_split(again, "which", control="old", **declared())
+    late = Experiment.of_split(again, "which", control="old", **declared(start_at=start.to_pydatetime()))
+    frame = exposed_units(of, log).units.frame(["contact", "exposed_at"])
+    before = {*frame.loc[frame["exposed_at"] < start, "contact"]}
+    found = exposed_units(late, log).units.frame(["contact", "exposed_at"])
+    assert {*found["contact"]} == {*frame["contact"]} - before
+    assert found["exposed_at"].min() >= start
+    until = pd.Timestamp("2026-03-10T00:00Z")
+    told = late.analyze(log, until=until.to_pydatetime())
+    n_until, n_matured = (int((found["exposed_at"] <= at).sum()) for at in (until, until - pd.Timedelta("7D")))
+    assert (told.maturity.n_exposed, told.maturity.n_matured) == (n_until, n_matured)
+    assert late.version != of.version
+
+
+def test_a_start_that_is_still_to_come_does_not_keep_from_planning(shop: Shop) -> None:
+    later = pd.Timestamp("2027-01-01T00:00Z").to_pydatetime()
+    of = Experiment.of_split(journey(SPLIT), "which", control="old", **declared(primary=BOUGHT, start_at=later))
+    plan = of.plan(shop.organic, aa_runs=0)
+    assert plan.n_units > 1_000
+    assert plan.to_dict()["version"] == of.version
+
+
+@pytest.mark.parametrize(("wait", "is_alike"), [("1h", True), ("20d", False)])
+def test_a_shared_cap_that_falls_on_arms_unequally_is_seen(wait: str, is_alike: bool) -> None:
+    """The news come first and take the week's only send: an arm that waits longer is spared."""
+    nodes = {
+        **SPLIT,
+        "new": {"send": "letter_new", "when_capped": "skip", "next": "done"},
+        "old": {"wait": wait, "next": "late"},
+        "late": {"send": "letter_old", "when_capped": "skip", "next": "done"},
+        "first": {"wait": "1h", "next": "which"},
+    }
+    mine = journey({"first": nodes.pop("first"), **nodes})
+    portfolio = Portfolio(
+        journeys=(NEWS, mine), policy=Policy.model_validate({"cap": {"sends": 1, "within": "7d"}})
+    )  # fmt: skip
+    shop = drawn(seed=3, n=600)
+    of = Experiment.of_split(mine, "which", portfolio=portfolio, control="old", **declared(600, window="30d"))
+    exposed = exposed_units(of, shop.run(portfolio).log)
+    assert isinstance(exposed.units, OutcomeTable)
+    found = overlap(exposed.units, exposed.portfolio, metrics=[])
+    capped = found.caps.set_index("arm")["capped_share"]
+    assert capped["new"] > 0.9
+    assert (capped["old"] > 0.9) == is_alike
+    assert found.passed == is_alike
+    assert {*found.matrix["journey"]} == {"news"}
+
+
+def test_a_policy_counts_although_its_journey_is_alone_in_the_file(tmp_path: Path, shop: Shop) -> None:
+    """Without it, a replay would make sends that a cap had skipped, and the experiment would not have run."""
+    twice = {
+        **SPLIT,
+        "new": {"send": "letter_new", "when_capped": "skip", "next": "more"},
+        "old": {"send": "letter_old", "when_capped": "skip", "next": "more"},
+        "more": {"wait": "1h", "next": "again"},
+        "again": {"send": "reminder", "when_capped": "skip", "next": "done"},
+    }
+    written = {"journeys": [journey(twice).data()], "policy": {"cap": {"sends": 1, "within": "7d"}}}
+    (tmp_path / "one.json").write_text(json.dumps(written))
+    of = of_file(tmp_path / "one.json", "one.json", "which", "old")
+    assert of.portfolio is not None
+    exposed = exposed_units(of, shop.run(of.portfolio).log)
+    assert exposed.exposures is not None
+    assert {*exposed.exposures.confirmed["message"]} == {"letter_new", "letter_old"}
+    assert exposed.portfolio is None

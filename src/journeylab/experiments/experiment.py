@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
 
-from journeylab.errors import DefinitionError, Fault, known
-from journeylab.journey import Definition, Journey, Name, Portfolio, PositiveDuration, Share, Split
+from journeylab.errors import DefinitionError, Fault, known, listed
+from journeylab.journey import Definition, Journey, Name, Policy, Portfolio, PositiveDuration, Share, Split
 
 from .metrics import AnyMetric, Guardrail, Metric
 
@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from .planning import Plan
     from .watching import Watch
 
-__all__ = ["HOLDOUT", "Experiment", "Stopping"]
+__all__ = ["HOLDOUT", "POLICY_HOLDOUT", "Experiment", "Stopping"]
 
 HOLDOUT: Final = "holdout"
 """The name that an experiment's `split` has for a journey against its holdout, and the arm of those held out."""
+POLICY_HOLDOUT: Final = "policy_holdout"
+"""The name that an experiment's `split` has for all that a policy may hold out of against the policy's holdout."""
 
 
 def _looks(value: object) -> object:
@@ -88,14 +90,16 @@ class Stopping(Definition):
 class Experiment(Definition):
     """What is asked of which arms, by which metrics, and when it is over.
 
-    Made from a journey's split (`of_split`), from journeys that are compared (`of_journeys`), for a plain table
-    (`of_table`), or from a file (`read`). It never changes; its `version` is the hash of what it says.
+    Made from a journey's split (`of_split`), from journeys that are compared (`of_journeys`), from a policy's holdout
+    (`of_policy`), for a plain table (`of_table`), or from a file (`read`). It never changes; its `version` is the hash
+    of what it says.
 
     Attributes:
         experiment: its name.
         question: what it is to answer, for people.
         journey: the journey with the split: its file, and after a `#` its name where the file has several, which then
-            run together; with `split`, the node, or `holdout` for the whole journey against its holdout.
+            run together; with `split`, the node, or `holdout` for the whole journey against its holdout. With `split:
+            policy_holdout` the file of all that the policy may hold out of, or one journey of it.
         journeys: or the journeys that are compared, each an arm: their files. Whom they get is a keyed hash (rule 22).
         arm: or the column of a plain table that has the arms.
         shares: the probability of each arm; from the split where there is one, else equal.
@@ -195,9 +199,15 @@ class Experiment(Definition):
         shares = {arm: float(share) for arm, share in self.shares.items()}
         if self.journeys and not shares:
             shares = dict.fromkeys(self.journeys, 1 / len(self.journeys))
-        if self.journey is not None and self.journey in self.definitions:
+        if self.split == POLICY_HOLDOUT and self.definitions:
+            shares = _held_against(self._policy.holdout)
+        elif self.journey is not None and self.journey in self.definitions:
             shares = _arms_of(self.definitions[self.journey], str(self.split))
         return dict(sorted(shares.items(), key=lambda one: (one[0] != self.control, one[0])))
+
+    @property
+    def _policy(self) -> Policy:
+        return Policy() if self.portfolio is None else self.portfolio.policy
 
     @property
     def versions(self) -> dict[str, str]:
@@ -213,7 +223,7 @@ class Experiment(Definition):
         said["primary"], said["secondary"] = self.primary.data(), [metric.data() for metric in self.secondary]
         said["guardrails"] = [guardrail.data() for guardrail in self.guardrails]
         said["versions"] = self.versions
-        if self.portfolio is not None and (policy := self.portfolio.policy.data()):
+        if policy := self._policy.data():
             said["policy"] = policy
         return said
 
@@ -240,8 +250,8 @@ class Experiment(Definition):
 
         Args:
             journey: the journey.
-            split: the split's node.
-            portfolio: the journeys that it runs together with, itself among them.
+            split: the split's node; or `holdout`, or `policy_holdout` for the journey against the policy's holdout.
+            portfolio: the journeys that it runs together with, itself among them, and their policy.
             declared: `experiment`, `control`, `window`, `primary`, `stopping` and the other attributes.
 
         Raises:
@@ -255,6 +265,19 @@ class Experiment(Definition):
         """The experiment that compares journeys: each is an arm, and each contact gets one of them (rule 22)."""
         names = {arm: journey.journey for arm, journey in journeys.items()}
         return cls(journeys=names, definitions=dict(journeys), **declared)
+
+    @classmethod
+    def of_policy(cls, portfolio: Portfolio, /, **declared: Any) -> Experiment:
+        """The experiment on a policy's holdout (rule 23): all journeys that it may hold out of against sending nothing.
+
+        Raises:
+            DefinitionError: when the policy holds nobody out, or the control is neither `holdout` nor `treated`.
+        """
+        definitions = {journey.journey: journey for journey in portfolio.journeys}
+        return cls(
+            journey=", ".join(definitions), split=POLICY_HOLDOUT, definitions=definitions, portfolio=portfolio,
+            **declared,
+        )._with_arms()  # fmt: skip
 
     @classmethod
     def of_table(cls, arm: str, /, **declared: Any) -> Experiment:
@@ -293,11 +316,19 @@ class Experiment(Definition):
             name, _, one = file.partition("#")
             try:
                 read = read_journeys(path.parent / name)
-                definitions[arm] = read.one(one or None)
+                if made.split == POLICY_HOLDOUT and not one:
+                    definitions = {journey.journey: journey for journey in read.journeys}
+                else:
+                    definitions[arm] = read.one(one or None)
             except DefinitionError as problem:
                 faults += problem.faults
-            else:
-                portfolio = read if made.journey is not None and len(read.journeys) > 1 else None
+                continue
+            has_policy = read.policy != Policy()
+            if made.journey is not None:
+                portfolio = read if has_policy or len(read.journeys) > 1 else None
+            elif has_policy:
+                says = "has a policy, and compared journeys are replayed without one; move the journey to its own file"
+                faults.append(document.fault(("journeys", arm), f"{name} {says}"))
         if faults:
             raise DefinitionError(faults)
         return made.model_copy(update={"definitions": definitions, "portfolio": portfolio})._with_arms(str(path))
@@ -332,14 +363,22 @@ class Experiment(Definition):
         """What does not fit the journey."""
         if self.journey is None:
             return
+        if self.split == POLICY_HOLDOUT:
+            if not any(self._policy.holdout_of(journey) for journey in self.definitions.values()):
+                says = f"the policy holds nobody out of {listed(self.versions)}"
+                yield Fault(("split",), f"{says}; give it a holdout, such as policy: {{holdout: 2%}}, before they run")
+            elif self.control not in self.arms:
+                yield Fault(("control",), f"no arm {self.control!r}; {known(self.control, self.arms, 'arms')}")
+            return
         journey = self.definitions[self.journey]
+        held = self._policy.holdout_of(journey)
         splits = [name for name, node in journey.nodes.items() if isinstance(node, Split)]
-        names = [*splits, *([HOLDOUT] if journey.holdout else [])]
+        names = [*splits, *([HOLDOUT] if journey.holdout else []), *([POLICY_HOLDOUT] if held else [])]
         if self.split not in names:
             there = known(str(self.split), names, "splits")
             yield Fault(("split",), f"{journey.journey} has no split {self.split!r}; {there}")
             return
-        arms = [*self.arms, *([HOLDOUT] if journey.holdout else [])]
+        arms = dict.fromkeys([*self.arms, *([HOLDOUT] if journey.holdout or held else [])])
         if self.control not in arms:
             yield Fault(("control",), f"no arm {self.control!r}; {known(self.control, arms, 'arms')}")
 
@@ -347,6 +386,11 @@ class Experiment(Definition):
 def _arms_of(journey: Journey, split: str) -> dict[str, float]:
     """The probability of each arm of a journey's split, among those who are not held out."""
     if split == HOLDOUT:
-        return {"treated": 1 - float(journey.holdout), HOLDOUT: float(journey.holdout)}
+        return _held_against(journey.holdout)
     node = journey.nodes.get(split)
     return {arm: float(share) for arm, share in node.split.items()} if isinstance(node, Split) else {}
+
+
+def _held_against(holdout: Fraction) -> dict[str, float]:
+    """The arms of what is held against a holdout of a share."""
+    return {"treated": 1 - float(holdout), HOLDOUT: float(holdout)}

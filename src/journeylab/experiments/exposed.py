@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 
-from .experiment import HOLDOUT
+from .experiment import HOLDOUT, POLICY_HOLDOUT
 
 if TYPE_CHECKING:
     from journeylab.advice import SendTimesGiven
@@ -87,7 +87,8 @@ def exposed_units(
     if experiment.start_at is not None:
         exposures = exposures.since(experiment.start_at)
     units = _units_of(experiment, exposures, machines=False)
-    return Exposed(experiment, units, exposures, run if experiment.portfolio is not None else None)
+    is_together = run is not None and not {*run.compiled.groups} <= {*exposures.journeys}
+    return Exposed(experiment, units, exposures, run if is_together else None)
 
 
 def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTable:
@@ -116,8 +117,11 @@ def _exposures_of(
         }
         found = journey_exposures(replays, experiment.arms, salt=experiment.experiment, control=experiment.control)
         return found, None
-    journey = experiment.definitions[experiment.journey]
+    journey, *others = experiment.definitions.values()
     run = replay(experiment.portfolio or journey, log, until=until, send_times=send_times)
+    if experiment.split == POLICY_HOLDOUT:
+        only = None if others else journey.journey
+        return holdout_exposures(run, only, holdout="policy", control=experiment.control), run
     if experiment.split == HOLDOUT:
         return holdout_exposures(run, journey.journey, control=experiment.control), run
     return split_exposures(run, str(experiment.split), journey.journey, control=experiment.control), run
