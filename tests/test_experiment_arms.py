@@ -20,13 +20,15 @@ from journeylab.experiments.calendarbalance import calendar_balance
 from journeylab.experiments.comparedjourneys import arms_of
 from journeylab.experiments.comparison import sample_ratio_of
 from journeylab.experiments.exposed import exposed_units
-from journeylab.experiments.outcomes import OutcomeTable
+from journeylab.experiments.exposures import split_exposures
+from journeylab.experiments.outcomes import OutcomeTable, unit_table
 from journeylab.experiments.overlap import Overlap, overlap
 from journeylab.experiments.record import DecisionRecord
 from journeylab.experiments.sampleratio import SampleRatio
 from journeylab.experiments.unittable import UnitTable
 from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.journeyfile import save
+from journeylab.replay import replay
 from journeylab.shop import Shop
 
 OPENS = {"letter_new": 0.5, "letter_old": 0.15}
@@ -240,6 +242,32 @@ def test_the_ratio_of_households_alarms_as_often_as_it_may() -> None:
 def test_households_that_went_missing_are_found() -> None:
     lost = together(1, 2_000).narrowed("arm = 'a' OR hash(cluster) % 5 > 0")
     assert sample_ratio_of(lost).passed is False
+
+
+def test_households_that_come_together_are_no_matter_of_the_calendar_nor_of_other_journeys() -> None:
+    """A/A: all four of a household sign up at one instant, and the log has only some households' news."""
+    rng = np.random.default_rng(1)
+    at = pd.Timestamp("2026-03-01T00:00Z") + pd.to_timedelta(rng.integers(0, 480, 400), unit="h")
+    events = [
+        {"contact": n, "event": event, "occurred_at": at[n // 4] + pd.Timedelta(days=day)}
+        for n in range(1_600)
+        for event, day in (("signup", 0), ("visit", 1))
+        if event == "signup" or n % 8 < 4
+    ]
+    events.append({"contact": 1, "event": "visit", "occurred_at": pd.Timestamp("2026-04-20T00:00Z")})
+    log = EventLog.from_rows(events, [{"contact": n, "household": f"house-{n // 4}"} for n in range(1_600)])
+    passed = []
+    for salt in range(5):
+        salted = journey({**SPLIT, "which": {**SPLIT["which"], "salt": f"aa/{salt}"}}, unit="household")
+        both = Portfolio(journeys=(salted, one_letter("news", name="news", trigger={"event": "visit"})))
+        run = replay(both, log)
+        exposures = split_exposures(run, "which", "letters")
+        units = unit_table(exposures, [Proportion("visit")], window="7d")
+        together = overlap(units, run, metrics=[])
+        assert together.matrix["n_inside"].sum() == 800
+        passed.append((calendar_balance(exposures).passed, together.passed))
+    assert sum(calendar for calendar, _ in passed) >= 4
+    assert sum(alone for _, alone in passed) >= 4
 
 
 AGAIN: dict[str, Any] = {"trigger": {"event": "visit", "reentry": "1d"}}

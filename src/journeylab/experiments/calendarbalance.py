@@ -88,8 +88,7 @@ def calendar_balance(
     """Whether the arms' exposures, and their first sends after it, share days, local weekdays and local hours.
 
     Pearson's chi-square over arms and places of the calendar; places are merged with the next until at least five units
-    are expected in each arm. Units of one cluster count as if they were their own, so that clusters alarm too easily
-    rather than too seldom.
+    are expected in each arm. Of units that got their arm together, as those of a household, the first counts.
 
     Args:
         exposures: who was exposed when.
@@ -110,6 +109,7 @@ def calendar_balance(
 
     if not len(exposures):
         raise DataError(f"{exposures.name}: nobody was exposed, so there is no calendar to look at")
+    exposures = exposures.where(exposures.is_first)
     local = Features(exposures.log, ["weekday()", "local_hour()"], timezone)
     arms = exposures.frame["arm"].to_numpy(object)
     sent = exposures.sends[exposures.sends["is_sent"]].drop_duplicates("row")

@@ -96,6 +96,12 @@ class Exposures:
         found = self.frame["arm"].value_counts()
         return {arm: int(found.get(arm, 0)) for arm in self.shares}
 
+    @property
+    def is_first(self) -> NDArray[np.bool_]:
+        """For each row whether it is the first of those that got their arm together."""
+        together = next((name for name in ("assigned_unit", "cluster") if name in self.frame), None)
+        return np.ones(len(self), np.bool_) if together is None else ~self.frame[together].duplicated().to_numpy()
+
     @cached_property
     def contact(self) -> Ints:
         """The contacts' codes in the log."""

@@ -128,8 +128,8 @@ def overlap(
     and at its exposure when it did so within as much time before.
 
     Effects are told apart by what was so at the exposure, which an arm cannot change; how many are in other journeys
-    later may itself come of the arm. Tests are Pearson's chi-square; units of one cluster count as if they were their
-    own, so that clusters alarm too easily rather than too seldom. Sends that a cap delays are not told from others.
+    later may itself come of the arm. Tests are Pearson's chi-square; of units that got their arm together, as those of
+    a household, they look at the first. Sends that a cap delays are not told from others.
 
     Args:
         units: the experiment's units, from a log.
@@ -156,7 +156,7 @@ def overlap(
     if portfolio is not None and portfolio.log is not exposures.log:
         raise DataError(f"{exposures.name}: the portfolio was replayed over another log than the experiment")
     inside = _by_replay(units, portfolio, end) if portfolio is not None else _by_sends(units, end)
-    arms = exposures.frame["arm"].to_numpy(object)
+    arms, is_first = exposures.frame["arm"].to_numpy(object), exposures.is_first
     notes = []
     if not inside:
         notes.append(
@@ -170,7 +170,7 @@ def overlap(
         )
     rows = []
     for journey, (at_exposure, within) in inside.items():
-        p_value = _p_value(arms, within)
+        p_value = _p_value(arms[is_first], within[is_first])
         for arm in exposures.shares:
             mine = arms == arm
             n, n_within = int(mine.sum()), int(within[mine].sum())
@@ -258,7 +258,8 @@ def _stream(contact: Ints, at: Ints, n_contacts: int) -> Stream:
 def _caps(units: OutcomeTable, arms: NDArray[np.object_]) -> pd.DataFrame:
     import pandas as pd
 
-    sends, is_capped = units.exposures.sends, np.zeros(len(arms), np.bool_)
+    sends, is_first = units.exposures.sends, units.exposures.is_first
+    is_capped = np.zeros(len(arms), np.bool_)
     is_capped[sends.loc[sends["reason"].isin(_CAPS), "row"].to_numpy()] = True
     n_units = {arm: int((arms == arm).sum()) for arm in units.exposures.shares}
     n_capped = {arm: int(is_capped[arms == arm].sum()) for arm in n_units}
@@ -268,7 +269,7 @@ def _caps(units: OutcomeTable, arms: NDArray[np.object_]) -> pd.DataFrame:
             "n_units": list(n_units.values()),
             "n_capped": list(n_capped.values()),
             "capped_share": [n_capped[arm] / n if n else math.nan for arm, n in n_units.items()],
-            "p_value": _p_value(arms, is_capped),
+            "p_value": _p_value(arms[is_first], is_capped[is_first]),
         }
     )
 
