@@ -296,6 +296,13 @@ def test_of_entries_with_arms_of_their_own_each_counts(housed: Shop) -> None:
     assert all(one.passed for one, _ in counted.values())
 
 
+def test_entries_with_arms_of_their_own_are_no_clusters_that_went_wrong(shop: Shop) -> None:
+    one = journey({**SPLIT, "which": {**SPLIT["which"], "per": "entry"}}, **AGAIN)
+    of = Experiment.of_split(one, "which", control="old", **declared())
+    said = " ".join(of.analyze(shop.run(one).log).sentences())
+    assert "in several arms" not in said
+
+
 @pytest.mark.nightly
 def test_the_ratio_of_a_journeys_households_alarms_as_often_as_it_may(housed: Shop) -> None:
     """A/A: the same log under many salts, so that nothing but the draw of the arms is left to chance."""
@@ -522,3 +529,19 @@ def test_a_policy_counts_although_its_journey_is_alone_in_the_file(tmp_path: Pat
     assert exposed.exposures is not None
     assert {*exposed.exposures.confirmed["message"]} == {"letter_new", "letter_old"}
     assert exposed.portfolio is None
+
+
+def test_a_split_in_a_part_is_an_experiment_of_the_journey_that_runs_it(tmp_path: Path) -> None:
+    part = journey(SPLIT, "care")
+    whole = journey({"care": {"run": "care", "next": "done"}, **DONE}, "whole")
+    save(part, tmp_path / "care.yaml")
+    save(whole, tmp_path / "whole.yaml")
+    of = of_file(tmp_path / "whole.yaml", "whole.yaml", "care.which", "care.old")
+    assert of.arms == {"care.old": 0.5, "care.new": 0.5}
+    shop = drawn(n=800)
+    [effect] = of.analyze(shop.run(of.definitions["whole.yaml"]).log).primary.effects
+    assert effect.arm == "care.new"
+    with pytest.raises(DefinitionError, match=r"did you mean 'care\.which'"):
+        of_file(tmp_path / "whole.yaml", "whole.yaml", "care.wich", "care.old")
+    with pytest.raises(DefinitionError, match=r"Known arms: care\.new, care\.old"):
+        of_file(tmp_path / "whole.yaml", "whole.yaml", "care.which", "old")

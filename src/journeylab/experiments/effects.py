@@ -172,7 +172,7 @@ def _counts(units: UnitTable, by: str | None) -> dict[Key, int]:
 
 
 def _split_note(units: UnitTable) -> str:
-    if not units.has("cluster"):
+    if not units.has("cluster") or units.has("assigned_unit"):  # entries that were given arms each
         return ""
     n = units.connection.execute(
         f"SELECT count(*) FROM (SELECT cluster FROM {units.view} GROUP BY cluster HAVING count(DISTINCT arm) > 1)"

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
 
 from journeylab.errors import DefinitionError, Fault, known, listed
-from journeylab.journey import Definition, Journey, Name, Policy, Portfolio, PositiveDuration, Share, Split
+from journeylab.journey import Definition, Journey, Name, Policy, Portfolio, PositiveDuration, Run, Share, Split
 
 from .metrics import AnyMetric, Guardrail, Metric
 
@@ -98,8 +98,9 @@ class Experiment(Definition):
         experiment: its name.
         question: what it is to answer, for people.
         journey: the journey with the split: its file, and after a `#` its name where the file has several, which then
-            run together; with `split`, the node, or `holdout` for the whole journey against its holdout. With `split:
-            policy_holdout` the file of all that the policy may hold out of, or one journey of it.
+            run together; with `split`, the node (in a part `NODE.NAME`), or `holdout` for the whole journey against
+            its holdout. With `split: policy_holdout` the file of all that the policy may hold out of, or one journey
+            of it.
         journeys: or the journeys that are compared, each an arm: their files. Whom they get is a keyed hash (rule 22).
         arm: or the column of a plain table that has the arms.
         shares: the probability of each arm; from the split where there is one, else equal.
@@ -129,7 +130,7 @@ class Experiment(Definition):
     experiment: Name
     question: str = ""
     journey: str | None = None
-    split: Name | None = None
+    split: str | None = None
     journeys: dict[Name, str] = Field(default_factory=dict)
     arm: str | None = None
     shares: dict[str, Share] = Field(default_factory=dict)
@@ -372,7 +373,7 @@ class Experiment(Definition):
             return
         journey = self.definitions[self.journey]
         held = self._policy.holdout_of(journey)
-        splits = [name for name, node in journey.nodes.items() if isinstance(node, Split)]
+        splits = _splits_of(journey)
         names = [*splits, *([HOLDOUT] if journey.holdout else []), *([POLICY_HOLDOUT] if held else [])]
         if self.split not in names:
             there = known(str(self.split), names, "splits")
@@ -387,8 +388,19 @@ def _arms_of(journey: Journey, split: str) -> dict[str, float]:
     """The probability of each arm of a journey's split, among those who are not held out."""
     if split == HOLDOUT:
         return _held_against(journey.holdout)
-    node = journey.nodes.get(split)
-    return {arm: float(share) for arm, share in node.split.items()} if isinstance(node, Split) else {}
+    return _splits_of(journey).get(split, {})
+
+
+def _splits_of(journey: Journey, before: str = "") -> dict[str, dict[str, float]]:
+    """The arms of each split by its name, those of parts too, as `exposures.split_exposures` calls them."""
+    found = {}
+    for name, node in journey.nodes.items():
+        if isinstance(node, Split):
+            arms = {f"{before}{arm}": float(share) for arm, share in node.split.items() if share > 0}
+            found[f"{before}{name}"] = arms
+        elif isinstance(node, Run) and node.run in journey.parts:
+            found |= _splits_of(journey.parts[node.run], f"{before}{name}.")
+    return found
 
 
 def _held_against(holdout: Fraction) -> dict[str, float]:
