@@ -106,7 +106,7 @@ class Experiment(Definition):
         shares: the probability of each arm; from the split where there is one, else equal.
         control: the arm that the others are held against.
         window: how long after its exposure a unit is looked at; only units looked at so long count. Not for a table.
-        start_at: exposures before this instant do not count.
+        start_at: exposures before this instant do not count; a plan is made on history all the same.
         primary: the metric that decides.
         secondary: what is looked at besides; corrected as explorations.
         guardrails: what may not get worse.
