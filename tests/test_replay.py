@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from journeylab import journeyfile
 from journeylab.datasets import journey_file, shop
 from journeylab.errors import DataError, DefinitionError
 from journeylab.eventlog import EventLog
-from journeylab.journey import Journey, Policy
+from journeylab.journey import Emit, Exit, ExitWhen, Journey, Policy, Run, Send, Trigger
 from journeylab.program import Release
 from journeylab.replay import Replay, replay
 
@@ -561,3 +562,33 @@ def test_send_times_that_are_no_hours_of_the_week_are_refused(times: pd.DataFram
 def test_nothing_to_replay_is_refused() -> None:
     with pytest.raises(DataError, match="no journey to replay"):
         replay([], log_of(event("signup", START)))
+
+
+def test_what_a_part_emits_ends_an_entry_whatever_else_the_log_has_properties_of() -> None:
+    """Properties that only conditions of streams read were not counted when emitted values were laid out."""
+    at = pa.array([datetime(2026, 3, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "UTC"))
+    nothing = pa.nulls(2, pa.string())
+    events = pa.table(
+        {"contact": ["dee", "dee"], "event": ["consent_given", "signup"], "occurred_at": at, "bounce_type": nothing}
+    )
+    part = Journey(
+        journey="care",
+        trigger=Trigger(event="signup"),
+        nodes={
+            "tell": Emit(emit={"event": "visit", "with": {"amount": 1, "page": "home"}}, next="end"),
+            "end": Exit(exit=""),
+        },
+    )
+    journey = Journey(
+        journey="welcome",
+        trigger=Trigger(event="signup"),
+        exit_when=[ExitWhen(event="visit", where='page == "home" or plan == "trial"')],
+        nodes={
+            "care": Run(run="care", next="letter"),
+            "letter": Send(send="letter", next="done"),
+            "done": Exit(exit="finished"),
+        },
+        parts={"care": part},
+    )
+    log = EventLog.read(events, contacts=pa.table({"contact": ["dee"], "plan": pa.nulls(1, pa.string())}))
+    assert replay(journey, log).entries["exit"].tolist() == ["visit"]

@@ -368,6 +368,8 @@ class LogNames:
         named |= {key: self._unit_values(name) for key, name in units.items()}
         if self._zone_attribute != o.NONE:
             named["(time zone)"] = self._zone_values()
+        # Judging own events makes known what properties the conditions of streams read: then they can be counted.
+        own_streams = self._own_streams()
         low, high = min(self.log.start_us, until_us), max(self.log.end_us, until_us)
         key = (tuple(self._zones), low, high)
         if key not in self._kept.zones:
@@ -381,7 +383,7 @@ class LogNames:
         given = {
             "attributes": self._table([named[name] for name in self._attributes], kept),
             "scores": self._table([scores.get(name) for name in self._scores], kept),
-            "own_streams": self._own_streams().ravel(),
+            "own_streams": own_streams.ravel(),
             "own_values": self._own_values().ravel(),
             "zones": self._kept.zones[key],
             "unit_values": self._unit_hashes(),

@@ -200,8 +200,15 @@ def compare(
                     "valid at any time are given."
                 )
     warnings += _notes(found)
-    p_values = tuple(corrected(found, correction))
+    p_values = _corrected(found, correction)
     return Comparison(ratio, tuple(found), p_values, correction, stopping, n, sequential, (), tuple(warnings))
+
+
+def _corrected(found: Sequence[Effect], correction: Correction) -> tuple[float, ...]:
+    """The corrected p values; winsorised amounts stand beside the raw ones and are no comparisons more."""
+    parts = ([one for one in found if (one.kind == "winsorised") is beside] for beside in (False, True))
+    raw, beside = (iter(corrected(part, correction)) for part in parts)
+    return tuple(next(beside if one.kind == "winsorised" else raw) for one in found)
 
 
 def _notes(found: Sequence[Effect]) -> Iterator[str]:
@@ -284,7 +291,7 @@ def _over_looks(
             [look.information for look in looks], [one.effect for one in so_far],
             [one.standard_error for one in so_far], alpha=each, spending=stopping.spending,
         )  # fmt: skip
-        sequential[last.metric, last.arm] = said
+        sequential.setdefault((last.metric, last.arm), said)  # of revenue the raw amount, which comes first
         now = said.looks[-1]
         p_value = math.nan if said.adjusted is None else said.adjusted.p_value
         found.append(replace(last, low=now.low, high=now.high, p_value=p_value, interval="group-sequential"))
