@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from journeylab.experiments.effect import Effect
-from journeylab.experiments.effects import effects
+from journeylab.experiments.estimation.effects import effects
 from journeylab.experiments.metrics import Count, Mean, Metric, Proportion, Ratio
 from journeylab.experiments.plaintable import read_units
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from journeylab.eventlog import EventLog
-from journeylab.experiments.exposures import Exposures
+from journeylab.experiments.exposure.exposures import Exposures
 
 SENDS = {
     "row": "int64", "arm": "str", "message": "str", "decided_at": "datetime64[us, UTC]", "is_sent": "bool",

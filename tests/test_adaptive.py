@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from journeylab.errors import DataError
-from journeylab.experiments.adaptive import ThompsonSplit, best_chances, floored
-from journeylab.experiments.adaptivelog import adaptive_means
-from journeylab.experiments.splitcomparison import compare_splits, shop_outcomes
+from journeylab.experiments.adaptive.adaptivelog import adaptive_means
+from journeylab.experiments.adaptive.splitcomparison import compare_splits, shop_outcomes
+from journeylab.experiments.adaptive.thompson import ThompsonSplit, best_chances, floored
 from journeylab.journey import Exit, Journey, Send, Trigger, WaitFor
 from journeylab.keyedhash import arm_of
 from journeylab.shop import Shop

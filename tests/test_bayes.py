@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from journeylab.errors import DataError
-from journeylab.experiments.bayes import bayesian_view
+from journeylab.experiments.estimation.bayes import bayesian_view
 
 
 def normal_arms(*arms: tuple[float, float]) -> pd.DataFrame:

@@ -18,11 +18,15 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from journeylab.errors import DataError
-from journeylab.experiments.adjustment import Adjust, difference
-from journeylab.experiments.corrections import corrected
 from journeylab.experiments.effect import Effect, effects_table
-from journeylab.experiments.effects import effects
-from journeylab.experiments.guardrails import guardrails, guardrails_table
+from journeylab.experiments.estimation.adjustment import Adjust, difference
+from journeylab.experiments.estimation.corrections import corrected
+from journeylab.experiments.estimation.effects import effects
+from journeylab.experiments.estimation.guardrails import guardrails, guardrails_table
+from journeylab.experiments.estimation.moments import Columns, Moments
+from journeylab.experiments.estimation.quantiles import quantile_and_error
+from journeylab.experiments.estimation.skewed import bootstrap_interval, resampled
+from journeylab.experiments.estimation.survival import restricted_mean
 from journeylab.experiments.metrics import (
     Count,
     Guardrail,
@@ -34,11 +38,7 @@ from journeylab.experiments.metrics import (
     Revenue,
     TimeToEvent,
 )
-from journeylab.experiments.moments import Columns, Moments
 from journeylab.experiments.plaintable import read_units
-from journeylab.experiments.quantiles import quantile_and_error
-from journeylab.experiments.skewed import bootstrap_interval, resampled
-from journeylab.experiments.survival import restricted_mean
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

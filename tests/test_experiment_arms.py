@@ -16,16 +16,16 @@ from journeylab.errors import DataError, DefinitionError
 from journeylab.eventlog import EventLog
 from journeylab.experiments import Experiment, Proportion, Stopping
 from journeylab.experiments.analysis import Analysis
-from journeylab.experiments.calendarbalance import calendar_balance
-from journeylab.experiments.comparedjourneys import arms_of
+from journeylab.experiments.checks.calendarbalance import calendar_balance
+from journeylab.experiments.checks.overlap import Overlap, overlap
 from journeylab.experiments.comparison import sample_ratio_of
-from journeylab.experiments.effects import effects
+from journeylab.experiments.estimation.effects import effects
 from journeylab.experiments.exposed import exposed_units
-from journeylab.experiments.exposures import split_exposures
-from journeylab.experiments.outcomes import OutcomeTable, unit_table
-from journeylab.experiments.overlap import Overlap, overlap
+from journeylab.experiments.exposure.comparedjourneys import arms_of
+from journeylab.experiments.exposure.exposures import split_exposures
+from journeylab.experiments.exposure.outcomes import OutcomeTable, unit_table
+from journeylab.experiments.ratio.sampleratio import SampleRatio
 from journeylab.experiments.record import DecisionRecord
-from journeylab.experiments.sampleratio import SampleRatio
 from journeylab.experiments.unittable import UnitTable
 from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.journeyfile import save

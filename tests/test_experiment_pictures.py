@@ -42,12 +42,12 @@ from journeylab.experiments import Experiment, Guardrail, Proportion, Revenue, S
 from journeylab.experiments.analysis import Analysis, analyze_units
 from journeylab.experiments.comparison import Comparison, compare
 from journeylab.experiments.effect import Effect, effects_table
-from journeylab.experiments.forwhom import ForWhom
+from journeylab.experiments.heterogeneity.forwhom import ForWhom
+from journeylab.experiments.heterogeneity.ranking import JudgedRanking, judge_ranking
+from journeylab.experiments.heterogeneity.targeting import Recommendation
 from journeylab.experiments.planning import Plan
-from journeylab.experiments.ranking import JudgedRanking, judge_ranking
-from journeylab.experiments.recruiting import duration
-from journeylab.experiments.sampleratio import SampleRatio, sample_ratio
-from journeylab.experiments.targeting import Recommendation
+from journeylab.experiments.ratio.sampleratio import SampleRatio, sample_ratio
+from journeylab.experiments.sizing.recruiting import duration
 from journeylab.experiments.unittable import UnitTable
 from journeylab.experiments.watching import watch
 from journeylab.svgaxes import Axes, head, ticks

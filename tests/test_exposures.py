@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
-from journeylab.experiments.comparedjourneys import arms_of
-from journeylab.experiments.effects import effects
-from journeylab.experiments.exposures import Exposures, holdout_exposures, journey_exposures, split_exposures
+from journeylab.experiments.estimation.effects import effects
+from journeylab.experiments.exposure.comparedjourneys import arms_of
+from journeylab.experiments.exposure.exposures import Exposures, holdout_exposures, journey_exposures, split_exposures
+from journeylab.experiments.exposure.outcomes import unit_table
 from journeylab.experiments.metrics import Count, Proportion
-from journeylab.experiments.outcomes import unit_table
 from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.keyedhash import arm_of
 from journeylab.program import Release

@@ -11,9 +11,9 @@ import pytest
 import tea_tasting as tt
 from scipy import stats
 
-from journeylab.experiments.adjustment import Adjust
 from journeylab.experiments.effect import Effect
-from journeylab.experiments.effects import effects
+from journeylab.experiments.estimation.adjustment import Adjust
+from journeylab.experiments.estimation.effects import effects
 from journeylab.experiments.metrics import Mean, Metric, Proportion, Ratio, Revenue
 from journeylab.experiments.plaintable import read_units
 from journeylab.experiments.unittable import UnitTable

@@ -14,16 +14,16 @@ from scipy import stats
 from exposed import exposed
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
-from journeylab.experiments.calendarbalance import calendar_balance
-from journeylab.experiments.differences import differences
+from journeylab.experiments.checks.calendarbalance import calendar_balance
+from journeylab.experiments.checks.differences import differences
+from journeylab.experiments.checks.machineopens import with_and_without_machines
+from journeylab.experiments.checks.novelty import novelty
+from journeylab.experiments.checks.overlap import OVERLAPS, overlap
 from journeylab.experiments.effect import Effect
-from journeylab.experiments.effects import effects
-from journeylab.experiments.exposures import Exposures, split_exposures
-from journeylab.experiments.machineopens import with_and_without_machines
+from journeylab.experiments.estimation.effects import effects
+from journeylab.experiments.exposure.exposures import Exposures, split_exposures
+from journeylab.experiments.exposure.outcomes import OutcomeTable, unit_table
 from journeylab.experiments.metrics import Count, Mean, Proportion, Quantile, Ratio, Revenue
-from journeylab.experiments.novelty import novelty
-from journeylab.experiments.outcomes import OutcomeTable, unit_table
-from journeylab.experiments.overlap import OVERLAPS, overlap
 from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.replay import Replay, replay
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from exposed import exposed
 from journeylab.errors import DataError, DefinitionError
 from journeylab.eventlog import EventLog
+from journeylab.experiments.exposure.outcomes import OutcomeTable, unit_table
 from journeylab.experiments.metrics import (
     Count,
     Mean,
@@ -26,7 +27,6 @@ from journeylab.experiments.metrics import (
     Revenue,
     TimeToEvent,
 )
-from journeylab.experiments.outcomes import OutcomeTable, unit_table
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

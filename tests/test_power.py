@@ -18,7 +18,8 @@ from statsmodels.stats.power import NormalIndPower, normal_power_het
 from statsmodels.stats.proportion import proportion_effectsize
 
 from journeylab.errors import DataError
-from journeylab.experiments.power import (
+from journeylab.experiments.looks.spending import boundaries
+from journeylab.experiments.sizing.power import (
     Baseline,
     Design,
     Rule,
@@ -27,8 +28,7 @@ from journeylab.experiments.power import (
     power_of,
     units_needed,
 )
-from journeylab.experiments.recruiting import duration
-from journeylab.experiments.spending import boundaries
+from journeylab.experiments.sizing.recruiting import duration
 from journeylab.intervals import anytime_interval
 
 FIVE = Rule("group_sequential", (0.2, 0.4, 0.6, 0.8, 1.0))

@@ -18,8 +18,8 @@ from scipy.special import gammaln
 from statsmodels.stats.multitest import multipletests
 
 from journeylab.errors import DataError
-from journeylab.experiments.multinomial import exact_p, log_bayes_factor, log_bayes_factors
-from journeylab.experiments.sampleratio import SampleRatio, sample_ratio
+from journeylab.experiments.ratio.multinomial import exact_p, log_bayes_factor, log_bayes_factors
+from journeylab.experiments.ratio.sampleratio import SampleRatio, sample_ratio
 
 SHARES = {"plain": 0.4, "discount": 0.4, "holdout": 0.2}
 START = pd.Timestamp("2026-03-02T00:00Z")

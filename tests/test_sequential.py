@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from journeylab.errors import DataError
-from journeylab.experiments.sequential import group_sequential
-from journeylab.experiments.spending import (
+from journeylab.experiments.looks.sequential import group_sequential
+from journeylab.experiments.looks.spending import (
     boundaries,
     crossing_probabilities,
     drift_for,

@@ -9,8 +9,8 @@ from scipy import integrate, stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from journeylab.errors import DataError
-from journeylab.experiments.shrinkage import shrink, shrunken
-from journeylab.experiments.subgroups import subgroup_effects
+from journeylab.experiments.heterogeneity.shrinkage import shrink, shrunken
+from journeylab.experiments.heterogeneity.subgroups import subgroup_effects
 
 # Coaching for a test in eight schools (Rubin, 1981, Journal of Educational Statistics 6, 377-401).
 SCHOOLS = pd.DataFrame({

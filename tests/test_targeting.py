@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from journeylab.errors import DataError
-from journeylab.experiments.targeting import BY_CONTACT, recommend
+from journeylab.experiments.heterogeneity.targeting import BY_CONTACT, recommend
 
 COLUMNS = {"features": ["city", "spent"], "control": "none", "outcome": "visit"}
 FEATURES = ["recency", "history", "mens", "womens", "zip_code", "newbie", "channel"]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from journeylab.errors import DataError
-from journeylab.experiments.effects import effects
+from journeylab.experiments.estimation.effects import effects
 from journeylab.experiments.metrics import Count, Mean, Metric, Proportion, Ratio, Revenue, TimeToEvent
 from journeylab.experiments.plaintable import read_units
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from journeylab.errors import DataError, JourneyLabError
-from journeylab.experiments.ranking import (
+from journeylab.experiments.heterogeneity.ranking import (
     doubly_robust_scores,
     judge_ranking,
     rate,
@@ -18,8 +18,8 @@ from journeylab.experiments.ranking import (
     uplift_at,
     uplift_curve,
 )
-from journeylab.experiments.treefeatures import TreeFeatures
-from journeylab.experiments.uplift import UpliftModel, judge_uplift, later_parts
+from journeylab.experiments.heterogeneity.treefeatures import TreeFeatures
+from journeylab.experiments.heterogeneity.uplift import UpliftModel, judge_uplift, later_parts
 
 FEATURES = ["recency", "history", "mens", "womens", "zip_code", "newbie", "channel"]
 ARMS = {"treated": "mail", "control": "none", "outcome": "visit"}

@@ -45,7 +45,7 @@ from .visits import require_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .experiments.ranking import Rate
+    from .experiments.heterogeneity.ranking import Rate
 
 __all__ = [
     "forest_chart", "guardrail_chart", "novelty_chart", "overlap_chart", "power_chart", "ratio_chart", "segment_chart",
@@ -84,7 +84,7 @@ def forest_chart(table: pd.DataFrame, better: Better | None = None, *, relative:
 
 
 def guardrail_chart(table: pd.DataFrame) -> go.Figure:
-    """The harm that arms do by each guardrail, with its margin; as `experiments.guardrails.guardrails_table`.
+    """The harm that arms do by each guardrail, with its margin; as `guardrails.guardrails_table`.
 
     Raises:
         DataError: when a column is missing.
@@ -151,7 +151,7 @@ def _rows(words: Words, panels: Sequence[Panel], keys: Mapping[Finding, str] = K
 
 
 def overlap_chart(matrix: pd.DataFrame) -> go.Figure:
-    """The share of each arm's units that were in each other journey; from `experiments.overlap.Overlap.matrix`.
+    """The share of each arm's units that were in each other journey; from `experiments.checks.overlap.Overlap.matrix`.
 
     Raises:
         DataError: when a column is missing.
@@ -268,7 +268,7 @@ def uplift_chart(curve: pd.DataFrame, autoc: Rate, qini: Rate) -> go.Figure:
     """The effect on the first contacts of a ranking, by how many there are, with its band.
 
     Args:
-        curve: as `experiments.ranking.uplift_curve` has it.
+        curve: as `experiments.heterogeneity.ranking.uplift_curve` has it.
         autoc: the ranking's rate, by which the title goes.
         qini: the Qini-weighted one.
 

@@ -64,7 +64,7 @@ def forest_svg(table: pd.DataFrame, better: Better | None = None, *, relative: b
 
 
 def guardrail_svg(table: pd.DataFrame) -> str:
-    """The harm that arms do by each guardrail, with its margin; as `experiments.guardrails.guardrails_table`.
+    """The harm that arms do by each guardrail, with its margin; as `guardrails.guardrails_table`.
 
     Raises:
         DataError: when a column is missing.
@@ -191,7 +191,7 @@ def _legend(findings: Set[Finding], keys: Mapping[Finding, str], width: float, d
 
 
 def overlap_svg(matrix: pd.DataFrame) -> str:
-    """The share of each arm's units that were in each other journey; from `experiments.overlap.Overlap.matrix`.
+    """The share of each arm's units that were in each other journey; from `experiments.checks.overlap.Overlap.matrix`.
 
     Raises:
         DataError: when a column is missing.

@@ -29,7 +29,7 @@ from .visits import require_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .experiments.ranking import Rate
+    from .experiments.heterogeneity.ranking import Rate
 
 __all__ = ["novelty_svg", "power_svg", "ratio_svg", "shares_svg", "uplift_svg", "watch_svg"]
 
@@ -194,7 +194,7 @@ def uplift_svg(curve: pd.DataFrame, autoc: Rate, qini: Rate) -> str:
     """The effect on the first contacts of a ranking, by how many there are, with its band.
 
     Args:
-        curve: as `experiments.ranking.uplift_curve` has it.
+        curve: as `experiments.heterogeneity.ranking.uplift_curve` has it.
         autoc: the ranking's rate, by which the title goes.
         qini: the Qini-weighted one.
 

@@ -21,8 +21,8 @@ from .durations import duration_text
 from .experimentdrawing import forest_svg, guardrail_svg, overlap_svg, segment_svg
 from .experimentlines import novelty_svg, power_svg, ratio_svg, shares_svg, uplift_svg, watch_svg
 from .experimentplots import Better, is_beyond_chance, number_text
-from .experiments.novelty import Novelty
-from .experiments.overlap import Overlap
+from .experiments.checks.novelty import Novelty
+from .experiments.checks.overlap import Overlap
 from .experimentwords import power_table
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from .experiments.comparison import Comparison
     from .experiments.effect import Effect
     from .experiments.experiment import Experiment
-    from .experiments.forwhom import ForWhom
+    from .experiments.heterogeneity.forwhom import ForWhom
+    from .experiments.heterogeneity.subgroups import SubgroupEffects
     from .experiments.planning import Plan
-    from .experiments.sampleratio import SampleRatio
-    from .experiments.subgroups import SubgroupEffects
+    from .experiments.ratio.sampleratio import SampleRatio
     from .experiments.watching import Watch
 
 __all__ = ["analysis_page", "comparison_page", "plan_page", "watch_page"]
@@ -289,7 +289,7 @@ def _ratio(ratio: SampleRatio) -> Iterator[_Section]:
 
 
 def _guardrails(analysis: Analysis) -> Iterator[_Section]:
-    from .experiments.guardrails import guardrails_table
+    from .experiments.estimation.guardrails import guardrails_table
 
     if not analysis.guardrails:
         return

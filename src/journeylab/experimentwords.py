@@ -11,8 +11,8 @@ from .display import counted
 from .experimentplots import Words, effect_text, number_text
 
 if TYPE_CHECKING:
+    from .experiments.heterogeneity.ranking import Rate
     from .experiments.planning import Plan
-    from .experiments.ranking import Rate
 
 __all__ = [
     "clear_part", "novelty_words", "overlap_words", "power_table", "power_words", "ratio_words", "settled_part",
@@ -118,7 +118,7 @@ def overlap_words(matrix: pd.DataFrame) -> Words:
 
 
 def uplift_words(autoc: Rate, qini: Rate) -> Words:
-    """What the picture of an `experiments.ranking.uplift_curve` says; it goes by AUTOC alone."""
+    """What the picture of an `experiments.heterogeneity.ranking.uplift_curve` says; it goes by AUTOC alone."""
     rates = "; ".join(
         f"{name} {effect_text(one.value, one.low, one.high, '.3g')}"
         for name, one in (("AUTOC", autoc), ("Qini-weighted RATE", qini))

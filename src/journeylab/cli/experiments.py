@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from journeylab.experiments import Experiment, Metric
     from journeylab.experiments.analysis import Analysis
-    from journeylab.experiments.forwhom import ForWhom
+    from journeylab.experiments.heterogeneity.forwhom import ForWhom
     from journeylab.experiments.unittable import UnitTable
 
 __all__ = ["experiment"]
@@ -127,7 +127,7 @@ def _plan_of(path: Path, declared: Experiment) -> dict[str, Any]:
 
 
 def _for_whom(units: UnitTable, segments: Sequence[str], features: Sequence[str], seed: int) -> ForWhom:
-    from journeylab.experiments.forwhom import for_whom
+    from journeylab.experiments.heterogeneity.forwhom import for_whom
 
     if not features:
         return for_whom(units, units.metrics[0], segments=segments)

@@ -23,22 +23,22 @@ from .experiment import Experiment, Stopping
 from .metrics import Count, Guardrail, Mean, Metric, Proportion, Quantile, Ratio, Revenue, TimeToEvent
 
 if TYPE_CHECKING:
-    from .adaptive import ThompsonSplit
+    from .adaptive.thompson import ThompsonSplit
     from .analysis import Analysis
-    from .baseline import Baseline
-    from .bayes import bayesian_view
     from .comparison import Comparison, compare
-    from .design import Design
+    from .estimation.bayes import bayesian_view
+    from .heterogeneity.subgroups import subgroup_effects
+    from .heterogeneity.targeting import Recommendation, recommend
+    from .heterogeneity.uplift import UpliftModel, judge_uplift
+    from .looks.spending import boundaries
     from .plaintable import read_units
     from .planning import Plan, false_alarms
-    from .power import minimum_effect, power_of, units_needed
+    from .ratio.sampleratio import SampleRatio, sample_ratio
     from .record import DecisionRecord
-    from .sampleratio import SampleRatio, sample_ratio
-    from .spending import boundaries
-    from .subgroups import subgroup_effects
-    from .targeting import Recommendation, recommend
+    from .sizing.baseline import Baseline
+    from .sizing.design import Design
+    from .sizing.power import minimum_effect, power_of, units_needed
     from .unittable import UnitTable
-    from .uplift import UpliftModel, judge_uplift
     from .watching import Watch
 
 __all__ = [
@@ -50,22 +50,22 @@ __all__ = [
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
-    "adaptive": ["ThompsonSplit"],
+    "adaptive.thompson": ["ThompsonSplit"],
     "analysis": ["Analysis"],
-    "baseline": ["Baseline"],
-    "bayes": ["bayesian_view"],
+    "sizing.baseline": ["Baseline"],
+    "estimation.bayes": ["bayesian_view"],
     "comparison": ["Comparison", "compare"],
-    "design": ["Design"],
+    "sizing.design": ["Design"],
     "plaintable": ["read_units"],
     "planning": ["Plan", "false_alarms"],
-    "power": ["minimum_effect", "power_of", "units_needed"],
+    "sizing.power": ["minimum_effect", "power_of", "units_needed"],
     "record": ["DecisionRecord"],
-    "sampleratio": ["SampleRatio", "sample_ratio"],
-    "spending": ["boundaries"],
-    "subgroups": ["subgroup_effects"],
-    "targeting": ["Recommendation", "recommend"],
+    "ratio.sampleratio": ["SampleRatio", "sample_ratio"],
+    "looks.spending": ["boundaries"],
+    "heterogeneity.subgroups": ["subgroup_effects"],
+    "heterogeneity.targeting": ["Recommendation", "recommend"],
     "unittable": ["UnitTable"],
-    "uplift": ["UpliftModel", "judge_uplift"],
+    "heterogeneity.uplift": ["UpliftModel", "judge_uplift"],
     "watching": ["Watch"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}

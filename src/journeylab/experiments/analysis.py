@@ -12,14 +12,14 @@ from journeylab.errors import DataError, known
 from journeylab.intervals import anytime_interval
 
 from .comparison import Comparison, compare, effect_sentence, sample_ratio_of, widest_error
-from .effects import effects
+from .estimation.effects import effects
+from .estimation.guardrails import guardrails
 from .exposed import Exposed, exposed_units
-from .forwhom import ForWhom, for_whom
-from .guardrails import guardrails
+from .exposure.outcomes import OutcomeTable
+from .heterogeneity.forwhom import ForWhom, for_whom
+from .heterogeneity.shrinkage import ShrunkenEffect, shrunken
 from .metrics import Count, Mean, Proportion, Ratio, Revenue
-from .outcomes import OutcomeTable
 from .record import DecisionRecord
-from .shrinkage import ShrunkenEffect, shrunken
 from .unittable import quoted
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from journeylab.advice import SendTimesGiven
 
+    from .estimation.guardrails import GuardrailResult
     from .experiment import Experiment
-    from .guardrails import GuardrailResult
     from .unittable import UnitTable
 
 __all__ = ["Analysis", "Maturity", "Verdict", "analyze_experiment", "analyze_units"]
@@ -376,10 +376,10 @@ def analyze_experiment(
 
 def _checks(exposed: Exposed) -> dict[str, Check]:
     """What else was looked at in a log: each with `passed`, its `sentences` and its numbers."""
-    from .calendarbalance import calendar_balance
-    from .machineopens import with_and_without_machines
-    from .novelty import novelty
-    from .overlap import overlap
+    from .checks.calendarbalance import calendar_balance
+    from .checks.machineopens import with_and_without_machines
+    from .checks.novelty import novelty
+    from .checks.overlap import overlap
 
     experiment, units, exposures = exposed.experiment, exposed.units, exposed.exposures
     assert isinstance(units, OutcomeTable)
@@ -448,7 +448,7 @@ def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:
     """The Bayesian view of the primary metric, where it is a mean of units that are their own."""
     import pandas as pd
 
-    from .bayes import bayesian_view
+    from .estimation.bayes import bayesian_view
 
     metric = experiment.primary
     if units.has("cluster") or not isinstance(metric, Mean | Proportion | Count | Revenue):

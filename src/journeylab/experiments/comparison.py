@@ -16,18 +16,18 @@ from journeylab.display import block, counted, plain, table
 from journeylab.errors import DataError
 from journeylab.intervals import always_valid_p, anytime_interval
 
-from .corrections import corrected
 from .effect import Effect, effects_table
-from .effects import effects
-from .sampleratio import SampleRatio, sample_ratio
+from .estimation.corrections import corrected
+from .estimation.effects import effects
+from .ratio.sampleratio import SampleRatio, sample_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .adjustment import Adjust
+    from .estimation.adjustment import Adjust
     from .experiment import Stopping
+    from .looks.sequential import GroupSequential
     from .metrics import Metric
-    from .sequential import GroupSequential
     from .unittable import UnitTable
 
 __all__ = ["Comparison", "Correction", "at_any_time", "compare", "effect_sentence", "sample_ratio_of", "widest_error"]
@@ -277,11 +277,12 @@ def _over_looks(
     covariates: Sequence[str],
 ) -> tuple[list[Effect], dict[tuple[str, str], GroupSequential]]:  # fmt: skip
     """The effects at the last look with what all looks so far say; arms share the error among them."""
-    from .sequential import group_sequential
+    from .looks.sequential import group_sequential
 
     each = alpha / (len(looks[0].units.arms) - 1)
     by_look = [effects(look.units, metrics, alpha=alpha, adjust=adjust, covariates=covariates) for look in looks]
-    found, sequential = [], {}
+    found: list[Effect] = []
+    sequential: dict[tuple[str, str], GroupSequential] = {}
     for place, last in enumerate(by_look[-1]):
         so_far = [by[place] for by in by_look]
         if any(not 0 < one.standard_error < math.inf for one in so_far):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from journeylab.replay import Replay
 
     from .experiment import Experiment
-    from .exposures import Exposures
-    from .outcomes import OutcomeTable
+    from .exposure.exposures import Exposures
+    from .exposure.outcomes import OutcomeTable
     from .unittable import UnitTable
 
 __all__ = ["Exposed", "exposed_units"]
@@ -107,8 +107,8 @@ def _exposures_of(
     """Who was exposed, and the replay that says so, where there is one for all arms."""
     from journeylab.replay import replay
 
-    from .comparedjourneys import journey_exposures
-    from .exposures import holdout_exposures, split_exposures
+    from .exposure.comparedjourneys import journey_exposures
+    from .exposure.exposures import holdout_exposures, split_exposures
 
     if experiment.journey is None:
         replays = {
@@ -128,7 +128,7 @@ def _exposures_of(
 
 
 def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -> OutcomeTable:
-    from .outcomes import unit_table
+    from .exposure.outcomes import unit_table
 
     assert experiment.window is not None
     declared = {name for journey in experiment.definitions.values() for name in journey.known_segments}

@@ -18,9 +18,9 @@ from journeylab.errors import DataError, known, listed
 from journeylab.instants import check_zone
 from journeylab.logsource import open_source
 
+from .estimation.moments import look, read_moments
+from .estimation.pairs import mean_columns
 from .metrics import Count, Metric, Proportion, Quantile, TimeToEvent
-from .moments import look, read_moments
-from .pairs import mean_columns
 from .unittable import ROLES, UnitTable, quoted
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from journeylab.display import block, counted, plain, table
 from journeylab.errors import DataError
 from journeylab.visits import wilson_interval
 
-from .comparedjourneys import arms_of
 from .comparison import at_any_time
-from .design import errors_needed
-from .effects import effects
+from .estimation.effects import effects
 from .exposed import exposed_units
-from .recruiting import Recruiting, duration
+from .exposure.comparedjourneys import arms_of
+from .sizing.design import errors_needed
+from .sizing.recruiting import Recruiting, duration
 from .unittable import UnitTable
 
 if TYPE_CHECKING:

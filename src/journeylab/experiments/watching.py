@@ -9,7 +9,7 @@ from journeylab.display import block, counted
 from journeylab.errors import DataError, known
 
 from .comparison import at_any_time, sample_ratio_of
-from .effects import effects
+from .estimation.effects import effects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .experiment import Stopping
     from .metrics import Metric
-    from .sampleratio import SampleRatio
+    from .ratio.sampleratio import SampleRatio
     from .unittable import UnitTable
 
 __all__ = ["Watch", "watch"]

@@ -18,12 +18,12 @@ from journeylab.conditions import Condition
 from journeylab.display import counted
 from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError
+from journeylab.experiments.unittable import UnitTable
 from journeylab.journey import Journey, Segment
 from journeylab.segments import Evaluator
 from journeylab.segments import Segments as SegmentsGiven
 
 from .eventvalues import EventValues, check_sources
-from .unittable import UnitTable
 from .windows import DAY_US, attribute_column
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from journeylab.experiments.metrics import Metric
+
     from .exposures import Exposures
-    from .metrics import Metric
     from .windows import Floats, Ints
 
 __all__ = ["OutcomeTable", "unit_table"]
@@ -115,7 +116,7 @@ def unit_table(
         DefinitionError: when a segment is at fault.
 
     >>> from journeylab import datasets, replay
-    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.exposure.exposures import split_exposures
     >>> from journeylab.experiments.metrics import Proportion
     >>> run = replay(datasets.shop_history(), datasets.shop())
     >>> unit_table(split_exposures(run, "offer", "akacja_welcome"), [Proportion("purchase")], window="7d")

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from journeylab.errors import DataError
+from journeylab.experiments.exposure.windows import DAY_US, microseconds_of
 from journeylab.journey import WEEKDAYS
 from journeylab.sendhistory import Features
-
-from .windows import DAY_US, microseconds_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from .exposuretable import Exposures
-    from .windows import Ints
+    from journeylab.experiments.exposure.exposuretable import Exposures
+    from journeylab.experiments.exposure.windows import Ints
 
 __all__ = ["CalendarBalance", "calendar_balance"]
 
@@ -100,7 +99,7 @@ def calendar_balance(
         DataError: when nobody was exposed.
 
     >>> from journeylab import datasets, replay
-    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.exposure.exposures import split_exposures
     >>> exposures = split_exposures(replay(datasets.shop_history(), datasets.shop()), "offer", "akacja_welcome")
     >>> calendar_balance(exposures).passed
     True

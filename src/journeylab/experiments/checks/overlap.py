@@ -13,24 +13,23 @@ import numpy as np
 from journeylab.clock import NEVER, microseconds
 from journeylab.errors import DataError
 from journeylab.eventindex import Stream
+from journeylab.experiments.effect import effects_table
+from journeylab.experiments.exposure.windows import microseconds_of, upto
+from journeylab.experiments.unittable import quoted
 from journeylab.journey import CONTACT
 from journeylab.worlds import codes_of
 
 from .differences import differences
-from .effect import effects_table
-from .unittable import quoted
-from .windows import microseconds_of, upto
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from journeylab.experiments.effect import Effect
+    from journeylab.experiments.exposure.outcomes import OutcomeTable
+    from journeylab.experiments.exposure.windows import Bools, Ints
+    from journeylab.experiments.metrics import Metric
     from journeylab.replay import Replay
-
-    from .effect import Effect
-    from .metrics import Metric
-    from .outcomes import OutcomeTable
-    from .windows import Bools, Ints
 
 __all__ = ["OVERLAPS", "Overlap", "overlap"]
 
@@ -141,9 +140,9 @@ def overlap(
         DataError: when the portfolio was replayed over another log.
 
     >>> from journeylab import datasets, replay
-    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.exposure.exposures import split_exposures
     >>> from journeylab.experiments.metrics import Count
-    >>> from journeylab.experiments.outcomes import unit_table
+    >>> from journeylab.experiments.exposure.outcomes import unit_table
     >>> both = replay(datasets.shop_history(), datasets.shop())
     >>> units = unit_table(split_exposures(both, "offer", "akacja_welcome"), [Count("visit")], window="14d")
     >>> overlap(units, both).matrix[["journey", "arm", "n_inside"]].iloc[0].to_dict()
@@ -199,7 +198,7 @@ def _by_overlap(
     """The effects of the units in other journeys and of those in none, or why there are none."""
     import pandas as pd
 
-    from .effects import effects
+    from journeylab.experiments.estimation.effects import effects
 
     name, frame = units.exposures.name, units.exposures.frame
     if not is_inside.any():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from .effect import Effect
+    from journeylab.experiments.effect import Effect
 
 __all__ = ["corrected"]
 

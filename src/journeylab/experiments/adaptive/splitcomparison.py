@@ -15,7 +15,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.policy.decisions import Faults, numbers
 
-from .adaptive import best_chances, check_floor, floored
+from .thompson import best_chances, check_floor, floored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .unittable import quoted
+from journeylab.experiments.unittable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .metrics import Quantile
+    from journeylab.experiments.metrics import Quantile
+    from journeylab.experiments.unittable import UnitTable
+
     from .moments import Key
-    from .unittable import UnitTable
 
     Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .unittable import UnitTable
+    from journeylab.experiments.unittable import UnitTable
 
     Floats = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from journeylab.eventindex import Stream
     from journeylab.eventlog import EventLog
+    from journeylab.experiments.metrics import Metric, Value
 
-    from .metrics import Metric, Value
     from .windows import Floats, Ints
 
 __all__ = ["EventValues", "check_sources"]

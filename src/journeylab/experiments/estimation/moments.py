@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from .unittable import quoted
+from journeylab.experiments.unittable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .unittable import UnitTable
+    from journeylab.experiments.unittable import UnitTable
 
 __all__ = ["Columns", "Key", "Moments", "look", "read_moments"]
 

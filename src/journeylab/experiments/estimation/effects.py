@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from journeylab.display import counted
 from journeylab.errors import DataError, known
+from journeylab.experiments.effect import Effect
+from journeylab.experiments.metrics import Metric
+from journeylab.experiments.unittable import quoted
 
 from .adjustment import Adjust
-from .effect import Effect
-from .metrics import Metric
 from .moments import Key
 from .pairs import Pairing, pairings
-from .unittable import quoted
 
 if TYPE_CHECKING:
-    from .unittable import UnitTable
+    from journeylab.experiments.unittable import UnitTable
 
 __all__ = ["effects"]
 

@@ -12,20 +12,20 @@ import numpy as np
 
 from journeylab.clock import microseconds
 from journeylab.errors import DataError
+from journeylab.experiments.effect import effects_table
+from journeylab.experiments.exposure.eventvalues import EventValues
+from journeylab.experiments.exposure.windows import DAY_US
+from journeylab.experiments.metrics import Mean, Quantile, Revenue, TimeToEvent
 
 from .differences import differences
-from .effect import effects_table
-from .eventvalues import EventValues
-from .metrics import Mean, Quantile, Revenue, TimeToEvent
-from .windows import DAY_US
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .effect import Effect
-    from .metrics import Metric
-    from .outcomes import OutcomeTable
-    from .windows import Bools, Floats
+    from journeylab.experiments.effect import Effect
+    from journeylab.experiments.exposure.outcomes import OutcomeTable
+    from journeylab.experiments.exposure.windows import Bools, Floats
+    from journeylab.experiments.metrics import Metric
 
 __all__ = ["Novelty", "novelty"]
 
@@ -128,9 +128,9 @@ def novelty(
         DataError: for fewer than two parts, or when a metric that was asked for has none.
 
     >>> from journeylab import datasets, replay
-    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.exposure.exposures import split_exposures
     >>> from journeylab.experiments.metrics import Count
-    >>> from journeylab.experiments.outcomes import unit_table
+    >>> from journeylab.experiments.exposure.outcomes import unit_table
     >>> exposures = split_exposures(replay(datasets.shop_history(), datasets.shop()), "patience", "akacja_winback")
     >>> novelty(unit_table(exposures, [Count("visit")], window="14d")).sentences()[0]
     "Nothing says that the effect of 'ten_days' on visit changes with the days since the exposure."
@@ -173,7 +173,7 @@ def _by_part(
     """The effects in each part of the window, and their trends."""
     import pandas as pd
 
-    from .effects import effects
+    from journeylab.experiments.estimation.effects import effects
 
     exposures = units.exposures
     edges = np.linspace(0, units.window // _US, n_parts + 1).astype(np.int64)
@@ -213,7 +213,7 @@ def _by_entrants(units: OutcomeTable, metrics: Sequence[Metric], is_matured: Boo
     """The effects among the first and the second half of the units; none where an arm is not in both."""
     import pandas as pd
 
-    from .effects import effects
+    from journeylab.experiments.estimation.effects import effects
 
     if not metrics:
         return []

@@ -17,11 +17,11 @@ import numpy as np
 from journeylab import layout as o
 from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
+from journeylab.experiments.experiment import HOLDOUT
 from journeylab.graph import reachable
 from journeylab.journey import CONTACT, Exit, Run, Send, Split
 
 from .comparedjourneys import journey_exposures
-from .experiment import HOLDOUT
 from .exposuretable import Exposures, exposures_of, journey_of
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 from journeylab.display import counted
 from journeylab.errors import DataError, known
+from journeylab.experiments.looks.spending import Spending, boundaries, crossing_probabilities
 from journeylab.intervals import anytime_interval
-
-from .spending import Spending, boundaries, crossing_probabilities
 
 if TYPE_CHECKING:
     from .baseline import Baseline

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .effect import effects_table
-from .effects import effects
+from journeylab.experiments.effect import effects_table
+from journeylab.experiments.estimation.effects import effects
 
 if TYPE_CHECKING:
-    from .metrics import Metric
+    from journeylab.experiments.metrics import Metric
+    from journeylab.experiments.unittable import UnitTable
+
     from .ranking import JudgedRanking
     from .subgroups import SubgroupEffects
     from .targeting import Recommendation
-    from .unittable import UnitTable
 
 __all__ = ["ForWhom", "for_whom"]
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from journeylab.experiments.metrics import Count, Mean, Metric, Proportion, Quantile, Ratio, Revenue, TimeToEvent
+from journeylab.experiments.unittable import quoted
+
 from .adjustment import Adjust, Difference, difference
-from .metrics import Count, Mean, Metric, Proportion, Quantile, Ratio, Revenue, TimeToEvent
 from .moments import Columns, Key, Moments, read_moments
 from .quantiles import arm_quantiles
 from .skewed import Resampled, bootstrap_interval, needed_for_normal, resampled, winsorising_cap
 from .survival import arm_times, log_rank_p
-from .unittable import quoted
 
 if TYPE_CHECKING:
-    from .unittable import UnitTable
+    from journeylab.experiments.unittable import UnitTable
 
 __all__ = ["Compared", "Pairing", "mean_columns", "pairings"]
 

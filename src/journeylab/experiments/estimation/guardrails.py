@@ -14,16 +14,17 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from journeylab.display import plain
+from journeylab.experiments.metrics import Guardrail, Metric, Proportion
 
 from .effects import effects
-from .metrics import Guardrail, Metric, Proportion
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from journeylab.experiments.effect import Effect
+    from journeylab.experiments.unittable import UnitTable
+
     from .adjustment import Adjust
-    from .effect import Effect
-    from .unittable import UnitTable
 
 __all__ = ["GuardrailResult", "guardrails", "guardrails_table"]
 

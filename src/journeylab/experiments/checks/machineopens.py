@@ -12,8 +12,8 @@ from journeylab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .effect import Effect
-    from .unittable import UnitTable
+    from journeylab.experiments.effect import Effect
+    from journeylab.experiments.unittable import UnitTable
 
 __all__ = ["MachineCheck", "with_and_without_machines"]
 
@@ -77,10 +77,10 @@ def with_and_without_machines(
         DataError: when the two tables do not give the same comparisons.
 
     >>> from journeylab import datasets, replay
-    >>> from journeylab.experiments.effects import effects
-    >>> from journeylab.experiments.exposures import split_exposures
+    >>> from journeylab.experiments.estimation.effects import effects
+    >>> from journeylab.experiments.exposure.exposures import split_exposures
     >>> from journeylab.experiments.metrics import Proportion
-    >>> from journeylab.experiments.outcomes import unit_table
+    >>> from journeylab.experiments.exposure.outcomes import unit_table
     >>> exposures = split_exposures(replay(datasets.shop_history(), datasets.shop()), "offer", "akacja_welcome")
     >>> tables = [unit_table(exposures, [Proportion("clicked")], window="7d", machines=one) for one in (False, True)]
     >>> with_and_without_machines(effects, *tables).sentences()

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from journeylab.experiments.unittable import quoted
+
 from .quantiles import Estimate, within_arms
-from .unittable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .metrics import TimeToEvent
+    from journeylab.experiments.metrics import TimeToEvent
+    from journeylab.experiments.unittable import UnitTable
+
     from .moments import Key
-    from .unittable import UnitTable
 
     Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .effect import Effect
+    from journeylab.experiments.effect import Effect
 
 __all__ = ["differences"]
 

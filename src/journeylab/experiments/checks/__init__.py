@@ -1,0 +1,1 @@
+"""What would mislead on a journey: other journeys, wearing off, the calendar, machines."""

@@ -1,0 +1,1 @@
+"""Effects and their errors, from moments, order statistics and times."""

@@ -1,0 +1,1 @@
+"""Who was exposed when and in which arm, and what followed: from replays and the log."""

@@ -1,0 +1,1 @@
+"""For whom it works: segments, rankings by uplift, rules for whom to send what."""

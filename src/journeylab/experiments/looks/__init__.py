@@ -1,0 +1,1 @@
+"""Looks that were planned: how the error is spent on them, and what each says."""

@@ -1,0 +1,1 @@
+"""Whether the arms have the units that they should."""

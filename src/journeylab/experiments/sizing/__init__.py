@@ -1,0 +1,1 @@
+"""How many units it takes, and how long."""
