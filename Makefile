@@ -20,8 +20,8 @@ help: ## List the targets
 demo: $(RUNTIME) ## Replay the bundled journeys over the bundled data
 	@.venv/bin/journeylab demo
 
-test: $(DEV) ## Run the tests
-	$(IN_VENV) -m pytest
+test: $(DEV) ## Run the tests, on two processors
+	$(IN_VENV) -m pytest -n 2 --dist loadfile
 
 nightly: $(DEV) ## Run the long property tests
 	$(IN_VENV) -m pytest -m nightly --hypothesis-profile=nightly

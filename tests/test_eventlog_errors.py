@@ -50,7 +50,7 @@ def test_a_missing_file_names_its_neighbours(tmp_path):
         ("events.csv.gz", b"contact,event\n1,visit\n", "cannot be read as CSV: "),
         ("events.csv", b"contact,event,event\n1,a,b\n", "two columns are named 'event'; rename one"),
         ("events.jsonl", b"  \n", "is empty; one JSON object is expected on each line"),
-        ("events.jsonl.gz", gzip.compress(b"{}")[:-9], "cannot be read as JSON Lines: "),
+        ("events.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-9], "cannot be read as JSON Lines: "),
         ("events.xlsx", b"", r"the ending does not say what is in it; known are \.parquet, .*\.csv"),
     ],
 )

@@ -26,7 +26,8 @@ from .experiments.checks.overlap import Overlap
 from .experimentwords import power_table
 
 if TYPE_CHECKING:
-    from .experiments.analysis import Analysis, Check
+    from .experiments.analysis import Analysis
+    from .experiments.checks.journeychecks import Check
     from .experiments.comparison import Comparison
     from .experiments.effect import Effect
     from .experiments.experiment import Experiment

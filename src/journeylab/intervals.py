@@ -23,6 +23,7 @@ __all__ = [
     "empirical_bernstein",
     "mean_and_error",
     "normal_interval",
+    "widest_error",
 ]
 
 
@@ -160,6 +161,25 @@ def always_valid_p(effect: float, standard_error: float, n: int, *, alpha: float
     if math.isnan(z):
         return math.nan
     return min(1.0, math.sqrt(n_r + 1) * math.exp(-(z**2) / 2 * n_r / (n_r + 1)))
+
+
+def widest_error(value: float, low: float, high: float, standard_error: float, level: float) -> float:
+    """The standard error of a normal interval that reaches as far as a given one, or the given error where it is more.
+
+    Exact and score intervals of few events reach further than their normal error says.
+
+    Args:
+        value: the estimate.
+        low: the start of its interval.
+        high: the end.
+        standard_error: zero or more; missing (NaN) stays missing.
+        level: of the interval, within 0..1.
+
+    >>> round(widest_error(0.0, -0.01, 0.0196, 0.005, 0.95), 4)
+    0.01
+    """
+    reach = max(high - value, value - low) / NormalDist().inv_cdf(0.5 + level / 2)
+    return max(standard_error, reach)
 
 
 def _tuned(n: int, planned_n: int, alpha: float) -> float:

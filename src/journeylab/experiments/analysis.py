@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from journeylab.display import block, counted
+from journeylab.display import block
 from journeylab.errors import DataError, known
-from journeylab.intervals import anytime_interval
 
-from .comparison import Comparison, compare, effect_sentence, sample_ratio_of, widest_error
-from .estimation.effects import effects
-from .estimation.guardrails import guardrails
-from .exposed import Exposed, exposed_units
-from .exposure.outcomes import OutcomeTable
+from .checks.journeychecks import Check, journey_checks
+from .comparison import Comparison, compare, effect_sentence, sample_ratio_of
+from .estimation.guardrails import at_any_time, guardrails
+from .exposed import exposed_units
 from .heterogeneity.forwhom import ForWhom, for_whom
 from .heterogeneity.shrinkage import ShrunkenEffect, shrunken
-from .metrics import Count, Mean, Proportion, Ratio, Revenue
+from .metrics import Count, Mean, Proportion, Revenue
 from .record import DecisionRecord
 from .unittable import quoted
+from .verdicts import Maturity, Verdict, verdict_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,58 +32,7 @@ if TYPE_CHECKING:
     from .experiment import Experiment
     from .unittable import UnitTable
 
-__all__ = ["Analysis", "Maturity", "Verdict", "analyze_experiment", "analyze_units"]
-
-Decision: TypeAlias = Literal["ship", "keep control", "go on", "undecided", "blocked"]
-"""What the data say of an arm: ship it; keep the control; go on; ended without an answer; or nothing can be said."""
-
-
-class Check(Protocol):
-    """What every check of an experiment says of itself."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing speaks against believing the effects."""
-
-    def sentences(self) -> list[str]:
-        """What was seen, in plain words."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its numbers as plain data."""
-
-
-@dataclass(frozen=True)
-class Maturity:
-    """How many of the exposed units were looked at for the whole window.
-
-    Attributes:
-        n_exposed: units that were exposed.
-        n_matured: those of them that count.
-        planned_n: units with which the experiment is over.
-        is_over: whether it is: the planned end is reached, or a rule that allows it has stopped before.
-    """
-
-    n_exposed: int
-    n_matured: int
-    planned_n: int
-    is_over: bool
-
-    @property
-    def sentence(self) -> str:
-        """How mature it is, in plain words."""
-        waiting = self.n_exposed - self.n_matured
-        rest = f"; {counted(waiting, 'unit')} not yet looked at for the whole window do not count" if waiting else ""
-        end = "it is over" if self.is_over else "it is not over"
-        return f"{self.n_matured:,} of the {self.planned_n:,} planned units have matured, {end}{rest}."
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the data say of one arm, and why, in a sentence."""
-
-    arm: str
-    decision: Decision
-    reason: str
+__all__ = ["Analysis", "analyze_experiment", "analyze_units"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -311,7 +259,7 @@ def analyze_units(
         )
     is_given = not primary.refused
     held = _guardrails(experiment, units) if is_given else ()
-    verdicts = tuple(_verdict(experiment, arm, primary, held) for arm in units.arms[1:])
+    verdicts = tuple(verdict_on(experiment, arm, primary, held) for arm in units.arms[1:])
     is_over = primary.has_ended or not any(verdict.decision in ("go on", "blocked") for verdict in verdicts)
     return Analysis(
         experiment,
@@ -371,31 +319,7 @@ def analyze_experiment(
             )
         )
     notes = (*exposures.sentences(), *getattr(exposed.units, "notes", ()))
-    return replace(analyze_units(experiment, exposed.units, past=past, notes=notes), checks=_checks(exposed))
-
-
-def _checks(exposed: Exposed) -> dict[str, Check]:
-    """What else was looked at in a log: each with `passed`, its `sentences` and its numbers."""
-    from .checks.calendarbalance import calendar_balance
-    from .checks.machineopens import with_and_without_machines
-    from .checks.novelty import novelty
-    from .checks.overlap import overlap
-
-    experiment, units, exposures = exposed.experiment, exposed.units, exposed.exposures
-    assert isinstance(units, OutcomeTable)
-    assert exposures is not None
-    alpha, primary = experiment.alpha, [experiment.primary]
-    is_mean = isinstance(experiment.primary, Mean | Proportion | Count | Revenue | Ratio)
-    found: dict[str, Check] = {
-        "calendar": calendar_balance(exposures, is_time_treatment=experiment.varies_time),
-        "overlap": overlap(units, exposed.portfolio, metrics=primary, alpha=alpha),
-        "machines": with_and_without_machines(
-            lambda table: effects(table.narrowed("is_matured"), primary, alpha=alpha), units, exposed.with_machines()
-        ),
-    }
-    if is_mean:
-        found["novelty"] = novelty(units, primary, alpha=alpha)
-    return found
+    return replace(analyze_units(experiment, exposed.units, past=past, notes=notes), checks=journey_checks(exposed))
 
 
 def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResult, ...]:
@@ -404,20 +328,7 @@ def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResu
     found = guardrails(units, experiment.guardrails, alpha=experiment.alpha)
     if stopping.rule == "fixed" and n >= stopping.planned_n:
         return tuple(found)
-    return tuple(_held_at_any_time(result, n, stopping.planned_n) for result in found)
-
-
-def _held_at_any_time(result: GuardrailResult, n: int, planned_n: int) -> GuardrailResult:
-    """A guardrail with bounds that hold at every look; two of them at the level are one interval of a lower one."""
-    both = 2 * result.level - 1
-    error = widest_error(result.harm, result.low, result.high, result.standard_error, both)
-    low, high = anytime_interval(result.harm, error, n, both, planned_n)
-    verdict: Literal["held", "violated", "undecided"] = "undecided"
-    if high < result.margin:
-        verdict = "held"
-    elif low > result.margin:
-        verdict = "violated"
-    return replace(result, low=low, high=high, verdict=verdict)
+    return tuple(at_any_time(result, n, stopping.planned_n) for result in found)
 
 
 def _shrunken(experiment: Experiment, primary: Comparison, past: Iterable[DecisionRecord]) -> dict[str, ShrunkenEffect]:
@@ -468,35 +379,3 @@ def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:
     if isinstance(metric, Proportion):
         arms = arms.assign(n=[n for _, n, *_ in rows], n_successes=[round(total) for _, _, total, _ in rows])
     return bayesian_view(arms, metric.better)
-
-
-def _verdict(experiment: Experiment, arm: str, primary: Comparison, held: tuple[GuardrailResult, ...]) -> Verdict:
-    """What the data say of one arm."""
-    if primary.ratio.passed is False:
-        return Verdict(arm, "blocked", "The arms do not have the units that they should.")
-    if primary.refused:
-        return Verdict(arm, "go on", primary.refused[0])
-    metric, alpha = experiment.primary, experiment.alpha
-    effect, p_value = primary.of(metric.name, arm)
-    of_arm = [result for result in held if result.arm == arm]
-    if violated := [result for result in of_arm if result.verdict == "violated"]:
-        return Verdict(arm, "keep control", " ".join(result.sentence for result in violated))
-    gain = effect.effect if metric.better == "higher" else -effect.effect
-    says = effect_sentence(effect, p_value)
-    is_beyond_chance = p_value < alpha
-    if effect.interval == "group-sequential":
-        said = primary.sequential[metric.name, arm]
-        is_beyond_chance = said.stopped_at is not None
-    if is_beyond_chance and gain < 0:
-        return Verdict(arm, "keep control", f"It is worse: {says}.")
-    undecided = [result for result in of_arm if result.verdict == "undecided"]
-    if is_beyond_chance and undecided and not primary.has_ended:
-        return Verdict(arm, "go on", f"It is better ({says}), but not yet sure: {undecided[0].sentence}")
-    if is_beyond_chance and undecided:
-        return Verdict(arm, "undecided", f"It is better ({says}), but harm is not ruled out: {undecided[0].sentence}")
-    if is_beyond_chance:
-        return Verdict(arm, "ship", f"It is better: {says}.")
-    if not primary.has_ended:
-        return Verdict(arm, "go on", f"Nothing is beyond chance yet: {says}.")
-    ruled_out = f"What is ruled out is an effect above {effect.high:+.4g} or below {effect.low:+.4g}"
-    return Verdict(arm, "undecided", f"No difference was found. {ruled_out}: {says}.")

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from journeylab.display import block, counted, plain, table
 from journeylab.errors import DataError
-from journeylab.intervals import always_valid_p, anytime_interval
+from journeylab.intervals import always_valid_p, anytime_interval, widest_error
 
 from .effect import Effect, effects_table
 from .estimation.corrections import corrected
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from .metrics import Metric
     from .unittable import UnitTable
 
-__all__ = ["Comparison", "Correction", "at_any_time", "compare", "effect_sentence", "sample_ratio_of", "widest_error"]
+__all__ = ["Comparison", "Correction", "at_any_time", "compare", "effect_sentence", "sample_ratio_of"]
 
 Correction: TypeAlias = Literal["holm", "fdr_bh", "none"]
 """How p values are corrected for each other: Holm (1979), Benjamini and Hochberg (1995), or not at all."""
@@ -238,12 +237,6 @@ def at_any_time(effect: Effect, n: int, planned_n: int) -> Effect:
     low, high = anytime_interval(effect.effect, error, n, effect.level, planned_n)
     p_value = always_valid_p(effect.effect, error, n, alpha=alpha, planned_n=planned_n)
     return replace(effect, low=low, high=high, p_value=p_value, interval="always-valid")
-
-
-def widest_error(value: float, low: float, high: float, standard_error: float, level: float) -> float:
-    """The error that a normal interval of a level would have to have to reach as far as the given one does."""
-    reach = max(high - value, value - low) / NormalDist().inv_cdf(0.5 + level / 2)
-    return max(standard_error, reach)
 
 
 class _Look(NamedTuple):

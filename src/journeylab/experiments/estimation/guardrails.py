@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from journeylab.display import plain
 from journeylab.experiments.metrics import Guardrail, Metric, Proportion
+from journeylab.intervals import anytime_interval, widest_error
 
 from .effects import effects
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from .adjustment import Adjust
 
-__all__ = ["GuardrailResult", "guardrails", "guardrails_table"]
+__all__ = ["GuardrailResult", "at_any_time", "guardrails", "guardrails_table"]
 
 _LEAST = 1e-12
 
@@ -154,7 +155,7 @@ def _result(rail: Guardrail, effect: Effect, alpha: float) -> GuardrailResult:
         margin=rail.margin,
         p_value=p_value,
         level=1 - alpha,
-        verdict="held" if high < rail.margin else "violated" if low > rail.margin else "undecided",
+        verdict=_verdict(low, high, rail.margin),
         notes=tuple(note for note in effect.notes if "Newcombe" not in note),
     )
 
@@ -188,3 +189,21 @@ def _of_counts(effect: Effect, sign: int, margin: float, alpha: float) -> tuple[
     else:
         p_value = 0.0 if bounds(_LEAST)[1] < margin else brentq(lambda one: bounds(one)[1] - margin, _LEAST, 0.5)
     return low, high, float(p_value)
+
+
+def at_any_time(result: GuardrailResult, n: int, planned_n: int) -> GuardrailResult:
+    """A guardrail with bounds that hold at every look, of which the given are those of one; two-sided they are valid.
+
+    Args:
+        result: of one look.
+        n: the units of all arms together.
+        planned_n: those that are planned.
+    """
+    both = 2 * result.level - 1  # two bounds at the level are one interval of a lower one
+    error = widest_error(result.harm, result.low, result.high, result.standard_error, both)
+    low, high = anytime_interval(result.harm, error, n, both, planned_n)
+    return replace(result, low=low, high=high, verdict=_verdict(low, high, result.margin))
+
+
+def _verdict(low: float, high: float, margin: float) -> Literal["held", "violated", "undecided"]:
+    return "held" if high < margin else "violated" if low > margin else "undecided"

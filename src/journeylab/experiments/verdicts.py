@@ -1,0 +1,93 @@
+"""What may be decided on an arm: a verdict with its reason, and whether there were units enough for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from journeylab.display import counted
+
+from .comparison import effect_sentence
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+    from .estimation.guardrails import GuardrailResult
+    from .experiment import Experiment
+
+__all__ = ["Decision", "Maturity", "Verdict", "verdict_on"]
+
+Decision: TypeAlias = Literal["ship", "keep control", "go on", "undecided", "blocked"]
+"""What the data say of an arm: ship it; keep the control; go on; ended without an answer; or nothing can be said."""
+
+
+@dataclass(frozen=True)
+class Maturity:
+    """How many of the exposed units were looked at for the whole window.
+
+    Attributes:
+        n_exposed: units that were exposed.
+        n_matured: those of them that count.
+        planned_n: units with which the experiment is over.
+        is_over: whether it is: the planned end is reached, or a rule that allows it has stopped before.
+    """
+
+    n_exposed: int
+    n_matured: int
+    planned_n: int
+    is_over: bool
+
+    @property
+    def sentence(self) -> str:
+        """How mature it is, in plain words."""
+        waiting = self.n_exposed - self.n_matured
+        rest = f"; {counted(waiting, 'unit')} not yet looked at for the whole window do not count" if waiting else ""
+        end = "it is over" if self.is_over else "it is not over"
+        return f"{self.n_matured:,} of the {self.planned_n:,} planned units have matured, {end}{rest}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data say of one arm, and why, in a sentence."""
+
+    arm: str
+    decision: Decision
+    reason: str
+
+
+def verdict_on(experiment: Experiment, arm: str, primary: Comparison, held: tuple[GuardrailResult, ...]) -> Verdict:
+    """What the data say of one arm, by the primary metric and the guardrails.
+
+    Args:
+        experiment: what was asked.
+        arm: the arm, not the control.
+        primary: the comparison of the primary metric.
+        held: the guardrails, valid whenever one looks.
+    """
+    if primary.ratio.passed is False:
+        return Verdict(arm, "blocked", "The arms do not have the units that they should.")
+    if primary.refused:
+        return Verdict(arm, "go on", primary.refused[0])
+    metric, alpha = experiment.primary, experiment.alpha
+    effect, p_value = primary.of(metric.name, arm)
+    of_arm = [result for result in held if result.arm == arm]
+    if violated := [result for result in of_arm if result.verdict == "violated"]:
+        return Verdict(arm, "keep control", " ".join(result.sentence for result in violated))
+    gain = effect.effect if metric.better == "higher" else -effect.effect
+    says = effect_sentence(effect, p_value)
+    is_beyond_chance = p_value < alpha
+    if effect.interval == "group-sequential":
+        said = primary.sequential.get((metric.name, arm))
+        is_beyond_chance = said is not None and said.stopped_at is not None
+    if is_beyond_chance and gain < 0:
+        return Verdict(arm, "keep control", f"It is worse: {says}.")
+    undecided = [result for result in of_arm if result.verdict == "undecided"]
+    if is_beyond_chance and undecided and not primary.has_ended:
+        return Verdict(arm, "go on", f"It is better ({says}), but not yet sure: {undecided[0].sentence}")
+    if is_beyond_chance and undecided:
+        return Verdict(arm, "undecided", f"It is better ({says}), but harm is not ruled out: {undecided[0].sentence}")
+    if is_beyond_chance:
+        return Verdict(arm, "ship", f"It is better: {says}.")
+    if not primary.has_ended:
+        return Verdict(arm, "go on", f"Nothing is beyond chance yet: {says}.")
+    ruled_out = f"What is ruled out is an effect above {effect.high:+.4g} or below {effect.low:+.4g}"
+    return Verdict(arm, "undecided", f"No difference was found. {ruled_out}: {says}.")
