@@ -13,7 +13,7 @@ from journeylab.errors import DataError
 from journeylab.experiments.adaptive.adaptivelog import adaptive_means
 from journeylab.experiments.adaptive.splitcomparison import compare_splits, shop_outcomes
 from journeylab.experiments.adaptive.thompson import ThompsonSplit, best_chances, floored
-from journeylab.journey import Exit, Journey, Send, Trigger, WaitFor
+from journeylab.journey import Exit, Journey, Send, Split, Trigger, WaitFor
 from journeylab.keyedhash import arm_of
 from journeylab.shop import Shop
 
@@ -22,6 +22,48 @@ from journeylab.shop import Shop
 
 def split(*arms: str, **more: float) -> ThompsonSplit:
     return ThompsonSplit(arms or ("plain", "discount"), salt="welcome/offer", **more)
+
+
+JOURNEY = Journey(
+    journey="welcome",
+    trigger=Trigger(event="signup"),
+    nodes={
+        "offer": Split(split={"plain": Fraction(1, 2), "discount": Fraction(1, 2)}),
+        "plain": Exit(exit="plain"),
+        "discount": Exit(exit="discount"),
+    },
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 500)), min_size=2, max_size=2), st.sampled_from([0.05, 0.1])
+)
+def test_the_next_version_of_a_journey_has_the_shares_and_keeps_the_floor(outcomes, floor):
+    drawn = split(floor=floor)
+    drawn.update({arm: [1] * yes + [0] * no for arm, (yes, no) in zip(drawn.arms, outcomes, strict=True)})
+    shares = drawn.applied(JOURNEY, "offer").nodes["offer"].split
+    assert sum(shares.values()) == 1
+    assert min(shares.values()) >= Fraction(str(floor))
+    assert {arm: float(share) for arm, share in shares.items()} == pytest.approx(drawn.propensities(), abs=1e-3)
+
+
+def test_contacts_keep_their_arms_but_for_those_the_shares_move():
+    drawn = split()
+    drawn.update({"plain": [0] * 95 + [1] * 5, "discount": [0] * 90 + [1] * 10})
+    shares = [JOURNEY.nodes["offer"].split, drawn.applied(JOURNEY, "offer").nodes["offer"].split]
+    before, after = ([arm_of(n, "welcome/offer", one) for n in range(2000)] for one in shares)
+    moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert {*moved} == {("plain", "discount")}
+    assert len(moved) / 2000 == pytest.approx(float(shares[0]["plain"] - shares[1]["plain"]), abs=0.03)
+
+
+def test_shares_go_to_the_split_that_draws_them_only():
+    with pytest.raises(DataError, match="no split 'ofer'; did you mean 'offer'"):
+        split().applied(JOURNEY, "ofer")
+    with pytest.raises(DataError, match="the arms discount, plain and the salt 'welcome/offer'"):
+        split("plain", "gift").applied(JOURNEY, "offer")
+    with pytest.raises(DataError, match="by 'other/offer'"):
+        ThompsonSplit(["plain", "discount"], salt="other/offer").applied(JOURNEY, "offer")
 
 
 @pytest.mark.parametrize(

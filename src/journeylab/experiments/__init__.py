@@ -11,7 +11,8 @@
   looks, `false_alarms` of A/A runs.
 - For whom: `subgroup_effects` of declared segments; an `UpliftModel`, judged by `judge_uplift`; `recommend` says
   whether a rule for whom to send what beats one arm for all.
-- `ThompsonSplit` moves shares to the better arms while it goes on, and keeps the log fit for judging.
+- `ThompsonSplit` moves shares to the better arms while it goes on; `adaptive_means` says what its log tells of them,
+  `compare_splits` what it costs and brings beside a fixed split.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .experiment import Experiment, Stopping
 from .metrics import Count, Guardrail, Mean, Metric, Proportion, Quantile, Ratio, Revenue, TimeToEvent
 
 if TYPE_CHECKING:
+    from .adaptive.adaptivelog import adaptive_means
+    from .adaptive.splitcomparison import compare_splits
     from .adaptive.thompson import ThompsonSplit
     from .analysis import Analysis
     from .comparison import Comparison, compare
@@ -44,12 +47,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis", "Baseline", "Comparison", "Count", "DecisionRecord", "Design", "Experiment", "Guardrail", "Mean",
     "Metric", "Plan", "Proportion", "Quantile", "Ratio", "Recommendation", "Revenue", "SampleRatio", "Stopping",
-    "ThompsonSplit", "TimeToEvent", "UnitTable", "UpliftModel", "Watch", "bayesian_view", "boundaries", "compare",
-    "false_alarms", "judge_uplift", "minimum_effect", "power_of", "read_units", "recommend", "sample_ratio",
-    "subgroup_effects", "units_needed",
+    "ThompsonSplit", "TimeToEvent", "UnitTable", "UpliftModel", "Watch", "adaptive_means", "bayesian_view",
+    "boundaries", "compare", "compare_splits", "false_alarms", "judge_uplift", "minimum_effect", "power_of",
+    "read_units", "recommend", "sample_ratio", "subgroup_effects", "units_needed",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
+    "adaptive.adaptivelog": ["adaptive_means"],
+    "adaptive.splitcomparison": ["compare_splits"],
     "adaptive.thompson": ["ThompsonSplit"],
     "analysis": ["Analysis"],
     "sizing.baseline": ["Baseline"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +12,19 @@ import pandas as pd
 from numba import njit
 from scipy.special import betainc
 
-from journeylab.errors import DataError, known
+from journeylab.errors import DataError, known, listed
+from journeylab.journey import Split
 from journeylab.keyedhash import purpose_key, uniform, unit_hashes
 
 if TYPE_CHECKING:
+    from journeylab.journey import Journey
     from journeylab.offpolicy import Floats
 
 __all__ = ["ThompsonSplit", "best_chances", "check_floor", "floored"]
 
 _PLACES = np.concatenate([np.linspace(-8, -4, 5)[:-1], np.linspace(-4, 4, 41), np.linspace(4, 8, 5)[1:]])
 """Where a posterior is looked at, in standard deviations from its mean."""
+_STEPS = 1000
 _FORMAT = "journeylab.ThompsonSplit/1"
 
 
@@ -135,6 +140,40 @@ class ThompsonSplit:
             self._successes[self.arms.index(arm)] += n_successes
             self._failures[self.arms.index(arm)] += n - n_successes
         self.batch += 1
+
+    def applied(self, journey: Journey, node: str) -> Journey:
+        """The journey with the shares of this batch in one of its splits: its next version, to be promoted (rule 26).
+
+        Shares are rounded to a tenth of a percent, each at least the floor; contacts keep their arms but for those whom
+        the shares must move (rule 22), and replays record the probabilities.
+
+        Args:
+            journey: the journey that has the split.
+            node: the split's node, whose arms are these.
+
+        Raises:
+            DataError: when there is no such split, or it has other arms or another salt, so that its units were not
+                drawn by it.
+        """
+        split = journey.nodes.get(node)
+        if not isinstance(split, Split):
+            splits = [name for name, one in journey.nodes.items() if isinstance(one, Split)]
+            raise DataError(f"{journey.journey} has no split {node!r}; {known(node, splits, 'splits')}")
+        salt = split.salt or f"{journey.journey}/{node}"
+        if {*split.split} != {*self.arms} or salt != self.salt:
+            raise DataError(
+                f"{journey.journey}/{node} has the arms {listed(split.split)} and the salt {salt!r}, and this splits "
+                f"{listed(self.arms)} by {self.salt!r}"
+            )
+        least = math.ceil(self.floor * _STEPS - 1e-9)
+        rest = np.array([share - self.floor for share in self.propensities().values()])
+        free = _STEPS - least * len(self.arms)
+        exact = free * rest / rest.sum() if rest.sum() > 0 else np.full(len(rest), free / len(rest))
+        whole = np.floor(exact).astype(int)
+        whole[np.argsort(whole - exact, kind="stable")[: free - whole.sum()]] += 1
+        shares = {arm: Fraction(least + int(n), _STEPS) for arm, n in zip(self.arms, whole, strict=True)}
+        changed = split.model_copy(update={"split": {arm: shares[arm] for arm in split.split}})
+        return journey.model_copy(update={"nodes": {**journey.nodes, node: changed}})
 
     def to_dict(self) -> dict[str, Any]:
         """The whole state, as plain data that `from_dict` reads."""
