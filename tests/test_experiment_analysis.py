@@ -14,7 +14,7 @@ import pytest
 
 from journeylab import datasets
 from journeylab.errors import DataError
-from journeylab.experiments import Experiment, Guardrail, Mean, Proportion, Stopping
+from journeylab.experiments import Experiment, Guardrail, Mean, Proportion, Stopping, TimeToEvent
 from journeylab.experiments.analysis import Analysis, analyze_experiment, analyze_units
 from journeylab.experiments.comparison import compare
 from journeylab.experiments.planning import false_alarms, plan_experiment, read_declaration
@@ -132,6 +132,25 @@ def test_units_not_looked_at_for_the_whole_window_do_not_count() -> None:
     assert (found.maturity.n_exposed, found.maturity.n_matured) == (4000, 3000)
     assert "1,000 units not yet looked at" in found.maturity.sentence
     assert found.primary.effects[0].n_arm + found.primary.effects[0].n_control == 3000
+
+
+def test_units_that_have_not_matured_are_censored_where_times_are_compared() -> None:
+    """With the discount all buy after a day, else after two; half the units were looked at for one day and a half."""
+    n = 2000
+    units = units_of(n)
+    frame = units.frame(["arm", "unit", "exposed_at", "bought", "unsubscribed"])
+    days = np.where(frame["arm"] == "discount", 1.0, 2.0)
+    followed = np.where(np.arange(n) % 4 < 2, 1.5, 14.0)
+    frame["days"] = np.where(days <= followed, days, np.nan)
+    frame["days|followed"], frame["is_matured"] = followed, followed == 14
+    metrics = [*units.metrics, TimeToEvent("days")]
+    timed = UnitTable.of_frame(frame, metrics, control="plain", shares=SHARES)
+    found = analyze_units(experiment(planned_n=1000, secondary=[TimeToEvent("days")]), timed)
+    assert found.secondary is not None
+    [effect] = found.secondary.effects
+    assert effect.n_arm + effect.n_control == n
+    assert found.primary.effects[0].n_arm + found.primary.effects[0].n_control == n / 2
+    assert effect.effect == pytest.approx(-1)
 
 
 def test_before_its_end_a_fixed_rule_gives_only_what_is_valid_at_any_time() -> None:

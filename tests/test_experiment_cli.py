@@ -146,6 +146,7 @@ def test_segments_and_features_say_for_whom(run: Run, table: Path) -> None:
         (("--arm", "group", "--control", "none", "--metric", "vist"), 1, "did you mean 'visit'?"),
         (("--arm", "group", "--control", "none", "--metric", "channel"), 1, "channel"),
         (("--arm", "group", "--control", "none"), 2, "--metric or"),
+        (("--arm", "group", "--control", "none", "--metric", "visit", "--unit", "household"), 1, "household"),
         (("--arm", "group", "--metric", "visit"), 2, "--control"),
         (("--arm", "group", "--control", "none", "--metric", "visit", "--sequential"), 2, "--planned-n"),
         (("--arm", "group", "--control", "none", "--ratio", "spend"), 2, "write it as spend/visit"),

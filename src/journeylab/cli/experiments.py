@@ -242,6 +242,10 @@ def analyze(
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="COL", help="The unit of assignment, where it has several rows.")
     ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option("--unit", metavar="COL", help="The column that names units, each of which occurs once."),
+    ] = None,
     shares: Annotated[
         dict[str, float] | None,
         typer.Option(
@@ -376,7 +380,7 @@ def analyze(
     kept = list(dict.fromkeys([*others, *(segment or []), *(feature or [])]))
     with step("reading the table") as reading:
         units = read_units(
-            data, arm=arm, control=control, metrics=metrics, cluster=cluster, shares=shares,
+            data, arm=arm, control=control, metrics=metrics, cluster=cluster, unit=unit, shares=shares,
             exposed_at=exposed_at, keep=kept, query=query, timezone=timezone,
         )  # fmt: skip
         reading.done = f"read {counted(sum(units.counts().values()), 'unit')}"

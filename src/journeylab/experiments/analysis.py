@@ -248,15 +248,15 @@ def analyze_units(
     stopping, alpha = experiment.stopping, experiment.alpha
     n_exposed = sum(units.counts().values())
     ratio = sample_ratio_of(units)  # of all who were exposed: who has matured is a matter of time
+    exposed = units
     if units.has("is_matured"):
         units = units.narrowed("is_matured")
     n_matured = sum(units.counts().values())
-    primary = compare(units, [experiment.primary], stopping=stopping, alpha=alpha, ratio=ratio)
+    given: dict[str, Any] = {"stopping": stopping, "alpha": alpha, "ratio": ratio, "exposed": exposed}
+    primary = compare(units, [experiment.primary], **given)
     secondary = None
     if experiment.secondary:
-        secondary = compare(
-            units, experiment.secondary, stopping=stopping, alpha=alpha, correction="fdr_bh", ratio=ratio
-        )
+        secondary = compare(units, experiment.secondary, correction="fdr_bh", **given)
     is_given = not primary.refused
     held = _guardrails(experiment, units) if is_given else ()
     verdicts = tuple(verdict_on(experiment, arm, primary, held) for arm in units.arms[1:])

@@ -18,6 +18,7 @@ from journeylab.intervals import always_valid_p, anytime_interval, widest_error
 from .effect import Effect, effects_table
 from .estimation.corrections import corrected
 from .estimation.effects import effects
+from .metrics import TimeToEvent
 from .ratio.sampleratio import SampleRatio, sample_ratio
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def compare(
     adjust: Adjust = "cuped",
     covariates: Sequence[str] = (),
     ratio: SampleRatio | None = None,
+    exposed: UnitTable | None = None,
 ) -> Comparison:
     """Each arm against the control on each metric, with intervals that hold under the rule of stopping.
 
@@ -168,6 +170,8 @@ def compare(
         adjust: how covariates are used; see `effects`.
         covariates: further columns that adjust every metric.
         ratio: the check of the arms' ratio where it was made already; it decides whether there are effects.
+        exposed: all exposed units, of which times to an event are taken, unless looks were planned: those that have not
+            matured are censored.
 
     Raises:
         DataError: when the units of looks cannot be told because the table has no `exposed_at`.
@@ -190,7 +194,13 @@ def compare(
         assert stopping is not None
         found, sequential = _over_looks(looks, metrics, stopping, alpha, adjust, covariates)
     else:
-        found = effects(units, metrics, alpha=alpha, adjust=adjust, covariates=covariates)
+        times = [] if exposed is None else [metric for metric in metrics if isinstance(metric, TimeToEvent)]
+        others = [metric for metric in metrics if metric not in times]
+        found = effects(units, others, alpha=alpha, adjust=adjust, covariates=covariates)
+        if exposed is not None and times:
+            names = [metric.name for metric in metrics]
+            found += effects(exposed, times, alpha=alpha, adjust=adjust, covariates=covariates)
+            found.sort(key=lambda effect: names.index(effect.metric))
         if stopping is not None and (stopping.rule == "always_valid" or n < stopping.planned_n):
             found = [at_any_time(effect, n, stopping.planned_n) for effect in found]
             if stopping.rule == "fixed":
