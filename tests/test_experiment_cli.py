@@ -194,6 +194,14 @@ def test_watching_shows_the_path(run: Run, tmp_path: Path) -> None:
         (("plan", "nowhere.yaml", *LOG), 1, "no such file"),
         (("analyze", FILE, *LOG, "--metric", "visit"), 2, "says so already"),
         (("analyze", FILE, *LOG, "--record", "r.json"), 2, "--by and --reason"),
+        (("analyze", FILE, *LOG, "--decide", "plain"), 2, "it goes with --record"),
+        (("analyze", FILE, *LOG, "--sequential"), 2, "says so already"),
+        (("analyze", FILE), 2, "name the log"),
+        (
+            ("analyze", "t.csv", "--arm", "a", "--control", "b", "--metric", "c", "--plan", "p.json"),
+            2,
+            "file, which this",
+        ),
         (("analyze", FILE, *LOG, "--plan", FILE), 1, "no declared plan"),
     ],
 )

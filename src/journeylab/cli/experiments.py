@@ -27,7 +27,7 @@ from .screen import announce_compiling, show_json, step
 from .source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from journeylab.experiments import Experiment, Metric
     from journeylab.experiments.analysis import Analysis
@@ -41,8 +41,6 @@ experiment = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-_DECLARED = (".yaml", ".yml", ".json")
 
 
 def _one_of(*names: str) -> Any:
@@ -72,6 +70,13 @@ def _shares(text: str) -> dict[str, float]:
         if not (arm.strip() and equals):
             raise typer.BadParameter(f"{part!r} is no share; write control=50%,mail=50%")
     return shares
+
+
+def _leave_out(given: Mapping[str, Any], why: str) -> None:
+    """Refuses options that would do nothing."""
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter(why, param_hint=name)
 
 
 def _read(path: Path) -> Experiment:
@@ -336,11 +341,22 @@ def analyze(
       journeylab experiment analyze offer_test.yaml --events events.parquet --plan offer_test.plan.json \\
           --record offer_test.record.json --decide discount --by "growth team" --reason "more purchases"
     """
-    if Path(data).suffix in _DECLARED and (events is not None or table is not None):
-        for name, value in (("--arm", arm), ("--control", control), ("--metric", metric), ("--ratio", ratio)):
-            if value:
-                raise typer.BadParameter("the experiment's file says so already; leave it out", param_hint=name)
-        if record is not None and (by is None or reason is None):
+    of_table = {
+        "--arm": arm, "--control": control, "--metric": metric, "--ratio": ratio, "--covariate": covariate,
+        "--cluster": cluster, "--unit": unit, "--shares": shares, "--exposed-at": exposed_at,
+        "--sequential": sequential, "--planned-n": planned_n, "--adjust": adjust != "cuped",
+        "--correction": correction != "holm", "--segment": segment, "--feature": feature,
+    }  # fmt: skip
+    of_file = {
+        "--events": events, "--table": table, "--contacts": contacts, "--columns": columns, "--event": event,
+        "--rejects": rejects, "--until": until, "--send-times": send_times, "--plan": plan_file, "--past": past,
+        "--record": record, "--decide": decide, "--by": by, "--reason": reason,
+    }  # fmt: skip
+    if Path(data).suffix in (".yaml", ".yml") or (Path(data).suffix == ".json" and (events or table)):
+        _leave_out(of_table, "the experiment's file says so already; leave it out")
+        if record is None:
+            _leave_out({name: of_file[name] for name in ("--decide", "--by", "--reason")}, "it goes with --record")
+        elif by is None or reason is None:
             raise typer.BadParameter("a record says who decided and why: --by and --reason", param_hint="--record")
         declared = _read(Path(data))
         source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
@@ -362,6 +378,7 @@ def analyze(
 
             _write(html, analysis_page(found))
         return
+    _leave_out(of_file, "it goes with an experiment's file, which this is not")
     if arm is None or control is None:
         raise typer.BadParameter("a plain table needs both", param_hint="--arm, --control")
     if not metric and not ratio:

@@ -110,6 +110,11 @@ class Plan:
                 f"where there is none ({share}).{bad if row.low > experiment.alpha else ''}"
             )
         said += [
+            f"{row.metric}: history has too little of it to say what will be found."
+            for row in self.metrics.iloc[1:].itertuples()
+            if math.isnan(row.standard_error)
+        ]
+        said += [
             f"Guardrail {row.metric}: to show that its margin holds needs {counted(int(row.units_needed), 'unit')}; "
             "with those planned it will often stay undecided."
             for row in self.metrics.itertuples()
