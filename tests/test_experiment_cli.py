@@ -179,6 +179,16 @@ def test_an_experiment_goes_from_its_plan_to_its_record(run: Run, tmp_path: Path
     assert {verdict["arm"] for verdict in found["verdicts"]} == {"discount", "free_month"}
 
 
+def test_experiments_are_checked_with_journeys(run: Run, tmp_path: Path) -> None:
+    journey = fixtures() / "journeys" / "cdnow_winback.yaml"
+    assert run("check", FILE, journey).splitlines()[-2:] == ["1 journey is sound", "1 experiment is sound"]
+    found = json.loads(run("check", FILE, "--json"))
+    assert [one["experiment"] for one in found["experiments"]] == ["offer_test"]
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("experiment: wrong\ncontrol: a\n")
+    assert "an experiment needs `primary`" in run("check", wrong, status=1)
+
+
 def test_watching_shows_the_path(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "watch.html"
     found = json.loads(run("experiment", "watch", FILE, *LOG, "--looks", 5, "--html", page, "--json"))

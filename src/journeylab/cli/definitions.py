@@ -65,22 +65,27 @@ def read_portfolio(files: Sequence[Path], journey: str | None = None) -> Portfol
 
 
 def check(files: Files, as_json: AsJson = False) -> None:
-    """Say whether journeys are sound, with every fault and its place.
+    """Say whether journeys and experiments are sound, with every fault and its place.
 
     Exit status 1 when anything is at fault, so that it stands well before a merge.
 
     \b
     Examples:
       journeylab check trial_welcome.yaml
-      journeylab check journeys/*.yaml --json
+      journeylab check journeys/*.yaml experiments/*.yaml --json
     """
     from journeylab.check import notes_of
+    from journeylab.experiments import Experiment
     from journeylab.journeyfile import read
 
     faults: list[Fault] = []
     sound: list[tuple[Path, Journey]] = []
+    experiments: list[tuple[Path, Experiment]] = []
     for path in dict.fromkeys(files):
         try:
+            if Experiment.is_in(path):
+                experiments.append((path, Experiment.read(path)))
+                continue
             sound += [(path, journey) for journey in read(path).journeys]
         except DefinitionError as error:
             faults += [fault for fault in error.faults if fault not in faults]
@@ -91,6 +96,10 @@ def check(files: Files, as_json: AsJson = False) -> None:
             {
                 "sound": not faults,
                 "journeys": journeys,
+                "experiments": [
+                    {"file": str(path), "experiment": one.experiment, "version": one.version}
+                    for path, one in experiments
+                ],
                 "faults": list(map(_fault_data, faults)),
                 "notes": [{"file": str(path), "journey": one.journey, "message": note} for path, one, note in notes],
             }
@@ -100,8 +109,9 @@ def check(files: Files, as_json: AsJson = False) -> None:
             typer.echo(f"{path}: {journey.journey}: note: {note}")
         for fault in faults:
             typer.echo(str(fault), err=True)
-        if sound:
-            typer.echo(f"{counted(len(sound), 'journey')} {'is' if len(sound) == 1 else 'are'} sound")
+        for n, what in ((len(sound), "journey"), (len(experiments), "experiment")):
+            if n:
+                typer.echo(f"{counted(n, what)} {'is' if n == 1 else 'are'} sound")
         if faults:
             typer.echo(f"{counted(len(faults), 'fault')}", err=True)
     if faults:

@@ -286,6 +286,16 @@ class Experiment(Definition):
         return cls(arm=arm, **declared)
 
     @classmethod
+    def is_in(cls, path: str | Path) -> bool:
+        """Whether a file has an experiment and not journeys, whatever else is at fault in it."""
+        from journeylab.journeyfile import text_of
+        from journeylab.yamlsource import documents
+
+        path = Path(path)
+        read = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        return any(isinstance(document.data, dict) and "experiment" in document.data for document in read)
+
+    @classmethod
     def read(cls, path: str | Path) -> Experiment:
         """The experiment in a YAML or JSON file, with the journeys that it names, by their files beside it.
 
