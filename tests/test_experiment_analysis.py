@@ -282,6 +282,15 @@ def test_rules_that_allow_looking_need_more_units() -> None:
     assert 1.2 * fixed < always
 
 
+def test_a_table_that_says_when_tells_how_long_it_takes() -> None:
+    """A unit a minute is 10,080 a week."""
+    frame = frame_of(units_of(30_000))
+    plan = plan_experiment(experiment(planned_n=25_000, exposed_at="exposed_at"), frame, aa_runs=0)
+    assert plan.weekly["n_units"].tolist() == [10_080, 10_080]
+    assert plan.recruiting is not None
+    assert plan.recruiting.n_weeks == 3
+
+
 def test_too_little_history_is_refused() -> None:
     with pytest.raises(DataError, match="too few to plan on"):
         plan_experiment(experiment(), frame_of(units_of(30)))

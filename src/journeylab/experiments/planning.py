@@ -53,7 +53,8 @@ class Plan:
     Attributes:
         experiment: what is asked.
         n_units: units of history on which it was planned: matured, and of the control only where the experiment ran.
-        weekly: exposures by whole week of history: `week` (UTC, its start), `n_units` (int); without rows for a table.
+        weekly: exposures by whole week of history: `week` (UTC, its start), `n_units` (int); without rows for a table
+            that does not say when.
         metrics: one row for each metric: `metric` (text), `role` (primary, secondary or guardrail), `mean_control`,
             `standard_error` (of an arm's effect with the planned units), `minimum_effect` (the least effect that is
             found with the wanted power; for a guardrail the least margin within which no harm is shown),
@@ -220,7 +221,7 @@ def plan_experiment(
 
     history = experiment.model_copy(update={"start_at": None})  # which is before the start
     exposed = exposed_units(history, source, until=until, send_times=send_times)
-    weekly = _weekly(exposed.units) if exposed.exposures is not None else _weekly(None)
+    weekly = _weekly(exposed.units if exposed.units.has("exposed_at") else None)
     units = exposed.units
     if units.has("is_matured"):
         units = units.narrowed("is_matured")
