@@ -119,6 +119,9 @@ def test_clusters_widen_intervals(run: Run, tmp_path: Path) -> None:
     )
     assert together["standard_error"] == pytest.approx(apart["standard_error"] * np.sqrt(6), rel=0.02)
     assert together["n_clusters"] == 500
+    frame.assign(half=np.arange(3000) // 1500).to_parquet(tmp_path / "units.parquet")
+    parted = analyzed(run, tmp_path / "units.parquet", "--metric", "visit", "--cluster", "half")
+    assert parted["sample_ratio"]["n"] == {"none": 1500, "a": 1500}
 
 
 def test_arms_without_their_units_give_no_effects(run: Run, table: Path) -> None:

@@ -125,7 +125,7 @@ def test_cuped_equals_its_formula_by_hand(units: UnitTable, frame: pd.DataFrame,
 def test_history_is_no_gain(units: UnitTable, adjust: Adjust) -> None:
     for found in effects(units, adjust=adjust):
         assert found.variance_reduction_share < 0.005
-        assert any("history saves" in note and note.endswith("no gain") for note in found.notes)
+        assert any(note.endswith("saved by history: no gain") for note in found.notes)
 
 
 def test_spend_is_too_skewed_for_the_normal(path: Path, frame: pd.DataFrame) -> None:

@@ -316,6 +316,8 @@ def sample_ratio_of(units: UnitTable) -> SampleRatio:
     if together is None:
         return sample_ratio(frame, units.shares)
     firsts = frame.drop_duplicates(together)  # in order of exposure, where that is known
+    if together == "cluster" and _are_parted(frame):
+        return sample_ratio(frame, units.shares)
     found = sample_ratio(firsts, units.shares)
     if len(firsts) == len(frame):
         return found
@@ -324,3 +326,10 @@ def sample_ratio_of(units: UnitTable) -> SampleRatio:
         "ratio is that of the first unit of each."
     )
     return replace(found, notes=[*found.notes, note])
+
+
+def _are_parted(frame: pd.DataFrame) -> bool:
+    """Whether most clusters of several units have units in several arms, so that it was not clusters that got them."""
+    by_cluster = frame.groupby("cluster")["arm"].agg(["size", "nunique"])
+    several = by_cluster[by_cluster["size"] > 1]
+    return bool((several["nunique"] > 1).mean() > 0.5) if len(several) else False

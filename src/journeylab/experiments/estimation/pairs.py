@@ -208,7 +208,7 @@ def _covariate_notes(plan: _Plan, both: Moments, found: Difference, plain: Diffe
     said = []
     saved = 1 - (found.standard_error / plain.standard_error) ** 2
     if saved < _NO_GAIN:
-        said.append(f"{plan.covariates} saves {max(saved, 0):.1%} of the variance: no gain")
+        said.append(f"{max(saved, 0):.1%} of the variance is saved by {plan.covariates}: no gain")
     if both.of.unknown:
         place = len(both.of.values) + len(both.of.covariates)
         share = float(both.mean[place]) * both.n / both.n_units
