@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .drawing import share_text
 from .sendtimeplots import DAYS, are_chances, hour_text, score_text
+from .svgaxes import BLUE, ORANGE, Axes, Tick, drawn, head, ticks
 from .visits import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 __all__ = [
     "calibration_svg", "calibration_words", "gain_svg", "gain_words", "level_svg", "level_title", "reliability_svg",
     "reliability_words", "shade", "week_svg", "week_words",
 ]  # fmt: skip
 
-_BLUE, _ORANGE = "#1f6fb2", "#d97a00"
 _PALE, _DEEP = (0xE4, 0xEF, 0xF8), (0x0B, 0x3D, 0x70)
-_FONT = 'font-family="system-ui,-apple-system,Segoe UI,Roboto,sans-serif" font-size="12" fill="currentColor"'
 _CELL_WIDTH, _CELL_HEIGHT = 24, 22
 _LEVEL_STYLE = {
     "person": 'fill="#0b3d70"', "segment": 'fill="#1f6fb2"', "everyone": 'fill="#9cc3e4"',
@@ -76,9 +73,11 @@ def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
     chance = week["chance"].to_numpy(float)
     known = chance[~np.isnan(chance)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    left, top = 40, 62
-    width, height = left + 24 * _CELL_WIDTH + 12, top + 7 * _CELL_HEIGHT + 42
-    parts = [_head(width, height, title, subtitle)]
+    left = 40
+    width = left + 24 * _CELL_WIDTH + 12
+    titles, down = head(width, title, subtitle)
+    top = round(down) + 18
+    parts = [titles]
     parts += [
         f'<text x="{left + hour * _CELL_WIDTH}" y="{top - 6}">{hour:02d}</text>' for hour in range(0, 24, 3)
     ]  # fmt: skip
@@ -92,10 +91,10 @@ def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
         best = int(np.nanargmax(chance))
         x, y = left + best % 24 * _CELL_WIDTH, top + best // 24 * _CELL_HEIGHT
         parts.append(f'<rect x="{x}" y="{y}" width="{_CELL_WIDTH - 1}" height="{_CELL_HEIGHT - 1}" fill="none" '
-                     f'stroke="{_ORANGE}" stroke-width="3"/>')  # fmt: skip
+                     f'stroke="{ORANGE}" stroke-width="3"/>')  # fmt: skip
     ends = score_text(low, about), score_text(high, about)
     parts.extend(_week_legend(week, ends, left, top + 7 * _CELL_HEIGHT + 14, is_flat=is_flat))
-    return "".join(parts) + "</svg>"
+    return drawn(width, top + 7 * _CELL_HEIGHT + 42, title, parts)
 
 
 def _cell(row: Any, x: int, y: int, low: float, high: float, about: dict[str, Any]) -> str:
@@ -137,68 +136,21 @@ def _week_legend(week: pd.DataFrame, ends: tuple[str, str], x: int, y: int, *, i
     yield f'<text x="{at}" y="{y + 11}">{escape("; ".join(words))}</text>'
 
 
-class _Axes(NamedTuple):
-    """Where a chart's axes are and what they span."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    left: int = 58
-    top: int = 58
-    width: int = 560
-    height: int = 220
-
-    def places(self, x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values as pixels."""
-        across = self.left + self.width * (np.asarray(x, float) - self.x[0]) / (self.x[1] - self.x[0])
-        down = self.top + self.height * (1 - (np.asarray(y, float) - self.y[0]) / (self.y[1] - self.y[0]))
-        return across, down
-
-    def line(self, x: Any, y: Any) -> str:
-        """The path of a line."""
-        return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(*self.places(x, y), strict=True))
-
-    def band(self, x: Any, low: Any, high: Any) -> str:
-        """The path of an area between two lines."""
-        back = self.line(np.asarray(x)[::-1], np.asarray(low)[::-1])
-        return f"{self.line(x, high)}L{back[1:]}z"
-
-    def frame(self, title: str, subtitle: str, across: str, x_ticks: Sequence[tuple[float, str]],
-              y_ticks: Sequence[tuple[float, str]]) -> Iterator[str]:  # fmt: skip
-        """The opened drawing with its titles, grid and tick labels; `across` names the horizontal axis."""
-        bottom = self.top + self.height
-        yield _head(self.left + self.width + 24, bottom + 46, title, subtitle)
-        for value, text in y_ticks:
-            y = float(self.places(self.x[0], value)[1])
-            yield (f'<path d="M{self.left} {y:.1f}h{self.width}" stroke="currentColor" '
-                   f'stroke-opacity="{".55" if value == 0 else ".16"}"/>'
-                   f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')  # fmt: skip
-        for value, text in x_ticks:
-            x = float(self.places(value, self.y[0])[0])
-            yield f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>'
-        yield (f'<text x="{self.left + self.width / 2}" y="{bottom + 36}" text-anchor="middle">'
-               f"{escape(across)}</text>")  # fmt: skip
+_WIDTH = 642
 
 
-def _head(width: int, height: int, title: str, subtitle: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" style="max-width:100%" {_FONT}><title>{escape(title)}</title>'
-        f'<text x="0" y="16" font-size="15" font-weight="600">{escape(title)}</text>'
-        f'<text x="0" y="34" fill-opacity=".75">{escape(subtitle)}</text>'
-    )
+def _framed(
+    titles: tuple[str, str], x: tuple[float, float], y: tuple[float, float], across: str, x_ticks: Sequence[Tick],
+    y_ticks: Sequence[Tick], width: int = 560, height: int = 220,
+) -> tuple[Axes, list[str]]:  # fmt: skip
+    """The axes of a chart, and its titles and grid; `across` names the horizontal axis."""
+    words, top = head(_WIDTH, *titles)
+    axes = Axes(x, y, 58, top + 10, width, height)
+    return axes, [words, *axes.grid(across, x_ticks, y_ticks)]
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers from one that is not above `low` to one that is not below `high`.
-
-    >>> _ticks(-0.02, 0.11)
-    [-0.05, 0.0, 0.05, 0.1, 0.15]
-    """
-    if not high > low:
-        return [low, low + 0.01]
-    magnitude = 10.0 ** floor(log10((high - low) / 4))
-    step = next(magnitude * one for one in (1, 2, 2.5, 5, 10) if magnitude * one >= (high - low) / 4)
-    return [round(step * n, 10) + 0.0 for n in range(floor(low / step), ceil(high / step) + 1)]
+def _closed(axes: Axes, title: str, parts: Sequence[str]) -> str:
+    return drawn(_WIDTH, axes.top + axes.height + 46, title, parts)
 
 
 def gain_svg(gains: pd.DataFrame) -> str:
@@ -214,17 +166,16 @@ def gain_svg(gains: pd.DataFrame) -> str:
     # A group holds from where the one before ends.
     share = np.concatenate([[0.0], gains["contact_share"]])
     gain, low, high = (np.concatenate([gains[name].iloc[:1], gains[name]]) for name in ("gain", "low", "high"))
-    up = _ticks(min(0.0, float(low.min())), max(0.0, float(high.max())))
-    axes = _Axes((0, 1), (up[0], up[-1]))
-    parts = [
-        *axes.frame(
-            title, subtitle, "share of contacts, those with the greatest gain first",
-            [(one / 4, f"{one / 4:.0%}") for one in range(5)], [(one, _signed(100 * one)) for one in up],
-        ),
-        f'<path d="{axes.band(share, low, high)}" fill="{_BLUE}" fill-opacity=".2"/>',
-        f'<path d="{axes.line(share, gain)}" fill="none" stroke="{_BLUE}" stroke-width="2.5"/>',
-    ]  # fmt: skip
-    return "".join(parts) + "</svg>"
+    up = ticks(min(0.0, float(low.min())), max(0.0, float(high.max())))
+    axes, parts = _framed(
+        (title, subtitle), (0, 1), (up[0], up[-1]), "share of contacts, those with the greatest gain first",
+        [Tick(one / 4, f"{one / 4:.0%}") for one in range(5)], [Tick(one, _signed(100 * one)) for one in up],
+    )  # fmt: skip
+    parts += [
+        f'<path d="{axes.band(share, low, high)}" fill="{BLUE}" fill-opacity=".2"/>',
+        f'<path d="{axes.line(share, gain)}" fill="none" stroke="{BLUE}" stroke-width="2.5"/>',
+    ]
+    return _closed(axes, title, parts)
 
 
 def _signed(value: float) -> str:
@@ -253,15 +204,17 @@ def level_svg(levels: pd.DataFrame) -> str:
     shown = levels[levels["n_contacts"] > 0]
     width, x = 618.0, 0.0
     subtitle = f"share of contacts by the finest level that the log bears out; n = {levels['n_contacts'].sum():,}"
-    parts = [_head(642, 78 + 20 * len(shown), level_title(levels), subtitle)]
+    title = level_title(levels)
+    words, top = head(_WIDTH, title, subtitle)
+    parts = [words]
     for place, row in enumerate(shown.itertuples()):
         style = _LEVEL_STYLE[row.level]
-        parts.append(f'<rect x="{x:.1f}" y="46" width="{width * row.contact_share:.1f}" height="22" {style}/>')
+        parts.append(f'<rect x="{x:.1f}" y="{top:.0f}" width="{width * row.contact_share:.1f}" height="22" {style}/>')
         x += width * row.contact_share
-        y = 90 + 20 * place
+        y = round(top) + 44 + 20 * place
         parts.append(f'<rect x="0.5" y="{y - 10}" width="12" height="12" {style}/><text x="20" y="{y}">'
                      f"{row.level}: {share_text(row.contact_share)} ({row.n_contacts:,})</text>")  # fmt: skip
-    return "".join(parts) + "</svg>"
+    return drawn(_WIDTH, top + 32 + 20 * len(shown), title, parts)
 
 
 def level_title(levels: pd.DataFrame) -> str:
@@ -287,20 +240,20 @@ def calibration_svg(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
     title, subtitle = calibration_words(table)
-    up = _ticks(0.0, float(max(table["predicted"].max(), table["high"].max())))
-    axes = _Axes((0, up[-1]), (0, up[-1]), width=300, height=300)
-    ticks = [(one, f"{100 * one:.3g}%") for one in up]
-    parts = list(axes.frame(title, subtitle, "across: predicted chance; up: observed share", ticks, ticks))
-    parts[0] = _head(600, 58 + 300 + 46, title, subtitle)
+    up = ticks(0.0, float(max(table["predicted"].max(), table["high"].max())))
+    ends, shown = (0, up[-1]), [Tick(one, f"{100 * one:.3g}%") for one in up]
+    axes, parts = _framed(
+        (title, subtitle), ends, ends, "across: predicted chance; up: observed share", shown, shown, 300, 300
+    )
     parts.append(f'<path d="{axes.line([0, up[-1]], [0, up[-1]])}" stroke="currentColor" stroke-opacity=".5" '
                  'stroke-dasharray="5 4" fill="none"/>')  # fmt: skip
     for row in table.itertuples():
         path = axes.line([row.predicted, row.predicted], [row.low, row.high])
         (x,), (y,) = axes.places([row.predicted], [row.observed])
-        parts.append(f'<path d="{path}" stroke="{_BLUE}" stroke-width="1.6"/><g><circle cx="{x:.1f}" cy="{y:.1f}" '
-                     f'r="4" fill="{_BLUE}"/><title>predicted {share_text(row.predicted)}, observed '
+        parts.append(f'<path d="{path}" stroke="{BLUE}" stroke-width="1.6"/><g><circle cx="{x:.1f}" cy="{y:.1f}" '
+                     f'r="4" fill="{BLUE}"/><title>predicted {share_text(row.predicted)}, observed '
                      f"{share_text(row.observed)} of {row.n_sends:,} sends</title></g>")  # fmt: skip
-    return "".join(parts) + "</svg>"
+    return _closed(axes, title, parts)
 
 
 def calibration_words(table: pd.DataFrame) -> tuple[str, str]:
@@ -323,24 +276,26 @@ def reliability_svg(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
     title, subtitle = reliability_words(table)
-    up = _ticks(0.0, float(max(table["predicted_rate"].max(), table["high"].max())))
+    up = ticks(0.0, float(max(table["predicted_rate"].max(), table["high"].max())))
     place = np.arange(len(table))
-    axes = _Axes((-0.5, len(table) - 0.5), (0, up[-1]))
     shown = sorted({0, len(table) // 2, len(table) - 1})
-    dates = [(float(one), f"{table['week'].iloc[one]:%Y-%m-%d}") for one in shown]
-    parts = [
-        *axes.frame(title, subtitle, "week from", dates, [(one, f"{100 * one:.3g}%") for one in up]),
-        f'<path d="{axes.line(place, table["predicted_rate"])}" stroke="{_ORANGE}" stroke-width="2" '
+    axes, parts = _framed(
+        (title, subtitle), (-0.5, len(table) - 0.5), (0, up[-1]), "week from",
+        [Tick(float(one), f"{table['week'].iloc[one]:%Y-%m-%d}") for one in shown],
+        [Tick(one, f"{100 * one:.3g}%") for one in up],
+    )  # fmt: skip
+    parts += [
+        f'<path d="{axes.line(place, table["predicted_rate"])}" stroke="{ORANGE}" stroke-width="2" '
         'stroke-dasharray="6 4" fill="none"/>',
-        f'<path d="{axes.line(place, table["observed_rate"])}" stroke="{_BLUE}" stroke-width="2" fill="none"/>',
+        f'<path d="{axes.line(place, table["observed_rate"])}" stroke="{BLUE}" stroke-width="2" fill="none"/>',
     ]
     for at, row in zip(place, table.itertuples(), strict=True):
         (x,), (y,) = axes.places([at], [row.observed_rate])
         words = f"{row.week:%Y-%m-%d}: {share_text(row.observed_rate)} of {row.n_sends:,}"
-        parts.append(f'<path d="{axes.line([at, at], [row.low, row.high])}" stroke="{_BLUE}" stroke-width="1.6"/>'
-                     f'<g><circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{_BLUE}"/><title>{words}, predicted '
+        parts.append(f'<path d="{axes.line([at, at], [row.low, row.high])}" stroke="{BLUE}" stroke-width="1.6"/>'
+                     f'<g><circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{BLUE}"/><title>{words}, predicted '
                      f"{share_text(row.predicted_rate)}</title></g>")  # fmt: skip
-    return "".join(parts) + "</svg>"
+    return _closed(axes, title, parts)
 
 
 def reliability_words(table: pd.DataFrame) -> tuple[str, str]:
