@@ -197,6 +197,14 @@ def test_planned_looks_are_made_of_the_first_units_whenever_one_looks() -> None:
     assert decision(analyze_units(experiment(rule="group_sequential", looks=4), units)) == "ship"
 
 
+def test_a_look_on_which_next_to_nothing_is_spent_has_no_end_of_its_interval() -> None:
+    declared = experiment(planned_n=40_000, rule="group_sequential", looks=["1%", "100%"])
+    found = analyze_units(declared, units_of(400))
+    assert np.isinf(found.primary.effects[0].high)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["results"][0]["interval"] == [None, None]
+    assert decision(found) == "go on"
+
+
 def test_before_the_first_planned_look_nothing_is_given() -> None:
     found = compare(units_of(500), stopping=Stopping(planned_n=4000, rule="group_sequential", looks=4))
     assert found.effects == ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
-__all__ = ["block", "counted", "plain", "table"]
+__all__ = ["block", "counted", "plain", "plain_rows", "table"]
 
 _STYLE = (
     ".jl-display{font:13px system-ui,sans-serif}.jl-display p{margin:.4em 0}"
@@ -48,9 +49,22 @@ def counted(n: int, what: str) -> str:
 
 
 def plain(value: float) -> float | None:
-    """A number for JSON, which knows no NaN: that is `None`.
+    """A number for JSON, which knows neither NaN nor infinity: they are `None`.
 
-    >>> plain(0.5), plain(float("nan"))
-    (0.5, None)
+    >>> plain(0.5), plain(float("nan")), plain(float("inf"))
+    (0.5, None, None)
     """
-    return None if math.isnan(value) else float(value)
+    return float(value) if math.isfinite(value) else None
+
+
+def plain_rows(table: Any) -> list[dict[str, Any]]:
+    """The rows of a data frame for JSON, numbers as by `plain`.
+
+    >>> import pandas as pd
+    >>> plain_rows(pd.DataFrame({"arm": ["a", "b"], "effect": [0.5, float("nan")]}))
+    [{'arm': 'a', 'effect': 0.5}, {'arm': 'b', 'effect': None}]
+    """
+    return [
+        {str(name): plain(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from journeylab.display import block
+from journeylab.display import block, plain_rows
 from journeylab.errors import DataError, known
 
 from .checks.journeychecks import Check, journey_checks
@@ -121,7 +121,7 @@ class Analysis:
             "guardrails": [result.to_dict() for result in self.guardrails],
             "shrunken": [{"arm": arm, **found.to_dict()} for arm, found in self.shrunken.items()],
             **self.who.to_dict(),
-            "bayesian": None if self.bayesian is None else self.bayesian.to_dict("records"),
+            "bayesian": None if self.bayesian is None else plain_rows(self.bayesian),
             "maturity": {**vars(self.maturity), "sentence": self.maturity.sentence},
             "checks": {
                 name: {"passed": bool(check.passed), "sentences": check.sentences(), **check.to_dict()}

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from journeylab.display import block, counted, plain, table
+from journeylab.display import block, counted, plain, plain_rows, table
 from journeylab.errors import DataError
 from journeylab.visits import wilson_interval
 
@@ -125,10 +125,6 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data; what `analyze --plan` holds an analysis to is `version` and `declared_at`."""
-        numbers = [
-            {name: plain(value) if isinstance(value, float) else value for name, value in row.items()}
-            for row in self.metrics.to_dict("records")
-        ]
         return {
             "plan": _FORMAT,
             "experiment": self.experiment.experiment,
@@ -140,8 +136,8 @@ class Plan:
             "n_units": self.n_units,
             "per_week": plain(self.per_week),
             "recruiting": None if self.recruiting is None else self.recruiting.to_dict(),
-            "metrics": numbers,
-            "alarms": self.alarms.to_dict("records"),
+            "metrics": plain_rows(self.metrics),
+            "alarms": plain_rows(self.alarms),
             "weekly": [{"week": row.week.isoformat(), "n_units": int(row.n_units)} for row in self.weekly.itertuples()],
         }
 

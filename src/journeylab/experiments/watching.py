@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from journeylab.display import block, counted
+from journeylab.display import block, counted, plain_rows
 from journeylab.errors import DataError, known
 
 from .comparison import at_any_time, sample_ratio_of
@@ -77,7 +77,7 @@ class Watch:
         """The watch as plain data for JSON."""
         path = self.path.assign(looked_at=[at.isoformat() for at in self.path["looked_at"]])
         return {
-            "path": path.to_dict("records"),
+            "path": plain_rows(path),
             "sample_ratio": self.ratio.to_dict(),
             "alarms": self.alarms,
             "planned_n": self.stopping.planned_n,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, counted, plain
+from journeylab.display import block, counted, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import anytime_interval, normal_interval
@@ -76,13 +76,7 @@ class AdaptiveMeans:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
-        tables = {
-            name: [
-                {key: plain(value) if isinstance(value, float) else value for key, value in row.items()}
-                for row in table.to_dict("records")
-            ]
-            for name, table in (("arms", self.arms), ("effects", self.effects))
-        }
+        tables = {"arms": plain_rows(self.arms), "effects": plain_rows(self.effects)}
         return {
             "n": self.n, "n_batches": self.n_batches, "interval": self.interval, "level": self.level,
             "sentence": self.sentence, "notes": list(self.notes), **tables,

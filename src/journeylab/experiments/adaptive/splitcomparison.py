@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, plain
+from journeylab.display import block, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.policy.decisions import Faults, numbers
@@ -84,11 +84,7 @@ class SplitComparison:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
         figures = {name: getattr(self, name) for name in self.__slots__ if name != "table"}
-        rows = [
-            {str(key): plain(value) if isinstance(value, float) else value for key, value in row.items()}
-            for row in self.table.to_dict("records")
-        ]
-        return {"sentence": self.sentence, **figures, "splits": rows}
+        return {"sentence": self.sentence, **figures, "splits": plain_rows(self.table)}
 
 
 class _Truth(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from journeylab.display import plain_rows
 from journeylab.errors import DataError
 from journeylab.experiments.exposure.windows import DAY_US, microseconds_of
 from journeylab.journey import WEEKDAYS
@@ -74,11 +75,7 @@ class CalendarBalance:
 
     def to_dict(self) -> dict[str, Any]:
         """The balance as plain data for JSON."""
-        rows = [
-            {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-            for row in self.table.to_dict("records")
-        ]
-        return {"passed": self.passed, "sentences": self.sentences(), "balance": rows}
+        return {"passed": self.passed, "sentences": self.sentences(), "balance": plain_rows(self.table)}
 
 
 def calendar_balance(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from journeylab.display import plain_rows
 from journeylab.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ class MachineCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """The check as plain data for JSON."""
-        rows = [
-            {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-            for row in self.table.to_dict("records")
-        ]
-        return {"passed": self.passed, "sentences": self.sentences(), "effects": rows}
+        return {"passed": self.passed, "sentences": self.sentences(), "effects": plain_rows(self.table)}
 
 
 def with_and_without_machines(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from journeylab.clock import microseconds
+from journeylab.display import plain_rows
 from journeylab.errors import DataError
 from journeylab.experiments.effect import effects_table
 from journeylab.experiments.exposure.eventvalues import EventValues
@@ -95,13 +96,7 @@ class Novelty:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data for JSON."""
-        tables = {
-            name: [
-                {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-                for row in getattr(self, name).to_dict("records")
-            ]
-            for name in ("table", "trend", "entrants")
-        }
+        tables = {name: plain_rows(getattr(self, name)) for name in ("table", "trend", "entrants")}
         return {"passed": self.passed, "sentences": self.sentences(), **tables}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from journeylab.clock import NEVER, microseconds
+from journeylab.display import plain_rows
 from journeylab.errors import DataError
 from journeylab.eventindex import Stream
 from journeylab.experiments.effect import effects_table
@@ -101,13 +102,7 @@ class Overlap:
 
     def to_dict(self) -> dict[str, Any]:
         """The overlap as plain data for JSON."""
-        tables = {
-            name: [
-                {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-                for row in getattr(self, name).to_dict("records")
-            ]
-            for name in ("matrix", "caps", "difference")
-        }
+        tables = {name: plain_rows(getattr(self, name)) for name in ("matrix", "caps", "difference")}
         return {"passed": self.passed, "sentences": self.sentences(), **tables}
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, counted, plain
+from journeylab.display import block, counted, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error, normal_interval
@@ -371,8 +371,8 @@ class JudgedRanking:
             "n": self.n, "level": self.level, "tells_apart": self.tells_apart, "sentence": self.sentence,
             "average": {name: plain(value) for name, value in self.average.items()},
             "autoc": self.autoc.to_dict(), "qini": self.qini.to_dict(),
-            "top": self.top.to_dict("records"), "last": {name: plain(value) for name, value in self.last.items()},
-            "curve": self.curve.to_dict("records"),
+            "top": plain_rows(self.top), "last": {name: plain(value) for name, value in self.last.items()},
+            "curve": plain_rows(self.curve),
         }  # fmt: skip
 
 

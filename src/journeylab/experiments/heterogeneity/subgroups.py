@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, plain
+from journeylab.display import block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
@@ -91,7 +91,7 @@ class SubgroupEffects:
             "sentence": self.sentence,
             "differs": self.differs,
             **figures,
-            "segments": self.table.to_dict("records"),
+            "segments": plain_rows(self.table),
         }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, counted, plain
+from journeylab.display import block, counted, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error
@@ -101,15 +101,8 @@ class Recommendation:
         """The same as plain data."""
         return {
             "choice": self.choice, "is_rule": self.is_rule, "control": self.control, "n": self.n, "level": self.level,
-            "sentence": self.sentence, "values": _records(self.values), "contrasts": _records(self.contrasts),
+            "sentence": self.sentence, "values": plain_rows(self.values), "contrasts": plain_rows(self.contrasts),
         }  # fmt: skip
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): plain(value) if isinstance(value, float) else value for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
 
 
 def _figures(row: pd.Series) -> str:
