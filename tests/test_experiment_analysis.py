@@ -163,6 +163,13 @@ def test_before_its_end_a_fixed_rule_gives_only_what_is_valid_at_any_time() -> N
     assert early.effects[0].high > end.effects[0].high
 
 
+def test_before_its_end_a_fixed_rule_ships_nothing() -> None:
+    units = units_of(lift=0.08)
+    assert decision(analyze_units(experiment(planned_n=8000), units)) == "ship"
+    assert decision(analyze_units(experiment(planned_n=8000, rule="fixed"), units)) == "go on"
+    assert decision(analyze_units(experiment(planned_n=4000, rule="fixed"), units)) == "ship"
+
+
 def test_always_valid_intervals_are_those_of_the_formula() -> None:
     units = units_of(lift=0.02)
     [fixed, _] = compare(units).effects

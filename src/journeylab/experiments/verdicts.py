@@ -74,6 +74,8 @@ def verdict_on(experiment: Experiment, arm: str, primary: Comparison, held: tupl
         return Verdict(arm, "keep control", " ".join(result.sentence for result in violated))
     gain = effect.effect if metric.better == "higher" else -effect.effect
     says = effect_sentence(effect, p_value)
+    if experiment.stopping.rule == "fixed" and not primary.has_ended:
+        return Verdict(arm, "go on", f"It was declared to be decided at the end only: {says}.")
     is_beyond_chance = p_value < alpha
     if effect.interval == "group-sequential":
         said = primary.sequential.get((metric.name, arm))
