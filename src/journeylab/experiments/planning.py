@@ -21,6 +21,7 @@ from .comparison import at_any_time
 from .estimation.effects import effects
 from .exposed import exposed_units
 from .exposure.comparedjourneys import arms_of
+from .record import write_once
 from .sizing.design import errors_needed
 from .sizing.recruiting import Recruiting, duration
 from .unittable import UnitTable
@@ -149,14 +150,7 @@ class Plan:
         """
         if self.declared_at is None:
             raise DataError("a plan is written when it is declared: plan.declared(at).write(path)")
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        except FileExistsError:
-            raise DataError(f"{path}: there is a plan already; what was declared is not written over") from None
-        return path
+        return write_once(path, self.to_dict(), "there is a plan already; what was declared is not written over")
 
     def __repr__(self) -> str:
         return f"Plan({self.sentences()[0]})"

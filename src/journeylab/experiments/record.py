@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from journeylab.errors import DataError
 
-__all__ = ["DecisionRecord"]
+__all__ = ["DecisionRecord", "write_once"]
 
 _FORMAT: Final = 1
 _PARTS: Final = ("experiment", "asked", "found", "checked", "tried", "decided")
@@ -66,14 +66,7 @@ class DecisionRecord:
         Raises:
             DataError: when there is a file already: a record is not written over.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        except FileExistsError:
-            raise DataError(f"{path}: there is a record already; give another name, records are kept") from None
-        return path
+        return write_once(path, self.to_dict(), "there is a record already; give another name, records are kept")
 
     @classmethod
     def read(cls, path: str | Path) -> DecisionRecord:
@@ -128,3 +121,24 @@ class DecisionRecord:
         arm = self.decided.get("arm")
         what = f"decided for {arm}" if arm is not None else "nothing shipped"
         return f"DecisionRecord({self.experiment.get('name')}: {what}, hash {self.hash[:12]})"
+
+
+def write_once(path: str | Path, data: Mapping[str, Any], there_is: str) -> Path:
+    """Writes plain data as JSON to a new file and gives the path.
+
+    Args:
+        path: the file; its folder is made.
+        data: what is written.
+        there_is: what is said where there is a file already, which is never written over.
+
+    Raises:
+        DataError: when there is one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    except FileExistsError:
+        raise DataError(f"{path}: {there_is}") from None
+    return path

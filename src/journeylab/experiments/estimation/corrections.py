@@ -6,10 +6,14 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from journeylab.experiments.effect import Effect
 
-__all__ = ["corrected"]
+__all__ = ["corrected", "holm"]
 
 
 def corrected(effects: Iterable[Effect], method: Literal["holm", "fdr_bh", "none"] = "holm") -> list[float]:
@@ -29,7 +33,24 @@ def corrected(effects: Iterable[Effect], method: Literal["holm", "fdr_bh", "none
     there = [p for p in p_values if not math.isnan(p)]
     if method == "none" or not there:
         return p_values
+    if method == "holm":
+        corrected_p: list[float] = holm(np.array(p_values)).tolist()
+        return corrected_p
     from statsmodels.stats.multitest import multipletests
 
     new = iter(multipletests(there, method=method)[1].tolist())
     return [p if math.isnan(p) else next(new) for p in p_values]
+
+
+def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Holm's adjusted p values; missing ones stay so and are not counted.
+
+    statsmodels collects all garbage of the process at each such call, which takes longer than everything else here.
+
+    >>> holm(np.array([0.01, np.nan, 0.04]))
+    array([0.02,  nan, 0.04])
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)[: int((~np.isnan(p_values)).sum())]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1.0)
+    return adjusted

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from journeylab.display import block
+from journeylab.display import block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 
@@ -111,15 +111,14 @@ class GroupSequential:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data for JSON, with None for what is missing or without end."""
-        looks = [{key: _finite(value) for key, value in asdict(one).items()} for one in self.looks]
-        adjusted = None if self.adjusted is None else {k: _finite(v) for k, v in self.adjusted._asdict().items()}
+        adjusted = None if self.adjusted is None else {name: plain(x) for name, x in self.adjusted._asdict().items()}
         return {
             "alpha": self.alpha,
             "spending": self.spending,
             "sides": self.sides,
             "decision": self.decision,
             "stopped_at": self.stopped_at,
-            "looks": looks,
+            "looks": plain_rows(self.table),
             "adjusted": adjusted,
         }
 
@@ -223,8 +222,3 @@ def _adjusted(looks: Sequence[Look], alpha: float, sides: int) -> Adjusted:
     p_value = min(1.0, stronger(0.0) * sides)
     ends = sorted(effect_with(chance) for chance in (alpha / sides, 1 - alpha / sides))
     return Adjusted(effect_with(0.5), ends[0], ends[1] if sides == 2 else math.inf, p_value)
-
-
-def _finite(value: Any) -> Any:
-    """A value for JSON, which knows no numbers without end."""
-    return value if not isinstance(value, float) or math.isfinite(value) else None

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, counted, plain
+from journeylab.display import block, counted, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.durations import MICROSECOND_UNITS
 from journeylab.errors import DataError, known
+from journeylab.experiments.estimation.corrections import holm
 from journeylab.instants import check_zone
 
 from .assigned import arm_codes, chances_of, check_arms, instants_of, shares_of
@@ -162,8 +163,8 @@ class SampleRatio:
             "expected": self.expected,
             "found_at": None if self.found_at is None else self.found_at.isoformat(),
             "timezone": self.timezone,
-            "by_node": _records(self.by_node),
-            "by_day": _records(self.by_day.assign(day=self.by_day["day"].astype(str))),
+            "by_node": plain_rows(self.by_node),
+            "by_day": plain_rows(self.by_day.assign(day=self.by_day["day"].astype(str))),
             "notes": self.notes,
         }
 
@@ -349,7 +350,7 @@ def _group_table(
     what: str, names: pd.Index, groups: Groups, arms: Sequence[str], alpha: float, seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
     tested = p_values(groups, seed)
-    adjusted = _holm(tested.p_values)
+    adjusted = holm(tested.p_values)
     far = np.abs(groups.counts - groups.expected) / np.sqrt(np.maximum(groups.expected, 1e-12))
     worst, rows = far.argmax(axis=1), np.arange(len(names))
     table = pd.DataFrame(
@@ -367,28 +368,10 @@ def _group_table(
     return table.astype({"arm": "str"}), tested.notes
 
 
-def _holm(p_values: Floats) -> Floats:
-    """Holm's adjusted p values; missing ones stay so and are not counted.
-
-    statsmodels collects all garbage of the process at each such call, which takes longer than everything else here.
-    """
-    adjusted = np.full(len(p_values), np.nan)
-    order = np.argsort(p_values)[: int((~np.isnan(p_values)).sum())]
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1.0)
-    return adjusted
-
-
 def _no_groups(what: str) -> pd.DataFrame:
     kinds = {"n_units": "int64", "p_value": "float64", "holm_p_value": "float64", "passed": "bool", "arm": "str"}
     kinds = {what: "str" if what == "node" else "datetime64[us]", **kinds, "n_assigned": "int64", "expected": "float64"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(key): plain(value) if isinstance(value, float) else value for key, value in row.items()}
-        for row in table.to_dict(orient="records")
-    ]
 
 
 def _check_alpha(alpha: float) -> None:
