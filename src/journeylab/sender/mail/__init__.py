@@ -1,0 +1,1 @@
+"""Messages: what is sent, how it is written, and what comes back of it."""

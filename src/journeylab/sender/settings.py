@@ -1,0 +1,274 @@
+"""The sender's settings: `sender.yaml`, kept in Git beside the journeys; secrets are named in it, never written.
+
+```yaml
+sender: shop
+store: postgresql+psycopg://sender@db.example/journeylab     # or sqlite:///journeylab.db
+state: state                     # folder outside of the database: receipts and keys
+domain: shop.example             # of Message-IDs
+from: {name: Our Shop, address: hello@shop.example}
+list_id: news.shop.example
+bounces: bounces.shop.example    # the domain to which mail that cannot be delivered comes back
+public_url: https://mail.shop.example
+postal_address: Our Shop, ul. Prosta 1, 00-001 Warszawa
+dkim: {domain: shop.example, selector: s1, key: dkim.pem}
+relays:
+  - {name: main, host: smtp.example, port: 587, user: shop, password: env:RELAY_PASSWORD}
+```
+
+A secret is `env:NAME` or `file:PATH`; paths are relative to the settings' file.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from journeylab.errors import DataError, DefinitionError, Fault
+from journeylab.journey import Definition, PositiveDuration
+
+__all__ = ["Address", "Alerts", "Dkim", "Outgoing", "Relay", "Settings", "Staging", "Tracking", "secret"]
+
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+def _address(value: object) -> str:
+    from email_validator import EmailNotValidError, validate_email
+
+    try:
+        return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError as problem:
+        raise ValueError(f"{value!r} is no e-mail address: {problem}") from None
+
+
+def _domain(value: object) -> str:
+    text = str(value).strip().lower().rstrip(".")
+    try:
+        ascii_text = text.encode("idna").decode()
+    except UnicodeError:
+        ascii_text = ""
+    if not ascii_text or "." not in ascii_text or any(one in ascii_text for one in " /@:\r\n"):
+        raise ValueError(f"{value!r} is no domain, such as shop.example")
+    return ascii_text
+
+
+def _base_url(value: object) -> str:
+    from urllib.parse import urlsplit
+
+    text = str(value).rstrip("/")
+    parts = urlsplit(text)
+    local = parts.hostname in LOOPBACK
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is no address of a web server, such as https://mail.shop.example")
+    if parts.scheme == "http" and not local:
+        raise ValueError(f"{value!r} must begin with https://: people confirm and unsubscribe there")
+    return text
+
+
+Mailbox = Annotated[str, BeforeValidator(_address)]
+Domain = Annotated[str, BeforeValidator(_domain)]
+BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+
+
+def secret(reference: str, folder: Path) -> str:
+    """The secret that a reference names: `env:NAME` or `file:PATH` (relative to `folder`).
+
+    Raises:
+        DataError: when there is none, saying how to give it; the message never has the secret.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "env" and name:
+        value = os.environ.get(name)
+        if not value:
+            raise DataError(f"the secret {reference} is not set; set the environment variable {name}")
+        return value
+    if kind == "file" and name:
+        try:
+            return (folder / name).read_text(encoding="utf-8").strip()
+        except OSError as problem:
+            raise DataError(f"the secret {reference} cannot be read: {problem.strerror}") from None
+    raise DataError("a secret is written env:NAME or file:PATH; it does not stand in the settings itself")
+
+
+class Address(Definition):
+    """A mailbox with the name that is shown for it."""
+
+    address: Mailbox
+    name: str = ""
+
+
+class Dkim(Definition):
+    """The key with which messages are signed (RFC 6376): PEM file, domain (`d=`) and selector (`s=`)."""
+
+    domain: Domain
+    selector: str
+    key: str
+
+
+class Relay(Definition):
+    """A relay that takes messages by SMTP.
+
+    Attributes:
+        name: its name in alerts and results.
+        tls: `starttls` or `implicit`, both with the certificate verified; `none` on this machine alone.
+        tls_minimum: the least version of TLS.
+        ca: a PEM file of authorities, instead of the system's.
+        user, password: where it asks who is there; the password is a secret's reference.
+        idempotency_header: the header by whose value the relay drops a repeated message, if it promises to.
+        idempotency_for: how long it remembers.
+        connections: how many messages are on their way at once; each may end as ambiguous in a crash.
+        timeout: how long to wait for any reply but that to the message's end, for which RFC 5321 asks 10 minutes.
+    """
+
+    name: str = "relay"
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    tls_minimum: Literal["1.2", "1.3"] = "1.3"
+    ca: str | None = None
+    user: str | None = None
+    password: str | None = None
+    idempotency_header: str | None = None
+    idempotency_for: PositiveDuration = timedelta(hours=24)
+    connections: PositiveInt = 1
+    timeout: PositiveDuration = timedelta(seconds=60)
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Relay:
+        if self.tls == "none" and self.host not in LOOPBACK:
+            raise ValueError(
+                f"mail goes to {self.host} in the clear; only a relay on this machine may have `tls: none`"
+            )
+        if (self.user is None) != (self.password is None):
+            raise ValueError("`user` and `password` go together")
+        return self
+
+
+class Staging(Definition):
+    """Staging: only addresses at these domains can be reached; outside calls are recorded and not made."""
+
+    domains: tuple[Domain, ...]
+
+
+class Tracking(Definition):
+    """Whether opens (by a picture) and clicks (by links through `public_url`) are noted; both are off by default."""
+
+    opens: bool = False
+    clicks: bool = False
+
+
+class Outgoing(Definition):
+    """Who is told of consent and suppression (the CRM), by signed webhooks (Standard Webhooks); at least once."""
+
+    url: BaseUrl
+    secret: str
+
+
+class Alerts(Definition):
+    """Who is told when something needs a person: a webhook; once per cause."""
+
+    url: BaseUrl
+    secret: str | None = None
+
+
+class Settings(Definition):
+    """What a sender is set to; see the module's text for an example.
+
+    Attributes:
+        sender: its name.
+        store: the database's URL for SQLAlchemy.
+        state: the folder of what must outlive the database: the receipts of this machine, the keys.
+        domain: the domain of Message-IDs.
+        from_: who writes (`from` in the file); `reply_to`, who gets answers.
+        list_id: RFC 2919's identity of the list, without brackets.
+        bounces: the domain of return paths, each of which names its message.
+        unsubscribe: the mailbox for unsubscribing by mail, beside the one-click address.
+        public_url: where `journeylab serve` is reached from outside.
+        postal_address: who stands behind the mail, for its foot.
+        language: the language of pages, `en` or `pl`, where nothing else tells.
+        messages: the folder of messages; `journeys` are named to `promote`.
+        dkim: how messages are signed; without it nothing but transactional mail is promoted.
+        relays: in the order in which they are used; the next one where one does not answer.
+        webhook_secret: the secret that signs events which come in.
+        calls: the URLs that `call` nodes call, by service.
+        crm, alerts: who is told of consent, and of trouble.
+        tracking, staging: see there.
+        attempts: how often a message is tried before it has failed.
+        lease: how long a claimed message belongs to its worker.
+    """
+
+    sender: str
+    store: str = "sqlite:///journeylab.db"
+    state: str = "state"
+    domain: Domain
+    from_: Address = Field(alias="from")
+    reply_to: Mailbox | None = None
+    list_id: Domain
+    bounces: Domain
+    unsubscribe: Mailbox | None = None
+    public_url: BaseUrl
+    postal_address: str = ""
+    language: Literal["en", "pl"] = "en"
+    messages: str = "messages"
+    dkim: Dkim | None = None
+    relays: tuple[Relay, ...] = Field(min_length=1)
+    webhook_secret: str | None = None
+    calls: dict[str, Outgoing] = Field(default_factory=dict)
+    crm: Outgoing | None = None
+    alerts: Alerts | None = None
+    tracking: Tracking = Tracking()
+    staging: Staging | None = None
+    attempts: PositiveInt = 8
+    lease: PositiveDuration = timedelta(minutes=2)
+    folder: Path = Field(default=Path(), exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _has_distinct_relays(self) -> Settings:
+        names = [relay.name for relay in self.relays]
+        if len({*names}) < len(names):
+            raise ValueError("relays need names of their own")
+        return self
+
+    def path(self, name: str) -> Path:
+        """A path of the settings, which is relative to their file."""
+        return self.folder / name
+
+    def secret(self, reference: str) -> str:
+        """The secret that a reference in the settings names; see `secret`."""
+        return secret(reference, self.folder)
+
+    @property
+    def is_staging(self) -> bool:
+        """Whether nothing leaves but mail to the staging domains."""
+        return self.staging is not None
+
+    def may_reach(self, address: str) -> bool:
+        """Whether mail may go to an address: anywhere, or in staging to the staging domains alone."""
+        return self.staging is None or address.rpartition("@")[2].lower() in self.staging.domains
+
+    @classmethod
+    def read(cls, path: str | Path) -> Settings:
+        """The settings in a YAML or JSON file.
+
+        Raises:
+            DefinitionError: with every fault of the file and where it stands.
+        """
+        from journeylab.journeyfile import text_of
+        from journeylab.journeyform import part_of
+        from journeylab.yamlsource import documents
+
+        path = Path(path)
+        document, *more = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        faults = [*document.faults, *(fault for other in more for fault in other.faults)]
+        if more and not faults:
+            faults = [Fault((), "a file has the settings of one sender", str(path))]
+        if not faults and not (isinstance(document.data, dict) and "sender" in document.data):
+            faults = [document.fault((), "there are no settings here; they begin with `sender: NAME`")]
+        if not faults:
+            made, faults = part_of(cls, document.data, document, (), "the settings")
+            if made is not None:
+                return made.model_copy(update={"folder": path.resolve().parent})
+        raise DefinitionError(faults)
