@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -25,6 +26,7 @@ __all__ = ["USES", "Keys"]
 USES: Final = ("message", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render")
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16
+_LENGTH: Final = 52
 
 
 def _text(data: bytes) -> str:
@@ -63,20 +65,29 @@ class Keys:
         """The first 128 bits of the HMAC-SHA256 of some data under the key of a use."""
         return hmac.digest(self.of(use), data, sha256)[:_HALF]
 
-    def token(self, use: str, identity: bytes) -> str:
-        """The token of an identity (16 bytes) for a use: 52 letters and digits."""
-        return _text(identity + self.digest(use, identity))
+    def token(self, use: str, identity: bytes, detail: bytes = b"") -> str:
+        """The token of an identity (16 bytes) for a use: 52 letters and digits.
 
-    def named_by(self, use: str, token: str) -> bytes | None:
-        """The identity that a token names, or None where it is no token of that use; in constant time."""
-        padded = token.strip().upper()
+        It proves `detail` too, which it does not hold: who reads the token must be given the same.
+        """
+        if len(identity) != _HALF:
+            raise ValueError(f"an identity has {_HALF} bytes, not {len(identity)}")
+        return _text(identity + self.digest(use, identity + detail))
+
+    def named_by(self, use: str, token: str, detail: bytes = b"") -> bytes | None:
+        """The identity that a token names, or None where it is no token of that use and detail; in constant time.
+
+        Letters may be of either case; nothing else that differs from the token as it was made is taken for it.
+        """
+        if len(token) != _LENGTH or not token.isascii():
+            return None
         try:
-            data = base64.b32decode(padded + "=" * (-len(padded) % 8))
+            data = base64.b32decode(token.upper() + "====")
         except ValueError:
             return None
-        if len(data) != 2 * _HALF or not hmac.compare_digest(self.digest(use, data[:_HALF]), data[_HALF:]):
-            return None
-        return data[:_HALF]
+        identity, proof = data[:_HALF], data[_HALF:]
+        is_proven = hmac.compare_digest(self.digest(use, identity + detail), proof)
+        return identity if is_proven and _text(data) == token.lower() else None
 
     @classmethod
     def read(cls, path: Path) -> Keys:
@@ -91,6 +102,8 @@ class Keys:
             root = bytes.fromhex(json.loads(path.read_text(encoding="utf-8"))["root"])
         except FileNotFoundError:
             raise DataError(f"{path}: there is no key; `journeylab promote` makes one at the first release") from None
+        except OSError as problem:
+            raise DataError(f"{path}: the key cannot be read: {problem.strerror}") from None
         except (json.JSONDecodeError, KeyError, TypeError, ValueError):
             raise DataError(f"{path}: no key file; take it from where keys are kept") from None
         if len(root) != 32:
@@ -99,12 +112,30 @@ class Keys:
 
     @classmethod
     def made(cls, path: Path) -> Keys:
-        """The keys in a file, which is made where there is none."""
+        """The keys in a file, which is made where there is none; of several that make it at once, one wins.
+
+        Once this returns, the file outlives a crash of the machine: a key that is lost would orphan every link.
+
+        Raises:
+            DataError: when it cannot be made, or cannot be read; see `read`.
+        """
         if path.exists():
             return cls.read(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"root": secrets.token_hex(32)}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                json.dump({"root": secrets.token_hex(32)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(beside, path)
+            beside.unlink()
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as problem:
+            raise DataError(f"{path}: no key can be made there: {problem.strerror}") from None
         return cls.read(path)
