@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -147,12 +147,18 @@ def _unknown_keys(
         key = info.alias or name
         models = [one for one in _models_in(info.annotation) if one not in (Node, Journey, Segment)]
         value = data.get(key)
-        parts = enumerate(value) if isinstance(value, list | tuple) else [(None, value)]
-        for i, part in parts:
+        for i, part in _parts(value, is_by_name=get_origin(info.annotation) is dict):
             if models and isinstance(part, Mapping):
                 here = (*path, key) if i is None else (*path, key, i)
                 faults += _unknown_keys(_meant(models, part), part, here, document, key)
     return faults
+
+
+def _parts(value: Any, *, is_by_name: bool) -> list[tuple[str | int | None, Any]]:
+    """The parts of a key's value, each with its index or name; the value itself, without, where it is one part."""
+    if isinstance(value, list | tuple):
+        return [*enumerate(value)]
+    return [*value.items()] if is_by_name and isinstance(value, Mapping) else [(None, value)]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -21,6 +21,7 @@ A secret is `env:NAME` or `file:PATH`; paths are relative to the settings' file.
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -33,6 +34,8 @@ from journeylab.journey import Definition, PositiveDuration
 __all__ = ["Address", "Alerts", "Dkim", "Outgoing", "Relay", "Settings", "Staging", "Tracking", "secret"]
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_NOT_IN_URL: Final = re.compile(r"[^!-~]|[?#\\<>\"]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _address(value: object) -> str:
@@ -45,32 +48,75 @@ def _address(value: object) -> str:
 
 
 def _domain(value: object) -> str:
+    from email_validator import EmailNotValidError, validate_email
+
     text = str(value).strip().lower().rstrip(".")
     try:
-        ascii_text = text.encode("idna").decode()
-    except UnicodeError:
-        ascii_text = ""
-    if not ascii_text or "." not in ascii_text or any(one in ascii_text for one in " /@:\r\n"):
+        mailbox = validate_email(f"a@{text}", check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError:
+        mailbox = None
+    if mailbox is None or "." not in text or ":" in text:
         raise ValueError(f"{value!r} is no domain, such as shop.example")
-    return ascii_text
+    return mailbox.ascii_domain
 
 
 def _base_url(value: object) -> str:
     from urllib.parse import urlsplit
 
     text = str(value).rstrip("/")
-    parts = urlsplit(text)
-    local = parts.hostname in LOOPBACK
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+    if "@" in text:
+        raise ValueError("an address of a web server has no user and no password in it")
+    try:
+        parts = urlsplit(text)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme not in ("https", "http") or not host or port == 0 or _NOT_IN_URL.search(text):
         raise ValueError(f"{value!r} is no address of a web server, such as https://mail.shop.example")
-    if parts.scheme == "http" and not local:
-        raise ValueError(f"{value!r} must begin with https://: people confirm and unsubscribe there")
+    if scheme == "http" and host not in LOOPBACK:
+        raise ValueError(f"{value!r} must begin with https://; only this machine is reached by http://")
     return text
+
+
+def _reference(value: object) -> str:
+    """A secret's reference; a value that is none may be the secret itself, so no message shows it."""
+    kind, _, name = str(value).partition(":")
+    if kind not in ("env", "file") or not name.strip():
+        raise ValueError("a secret is written env:NAME or file:PATH; it does not stand in the settings itself")
+    return str(value)
+
+
+def _store(value: object) -> str:
+    from urllib.parse import urlsplit
+
+    text = str(value)
+    try:
+        has_password = urlsplit(text).password is not None or "password=" in text.lower()
+    except ValueError:
+        raise ValueError("store is no URL of a database, such as sqlite:///journeylab.db") from None
+    if has_password:
+        raise ValueError("store has a password in it; give it in PGPASSWORD or in ~/.pgpass, and leave it out here")
+    if not text.startswith(("sqlite:///", "sqlite+pysqlite:///", "postgresql://", "postgresql+psycopg://")):
+        raise ValueError(
+            "store is the URL of SQLite or PostgreSQL, such as sqlite:///journeylab.db or "
+            "postgresql+psycopg://sender@db.example/journeylab"
+        )
+    return text
+
+
+def _one_line(value: object) -> object:
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise ValueError("this stands in a header, so it has no line breaks and no control characters")
+    return value
 
 
 Mailbox = Annotated[str, BeforeValidator(_address)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+SecretReference = Annotated[str, BeforeValidator(_reference)]
+StoreUrl = Annotated[str, BeforeValidator(_store)]
+OneLine = Annotated[str, BeforeValidator(_one_line)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 
 
 def secret(reference: str, folder: Path) -> str:
@@ -80,16 +126,21 @@ def secret(reference: str, folder: Path) -> str:
         DataError: when there is none, saying how to give it; the message never has the secret.
     """
     kind, _, name = reference.partition(":")
-    if kind == "env" and name:
+    if kind == "env" and name.strip():
         value = os.environ.get(name)
         if not value:
             raise DataError(f"the secret {reference} is not set; set the environment variable {name}")
         return value
-    if kind == "file" and name:
+    if kind == "file" and name.strip():
         try:
-            return (folder / name).read_text(encoding="utf-8").strip()
+            value = (folder / name).read_text(encoding="utf-8").strip()
         except OSError as problem:
             raise DataError(f"the secret {reference} cannot be read: {problem.strerror}") from None
+        except ValueError:
+            raise DataError(f"the secret {reference} cannot be read: the file is no UTF-8 text") from None
+        if not value:
+            raise DataError(f"the secret {reference} is empty; write it into the file")
+        return value
     raise DataError("a secret is written env:NAME or file:PATH; it does not stand in the settings itself")
 
 
@@ -97,7 +148,7 @@ class Address(Definition):
     """A mailbox with the name that is shown for it."""
 
     address: Mailbox
-    name: str = ""
+    name: OneLine = ""
 
 
 class Dkim(Definition):
@@ -127,11 +178,11 @@ class Relay(Definition):
     host: str
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     tls: Literal["starttls", "implicit", "none"] = "starttls"
-    tls_minimum: Literal["1.2", "1.3"] = "1.3"
+    tls_minimum: Annotated[Literal["1.2", "1.3"], BeforeValidator(str)] = "1.3"
     ca: str | None = None
     user: str | None = None
-    password: str | None = None
-    idempotency_header: str | None = None
+    password: SecretReference | None = None
+    idempotency_header: HeaderName | None = None
     idempotency_for: PositiveDuration = timedelta(hours=24)
     connections: PositiveInt = 1
     timeout: PositiveDuration = timedelta(seconds=60)
@@ -164,14 +215,14 @@ class Outgoing(Definition):
     """Who is told of consent and suppression (the CRM), by signed webhooks (Standard Webhooks); at least once."""
 
     url: BaseUrl
-    secret: str
+    secret: SecretReference
 
 
 class Alerts(Definition):
     """Who is told when something needs a person: a webhook; once per cause."""
 
     url: BaseUrl
-    secret: str | None = None
+    secret: SecretReference | None = None
 
 
 class Settings(Definition):
@@ -179,7 +230,7 @@ class Settings(Definition):
 
     Attributes:
         sender: its name.
-        store: the database's URL for SQLAlchemy.
+        store: the database's URL for SQLAlchemy: SQLite or PostgreSQL, without a password (PGPASSWORD, ~/.pgpass).
         state: the folder of what must outlive the database: the receipts of this machine, the keys.
         domain: the domain of Message-IDs.
         from_: who writes (`from` in the file); `reply_to`, who gets answers.
@@ -201,7 +252,7 @@ class Settings(Definition):
     """
 
     sender: str
-    store: str = "sqlite:///journeylab.db"
+    store: StoreUrl = "sqlite:///journeylab.db"
     state: str = "state"
     domain: Domain
     from_: Address = Field(alias="from")
@@ -215,7 +266,7 @@ class Settings(Definition):
     messages: str = "messages"
     dkim: Dkim | None = None
     relays: tuple[Relay, ...] = Field(min_length=1)
-    webhook_secret: str | None = None
+    webhook_secret: SecretReference | None = None
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None
@@ -246,8 +297,13 @@ class Settings(Definition):
         return self.staging is not None
 
     def may_reach(self, address: str) -> bool:
-        """Whether mail may go to an address: anywhere, or in staging to the staging domains alone."""
-        return self.staging is None or address.rpartition("@")[2].lower() in self.staging.domains
+        """Whether mail may go to an address: anywhere, or in staging to the staging domains alone.
+
+        In staging an address that is no plain one, or whose domain is not written as there, cannot be reached.
+        """
+        return self.staging is None or (
+            address.count("@") == 1 and address.partition("@")[2].lower() in self.staging.domains
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> Settings:
@@ -258,10 +314,11 @@ class Settings(Definition):
         """
         from journeylab.journeyfile import text_of
         from journeylab.journeyform import part_of
-        from journeylab.yamlsource import documents
+        from journeylab.yamlsource import Document, documents
 
         path = Path(path)
-        document, *more = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        found = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        document, *more = found or [Document(source=str(path))]
         faults = [*document.faults, *(fault for other in more for fault in other.faults)]
         if more and not faults:
             faults = [Fault((), "a file has the settings of one sender", str(path))]
