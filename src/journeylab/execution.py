@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "in_parts", "in_rounds", "no_answers_yet",
-    "offsets_of", "run", "with_answers",
+    "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
+    "no_answers_yet", "offsets_of", "run", "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
@@ -56,7 +56,8 @@ class Answer(NamedTuple):
 
 def _grown(program: o.Program, n_exits: int, state: State, out: Out, more: int) -> tuple[State, Out]:
     room = len(state.running) * more
-    return new_state(program, room), new_out(program, n_exits, len(out.visits) * more, len(out.requests) * more)
+    rooms = len(out.visits) * more, len(out.requests) * more, len(out.next_at)
+    return new_state(program, room), new_out(program, n_exits, *rooms)
 
 
 def _chunk(
@@ -64,8 +65,9 @@ def _chunk(
 ) -> Out:
     """What happens to one chunk of contacts, given all the room that they need."""
     start, end = bounds
-    n_visits, n_requests = (end - start) * 2 if record else 0, (end - start) * int(world.limits[o.L_ASK_SENDS])
-    state, out = new_state(program, 8), new_out(program, n_exits, max(64, n_visits), max(64, n_requests))
+    n_visits, is_live = (end - start) * 2 if record else 0, int(world.limits[o.L_LIVE])
+    n_requests, n_next = (end - start) * max(int(world.limits[o.L_ASK_SENDS]), is_live), (end - start) * is_live
+    state, out = new_state(program, 8), new_out(program, n_exits, max(64, n_visits), max(64, n_requests), n_next)
     while not advance(program, world, state, out, record=record, contacts=contacts, start=start, end=end):
         state, out = _grown(program, n_exits, state, out, 2)
     return out
@@ -151,7 +153,18 @@ def asked(program: o.Program, outs: Sequence[Out]) -> Asked:
         [np.empty((0, 6), np.int64), *(o.requests[:n] for o, n in zip(outs, n_requests, strict=True))]
     )
     values = [out.asked[: n * n_features].reshape(n, n_features) for out, n in zip(outs, n_requests, strict=True)]
-    return Asked(rows[:, 0], rows[:, 1:], np.concatenate([np.empty((0, n_features)), *values]))
+    is_asked = rows[:, 1 + o.K_KIND] != o.DUE
+    rows, found = rows[is_asked], np.concatenate([np.empty((0, n_features)), *values])[is_asked]
+    return Asked(rows[:, 0], rows[:, 1:], found)
+
+
+def due(outs: Sequence[Out]) -> list[Request]:
+    """The sends and calls for which entries wait, each with the instant from which on it may be made (rule 29).
+
+    Where that lies beyond the horizon a gate holds it until then; NEVER where a pause does that has no end yet.
+    """
+    rows = [row for out in outs for row in out.requests[: out.used[O_REQUESTS]].tolist()]
+    return [Request(row[0], *row[1:]) for row in rows if row[1 + o.K_KIND] == o.DUE]
 
 
 class Answers(NamedTuple):

@@ -30,9 +30,9 @@ LAST_ROW: int = np.int64(2**61)  # type: ignore[assignment]
     J_REENTRY, J_COOLDOWN, J_CONSENT, J_CONSENT_ASSUMED, J_FIRST_NODE, J_QUIET_START, J_QUIET_END,
     J_CAP_SENDS, J_CAP_WITHIN, J_MAX_VISITS, J_ZONE, J_CAUSES, J_CAUSES_END, J_HOLDOUT_KEY, J_GROUP,
     J_FROM, J_UNTIL, J_MAX_VISITS_EXIT, J_PAUSES, J_PAUSES_END, J_ORDER,
-    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_COLUMNS,
-) = range(35)  # fmt: skip
-X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, JX_COLUMNS = range(4)
+    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_COLUMNS,
+) = range(36)  # fmt: skip
+X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, X_SHARE_FROM, X_SHARE_TO, JX_COLUMNS = range(6)
 TRIGGER_EVENT, TRIGGER_SEGMENT, TRIGGER_DATE = range(3)
 REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
 # The three streams of consent: given, withdrawn, erased, in this order in a row of `consents`.
@@ -81,14 +81,20 @@ STACK = 64
 OBSERVED, PREDICTED, ASSUMED = np.arange(3)
 EVIDENCE = ("observed", "predicted", "assumed")
 # Why a send was skipped.
-(BECAUSE_NOT, BECAUSE_CONSENT, BECAUSE_SUPPRESSION, BECAUSE_AT, BECAUSE_QUIET, BECAUSE_CAP, BECAUSE_POLICY_CAP,
- BECAUSE_HOLDOUT, BECAUSE_PAUSE) = np.arange(9)  # fmt: skip
-REASONS = (None, "consent", "suppression", "at", "quiet_hours", "cap", "policy_cap", "holdout", "pause")
+(
+    BECAUSE_NOT, BECAUSE_CONSENT, BECAUSE_SUPPRESSION, BECAUSE_AT, BECAUSE_QUIET, BECAUSE_CAP, BECAUSE_POLICY_CAP,
+    BECAUSE_HOLDOUT, BECAUSE_PAUSE, BECAUSE_LATE, BECAUSE_FAILED, BECAUSE_REJECTED, BECAUSE_ABANDONED,
+) = np.arange(13)  # fmt: skip
+REASONS = (None, "consent", "suppression", "at", "quiet_hours", "cap", "policy_cap", "holdout", "pause", "late",
+           "failed", "rejected", "abandoned")  # fmt: skip
 # What a world answers to a send, as the kinds of own events from a node's H on (see `program.ANSWERS`).
 (DELIVERED, OPENED, CLICKED, BOUNCED, COMPLAINED, UNSUBSCRIBED, SENT_EVENT, WITHDRAWN_EVENT, SOFT_BOUNCED,
  CONVERTED) = range(10)  # fmt: skip
-# What the machine may ask of its world; ACTUAL is not asked: it is the instant of a release's own send (rule 29).
-ASK_SEND, ASK_SCORE, ASK_CALL, ACTUAL = np.arange(4)
+# What the machine may ask of its world. The others are of a release's own sends and calls (rule 29) and not asked:
+# ACTUAL is what became of one and when, its value a reason, ON_ITS_WAY, or whether a call succeeded; AGAIN is when a
+# send that was let pass was held back after all; and the machine says with DUE when it waits to make one, or may.
+ASK_SEND, ASK_SCORE, ASK_CALL, ACTUAL, AGAIN, DUE = np.arange(6)
+ON_ITS_WAY: int = np.int64(-1)  # type: ignore[assignment]
 
 
 class Program(NamedTuple):
@@ -200,8 +206,9 @@ class World(NamedTuple):
 # L_BEFORE and L_MATCH: how much earlier and later than a send the log's `sent` may lie that answers for it.
 # L_ASK_FROM: the instant from which sends are asked for even where the log has an answer.
 # L_RANKED: how many contacts each model has a row of ranks for, 0 without models; L_FALLBACKS: the first fallback's.
+# L_LIVE: whether sends and calls are made by somebody else, and are waited for.
 (L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_RANKED,
- L_FALLBACKS, L_STREAMS, L_PROPERTIES, L_COLUMNS) = range(14)  # fmt: skip
+ L_FALLBACKS, L_STREAMS, L_PROPERTIES, L_LIVE, L_COLUMNS) = range(15)  # fmt: skip
 WORLD = group_type(
     "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
     own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1),

@@ -62,12 +62,18 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One version of a journey: takes entries in [from_at, until_at) (rule 26), stands still in `pauses` (rule 28)."""
+    """One version of a journey: takes entries in [from_at, until_at) (rule 26), stands still in `pauses` (rule 28).
+
+    It takes those of the contacts whose number, a keyed hash of `share_salt`, lies in the `share`; an open pause has
+    no end.
+    """
 
     journey: Journey
     from_at: datetime | None = None
     until_at: datetime | None = None
-    pauses: tuple[tuple[datetime, datetime], ...] = ()
+    pauses: tuple[tuple[datetime, datetime | None], ...] = ()
+    share: tuple[float, float] = (0.0, 1.0)
+    share_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +290,17 @@ class _Compiler:
         row[o.J_FROM] = -int(NEVER) if release.from_at is None else microseconds(release.from_at)
         row[o.J_UNTIL] = int(NEVER) if release.until_at is None else microseconds(release.until_at)
         row[o.J_PAUSES] = len(self.pauses)
-        self.pauses += sorted([microseconds(start), microseconds(end)] for start, end in release.pauses)
+        self.pauses += sorted(
+            [microseconds(start), int(NEVER) if end is None else microseconds(end)] for start, end in release.pauses
+        )
         row[o.J_PAUSES_END], row[o.J_ORDER] = len(self.pauses), order
         row[o.J_UNIT] = self.units.get(journey.unit, o.NONE)
         salt = "" if self.policy.salt is None else f"{self.policy.salt}/"
         row[o.J_POLICY_HOLDOUT_KEY] = _signed(purpose_key(f"(policy)/{salt}holdout"))  # no journey is called so
+        row[o.J_SHARE_KEY] = _signed(purpose_key(f"{journey.journey}/release/{release.share_salt}"))
         self.journeys.append(row)
         shares = float(journey.holdout), float(self.policy.holdout_of(journey))
-        self.journeys_x.append([shares[0], journey.trigger.at_least, shares[1]])
+        self.journeys_x.append([shares[0], journey.trigger.at_least, shares[1], *release.share])
 
     def _trigger(self, journey: Journey, row: list[int], path: tuple[str | int, ...]) -> None:
         trigger, path, segments = journey.trigger, (*path, "trigger"), journey.known_segments

@@ -102,6 +102,7 @@ def prepared(
         if ask_from is not None:
             world.limits[o.L_ASK_FROM] = microseconds(ask_from)
     elif asked or calls or live:
+        world.limits[o.L_LIVE] = int(live)
         answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
         own = _own_sends(compiled, log) if live else ()
         world = answered(compiled.program, world, len(compiled.exits), log.n_contacts, answer, own)
@@ -144,7 +145,9 @@ def horizon_of(until: datetime | str | None, log: EventLog) -> datetime:
 def _needs_units(compiled: Compiled) -> bool:
     program = compiled.program
     holdouts = program.journeys_x[:, [o.X_HOLDOUT, o.X_POLICY_HOLDOUT]]
-    return bool(len(program.arms) > 0 or (program.bests_x > 0).any() or (holdouts > 0).any())
+    shares = program.journeys_x[:, [o.X_SHARE_FROM, o.X_SHARE_TO]]
+    by_chance = (holdouts > 0).any() or (shares != (0, 1)).any()
+    return bool(len(program.arms) > 0 or (program.bests_x > 0).any() or by_chance)
 
 
 def _needs_first(compiled: Compiled) -> bool:

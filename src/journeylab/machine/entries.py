@@ -218,11 +218,23 @@ def _is_emitted(row):  # type: ignore[no-untyped-def]
     return OWN_ROW <= row < LAST_ROW
 
 
+@inlined
+def _is_in_share(p, w, journey, c):  # type: ignore[no-untyped-def]
+    """Whether the contact is one of those of whom this version takes entries (rule 26)."""
+    start, end = p.journeys_x[journey, X_SHARE_FROM], p.journeys_x[journey, X_SHARE_TO]
+    if start <= 0 and end >= 1:
+        return True
+    drawn = uniform(w.units[c], np.uint64(p.journeys[journey, J_SHARE_KEY]))
+    return start <= drawn < end
+
+
 @in_place
 def may_enter(p, w, s, out, journey, c, t, row):  # type: ignore[no-untyped-def]
     """Whether a trigger makes an entry; those that lack nothing but consent, or an end, are counted."""
     kind = p.journeys[journey, J_TRIGGER]
     if not p.journeys[journey, J_FROM] <= t < p.journeys[journey, J_UNTIL] or resumed_at(p, journey, t) != t:
+        return False
+    if not _is_in_share(p, w, journey, c):
         return False
     if kind == TRIGGER_SEGMENT:
         member = value_of(p, w, s, out, p.journeys[journey, J_MEMBERSHIP], journey, NONE, c, t, NONE)

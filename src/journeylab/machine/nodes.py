@@ -152,6 +152,26 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     return BECAUSE_NOT, t
 
 
+@jit
+def _paused_since(p, journey, arrived, t):  # type: ignore[no-untyped-def]
+    """Whether a pause lay between the arrival and now, or held the send until now."""
+    for k in range(p.journeys[journey, J_PAUSES], p.journeys[journey, J_PAUSES_END]):
+        if p.pauses[k, 0] <= t and p.pauses[k, 1] > arrived:
+            return True
+    return False
+
+
+@jit
+def _count_send(p, s, e, t):  # type: ignore[no-untyped-def]
+    """Counts a send for the caps."""
+    i = s.used[N_SENDS]
+    if i >= s.room[ROOM_EVENTS]:
+        s.used[N_STATUS] = TOO_SMALL
+        return
+    s.sends[i, 0], s.sends[i, 1] = t, p.journeys[s.entries[e, E_JOURNEY], J_GROUP]
+    s.used[N_SENDS] = i + 1
+
+
 @in_place
 def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     """Sends, moves on to when a gate opens, or skips (rules 17 to 20 and 23)."""
@@ -160,16 +180,28 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
     reason, answer = BECAUSE_NOT, t
     actual = answer_to(w, s, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
+    known = actual if actual >= 0 else answer_to(w, s, AGAIN, node, s.entries[e, E_ENTRY], visit, NEVER)
     if s.entries[e, E_HELD] > 0:
         reason, answer = BECAUSE_HOLDOUT, NEVER
-    elif actual >= 0:  # rule 29: a release's own send answers for itself
-        if w.answers[actual, K_AT] > t:
-            s.entries[e, E_DUE] = w.answers[actual, K_AT]
+    elif known >= 0 and w.answers[known, K_AT] > t:  # rule 29: a release's own send answers for itself
+        s.entries[e, E_DUE] = w.answers[known, K_AT]
+        return NONE
+    elif actual >= 0:
+        reason = np.int64(w.answers_x[actual])
+        if reason == ON_ITS_WAY or reason >= BECAUSE_REJECTED:
+            _count_send(p, s, e, t)
+        if reason == ON_ITS_WAY:
+            s.entries[e, E_DUE] = NEVER
             return NONE
+        answer = t if reason == BECAUSE_NOT else NEVER
     else:
         reason, answer = _gates(p, w, s, e, c, t)
         if reason == BECAUSE_NOT and t > arrived + n[A]:
-            reason, answer = BECAUSE_PAUSE, NEVER
+            paused = _paused_since(p, s.entries[e, E_JOURNEY], arrived, t)
+            reason, answer = BECAUSE_PAUSE if paused else BECAUSE_LATE, NEVER
+        elif reason == BECAUSE_NOT and w.limits[L_LIVE] == 1:
+            s.entries[e, E_DUE], s.entries[e, E_SEEN_AT] = NEVER, t
+            return NONE
     if reason == BECAUSE_NOT:
         return _send(p, w, s, out, record, e, node, visit, c, t)
     if answer <= arrived + n[A] and not (n[B] == 1 and reason >= BECAUSE_CAP):
@@ -182,10 +214,6 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
 @in_place
 def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the send: its instant, its evidence (rule 33), its answers where a model gives them."""
-    i = s.used[N_SENDS]
-    if i >= s.room[ROOM_EVENTS]:
-        s.used[N_STATUS] = TOO_SMALL
-        return NONE
     matched = 0
     if s.used[N_PREDICTED] == 0 and t < w.limits[L_ASK_FROM]:
         matched = is_logged(w, p.nodes[node, G], c, t - w.limits[L_BEFORE], t + w.limits[L_MATCH])
@@ -202,8 +230,7 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
         rests_on(s, ASSUMED)
     if is_best:
         note_advice(p, w, s, out, record, e, node, c, t)
-    s.sends[i, 0], s.sends[i, 1] = t, p.journeys[s.entries[e, E_JOURNEY], J_GROUP]
-    s.used[N_SENDS] = i + 1
+    _count_send(p, s, e, t)
     s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
     return p.nodes[node, N_EDGE]
 
@@ -336,9 +363,18 @@ def _step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
     """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
     node = s.entries[e, E_NODE]
     n, edge = p.nodes[node], p.nodes[node, N_EDGE]
+    visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
+    actual = answer_to(w, s, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
+    if actual >= 0:  # rule 29
+        if w.answers[actual, K_AT] > t:
+            s.entries[e, E_DUE] = w.answers[actual, K_AT]
+            return NONE
+        return edge if w.answers_x[actual] != 0.0 else n[N_OTHER_EDGE]
+    if w.limits[L_LIVE] == 1:
+        s.entries[e, E_DUE], s.entries[e, E_SEEN_AT] = NEVER, t
+        return NONE
     rests_on(s, ASSUMED)
     if w.asked_calls[n[A]] == 1:
-        visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
         found = answer_to(w, s, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
         if found < 0:
             ask(s, out, ASK_CALL, node, s.entries[e, E_ENTRY], visit, t)
@@ -382,7 +418,23 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
     elif operation == OP_WAIT_FOR:
         s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = -NEVER, 0
         due = _wait_due(p, w, s, e, c, t)
+    elif w.limits[L_LIVE] == 1:
+        s.entries[e, E_SEEN_AT] = NEVER
     s.entries[e, E_DUE] = due
+
+
+@jit
+def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
+    """Says of an entry at a send or a call when it is due, or since when it waits for somebody to make it."""
+    node = s.entries[e, E_NODE]
+    operation, at = p.nodes[node, N_OP], s.entries[e, E_DUE]
+    if at == NEVER:
+        at = s.entries[e, E_SEEN_AT]
+    if operation == OP_CALL or (operation == OP_SEND and s.entries[e, E_HELD] == 0):
+        visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
+        ask(s, out, DUE, node, s.entries[e, E_ENTRY], visit, at)
+        if s.used[N_STATUS] == ASKED:
+            s.used[N_STATUS] = DONE
 
 
 @in_place

@@ -11,7 +11,7 @@ from journeylab.layout import Program, World
 from journeylab.memory import addresses, opened
 
 from .entries import enter, find_trigger, leave, may_enter
-from .nodes import arrive, step
+from .nodes import arrive, say_due, step
 from .past import first_event
 from .state import *
 
@@ -60,8 +60,8 @@ def _is_triggered(p, w, s, c):  # type: ignore[no-untyped-def]
 
 
 @in_place
-def _advance_contact(p, w, s, out, record, c, place):  # type: ignore[no-untyped-def]
-    """Advances one contact from its beginning to the horizon, which still happens (rule 35)."""
+def _advance_contact(p, w, s, out, record, c, place, first):  # type: ignore[no-untyped-def]
+    """Advances one contact, `place - first` among those of the chunk, to the horizon, which still happens (rule 35)."""
     for k in range(N_USED):
         s.used[k] = 0
     s.used[N_PLACE] = place
@@ -78,6 +78,8 @@ def _advance_contact(p, w, s, out, record, c, place):  # type: ignore[no-untyped
             if s.entries[e, E_DUE] < due_at:
                 due_at, due = s.entries[e, E_DUE], e
         if min(change_at, due_at) > w.limits[L_UNTIL]:
+            if place - first < out.room[ROOM_NEXT]:
+                out.next_at[place - first] = min(change_at, due_at)
             break
         if change_at <= due_at:
             _come_and_go(p, w, s, out, record, c, change_at)
@@ -87,6 +89,8 @@ def _advance_contact(p, w, s, out, record, c, place):  # type: ignore[no-untyped
         return
     for k in range(s.used[N_RUNNING]):
         e = s.running[k]
+        if w.limits[L_LIVE] == 1:
+            say_due(p, s, out, e)
         out.n_by_journey[s.entries[e, E_JOURNEY], T_INSIDE] += 1
         node = s.entries[e, E_NODE]
         while node >= 0:
@@ -134,7 +138,7 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
         n_visits, n_entries, n_choices = out.used[O_VISITS], out.used[O_ENTRIES], out.used[O_CHOICES]
         if w.limits[L_ASK_SENDS] == 1:
             _keep_counts(p, s, out, ZERO)
-        _advance_contact(p, w, s, out, record, c, i)
+        _advance_contact(p, w, s, out, record, c, i, start)
         if s.used[N_STATUS] == TOO_SMALL:
             return False
         if s.used[N_STATUS] == ASKED:

@@ -48,7 +48,7 @@ DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
 O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_CHOICES, O_BY_FALLBACK, O_FALLBACK_CONTACTS, O_USED = range(8)
 ROOM_RUNNING, ROOM_EVENTS = range(2)
-ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS = range(3)
+ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS, ROOM_NEXT = range(4)
 
 HOUR = DAY // 24
 LAST = NEVER
@@ -86,6 +86,8 @@ class Out(NamedTuple):
         n_by_node: int64 (node, 2), visits ended without a branch, and visits still open.
         n_by_exit: int64, entries by exit.
         n_by_journey: int64 (journey, T_COLUMNS), entries and what became of triggers.
+        next_at: int64, of each contact in turn the next instant at which something is due without any further event,
+            NEVER where nothing is; empty where nobody asks.
         used: int64, the rows in use.
         room: int64, the rows that there are.
     """
@@ -100,6 +102,7 @@ class Out(NamedTuple):
     n_by_node: NDArray[np.int64]
     n_by_exit: NDArray[np.int64]
     n_by_journey: NDArray[np.int64]
+    next_at: NDArray[np.int64]
     used: NDArray[np.int64]
     room: NDArray[np.int64]
 
@@ -114,7 +117,7 @@ STATE = group_type(
 OUT = group_type(
     "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
     choices=(_INT, Q_COLUMNS), requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2),
-    n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), used=(_INT, 1), room=(_INT, 1),
+    n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), next_at=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 open_program, open_world, open_state, open_out = opener(PROGRAM), opener(WORLD), opener(STATE), opener(OUT)
 
@@ -141,8 +144,8 @@ def new_state(program: Program, room: int) -> State:
     )
 
 
-def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64) -> Out:
-    """Room for `n_visits` visits and entries and for `n_requests` requests, with all counts at zero."""
+def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64, n_next: int = 0) -> Out:
+    """Room for `n_visits` visits and entries, `n_requests` requests and `n_next` instants, with all counts at zero."""
     return Out(
         times=np.empty((n_visits, 2), np.int64),
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
@@ -154,8 +157,9 @@ def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64)
         n_by_node=np.zeros((len(program.nodes), 2), np.int64),
         n_by_exit=np.zeros(n_exits, np.int64),
         n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
+        next_at=np.full(n_next, NEVER, np.int64),
         used=np.zeros(O_USED, np.int64),
-        room=np.array([n_visits, n_visits, n_requests], np.int64),
+        room=np.array([n_visits, n_visits, n_requests, n_next], np.int64),
     )
 
 

@@ -1,0 +1,1 @@
+"""Consent: asked for, given and withdrawn, with the proof of each."""

@@ -1,0 +1,294 @@
+"""The first tables."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from journeylab.sender.store import tables as t
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "actions",
+        sa.Column("action_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("object", sa.Text(), nullable=False),
+        sa.Column("details", t.Json(), nullable=False),
+        sa.PrimaryKeyConstraint("action_id", name=op.f("pk_actions")),
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("alert_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("started_at", t.Instant(), nullable=False),
+        sa.Column("seen_at", t.Instant(), nullable=False),
+        sa.Column("n_seen", sa.Integer(), nullable=False),
+        sa.Column("resolved_at", t.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("alert_id", name=op.f("pk_alerts")),
+    )
+    op.create_index("ix_alerts_cause", "alerts", ["cause"], unique=False)
+    op.create_table(
+        "contacts",
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=True),
+        sa.Column("attributes", t.Json(), nullable=False),
+        sa.Column("created_at", t.Instant(), nullable=False),
+        sa.Column("last_at", t.Instant(), nullable=False),
+        sa.Column("next_at", t.Instant(), nullable=True),
+        sa.Column("held_because", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("contact", name=op.f("pk_contacts")),
+    )
+    op.create_index("ix_contacts_address", "contacts", ["address"], unique=False)
+    op.create_index("ix_contacts_next_at", "contacts", ["next_at"], unique=False)
+    op.create_table(
+        "entries",
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("entered_at", t.Instant(), nullable=False),
+        sa.Column("left_at", t.Instant(), nullable=True),
+        sa.Column("exit", sa.Text(), nullable=True),
+        sa.Column("converted", sa.Boolean(), nullable=False),
+        sa.Column("held_out", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("contact", "journey", "entry", name=op.f("pk_entries")),
+    )
+    op.create_index("ix_entries_journey_version", "entries", ["journey", "version"], unique=False)
+    op.create_table(
+        "events",
+        sa.Column("event_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("source_id", sa.Text(), nullable=True),
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("occurred_at", t.Instant(), nullable=False),
+        sa.Column("received_at", t.Instant(), nullable=False),
+        sa.Column("properties", t.Json(), nullable=False),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_events")),
+        sa.UniqueConstraint("source_id", name=op.f("uq_events_source_id")),
+    )
+    op.create_index("ix_events_contact_received_at", "events", ["contact", "received_at", "event_id"], unique=False)
+    op.create_table(
+        "names",
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.CheckConstraint("kind in ('number', 'text', 'flag', 'date', 'instant')", name=op.f("ck_names_kind")),
+        sa.CheckConstraint("scope in ('event', 'contact')", name=op.f("ck_names_scope")),
+        sa.PrimaryKeyConstraint("scope", "name", name=op.f("pk_names")),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("outbox_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("webhook_id", sa.Text(), nullable=False),
+        sa.Column("body", t.Json(), nullable=False),
+        sa.Column("created_at", t.Instant(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", t.Instant(), nullable=True),
+        sa.Column("delivered_at", t.Instant(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("outbox_id", name=op.f("pk_outbox")),
+        sa.UniqueConstraint("webhook_id", name=op.f("uq_outbox_webhook_id")),
+    )
+    op.create_index("ix_outbox_next_attempt_at", "outbox", ["next_attempt_at"], unique=False)
+    op.create_table(
+        "pauses",
+        sa.Column("pause_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("started_at", t.Instant(), nullable=False),
+        sa.Column("ended_at", t.Instant(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("started_by", sa.Text(), nullable=False),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("pause_id", name=op.f("pk_pauses")),
+    )
+    op.create_index("ix_pauses_journey", "pauses", ["journey"], unique=False)
+    op.create_table(
+        "relays",
+        sa.Column("relay", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("n_failures", sa.Integer(), nullable=False),
+        sa.Column("opened_at", t.Instant(), nullable=True),
+        sa.Column("try_at", t.Instant(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.CheckConstraint("state in ('closed', 'open', 'half_open')", name=op.f("ck_relays_state")),
+        sa.PrimaryKeyConstraint("relay", name=op.f("pk_relays")),
+    )
+    op.create_table(
+        "releases",
+        sa.Column("release_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("definition", t.Json(), nullable=False),
+        sa.Column("policy", t.Json(), nullable=False),
+        sa.Column("messages", t.Json(), nullable=False),
+        sa.Column("models", t.Json(), nullable=False),
+        sa.Column("forecast", t.Json(), nullable=True),
+        sa.Column("record", t.Json(), nullable=True),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("created_at", t.Instant(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("release_id", name=op.f("pk_releases")),
+        sa.UniqueConstraint("hash", name=op.f("uq_releases_hash")),
+    )
+    op.create_index("ix_releases_journey", "releases", ["journey"], unique=False)
+    op.create_table(
+        "suppressions",
+        sa.Column("address_digest", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.Column("message_key", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("address_digest", name=op.f("pk_suppressions")),
+    )
+    op.create_table(
+        "visits",
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("visit", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("arrived_at", t.Instant(), nullable=False),
+        sa.Column("left_at", t.Instant(), nullable=True),
+        sa.Column("branch", sa.Text(), nullable=True),
+        sa.Column("evidence", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("contact", "journey", "entry", "node", "visit", name=op.f("pk_visits")),
+    )
+    op.create_table(
+        "wordings",
+        sa.Column("wording", sa.Text(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("wording", name=op.f("pk_wordings")),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("started_at", t.Instant(), nullable=False),
+        sa.Column("seen_at", t.Instant(), nullable=False),
+        sa.Column("stopped_at", t.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("worker", name=op.f("pk_workers")),
+    )
+    op.create_table(
+        "calls",
+        sa.Column("call_key", sa.Text(), nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("visit", sa.Integer(), nullable=False),
+        sa.Column("release_id", t.number(), nullable=False),
+        sa.Column("service", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("planned_at", t.Instant(), nullable=False),
+        sa.Column("not_before", t.Instant(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=True),
+        sa.Column("lease_until", t.Instant(), nullable=True),
+        sa.Column("settled_at", t.Instant(), nullable=True),
+        sa.Column("reply", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state in ('planned', 'ready', 'claimed', 'succeeded', 'failed', 'cancelled')", name=op.f("ck_calls_state")
+        ),
+        sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"], name=op.f("fk_calls_release_id")),
+        sa.PrimaryKeyConstraint("call_key", name=op.f("pk_calls")),
+        sa.UniqueConstraint(
+            "journey", "contact", "entry", "node", "visit", name=op.f("uq_calls_journey_contact_entry_node_visit")
+        ),
+    )
+    op.create_index("ix_calls_contact", "calls", ["contact"], unique=False)
+    op.create_index("ix_calls_state_not_before", "calls", ["state", "not_before"], unique=False)
+    op.create_table(
+        "consents",
+        sa.Column("consent_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=True),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.Column("route", sa.Text(), nullable=False),
+        sa.Column("wording", sa.Text(), nullable=True),
+        sa.Column("request_key", sa.Text(), nullable=True),
+        sa.Column("expires_at", t.Instant(), nullable=True),
+        sa.Column("message_key", sa.Text(), nullable=True),
+        sa.Column("evidence", t.Json(), nullable=False),
+        sa.CheckConstraint("what in ('requested', 'given', 'withdrawn')", name=op.f("ck_consents_what")),
+        sa.ForeignKeyConstraint(["wording"], ["wordings.wording"], name=op.f("fk_consents_wording")),
+        sa.PrimaryKeyConstraint("consent_id", name=op.f("pk_consents")),
+    )
+    op.create_index("ix_consents_contact", "consents", ["contact"], unique=False)
+    op.create_index("ix_consents_request_key", "consents", ["request_key"], unique=False)
+    op.create_table(
+        "sends",
+        sa.Column("message_key", sa.Text(), nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("visit", sa.Integer(), nullable=False),
+        sa.Column("release_id", t.number(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("transactional", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("planned_at", t.Instant(), nullable=False),
+        sa.Column("not_before", t.Instant(), nullable=True),
+        sa.Column("not_after", t.Instant(), nullable=False),
+        sa.Column("open_until", t.Instant(), nullable=True),
+        sa.Column("cap_sends", sa.Integer(), nullable=True),
+        sa.Column("cap_within_us", sa.BigInteger(), nullable=True),
+        sa.Column("policy_cap_sends", sa.Integer(), nullable=True),
+        sa.Column("policy_cap_within_us", sa.BigInteger(), nullable=True),
+        sa.Column("choice", t.Json(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("lease_until", t.Instant(), nullable=True),
+        sa.Column("gated_at", t.Instant(), nullable=True),
+        sa.Column("settled_at", t.Instant(), nullable=True),
+        sa.Column("relay", sa.Text(), nullable=True),
+        sa.Column("queue_id", sa.Text(), nullable=True),
+        sa.Column("reply", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state in ('planned', 'ready', 'claimed', 'transmitting', 'accepted', 'rejected', 'failed', 'ambiguous', 'suppressed', 'cancelled', 'expired')",
+            name=op.f("ck_sends_state"),
+        ),
+        sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"], name=op.f("fk_sends_release_id")),
+        sa.PrimaryKeyConstraint("message_key", name=op.f("pk_sends")),
+        sa.UniqueConstraint(
+            "journey", "contact", "entry", "node", "visit", name=op.f("uq_sends_journey_contact_entry_node_visit")
+        ),
+    )
+    op.create_index("ix_sends_contact", "sends", ["contact"], unique=False)
+    op.create_index("ix_sends_state_not_before", "sends", ["state", "not_before"], unique=False)
+    op.create_table(
+        "spans",
+        sa.Column("span_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("release_id", t.number(), nullable=False),
+        sa.Column("from_at", t.Instant(), nullable=False),
+        sa.Column("until_at", t.Instant(), nullable=True),
+        sa.Column("share_from", sa.Float(), nullable=False),
+        sa.Column("share_to", sa.Float(), nullable=False),
+        sa.Column("share_salt", sa.Text(), nullable=False),
+        sa.CheckConstraint("0 <= share_from and share_from < share_to and share_to <= 1", name=op.f("ck_spans_share")),
+        sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"], name=op.f("fk_spans_release_id")),
+        sa.PrimaryKeyConstraint("span_id", name=op.f("pk_spans")),
+    )
+    op.create_table(
+        "renderings",
+        sa.Column("message_key", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("links", t.Json(), nullable=False),
+        sa.Column("rendered_at", t.Instant(), nullable=False),
+        sa.ForeignKeyConstraint(["message_key"], ["sends.message_key"], name=op.f("fk_renderings_message_key")),
+        sa.PrimaryKeyConstraint("message_key", name=op.f("pk_renderings")),
+    )

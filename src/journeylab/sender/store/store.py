@@ -1,0 +1,178 @@
+"""The sender's database: SQLite in one file, or PostgreSQL for several workers; its time, and what it must not forget.
+
+`Store.open` refuses a database that can lose what it has confirmed: SQLite below `synchronous=FULL`, PostgreSQL without
+`fsync`, `full_page_writes` or `synchronous_commit`. A message whose passing of the gate is forgotten would be sent
+twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from journeylab.errors import DataError
+
+from . import tables as t
+
+__all__ = ["TICK", "Clock", "Store", "act", "lock_contacts"]
+
+TICK: Final = timedelta(microseconds=1)
+Clock = Callable[[Connection], datetime]
+"""The instant that it is, aware UTC, as the database of a connection knows it."""
+_WAIT_MS: Final = 30_000
+
+
+def _database_clock(connection: Connection) -> datetime:
+    """The database's own time: PostgreSQL's server, or this machine's where the database is a file."""
+    if connection.dialect.name == "sqlite":
+        now = connection.exec_driver_sql("select strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
+        return datetime.fromisoformat(str(now)).replace(tzinfo=UTC)
+    found: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    return found.astimezone(UTC)
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A sender's database.
+
+    Attributes:
+        engine: SQLAlchemy's engine.
+        clock: the time that it goes by, the database's own unless another is given.
+    """
+
+    engine: Engine
+    clock: Clock = field(default=_database_clock)
+
+    @classmethod
+    def open(cls, url: str, *, clock: Clock | None = None, create: bool = False) -> Store:
+        """The store at a URL, such as `sqlite:///journeylab.db` or `postgresql+psycopg://user@host/database`.
+
+        Args:
+            url: where it is, as SQLAlchemy writes it.
+            clock: another clock than the database's, to run a journey at another time.
+            create: whether to make the tables where there are none, and to bring older ones up to date.
+
+        Raises:
+            DataError: when it cannot be reached, has no tables or those of another version, or can forget.
+        """
+        try:
+            engine = _engine(url)
+            store = cls(engine, clock or _database_clock)
+            store._refuse_forgetful()
+        except (ArgumentError, ModuleNotFoundError) as problem:
+            raise DataError(f"the store {_shown(url)} cannot be used: {problem}") from None
+        except OperationalError as problem:
+            raise DataError(f"the store {_shown(url)} cannot be reached: {str(problem.orig).strip()}") from None
+        from . import migrations
+
+        if create:
+            migrations.upgrade(engine)
+        migrations.refuse_other_version(engine, _shown(url))
+        return store
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is one file, with one writer at a time."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes: all of it, or nothing; on SQLite the only one of its time."""
+        with self.engine.execution_options(is_writing=True).connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads, with a picture of one instant on SQLite."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The instant that it is, by the store's clock."""
+        return self.clock(connection)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self.engine.dispose()
+
+    def _refuse_forgetful(self) -> None:
+        with self.engine.connect() as connection:
+            wanted: dict[str, tuple[str, ...]]
+            if self.is_sqlite:
+                settings = {"synchronous": str(connection.exec_driver_sql("pragma synchronous").scalar_one())}
+                wanted = {"synchronous": ("2", "3")}
+            else:
+                wanted = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
+                settings = {name: str(connection.execute(text(f"show {name}")).scalar_one()) for name in wanted}
+        for name, value in settings.items():
+            if value not in wanted[name]:
+                raise DataError(
+                    f"the store can forget what it has confirmed ({name} is {value}), and mail would be sent twice; "
+                    f"set {name} = {wanted[name][0]}"
+                )
+
+
+def _shown(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return repr(url)
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=5)
+    if parsed.get_backend_name() != "sqlite":
+        raise DataError(f"the store {_shown(url)} is neither SQLite nor PostgreSQL")
+    if not parsed.database or parsed.database == ":memory:":
+        raise DataError("a store in memory forgets everything; name a file, such as sqlite:///journeylab.db")
+    if not Path(parsed.database).parent.is_dir():
+        raise DataError(f"the store {_shown(url)} cannot be made: there is no folder {Path(parsed.database).parent}")
+    engine = create_engine(parsed, connect_args={"timeout": _WAIT_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, and not by the driver's own rules
+        for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on", f"busy_timeout = {_WAIT_MS}"):
+            connection.execute(f"pragma {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        is_writing = connection.get_execution_options().get("is_writing")
+        connection.exec_driver_sql("begin immediate" if is_writing else "begin")
+
+    return engine
+
+
+def lock_contacts(connection: Connection, contacts: Iterable[str], now: datetime) -> dict[str, datetime]:
+    """Locks contacts' rows, in one order, and gives each the first instant that may follow all that was decided for it.
+
+    That is `now`, or later where the contact is ahead of the clock; contacts that there are none of are left out. The
+    caller notes the instant that it used in `last_at`.
+    """
+    wanted = sorted({*contacts})
+    found: dict[str, datetime] = {}
+    for start in range(0, len(wanted), 1000):
+        rows = connection.execute(
+            select(t.contacts.c.contact, t.contacts.c.last_at)
+            .where(t.contacts.c.contact.in_(wanted[start : start + 1000]))
+            .order_by(t.contacts.c.contact)
+            .with_for_update()
+        )
+        found |= {contact: max(now, last_at + TICK) for contact, last_at in rows}
+    return found
+
+
+def act(connection: Connection, at: datetime, actor: str, action: str, what: str, **details: Any) -> None:
+    """Notes what a person or an automaton did to the sender, in the transaction in which it is done."""
+    row: Mapping[str, Any] = {"at": at, "actor": actor, "action": action, "object": what, "details": details}
+    connection.execute(insert(t.actions), row)

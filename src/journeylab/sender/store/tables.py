@@ -1,0 +1,405 @@
+"""The sender's tables, as SQL shows them: names from the glossary, instants in UTC, JSON as text.
+
+| table | a row is | written by |
+|---|---|---|
+| `contacts` | a contact: where mail goes, attributes on coming in, when something is due next | intake, ticks |
+| `names` | an event property or contact attribute and its kind, the same for all time | intake |
+| `events` | an event as it was received, a release's own sends among them (rule 29) | intake, gate, settling |
+| `releases` | a frozen version: definition, messages, forecast, hashes | promote |
+| `spans` | when, and of which share of contacts, a release takes entries (rule 26) | promote |
+| `pauses` | a pause of a journey; open where `ended_at` is missing (rule 28) | pause, resume, breakers |
+| `entries`, `visits` | what the machine has decided, as `replay` gives it | ticks |
+| `sends` | a message by its identity (rule 30), and its state | ticks, sending |
+| `renderings` | the bytes of a message, frozen when they were first made | sending |
+| `calls` | an outside call of a `call` node | ticks, calls |
+| `outbox` | something that somebody outside has to be told, at least once, under one id | whoever decides it |
+| `consents` | what was asked of, given and withdrawn by a contact, with its proof; only added to | consent |
+| `wordings` | a text that was consented to | consent |
+| `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
+| `alerts` | a cause of trouble, from when it came until it was over | whoever notices |
+| `relays` | the state of each relay's circuit breaker | sending |
+| `workers` | a process that sends | sending |
+| `actions` | what a person or automaton did to the sender | whoever acts |
+
+A contact's rows are written under a lock on its row in `contacts`, whose `last_at` is the last instant at which
+anything was received or decided for it: each next one is later, so that no event ever falls into a decided past.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+__all__ = [
+    "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "metadata", "names", "outbox",
+    "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions", "visits", "wordings", "workers",
+]  # fmt: skip
+
+_TEXT_FORMAT: Final = "%Y-%m-%d %H:%M:%S.%f"
+STATES: Final = (
+    "planned", "ready", "claimed", "transmitting", "accepted", "rejected", "failed", "ambiguous", "suppressed",
+    "cancelled", "expired",
+)  # fmt: skip
+"""The states of a message; see `journeylab.sender.sending.states` for the ways between them."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC instant to the microsecond: `timestamptz` in PostgreSQL, text that sorts in SQLite."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the instant {value} has no time zone")
+        return value.astimezone(UTC).strftime(_TEXT_FORMAT) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        found: datetime = value.astimezone(UTC)
+        return found
+
+
+class Json(TypeDecorator[Any]):
+    """Plain data as JSON text with sorted keys."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        return None if value is None else json.loads(value)
+
+
+def number() -> Any:
+    """The type of a key that the database counts up."""
+    return BigInteger().with_variant(Integer, "sqlite")
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _identity() -> list[Column[Any]]:
+    """The identity of what a node does once (rule 30)."""
+    return [
+        Column("journey", Text, nullable=False),
+        Column("contact", Text, nullable=False),
+        Column("entry", Integer, nullable=False),
+        Column("node", Text, nullable=False),
+        Column("visit", Integer, nullable=False),
+    ]
+
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("contact", Text, primary_key=True),
+    Column("address", Text),
+    Column("attributes", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("next_at", Instant),
+    Column("held_because", Text),
+    Index("ix_contacts_next_at", "next_at"),
+    Index("ix_contacts_address", "address"),
+)
+
+names = Table(
+    "names",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    CheckConstraint("scope in ('event', 'contact')", name="scope"),
+    CheckConstraint("kind in ('number', 'text', 'flag', 'date', 'instant')", name="kind"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", number(), primary_key=True, autoincrement=True),
+    Column("source_id", Text, unique=True),
+    Column("contact", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("occurred_at", Instant, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("properties", Json, nullable=False),
+    Index("ix_events_contact_received_at", "contact", "received_at", "event_id"),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("release_id", number(), primary_key=True, autoincrement=True),
+    Column("journey", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("definition", Json, nullable=False),
+    Column("policy", Json, nullable=False),
+    Column("messages", Json, nullable=False),
+    Column("models", Json, nullable=False),
+    Column("forecast", Json),
+    Column("record", Json),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Index("ix_releases_journey", "journey"),
+)
+
+spans = Table(
+    "spans",
+    metadata,
+    Column("span_id", number(), primary_key=True, autoincrement=True),
+    Column("release_id", ForeignKey("releases.release_id"), nullable=False),
+    Column("from_at", Instant, nullable=False),
+    Column("until_at", Instant),
+    Column("share_from", Float, nullable=False),
+    Column("share_to", Float, nullable=False),
+    Column("share_salt", Text, nullable=False),
+    CheckConstraint("0 <= share_from and share_from < share_to and share_to <= 1", name="share"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("pause_id", number(), primary_key=True, autoincrement=True),
+    Column("journey", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("reason", Text, nullable=False),
+    Column("started_by", Text, nullable=False),
+    Column("ended_by", Text),
+    Index("ix_pauses_journey", "journey"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("contact", Text, primary_key=True),
+    Column("journey", Text, primary_key=True),
+    Column("entry", Integer, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    Column("left_at", Instant),
+    Column("exit", Text),
+    Column("converted", Boolean, nullable=False),
+    Column("held_out", Boolean, nullable=False),
+    Index("ix_entries_journey_version", "journey", "version"),
+)
+
+visits = Table(
+    "visits",
+    metadata,
+    Column("contact", Text, primary_key=True),
+    Column("journey", Text, primary_key=True),
+    Column("entry", Integer, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("visit", Integer, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("arrived_at", Instant, nullable=False),
+    Column("left_at", Instant),
+    Column("branch", Text),
+    Column("evidence", Text, nullable=False),
+)
+
+sends = Table(
+    "sends",
+    metadata,
+    Column("message_key", Text, primary_key=True),
+    *_identity(),
+    Column("release_id", ForeignKey("releases.release_id"), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("transactional", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("planned_at", Instant, nullable=False),
+    Column("not_before", Instant),
+    Column("not_after", Instant, nullable=False),
+    Column("open_until", Instant),
+    Column("cap_sends", Integer),
+    Column("cap_within_us", BigInteger),
+    Column("policy_cap_sends", Integer),
+    Column("policy_cap_within_us", BigInteger),
+    Column("choice", Json),
+    Column("attempts", Integer, nullable=False),
+    Column("worker", Text),
+    Column("fence", Integer, nullable=False),
+    Column("lease_until", Instant),
+    Column("gated_at", Instant),
+    Column("settled_at", Instant),
+    Column("relay", Text),
+    Column("queue_id", Text),
+    Column("reply", Text),
+    UniqueConstraint("journey", "contact", "entry", "node", "visit"),
+    CheckConstraint("state in (" + ", ".join(f"'{one}'" for one in STATES) + ")", name="state"),
+    Index("ix_sends_contact", "contact"),
+    Index("ix_sends_state_not_before", "state", "not_before"),
+)
+
+renderings = Table(
+    "renderings",
+    metadata,
+    Column("message_key", ForeignKey("sends.message_key"), primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("links", Json, nullable=False),
+    Column("rendered_at", Instant, nullable=False),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("call_key", Text, primary_key=True),
+    *_identity(),
+    Column("release_id", ForeignKey("releases.release_id"), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("planned_at", Instant, nullable=False),
+    Column("not_before", Instant),
+    Column("attempts", Integer, nullable=False),
+    Column("worker", Text),
+    Column("lease_until", Instant),
+    Column("settled_at", Instant),
+    Column("reply", Text),
+    UniqueConstraint("journey", "contact", "entry", "node", "visit"),
+    CheckConstraint("state in ('planned', 'ready', 'claimed', 'succeeded', 'failed', 'cancelled')", name="state"),
+    Index("ix_calls_contact", "contact"),
+    Index("ix_calls_state_not_before", "state", "not_before"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("outbox_id", number(), primary_key=True, autoincrement=True),
+    Column("target", Text, nullable=False),
+    Column("webhook_id", Text, nullable=False, unique=True),
+    Column("body", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Instant),
+    Column("delivered_at", Instant),
+    Column("last_error", Text),
+    Index("ix_outbox_next_attempt_at", "next_attempt_at"),
+)
+
+wordings = Table(
+    "wordings",
+    metadata,
+    Column("wording", Text, primary_key=True),
+    Column("language", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("consent_id", number(), primary_key=True, autoincrement=True),
+    Column("contact", Text, nullable=False),
+    Column("purpose", Text),
+    Column("what", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("wording", ForeignKey("wordings.wording")),
+    Column("request_key", Text),
+    Column("expires_at", Instant),
+    Column("message_key", Text),
+    Column("evidence", Json, nullable=False),
+    CheckConstraint("what in ('requested', 'given', 'withdrawn')", name="what"),
+    Index("ix_consents_contact", "contact"),
+    Index("ix_consents_request_key", "request_key"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("address_digest", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("message_key", Text),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", number(), primary_key=True, autoincrement=True),
+    Column("cause", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("n_seen", Integer, nullable=False),
+    Column("resolved_at", Instant),
+    Index("ix_alerts_cause", "cause"),
+)
+
+relays = Table(
+    "relays",
+    metadata,
+    Column("relay", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("n_failures", Integer, nullable=False),
+    Column("opened_at", Instant),
+    Column("try_at", Instant),
+    Column("reason", Text),
+    CheckConstraint("state in ('closed', 'open', 'half_open')", name="state"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("stopped_at", Instant),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("action_id", number(), primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("details", Json, nullable=False),
+)
