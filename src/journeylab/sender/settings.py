@@ -244,6 +244,8 @@ class Settings(Definition):
         dkim: how messages are signed; without it nothing but transactional mail is promoted.
         relays: in the order in which they are used; the next one where one does not answer.
         webhook_secret: the secret that signs events which come in.
+        basis: the purposes whose legal basis is not consent (GDPR Art. 6), and which it is; a withdrawal and an
+            erasure count for them all the same.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
         tracking, staging: see there.
@@ -267,6 +269,9 @@ class Settings(Definition):
     dkim: Dkim | None = None
     relays: tuple[Relay, ...] = Field(min_length=1)
     webhook_secret: SecretReference | None = None
+    basis: dict[str, Literal["contract", "legal_obligation", "legitimate_interest", "vital_interest"]] = Field(
+        default_factory=dict
+    )
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None

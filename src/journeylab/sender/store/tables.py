@@ -244,7 +244,7 @@ sends = Table(
     metadata,
     Column("message_key", Text, primary_key=True),
     *_identity(),
-    Column("release_id", ForeignKey("releases.release_id"), nullable=False),
+    Column("release_id", ForeignKey("releases.release_id")),
     Column("message", Text, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("transactional", Boolean, nullable=False),

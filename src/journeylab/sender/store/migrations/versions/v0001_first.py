@@ -232,7 +232,7 @@ def upgrade() -> None:
         sa.Column("entry", sa.Integer(), nullable=False),
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("visit", sa.Integer(), nullable=False),
-        sa.Column("release_id", t.number(), nullable=False),
+        sa.Column("release_id", t.number(), nullable=True),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("transactional", sa.Boolean(), nullable=False),
