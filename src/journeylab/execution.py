@@ -232,10 +232,10 @@ def answered(
     n_exits: int,
     n_contacts: int,
     answer: Callable[[Sequence[Request]], Iterable[Answer]],
-    known: Sequence[Answer] = (),
+    known: Answers,
 ) -> o.World:
-    """The world with an answer to everything that its contacts ask."""
-    answers = _table_of(known)
+    """The world with an answer to everything that its contacts ask, and those known beforehand."""
+    answers = known
     pending = np.arange(n_contacts)
     while True:
         now = with_answers(world, answers.of(pending), len(pending))

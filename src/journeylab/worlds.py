@@ -19,8 +19,9 @@ from .binding import AsOf, LogNames
 from .clock import NEVER, instant, microseconds
 from .durations import parse_duration
 from .errors import DataError, known
-from .execution import Answer, Request, answered
+from .execution import Answer, Request, answered, no_answers_yet
 from .journey import Journey, Policy, Portfolio
+from .ownsends import answers_of, own_of
 from .program import Compiled, Model, Release, compile_portfolio, for_purpose
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ def prepared(
     calls: Mapping[str, Call] | None = None,
     assumed_consent: Collection[str] | None = None,
     live: bool = False,
+    own: pd.DataFrame | None = None,
     model: Model | None = None,
     ask_from: datetime | None = None,
 ) -> Ready:
     """The portfolio ready to run; see `replay.replay` for the arguments.
 
-    With a `model` the sends that the log does not have are asked for, and from `ask_from` on all of them.
+    `own` is what a live log's own sends are, where the log itself does not say it (see `ownsends.own_of`). With a
+    `model` the sends that the log does not have are asked for, and from `ask_from` on all of them.
     """
     portfolio = _portfolio(journeys)
     names = LogNames(log)
@@ -104,7 +107,7 @@ def prepared(
     elif asked or calls or live:
         world.limits[o.L_LIVE] = int(live)
         answer = _answerer(compiled, log, asked, calls or {}, names.score_names)
-        own = _own_sends(compiled, log) if live else ()
+        own = no_answers_yet() if not live else answers_of(own_of(log) if own is None else own, compiled)
         world = answered(compiled.program, world, len(compiled.exits), log.n_contacts, answer, own)
     return Ready(compiled, log, horizon, policy, assumed, names, world, kept, advice)
 
@@ -225,30 +228,3 @@ def _answerer(
         return answers
 
     return answer
-
-
-def _own_sends(compiled: Compiled, log: EventLog) -> list[Answer]:
-    """A release's own sends as answers that are already known (rule 29).
-
-    Raises:
-        DataError: when the log's `sent` events do not say which node of which entry they are.
-    """
-    wanted = ("journey", "entry", "node", "visit")
-    missing = [name for name in wanted if name not in log.property_names]
-    if missing:
-        raise DataError(
-            f"a release's own log has {', '.join(wanted)} on its sent events; missing: {', '.join(missing)}"
-        )
-    stream, columns = log.stream("sent"), {name: log.property(name) for name in wanted}
-    contact = np.repeat(np.arange(log.n_contacts), np.diff(stream.offsets))
-    own: list[Answer] = []
-    for code, at, row in zip(contact, stream.at, stream.row, strict=True):
-        journey, node = (
-            (columns[name].categories or [])[int(columns[name].values[row])] if columns[name].values[row] >= 0 else None
-            for name in ("journey", "node")
-        )
-        for index, info in enumerate(compiled.nodes):
-            if info.name == node and compiled.releases[info.journey].journey.journey == journey:
-                entry, visit = (int(columns[name].values[row]) for name in ("entry", "visit"))
-                own.append(Answer(Request(int(code), int(o.ACTUAL), index, entry, visit, int(at)), 0.0, int(at)))
-    return own
