@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from journeylab.errors import DataError, listed
-from journeylab.sender.store import TICK, lock_contacts
+from journeylab.sender.store import TICK, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 
 __all__ = ["OWN", "Incoming", "Person", "Received", "Refused", "known_names", "receive", "receive_people", "record"]
@@ -135,16 +135,7 @@ class _Names:
     def save(self) -> None:
         if self.new:
             rows = [{"scope": self.scope, "name": name, "kind": kind} for name, kind in sorted(self.new.items())]
-            _insert_missing(self.connection, t.names, rows, ["scope", "name"])
-
-
-def _insert_missing(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]], key: list[str]) -> None:
-    """Inserts the rows whose keys are not there."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as insert_or
-    else:
-        from sqlalchemy.dialects.postgresql import insert as insert_or  # type: ignore[assignment]
-    connection.execute(insert_or(table).on_conflict_do_nothing(index_elements=key), [dict(row) for row in rows])
+            insert_missing(self.connection, t.names, rows, ["scope", "name"])
 
 
 def declare(connection: Connection, scope: str, kinds: Mapping[str, str]) -> None:
@@ -159,7 +150,7 @@ def declare(connection: Connection, scope: str, kinds: Mapping[str, str]) -> Non
         raise DataError(f"these are of another kind in the store: {listed(clashes)}")
     rows = [{"scope": scope, "name": name, "kind": kind} for name, kind in kinds.items() if name not in known]
     if rows:
-        _insert_missing(connection, t.names, rows, ["scope", "name"])
+        insert_missing(connection, t.names, rows, ["scope", "name"])
 
 
 def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime) -> Received:
@@ -237,7 +228,7 @@ def _known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
 def _make_missing(connection: Connection, contacts: Iterable[str], now: datetime) -> None:
     rows = [{"contact": one, "attributes": {}, "created_at": now, "last_at": now - TICK} for one in sorted(contacts)]
     if rows:
-        _insert_missing(connection, t.contacts, rows, ["contact"])
+        insert_missing(connection, t.contacts, rows, ["contact"])
 
 
 def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mapping[str, datetime]) -> None:
@@ -302,7 +293,7 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     )}  # fmt: skip
     fresh = [one for one in ids if one not in old]
     if fresh:
-        _insert_missing(connection, t.contacts, [
+        insert_missing(connection, t.contacts, [
             {"contact": one, "address": good[one][0], "attributes": good[one][1], "created_at": now, "last_at": now}
             for one in fresh
         ], ["contact"])  # fmt: skip

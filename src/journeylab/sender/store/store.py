@@ -7,14 +7,14 @@ twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -22,7 +22,7 @@ from journeylab.errors import DataError
 
 from . import tables as t
 
-__all__ = ["TICK", "Clock", "Store", "act", "lock_contacts"]
+__all__ = ["TICK", "Clock", "Store", "act", "insert_missing", "lock_contacts"]
 
 TICK: Final = timedelta(microseconds=1)
 Clock = Callable[[Connection], datetime]
@@ -66,7 +66,7 @@ class Store:
         try:
             engine = _engine(url)
             store = cls(engine, clock or _database_clock)
-            store._refuse_forgetful()
+            store.refuse_forgetful()
         except (ArgumentError, ModuleNotFoundError) as problem:
             raise DataError(f"the store {_shown(url)} cannot be used: {problem}") from None
         except OperationalError as problem:
@@ -103,7 +103,8 @@ class Store:
         """Closes all connections."""
         self.engine.dispose()
 
-    def _refuse_forgetful(self) -> None:
+    def refuse_forgetful(self) -> None:
+        """Raises DataError where the database can lose what it has confirmed."""
         with self.engine.connect() as connection:
             wanted: dict[str, tuple[str, ...]]
             if self.is_sqlite:
@@ -170,6 +171,15 @@ def lock_contacts(connection: Connection, contacts: Iterable[str], now: datetime
         )
         found |= {contact: max(now, last_at + TICK) for contact, last_at in rows}
     return found
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
+    """Inserts the rows whose keys are not there."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as insert_or
+    else:
+        from sqlalchemy.dialects.postgresql import insert as insert_or  # type: ignore[assignment]
+    connection.execute(insert_or(table).on_conflict_do_nothing(index_elements=[*key]), [dict(row) for row in rows])
 
 
 def act(connection: Connection, at: datetime, actor: str, action: str, what: str, **details: Any) -> None:
