@@ -22,7 +22,7 @@ from journeylab.errors import DataError
 
 from . import tables as t
 
-__all__ = ["TICK", "Clock", "Store", "act", "insert_missing", "lock_contacts"]
+__all__ = ["TICK", "Clock", "Store", "act", "insert_into", "insert_missing", "lock_contacts"]
 
 TICK: Final = timedelta(microseconds=1)
 Clock = Callable[[Connection], datetime]
@@ -173,13 +173,19 @@ def lock_contacts(connection: Connection, contacts: Iterable[str], now: datetime
     return found
 
 
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT of a table which knows `on_conflict_do_nothing` and `on_conflict_do_update` in the database's words."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    return insert(table)
+
+
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
     """Inserts the rows whose keys are not there."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as insert_or
-    else:
-        from sqlalchemy.dialects.postgresql import insert as insert_or  # type: ignore[assignment]
-    connection.execute(insert_or(table).on_conflict_do_nothing(index_elements=[*key]), [dict(row) for row in rows])
+    wanted = insert_into(connection, table).on_conflict_do_nothing(index_elements=[*key])
+    connection.execute(wanted, [dict(row) for row in rows])
 
 
 def act(connection: Connection, at: datetime, actor: str, action: str, what: str, **details: Any) -> None:

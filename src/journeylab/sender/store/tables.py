@@ -12,7 +12,7 @@
 | `sends` | a message by its identity (rule 30), and its state | ticks, sending |
 | `renderings` | the bytes of a message, frozen when they were first made | sending |
 | `calls` | an outside call of a `call` node | ticks, calls |
-| `outbox` | something that somebody outside has to be told, at least once, under one id | whoever decides it |
+| `outbox` | what somebody outside has to be told, at least once, under one id; dead where `dead_at` says | `tell` |
 | `consents` | what was asked of, given and withdrawn by a contact, with its proof; only added to | consent |
 | `wordings` | a text that was consented to | consent |
 | `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
@@ -48,11 +48,13 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 __all__ = [
-    "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "metadata", "names", "outbox",
-    "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions", "visits", "wordings", "workers",
+    "RETURNED", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "metadata",
+    "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions", "visits",
+    "wordings", "workers",
 ]  # fmt: skip
 
 _TEXT_FORMAT: Final = "%Y-%m-%d %H:%M:%S.%f"
@@ -61,6 +63,9 @@ STATES: Final = (
     "cancelled", "expired",
 )  # fmt: skip
 """The states of a message; see `journeylab.sender.sending.states` for the ways between them."""
+
+RETURNED: Final = text("event in ('bounced', 'complained')")
+"""Which events tell that a message came back: a condition on `events` that has an index."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -117,6 +122,12 @@ metadata = MetaData(
 )
 
 
+def _one_open(table: str, of: str, end: str) -> Index:
+    """At most one row that has not ended for each value of a column, whoever races."""
+    is_open = text(f"{end} is null")
+    return Index(f"uq_{table}_open_{of}", of, unique=True, sqlite_where=is_open, postgresql_where=is_open)
+
+
 def _identity() -> list[Column[Any]]:
     """The identity of what a node does once (rule 30)."""
     return [
@@ -163,6 +174,7 @@ events = Table(
     Column("received_at", Instant, nullable=False),
     Column("properties", Json, nullable=False),
     Index("ix_events_contact_received_at", "contact", "received_at", "event_id"),
+    Index("ix_events_returned", "received_at", sqlite_where=RETURNED, postgresql_where=RETURNED),
 )
 
 releases = Table(
@@ -207,6 +219,7 @@ pauses = Table(
     Column("started_by", Text, nullable=False),
     Column("ended_by", Text),
     Index("ix_pauses_journey", "journey"),
+    _one_open("pauses", "journey", "ended_at"),
 )
 
 entries = Table(
@@ -271,7 +284,8 @@ sends = Table(
     UniqueConstraint("journey", "contact", "entry", "node", "visit"),
     CheckConstraint("state in (" + ", ".join(f"'{one}'" for one in STATES) + ")", name="state"),
     Index("ix_sends_contact", "contact"),
-    Index("ix_sends_state_not_before", "state", "not_before"),
+    Index("ix_sends_state_not_before", "state", "not_before", "journey"),
+    Index("ix_sends_gated_at", "gated_at"),
 )
 
 renderings = Table(
@@ -316,8 +330,10 @@ outbox = Table(
     Column("created_at", Instant, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Instant),
+    Column("lease_until", Instant),
     Column("delivered_at", Instant),
-    Column("last_error", Text),
+    Column("dead_at", Instant),
+    Column("reply", Text),
     Index("ix_outbox_next_attempt_at", "next_attempt_at"),
 )
 
@@ -368,7 +384,7 @@ alerts = Table(
     Column("seen_at", Instant, nullable=False),
     Column("n_seen", Integer, nullable=False),
     Column("resolved_at", Instant),
-    Index("ix_alerts_cause", "cause"),
+    _one_open("alerts", "cause", "resolved_at"),
 )
 
 relays = Table(
@@ -377,6 +393,8 @@ relays = Table(
     Column("relay", Text, primary_key=True),
     Column("state", Text, nullable=False),
     Column("n_failures", Integer, nullable=False),
+    Column("n_rejected", Integer, nullable=False),
+    Column("n_openings", Integer, nullable=False),
     Column("opened_at", Instant),
     Column("try_at", Instant),
     Column("reason", Text),

@@ -32,7 +32,14 @@ def upgrade() -> None:
         sa.Column("resolved_at", t.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", name=op.f("pk_alerts")),
     )
-    op.create_index("ix_alerts_cause", "alerts", ["cause"], unique=False)
+    op.create_index(
+        "uq_alerts_open_cause",
+        "alerts",
+        ["cause"],
+        unique=True,
+        sqlite_where=sa.text("resolved_at is null"),
+        postgresql_where=sa.text("resolved_at is null"),
+    )
     op.create_table(
         "contacts",
         sa.Column("contact", sa.Text(), nullable=False),
@@ -73,6 +80,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("source_id", name=op.f("uq_events_source_id")),
     )
     op.create_index("ix_events_contact_received_at", "events", ["contact", "received_at", "event_id"], unique=False)
+    op.create_index(
+        "ix_events_returned",
+        "events",
+        ["received_at"],
+        unique=False,
+        sqlite_where=sa.text("event in ('bounced', 'complained')"),
+        postgresql_where=sa.text("event in ('bounced', 'complained')"),
+    )
     op.create_table(
         "names",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -91,8 +106,10 @@ def upgrade() -> None:
         sa.Column("created_at", t.Instant(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", t.Instant(), nullable=True),
+        sa.Column("lease_until", t.Instant(), nullable=True),
         sa.Column("delivered_at", t.Instant(), nullable=True),
-        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("dead_at", t.Instant(), nullable=True),
+        sa.Column("reply", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("outbox_id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("webhook_id", name=op.f("uq_outbox_webhook_id")),
     )
@@ -109,11 +126,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("pause_id", name=op.f("pk_pauses")),
     )
     op.create_index("ix_pauses_journey", "pauses", ["journey"], unique=False)
+    op.create_index(
+        "uq_pauses_open_journey",
+        "pauses",
+        ["journey"],
+        unique=True,
+        sqlite_where=sa.text("ended_at is null"),
+        postgresql_where=sa.text("ended_at is null"),
+    )
     op.create_table(
         "relays",
         sa.Column("relay", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("n_failures", sa.Integer(), nullable=False),
+        sa.Column("n_rejected", sa.Integer(), nullable=False),
+        sa.Column("n_openings", sa.Integer(), nullable=False),
         sa.Column("opened_at", t.Instant(), nullable=True),
         sa.Column("try_at", t.Instant(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -267,7 +294,8 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_sends_contact", "sends", ["contact"], unique=False)
-    op.create_index("ix_sends_state_not_before", "sends", ["state", "not_before"], unique=False)
+    op.create_index("ix_sends_gated_at", "sends", ["gated_at"], unique=False)
+    op.create_index("ix_sends_state_not_before", "sends", ["state", "not_before", "journey"], unique=False)
     op.create_table(
         "spans",
         sa.Column("span_id", t.number(), autoincrement=True, nullable=False),
