@@ -20,7 +20,10 @@ from journeylab.errors import DataError, listed
 from journeylab.sender.store import TICK, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 
-__all__ = ["OWN", "Incoming", "Person", "Received", "Refused", "known_names", "receive", "receive_people", "record"]
+__all__ = [
+    "OWN", "Incoming", "OwnEvent", "Person", "Received", "Refused", "known_names", "receive", "receive_people",
+    "record", "record_all",
+]  # fmt: skip
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
 """The events that the sender itself makes: what became of its sends and calls (rule 29)."""
@@ -243,28 +246,48 @@ def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mappin
     )
 
 
+class OwnEvent(NamedTuple):
+    """An event that the sender itself makes, at an instant that `lock_contacts` gave for its contact.
+
+    `occurred_at` missing is `received_at`; None among the properties is left out.
+    """
+
+    contact: str
+    event: str
+    received_at: datetime
+    properties: Mapping[str, Any]
+    occurred_at: datetime | None = None
+
+
 def record(
     connection: Connection, contact: str, event: str, received_at: datetime, *, occurred_at: datetime | None = None,
     **properties: Any,
 ) -> None:  # fmt: skip
-    """Stores an event that the sender itself makes, at an instant that `lock_contacts` gave for its contact.
+    """Stores an event that the sender itself makes; see `OwnEvent`. The contact is due then."""
+    record_all(connection, [OwnEvent(contact, event, received_at, properties, occurred_at)])
 
-    None among the properties is left out. The contact is due then.
-    """
-    given = {name: value for name, value in properties.items() if value is not None}
+
+def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
+    """Stores events that the sender itself makes, in their order. Each contact is due at its latest one."""
     names = _Names(connection, "event")
-    stored, problem = names.checked(given)
-    if problem:
-        raise ValueError(problem)
+    rows, at = [], {}
+    for one in own:
+        given = {name: value for name, value in one.properties.items() if value is not None}
+        stored, problem = names.checked(given)
+        if problem:
+            raise ValueError(problem)
+        rows.append(
+            {
+                "contact": one.contact,
+                "event": one.event,
+                "occurred_at": one.occurred_at or one.received_at,
+                "received_at": one.received_at,
+                "properties": stored,
+            }
+        )
+        at[one.contact] = max(one.received_at, at.get(one.contact, one.received_at))
     names.save()
-    row = {
-        "contact": contact,
-        "event": event,
-        "occurred_at": occurred_at or received_at,
-        "received_at": received_at,
-        "properties": stored,
-    }
-    _store(connection, [row], {contact: received_at})
+    _store(connection, rows, at)
 
 
 def receive_people(connection: Connection, people: Sequence[Person], now: datetime) -> Received:
