@@ -42,6 +42,7 @@ class Postgres:
         self._execute(f"DROP DATABASE {database} WITH (FORCE)")
 
     def _execute(self, statement: str) -> None:
+        self.start()  # a test that crashed it may have failed before it started it again
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(statement.encode())
 
@@ -59,7 +60,7 @@ class Postgres:
             (self._folder / "data" / lock).unlink()
 
     def start(self) -> None:
-        """Starts it again after `crash`; returns when it has recovered."""
+        """Starts it again after `crash`, and returns when it has recovered; does nothing where it runs."""
         with self._server._lock:
             self._server.ensure_postgres_running()
 
