@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from journeylab.sender.store import Store
     from servers.certificates import Authority
     from servers.postfix import Postfix
     from servers.postgres import Postgres
@@ -76,3 +78,45 @@ def postgresql(postgres_server: Postgres) -> Iterator[str]:
     name = postgres_server.create()
     yield postgres_server.url(name)
     postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_store_url(postgres_server: Postgres) -> Iterator[str]:
+    """SQLAlchemy's URL of a PostgreSQL database that has the sender's tables."""
+    from journeylab.sender.store import Store
+
+    name = postgres_server.create()
+    Store.open(postgres_server.url(name), create=True).close()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def sqlite_store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database that has the sender's tables, to be copied."""
+    from journeylab.sender.store import Store
+
+    file = tmp_path_factory.mktemp("store") / "empty.db"
+    Store.open(f"sqlite:///{file}", create=True).close()
+    return file
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A sender's empty store on either database, on a clock that the test moves (`stores.MovedClock`)."""
+    from sqlalchemy import text
+
+    from journeylab.sender.store import Store
+    from journeylab.sender.store.tables import metadata
+    from stores import MovedClock
+
+    if request.param == "sqlite":
+        file = tmp_path / "sender.db"
+        shutil.copy(request.getfixturevalue("sqlite_store_file"), file)
+        opened = Store.open(f"sqlite:///{file}", clock=MovedClock())
+    else:
+        opened = Store.open(request.getfixturevalue("postgres_store_url"), clock=MovedClock())
+        with opened.writing() as connection:
+            connection.execute(text(f"truncate {', '.join(metadata.tables)} restart identity cascade"))
+    yield opened
+    opened.close()

@@ -31,7 +31,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from journeylab.errors import DataError, DefinitionError, Fault
 from journeylab.journey import Definition, PositiveDuration
 
-__all__ = ["Address", "Alerts", "Dkim", "Outgoing", "Relay", "Settings", "Staging", "Tracking", "secret"]
+__all__ = ["Address", "Alerts", "Dkim", "Outgoing", "Purpose", "Relay", "Settings", "Staging", "Tracking", "secret"]
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NOT_IN_URL: Final = re.compile(r"[^!-~]|[?#\\<>\"]")
@@ -211,6 +211,18 @@ class Tracking(Definition):
     clicks: bool = False
 
 
+class Purpose(Definition):
+    """A purpose as contacts see it, by language (`en`, `pl`).
+
+    Attributes:
+        title: what its messages are called: "News and offers".
+        wording: the text by which consent to it is given; by default a sentence with the title.
+    """
+
+    title: dict[Literal["en", "pl"], OneLine] = Field(min_length=1)
+    wording: dict[Literal["en", "pl"], str] = Field(default_factory=dict)
+
+
 class Outgoing(Definition):
     """Who is told of consent and suppression (the CRM), by signed webhooks (Standard Webhooks); at least once."""
 
@@ -246,6 +258,7 @@ class Settings(Definition):
         webhook_secret: the secret that signs events which come in.
         basis: the purposes whose legal basis is not consent (GDPR Art. 6), and which it is; a withdrawal and an
             erasure count for them all the same.
+        purposes: what purposes are called on the pages that contacts see; one that is not here has its own name there.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
         tracking, staging: see there.
@@ -272,6 +285,7 @@ class Settings(Definition):
     basis: dict[str, Literal["contract", "legal_obligation", "legitimate_interest", "vital_interest"]] = Field(
         default_factory=dict
     )
+    purposes: dict[str, Purpose] = Field(default_factory=dict)
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None

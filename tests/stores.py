@@ -1,0 +1,81 @@
+"""Stores for the sender's tests, on a clock that the test moves, and what stands in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from journeylab.sender.keys import Keys
+from journeylab.sender.live.intake import Person, receive_people
+from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
+
+KEYS = Keys(bytes(range(32)))
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+@dataclass
+class MovedClock:
+    """A clock that shows what the test sets; a microsecond more at each look, as no clock shows an instant twice."""
+
+    at: datetime = START
+    step: timedelta = field(default=timedelta(microseconds=1))
+
+    def __call__(self, connection: Connection) -> datetime:
+        self.at += self.step
+        return self.at
+
+    def move(self, **by: float) -> None:
+        self.at += timedelta(**by)
+
+
+def people(store: Store, *contacts: str, **attributes: Any) -> None:
+    """Contacts with addresses of their own."""
+    with store.writing() as connection:
+        got = receive_people(
+            connection, [Person(one, f"{one}@rcpt.test", attributes) for one in contacts], store.now(connection)
+        )
+        assert not got.refused
+
+
+def a_send(store: Store, contact: str, node: str = "hello", **values: Any) -> str:
+    """The key of a message of the journey `welcome` that is ready to go, or whatever else `values` make of it."""
+    with store.writing() as connection:
+        now = store.now(connection)
+        row = {
+            "journey": "welcome",
+            "contact": contact,
+            "entry": 1,
+            "node": node,
+            "visit": 1,
+            "message": f"{node}_mail",
+            "purpose": "marketing",
+            "transactional": False,
+            "state": "ready",
+            "planned_at": now,
+            "not_before": now,
+            "not_after": now + timedelta(days=2),
+            "attempts": 0,
+            "fence": 0,
+        } | values
+        key = KEYS.message_key(row["journey"], contact, row["entry"], row["node"], row["visit"])
+        if row["state"] in ("transmitting", "ambiguous", "accepted"):
+            row = {"gated_at": now, "attempts": 1, "fence": 1} | row
+        connection.execute(insert(t.sends), row | {"message_key": key})
+    return key
+
+
+def rows_of(store: Store, table: Any, **values: Any) -> list[Any]:
+    """The rows of a table with these values, in the order of their keys."""
+    found = select(table).order_by(*table.primary_key)
+    with store.reading() as connection:
+        return [*connection.execute(found.filter_by(**values))]
+
+
+def events_of(store: Store, contact: str, *names: str) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a contact in the order of receipt: name and properties."""
+    return [(one.event, one.properties) for one in rows_of(store, t.events, contact=contact)
+            if not names or one.event in names]  # fmt: skip
