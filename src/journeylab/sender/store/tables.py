@@ -13,6 +13,7 @@
 | `renderings` | the bytes of a message, frozen when they were first made | sending |
 | `calls` | an outside call of a `call` node | ticks, calls |
 | `outbox` | what somebody outside has to be told, at least once, under one id; dead where `dead_at` says | `tell` |
+| `hits` | a load of a message's picture or a followed link as it came, before it is an event | serve, ticks |
 | `consents` | what was asked of, given and withdrawn by a contact, with its proof; only added to | consent |
 | `wordings` | a text that was consented to | consent |
 | `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
@@ -52,7 +53,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "RETURNED", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "metadata",
+    "RETURNED", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "hits", "metadata",
     "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions", "visits",
     "wordings", "workers",
 ]  # fmt: skip
@@ -335,6 +336,24 @@ outbox = Table(
     Column("dead_at", Instant),
     Column("reply", Text),
     Index("ix_outbox_next_attempt_at", "next_attempt_at"),
+)
+
+hits = Table(
+    "hits",
+    metadata,
+    Column("hit_id", number(), primary_key=True, autoincrement=True),
+    Column("message_key", ForeignKey("sends.message_key"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("link", Text),
+    Column("method", Text, nullable=False),
+    Column("agent", Text),
+    Column("at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    CheckConstraint("kind in ('open', 'click')", name="kind"),
+    Index("ix_hits_message_key", "message_key"),
+    Index(
+        "ix_hits_open_at", "at", sqlite_where=text("settled_at is null"), postgresql_where=text("settled_at is null")
+    ),
 )
 
 wordings = Table(

@@ -310,6 +310,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("span_id", name=op.f("pk_spans")),
     )
     op.create_table(
+        "hits",
+        sa.Column("hit_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("message_key", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("link", sa.Text(), nullable=True),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("agent", sa.Text(), nullable=True),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.Column("settled_at", t.Instant(), nullable=True),
+        sa.CheckConstraint("kind in ('open', 'click')", name=op.f("ck_hits_kind")),
+        sa.ForeignKeyConstraint(["message_key"], ["sends.message_key"], name=op.f("fk_hits_message_key")),
+        sa.PrimaryKeyConstraint("hit_id", name=op.f("pk_hits")),
+    )
+    op.create_index("ix_hits_message_key", "hits", ["message_key"], unique=False)
+    op.create_index(
+        "ix_hits_open_at",
+        "hits",
+        ["at"],
+        unique=False,
+        sqlite_where=sa.text("settled_at is null"),
+        postgresql_where=sa.text("settled_at is null"),
+    )
+    op.create_table(
         "renderings",
         sa.Column("message_key", sa.Text(), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
