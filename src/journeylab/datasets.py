@@ -34,7 +34,7 @@ def fixtures() -> Path:
         DataError: when it is in neither place.
 
     >>> sorted(folder.name for folder in fixtures().iterdir() if folder.is_dir())
-    ['cdnow', 'experiments', 'journeys', 'shop']
+    ['cdnow', 'experiments', 'journeys', 'messages', 'shop']
     """
     for place in _PLACES:
         if place.is_dir():

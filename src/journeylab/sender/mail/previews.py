@@ -90,7 +90,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 86re
 .subject {{ font-weight: 600; }}
 .pair {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 iframe {{ flex: 1 1 40rem; height: 52rem; border: 1px solid #8a8a8a; background: #fff; }}
-pre {{ flex: 1 1 30rem; margin: 0; padding: 1rem; overflow: auto; border: 1px solid #8a8a8a; white-space: pre-wrap; }}
+pre {{ flex: 1 1 30rem; margin: 0; padding: 1rem; border: 1px solid #8a8a8a; white-space: pre-wrap;
+  overflow-wrap: anywhere; }}
 </style></head><body><h1>{escape(title)}</h1>{sections}</body></html>
 """
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any, Final
 
 import css_inline
@@ -184,7 +185,7 @@ def main() -> None:
     if any(one["body"].endswith(".mjml") for one in start["messages"].values()):
         from mjml import mjml2html
 
-        templates.mjml = mjml2html
+        templates.mjml = partial(mjml2html, fonts={})  # no web fonts, which would be fetched from elsewhere
     _warm(templates)
     _limited(start["memory"])
     while line := sys.stdin.buffer.readline():

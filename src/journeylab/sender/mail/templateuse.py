@@ -60,8 +60,8 @@ def uses(sources: Mapping[str, str], roots: Iterable[str]) -> Uses:
             continue
         found.files.append(name)
         try:
+            env.compile(sources[name], name, name)  # which knows filters and tests, as parsing does not
             trees[name] = env.parse(sources[name], name, name)
-            env.compile(env.parse(sources[name], name, name), name, name)
         except TemplateSyntaxError as error:
             found.faults.append(((name, error.lineno), f"no Jinja2 template: {error.message}"))
             continue
@@ -74,10 +74,11 @@ def uses(sources: Mapping[str, str], roots: Iterable[str]) -> Uses:
                 else:
                     problem = f"there is no template {other!r}; {known(other, sources, 'templates')}"
                     found.faults.append(((name, node.lineno), problem))
-    stored = {name: {one.name for one in _names(tree) if one.ctx != "load"} for name, tree in trees.items()}
     for name, tree in trees.items():
-        elsewhere = set().union(*(given for other, given in stored.items() if other != name))
-        free = find_undeclared_variables(tree) - elsewhere
+        # Blocks see what the top of their file sets; included files see all that is set around them.
+        own = set().union(*(_set_in(node) for node in tree.body if not isinstance(node, nodes.Block)))
+        elsewhere = set().union(*(_set_in(other) for file, other in trees.items() if file != name))
+        free = find_undeclared_variables(tree) - own - elsewhere
         for one in _names(tree):
             if one.name in free and one.ctx == "load":
                 found.names.setdefault(one.name, (name, one.lineno))
@@ -86,8 +87,23 @@ def uses(sources: Mapping[str, str], roots: Iterable[str]) -> Uses:
     return found
 
 
-def _names(tree: nodes.Template) -> Iterator[nodes.Name]:
-    return tree.find_all(nodes.Name)
+def _names(tree: nodes.Node) -> Iterator[nodes.Name]:
+    if isinstance(tree, nodes.Name):
+        yield tree
+    yield from tree.find_all(nodes.Name)
+
+
+def _set_in(tree: nodes.Node) -> set[str]:
+    """The names that a part of a template sets or imports, and the macros it defines."""
+    found = {one.name for one in _names(tree) if one.ctx != "load"}
+    for node in (tree, *tree.find_all((nodes.Macro, nodes.Import, nodes.FromImport))):
+        if isinstance(node, nodes.Macro):
+            found.add(node.name)
+        elif isinstance(node, nodes.Import):
+            found.add(node.target)
+        elif isinstance(node, nodes.FromImport):
+            found |= {one if isinstance(one, str) else one[1] for one in node.names}
+    return found
 
 
 def _read_entry(tree: nodes.Template, file: str, found: Uses) -> None:

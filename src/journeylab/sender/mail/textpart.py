@@ -25,6 +25,7 @@ _BLOCKS = frozenset(
 )  # fmt: skip
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|max-height\s*:\s*0", re.IGNORECASE)
 _INVISIBLE = dict.fromkeys((0x200B, 0x034F, 0xFEFF, 0x00AD))
+_BLANKS = re.compile(r"\s+")
 _RULES: Final = {"h1": "=", "h2": "-"}
 
 
@@ -55,20 +56,18 @@ class _Walker(HTMLParser):
     prefix: list[str] = field(default_factory=list)
     cells: list[str] | None = None
     bullet: str = ""
+    n_hidden: int = 0
+    n_pre: int = 0
 
     def __post_init__(self) -> None:
         super().__init__(convert_charrefs=True)
 
-    @property
-    def is_hidden(self) -> bool:
-        return any(one.is_hidden for one in self.stack)
-
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
-        hidden = tag in _UNSEEN or "hidden" in values or bool(_HIDDEN.search(values.get("style", "")))
-        if self.is_hidden or hidden:
+        if self.n_hidden or tag in _UNSEEN or "hidden" in values or _HIDDEN.search(values.get("style", "")):
             if tag not in _VOID:
                 self.stack.append(_Open(tag, is_hidden=True))
+                self.n_hidden += 1
             return
         if tag == "br":
             self.line.append("\n")
@@ -81,6 +80,7 @@ class _Walker(HTMLParser):
             return
         if tag in _BLOCKS:
             self.end_block()
+        self.n_pre += tag == "pre"
         only_places = values.get("role") in ("presentation", "none")
         self.stack.append(_Open(tag, self.opened(tag, values), is_layout=only_places))
 
@@ -139,7 +139,7 @@ class _Walker(HTMLParser):
         before, self.line = self.line, []
 
         def end() -> None:
-            shown = re.sub(r"\s+", " ", "".join(self.line)).strip()
+            shown = _BLANKS.sub(" ", "".join(self.line)).strip()
             target = address.removeprefix("mailto:")
             text = "".join(self.line) if shown == target else f"{shown} <{target}>" if shown else f"<{target}>"
             self.line = [*before, text]
@@ -178,19 +178,23 @@ class _Walker(HTMLParser):
             one = self.stack.pop()
             if one.at_end is not None:
                 one.at_end()
+            self.n_hidden -= one.is_hidden
+            self.n_pre -= one.tag == "pre" and not one.is_hidden
             if one.tag == tag:
                 break
 
     def handle_data(self, data: str) -> None:
-        if not self.is_hidden:
-            keeps = any(one.tag == "pre" for one in self.stack)
-            self.line.append(data if keeps else re.sub(r"\s+", " ", data))
+        if not self.n_hidden:
+            self.line.append(data if self.n_pre else _BLANKS.sub(" ", data))
 
     def taken(self) -> str:
         """The text since the last block, its blanks evened out."""
-        text = "".join(self.line).translate(_INVISIBLE).replace("\xa0", " ")
+        text = "".join(self.line)
         self.line = []
-        if any(one.tag == "pre" for one in self.stack):
+        if not text or text.isspace():
+            return ""
+        text = text.translate(_INVISIBLE).replace("\xa0", " ")
+        if self.n_pre:
             return text.strip("\n")
         return "\n".join(re.sub(r" +", " ", one).strip() for one in text.split("\n")).strip()
 
@@ -209,11 +213,10 @@ class _Walker(HTMLParser):
         self.bullet = ""
         lines: list[str] = []
         wrap = textwrap.TextWrapper(self.width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
-        keeps = any(one.tag == "pre" for one in self.stack)
         for one in text.split("\n"):
             lead = first if not lines else rest
             wrap.initial_indent = lead
-            if keeps or not one:
+            if self.n_pre or not one:
                 lines.append(lead + one)
             else:
                 lines += wrap.wrap(one)
