@@ -1,4 +1,4 @@
-"""The states of a message and the ways between them; every change of state goes through `move`.
+"""The states of a message and the ways between them; every change of state goes through `move`, `move_all` or the claims.
 
 ```
 planned ─► ready ─► claimed ─► transmitting ─► accepted
@@ -12,27 +12,33 @@ planned, ready, claimed ─► suppressed | cancelled | expired | failed | rejec
 
 A change is one UPDATE that names the state, and where a worker makes it the fence, that it starts from: of two that
 race one finds nothing to change. The fence counts claims; a worker that lost its claim can change nothing any more,
-but for one thing: a reply that comes late is still the truth, so `ambiguous` becomes `accepted` under the old fence.
+but for one thing: a reply that comes late is still the truth, whatever was decided meanwhile. So a message that is
+`ambiguous`, or that a person has let be sent again since, becomes `accepted` under an old fence.
+
+Where a relay drops what it has seen before (`Relay.idempotency_header`), an ambiguous message is offered to it again
+without ceasing to be ambiguous: a worker takes a lease on it, and the gate lets it from `ambiguous` to `transmitting`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, Update, bindparam, update
 
 from journeylab.sender.store import tables as t
 
-__all__ = ["FINAL", "IN_FLIGHT", "WAITING", "WAYS", "move"]
+__all__ = ["FINAL", "IN_FLIGHT", "WAITING", "WAYS", "move", "move_all"]
 
 WAYS: Final[dict[str, frozenset[str]]] = {
-    "planned": frozenset({"ready", "suppressed", "cancelled", "expired", "failed"}),
-    "ready": frozenset({"planned", "claimed", "suppressed", "cancelled", "expired", "failed"}),
+    "planned": frozenset({"ready", "accepted", "suppressed", "cancelled", "expired", "failed"}),
+    "ready": frozenset({"planned", "claimed", "accepted", "suppressed", "cancelled", "expired", "failed"}),
     "claimed": frozenset(
-        {"planned", "ready", "transmitting", "suppressed", "cancelled", "expired", "failed", "rejected"}
+        {"planned", "ready", "transmitting", "accepted", "suppressed", "cancelled", "expired", "failed", "rejected"}
     ),
     "transmitting": frozenset({"accepted", "rejected", "ready", "failed", "ambiguous"}),
-    "ambiguous": frozenset({"accepted", "ready", "rejected", "failed"}),
+    "ambiguous": frozenset({"accepted", "rejected", "ready", "transmitting", "failed"}),
     "accepted": frozenset(),
     "rejected": frozenset(),
     "failed": frozenset(),
@@ -65,12 +71,46 @@ def move(
     Raises:
         ValueError: for a way that there is not: a fault of the program.
     """
-    states = (state,) if isinstance(state, str) else state
-    for one in states:
-        if to not in WAYS[one]:
-            raise ValueError(f"a message cannot go from {one} to {to}")
-    condition = (t.sends.c.message_key == key) & t.sends.c.state.in_(states)
+    _refuse_unknown(state, to)
+    condition = (t.sends.c.message_key == key) & t.sends.c.state.in_((state,) if isinstance(state, str) else state)
     if fence is not None:
         condition &= t.sends.c.fence == fence
     changed = connection.execute(update(t.sends).where(condition).values(state=to, **values))
     return bool(changed.rowcount)
+
+
+def move_all(connection: Connection, state: str, to: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many messages went from a state to another.
+
+    Args:
+        connection: a writing transaction.
+        state: the state that they must be in.
+        to: where they go.
+        rows: of each message its `message_key`, the `fence` that it must have, and the other columns to set, the same
+            ones for all.
+
+    Raises:
+        ValueError: for a way that there is not: a fault of the program.
+    """
+    _refuse_unknown(state, to)
+    if not rows:
+        return 0
+    columns = tuple(name for name in rows[0] if name not in ("message_key", "fence"))
+    given = [
+        {"of_key": row["message_key"], "of_fence": row["fence"], **{f"to_{name}": row[name] for name in columns}}
+        for row in rows
+    ]
+    return connection.execute(_moving(state, to, columns), given).rowcount
+
+
+def _refuse_unknown(state: str | tuple[str, ...], to: str) -> None:
+    for one in (state,) if isinstance(state, str) else state:
+        if to not in WAYS[one]:
+            raise ValueError(f"a message cannot go from {one} to {to}")
+
+
+@cache
+def _moving(state: str, to: str, columns: tuple[str, ...]) -> Update:
+    is_there = (t.sends.c.message_key == bindparam("of_key")) & (t.sends.c.fence == bindparam("of_fence"))
+    values = {name: bindparam(f"to_{name}", type_=t.sends.c[name].type) for name in columns}
+    return update(t.sends).where(is_there, t.sends.c.state == state).values(state=to, **values)

@@ -1,0 +1,402 @@
+"""The gate: the last transaction before the dot, in which all that speaks against a message is asked once more.
+
+A relay has the whole message but for the dot that ends it. Whatever was decided up to the instant a at which the gate
+stands counts: who withdraws before a gets nothing, and a withdrawal after a finds the message `transmitting` and names
+it. The contact's row is held meanwhile, so that nothing is received or decided for the contact at the same time.
+
+| clause | refused when | then |
+|---|---|---|
+| `state`, `fence`, `lease` | the message is not, or no more, this worker's | nothing changes |
+| `repeat` | the relay may have forgotten that it has seen the message | nothing changes |
+| `due`, `held` | the machine has to advance the contact first; it cannot | `ready` |
+| `address`, `early` | the contact has another address now; it is not time yet | `ready` |
+| `left` | the entry has ended | `cancelled` |
+| `consent`, `suppression`, `pause`, `late`, `quiet_hours`, `cap`, `policy_cap` | rules 14, 17 to 19, 28 | `planned` |
+
+With the last ones goes the event `postponed`: the machine asks all gates again as of a, and sends later or skips.
+
+Confirmation mail (`CONFIRMATION`) has no entry and asks for the consent that it does not have yet. A message that is
+`ambiguous` and is repeated (see `states`) stays so when it is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
+
+from journeylab.sender.consent.standing import EVENTS, ConsentEvent, folded
+from journeylab.sender.keys import Keys
+from journeylab.sender.live.intake import OwnEvent, record_all
+from journeylab.sender.settings import Relay, Settings
+from journeylab.sender.store import TICK, lock_contacts
+from journeylab.sender.store import tables as t
+
+from .states import move_all
+
+__all__ = [
+    "CLAUSES", "CONFIRMATION", "REPEATED", "SENT", "TRANSMITTING_LEASE", "Case", "Passed", "Refused", "Request",
+    "address_digest", "identity", "let_pass", "repeated_until",
+]  # fmt: skip
+
+CONFIRMATION: Final = "(consent)"
+"""The journey of mail that asks for consent."""
+SENT: Final = ("transmitting", "ambiguous", "accepted", "rejected")
+"""The states of a message that counts as sent for a cap."""
+TRANSMITTING_LEASE: Final = timedelta(minutes=11)
+"""How long a message may be on its way before it is ambiguous: longer than a reply is waited for."""
+REPEATED: Final = "repeated"
+"""The reason of a message that was ambiguous and is offered again to a relay that drops repeated ones."""
+_REPEAT_AFTER: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message that a relay has but for its end: its key, the fence of its claim, its contact, and the relay."""
+
+    message_key: str
+    fence: int
+    contact: str
+    relay: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The message is `transmitting`, and may be ended."""
+
+    gated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The message must not be ended; the reason is the clause's name."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of a group's contacts, journeys and addresses; of what is sent in the group itself, too."""
+
+    consents: Mapping[str, Sequence[ConsentEvent]]
+    returned: frozenset[str]
+    suppressed: frozenset[str]
+    pauses: Mapping[str, Sequence[tuple[datetime, datetime | None]]]
+    sent: dict[str, list[tuple[str, str, datetime]]]
+    due: set[str] = field(default_factory=set)
+
+
+class Case(NamedTuple):
+    """A message at the gate: its row with its contact's and entry's, the instant a, the clock, and what is known."""
+
+    request: Request
+    row: Row[Any]
+    at: datetime
+    now: datetime
+    facts: _Facts
+    settings: Settings
+    keys: Keys
+
+    @property
+    def is_confirmation(self) -> bool:
+        """Whether it asks for consent."""
+        return bool(self.row.journey == CONFIRMATION)
+
+
+# What must hold, each a clause of its own so that a test can take it away.
+
+
+def _state(case: Case) -> bool:
+    return case.row.state == "claimed" or (case.row.state == "ambiguous" and case.row.lease_until is not None)
+
+
+def _fence(case: Case) -> bool:
+    return bool(case.row.fence == case.request.fence)
+
+
+def _lease(case: Case) -> bool:
+    return case.row.lease_until is not None and case.row.lease_until > case.now
+
+
+def _repeat(case: Case) -> bool:
+    return case.row.state == "claimed" or any(
+        relay.name == case.row.relay == case.request.relay and case.now < repeated_until(case.row.gated_at, relay)
+        for relay in case.settings.relays
+    )
+
+
+def _due(case: Case) -> bool:
+    is_due = case.row.next_at is not None and case.row.next_at <= case.at
+    return not is_due and case.row.contact not in case.facts.due
+
+
+def _held(case: Case) -> bool:
+    return case.row.held_because is None
+
+
+def _address(case: Case) -> bool:
+    return case.row.address is not None and case.row.address == case.row.written_to
+
+
+def _early(case: Case) -> bool:
+    return case.row.not_before is None or case.row.not_before <= case.at
+
+
+def _left(case: Case) -> bool:
+    return case.is_confirmation or (case.row.entry_of is not None and case.row.left_at is None)
+
+
+def _consent(case: Case) -> bool:
+    # All consent events count: a is later than whatever was received of the contact.
+    events = case.facts.consents.get(case.row.contact, ())
+    if case.is_confirmation:
+        return not any(one.event == "erased" and one.received_at > case.row.planned_at for one in events)
+    return folded(events, [case.row.purpose], case.settings.basis)[case.row.purpose].stands
+
+
+def _suppression(case: Case) -> bool:
+    digest = address_digest(case.keys, case.row.written_to)
+    return case.row.contact not in case.facts.returned and digest not in case.facts.suppressed
+
+
+def _pause(case: Case) -> bool:
+    spans = case.facts.pauses.get(case.row.journey, ())
+    return not any(start <= case.at and (end is None or case.at < end) for start, end in spans)
+
+
+def _late(case: Case) -> bool:
+    return bool(case.at <= case.row.not_after)
+
+
+def _quiet_hours(case: Case) -> bool:
+    return case.row.open_until is None or case.at < case.row.open_until
+
+
+def _cap(case: Case) -> bool:
+    row = case.row
+    return row.cap_sends is None or _n_sent(case, row.cap_within_us, row.journey) < row.cap_sends
+
+
+def _policy_cap(case: Case) -> bool:
+    row = case.row
+    return row.policy_cap_sends is None or _n_sent(case, row.policy_cap_within_us, None) < row.policy_cap_sends
+
+
+def _n_sent(case: Case, within_us: int, journey: str | None) -> int:
+    """How many messages the contact was sent within the time up to now, this one apart."""
+    since = case.at - timedelta(microseconds=within_us)
+    return sum(
+        since < gated_at and key != case.row.message_key and journey in (None, of)
+        for key, of, gated_at in case.facts.sent.get(case.row.contact, ())
+    )
+
+
+_NOTHING, _AGAIN, _GONE, _ASKED = "nothing", "ready", "cancelled", "planned"
+CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
+    "state": (_state, _NOTHING),
+    "fence": (_fence, _NOTHING),
+    "lease": (_lease, _NOTHING),
+    "repeat": (_repeat, _NOTHING),
+    "due": (_due, _AGAIN),
+    "held": (_held, _AGAIN),
+    "address": (_address, _AGAIN),
+    "early": (_early, _AGAIN),
+    "left": (_left, _GONE),
+    "consent": (_consent, _ASKED),
+    "suppression": (_suppression, _ASKED),
+    "pause": (_pause, _ASKED),
+    "late": (_late, _ASKED),
+    "quiet_hours": (_quiet_hours, _ASKED),
+    "cap": (_cap, _ASKED),
+    "policy_cap": (_policy_cap, _ASKED),
+}
+"""The clauses in the order in which they are asked, by the reason of a refusal, and what a refusal leads to."""
+
+
+def address_digest(keys: Keys, address: str) -> str:
+    """The key of an address in `suppressions`."""
+    return keys.digest("bounce", address.lower().encode()).hex()
+
+
+def repeated_until(gated_at: datetime, relay: Relay) -> datetime:
+    """Until when a relay surely drops a message that it has seen: what it promises, less a margin for its clock."""
+    if relay.idempotency_header is None:
+        return gated_at
+    return gated_at + relay.idempotency_for - max(TRANSMITTING_LEASE, relay.idempotency_for / 10)
+
+
+def let_pass(
+    connection: Connection, requests: Sequence[Request], now: datetime, settings: Settings, keys: Keys
+) -> dict[str, Passed | Refused]:
+    """Of each message by its key, whether it passes; all of them in the caller's transaction, whose commit lets them.
+
+    What passes is `transmitting` from then on. Messages of one contact are asked in the order given, each after what
+    became of the one before. On PostgreSQL releases are locked first (shared), then contacts, then messages, each in
+    one order; whoever pauses a journey locks its releases for update before it takes its instant.
+
+    Args:
+        connection: a writing transaction.
+        requests: the messages, each once.
+        now: the store's instant.
+        settings: the sender's settings.
+        keys: the sender's keys.
+    """
+    if not requests:
+        return {}
+    if connection.dialect.name != "sqlite":
+        connection.execute(_RELEASES, {"of": [one.message_key for one in requests]})
+    at = lock_contacts(connection, (one.contact for one in requests), now)
+    rows = {row.message_key: row for row in connection.execute(_ROWS, {"of": [one.message_key for one in requests]})}
+    facts = _known(connection, [*rows.values()], now, keys)
+    answers: dict[str, Passed | Refused] = {}
+    moves = _Moves()
+    for one in requests:
+        row = rows.get(one.message_key)
+        if row is None or row.contact not in at:
+            answers[one.message_key] = Refused("state")
+            continue
+        case = Case(one, row, at[row.contact], now, facts, settings, keys)
+        refusal = next(((name, then) for name, (holds, then) in CLAUSES.items() if not holds(case)), None)
+        answers[one.message_key] = moves.note(case, refusal)
+        at[row.contact] = case.at + TICK
+    moves.write(connection)
+    return answers
+
+
+class _Moves:
+    """What a group's answers change, written at its end."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        self.postponed: list[OwnEvent] = []
+        self.last: dict[str, datetime] = {}
+        self.kept: list[dict[str, Any]] = []
+
+    def note(self, case: Case, refusal: tuple[str, str] | None) -> Passed | Refused:
+        row = case.row
+        key = {"message_key": row.message_key, "fence": row.fence}
+        is_repeated = row.state == "ambiguous"
+        if refusal is None:
+            gated_at = row.gated_at if is_repeated else case.at
+            values = {"gated_at": gated_at, "lease_until": case.now + TRANSMITTING_LEASE, "relay": case.request.relay}
+            reason = REPEATED if is_repeated else None
+            self.rows[row.state, "transmitting"].append(key | values | {"reason": reason})
+            case.facts.sent.setdefault(row.contact, []).append((row.message_key, row.journey, case.at))
+            self.last[row.contact] = case.at
+            return Passed(gated_at)
+        reason, then = refusal
+        if is_repeated and reason not in ("fence", "lease"):
+            self.kept.append(key | {"not_before": case.now + _REPEAT_AFTER})
+        elif then != _NOTHING:
+            values = {"worker": None, "lease_until": None, "reason": reason if then != _AGAIN else None}
+            if then == _ASKED:
+                values["not_before"] = None
+                self.postponed.append(OwnEvent(row.contact, "postponed", case.at, identity(row)))
+                case.facts.due.add(row.contact)
+            elif then == _GONE:
+                values["settled_at"] = case.at
+            self.rows["claimed", then].append(key | values)
+        return Refused(reason)
+
+    def write(self, connection: Connection) -> None:
+        for (state, to), rows in self.rows.items():
+            if move_all(connection, state, to, rows) != len(rows):  # the rows are locked, and were read so
+                raise RuntimeError(f"messages that were {state} are not any more")
+        if self.kept:
+            connection.execute(_KEEPING, [{f"of_{name}": value for name, value in row.items()} for row in self.kept])
+        if self.last:
+            connection.execute(_DECIDED, [{"of": contact, "at": at} for contact, at in self.last.items()])
+        if self.postponed:
+            record_all(connection, self.postponed)
+
+
+def identity(row: Any) -> dict[str, Any]:
+    """The identity of a message but for its contact, as its own events have it."""
+    return {"journey": row.journey, "entry": row.entry, "node": row.node, "visit": row.visit}
+
+
+def _known(connection: Connection, rows: Sequence[Row[Any]], now: datetime, keys: Keys) -> _Facts:
+    contacts = [*{row.contact for row in rows}]
+    consents: dict[str, list[ConsentEvent]] = defaultdict(list)
+    returned: set[str] = set()
+    for one in connection.execute(_MARKS, {"of": contacts}):
+        if one.event in EVENTS:
+            event = ConsentEvent(one.received_at, one.event_id, one.event, one.properties.get("purpose"))
+            consents[one.contact].append(event)
+        elif one.event == "complained" or one.properties.get("bounce_type") != "soft":
+            returned.add(one.contact)
+    digests = [*{address_digest(keys, row.written_to) for row in rows if row.written_to is not None}]
+    suppressed = connection.scalars(_SUPPRESSED, {"of": digests})
+    pauses: dict[str, list[tuple[datetime, datetime | None]]] = defaultdict(list)
+    for journey, start, end in connection.execute(_PAUSES, {"of": [*{row.journey for row in rows}], "now": now}):
+        pauses[journey].append((start, end))
+    sent: dict[str, list[tuple[str, str, datetime]]] = defaultdict(list)
+    longest = max((max(row.cap_within_us or 0, row.policy_cap_within_us or 0) for row in rows), default=0)
+    if longest:
+        since = now - timedelta(microseconds=longest)
+        for contact, key, journey, gated_at in connection.execute(_SENT, {"of": contacts, "since": since}):
+            sent[contact].append((key, journey, gated_at))
+    return _Facts(consents, frozenset(returned), frozenset(suppressed), pauses, sent)
+
+
+_MANY: Final[Any] = bindparam("of", expanding=True)
+_RELEASES: Final = (
+    select(t.releases.c.release_id)
+    .where(
+        t.releases.c.release_id.in_(select(t.sends.c.release_id).where(t.sends.c.message_key.in_(_MANY))),
+    )
+    .order_by(t.releases.c.release_id)
+    .with_for_update(key_share=True, read=True)
+)
+_ROWS: Final = (
+    select(
+        t.sends, t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
+        t.entries.c.entry.label("entry_of"), t.entries.c.left_at, t.renderings.c.address.label("written_to"),
+    )
+    .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
+    .outerjoin(
+        t.entries,
+        and_(
+            t.entries.c.contact == t.sends.c.contact,
+            t.entries.c.journey == t.sends.c.journey,
+            t.entries.c.entry == t.sends.c.entry,
+        ),
+    )
+    .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
+    .where(t.sends.c.message_key.in_(_MANY))
+    .order_by(t.sends.c.message_key)
+    .with_for_update(of=t.sends)
+)  # fmt: skip
+_MARKS: Final = (
+    select(t.events.c.contact, t.events.c.event, t.events.c.received_at, t.events.c.event_id, t.events.c.properties)
+    .where(t.events.c.contact.in_(_MANY), t.events.c.event.in_((*EVENTS, "complained", "bounced")))
+)  # fmt: skip
+_SUPPRESSED: Final = select(t.suppressions.c.address_digest).where(t.suppressions.c.address_digest.in_(_MANY))
+_PAUSES: Final = select(t.pauses.c.journey, t.pauses.c.started_at, t.pauses.c.ended_at).where(
+    t.pauses.c.journey.in_(_MANY),
+    or_(t.pauses.c.ended_at.is_(None), t.pauses.c.ended_at > bindparam("now", type_=t.pauses.c.ended_at.type)),
+)
+_SENT: Final = select(t.sends.c.contact, t.sends.c.message_key, t.sends.c.journey, t.sends.c.gated_at).where(
+    t.sends.c.contact.in_(_MANY),
+    t.sends.c.state.in_(SENT),
+    t.sends.c.journey != CONFIRMATION,
+    t.sends.c.gated_at > bindparam("since", type_=t.sends.c.gated_at.type),
+)
+_DECIDED: Final = (
+    update(t.contacts)
+    .where(t.contacts.c.contact == bindparam("of"))
+    .values(last_at=bindparam("at", type_=t.contacts.c.last_at.type))
+)
+_KEEPING: Final = (
+    update(t.sends)
+    .where(
+        t.sends.c.message_key == bindparam("of_message_key"),
+        t.sends.c.fence == bindparam("of_fence"),
+        t.sends.c.state == "ambiguous",
+    )
+    .values(worker=None, lease_until=None, not_before=bindparam("of_not_before", type_=t.sends.c.not_before.type))
+)
