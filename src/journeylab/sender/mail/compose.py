@@ -133,7 +133,7 @@ def compose(rendered: Rendered, envelope: Envelope) -> Composed:
     boundary = f"=_{sha256(envelope.message_id.encode()).hexdigest()[:32]}"
     parts = (("text/plain", rendered.text), ("text/html", rendered.html))
     lines = [f"{name}: {value}" for name, (value, _) in headers.items()]
-    lines += [f'Content-Type: multipart/alternative; boundary="{boundary}"', ""]
+    lines += ["Content-Type: multipart/alternative;", f' boundary="{boundary}"', ""]
     for kind, text in parts:
         encoding, body = _encoded(text)
         lines += [
@@ -267,7 +267,10 @@ def _encoded_words(value: str, used: int) -> str:
 
 def _encoded(text: str) -> tuple[str, str]:
     """The transfer encoding of a part and its body, whichever is shorter, in lines of at most 76 letters."""
-    data = _with_crlf(text).encode()
+    try:
+        data = _with_crlf(text).encode()
+    except UnicodeEncodeError:
+        raise HeaderError("message", "its text has half of a pair of surrogates, which is no letter") from None
     quoted = binascii.b2a_qp(data.replace(b"\r\n", b"\n"), istext=True).replace(b"\n", b"\r\n").decode()
     if len(quoted) <= len(data) * 1.4 + 10:
         return "quoted-printable", quoted
