@@ -173,9 +173,8 @@ def _parts(mail: Mail) -> Iterator[Mail]:
     waiting = [mail]
     while waiting:
         part = waiting.pop()
-        inner = part.get_payload()
-        if part.get_content_maintype() == "multipart" and isinstance(inner, list):
-            waiting += [one for one in inner if isinstance(one, Mail)][::-1]
+        if part.get_content_maintype() == "multipart" and part.is_multipart():
+            waiting += _inside(part)[::-1]
         else:
             yield part
 
@@ -284,17 +283,19 @@ def _header(mail: Mail, name: str) -> str:
 
 def _text(part: Mail) -> str:
     """The text of a part, its transfer encoding undone; its charset may be wrong, what matters is ASCII."""
-    inner = part.get_payload()
-    if isinstance(inner, list):
-        return "\n\n".join(_source(one) for one in inner if isinstance(one, Mail))
+    if part.is_multipart():
+        return "\n\n".join(_source(one) for one in _inside(part))
     data = part.get_payload(decode=True)
-    return data.decode("utf-8", "replace") if isinstance(data, bytes) else str(inner)
+    return data.decode("utf-8", "replace") if isinstance(data, bytes) else ""
+
+
+def _inside(part: Mail) -> list[Mail]:
+    return [one for one in part.get_payload() if isinstance(one, Mail)]
 
 
 def _source(mail: Mail) -> str:
     """The text of a message inside of a part: its headers and what comes after them."""
-    inner = mail.get_payload()
-    rest = inner if isinstance(inner, str) else ""
+    rest = "" if mail.is_multipart() else _text(mail)
     return "".join(f"{name}: {value}\n" for name, value in mail.items()) + "\n" + rest
 
 
