@@ -5,6 +5,8 @@ The reports are made up, in the forms of RFC 3464, RFC 5965, RFC 6533 and of the
 
 import base64
 import re
+import smtplib
+import ssl
 import time
 
 import pytest
@@ -497,3 +499,17 @@ def test_giant_returned_message_does_not_hide_the_report():
     raw = status(block(), returned=HEADERS + "\n" + "A" * 5_000_000)
     found = read_report(raw, KEYS)
     assert (found.kind, found.status, found.message_key) == ("bounced", "5.1.1", KEY)
+
+
+def test_real_bounce_of_postfix_is_hard_and_names_its_message(postfix, authority):
+    path = return_path(bytes(range(16)), KEYS, "bounces.shop.example")
+    with smtplib.SMTP("127.0.0.1", postfix.port, timeout=10) as connection:
+        connection.starttls(context=ssl.create_default_context(cafile=str(authority.file)))
+        connection.sendmail(path, ["anna.nowak@bounce.test"], HEADERS.encode() + b"\r\nHello\r\n")
+    [raw] = postfix.wait_for(path)
+    found = read_report(raw, KEYS)
+    assert (found.kind, found.bounce_type, found.status, found.action) == ("bounced", "hard", "5.1.1", "failed")
+    assert (found.message_key, found.found_by) == (bytes(range(16)), "return_path")
+    assert found.is_of("anna.nowak@bounce.test")
+    assert "no such user here" in found.diagnostic
+    assert "nowak" not in f"{found!r}"
