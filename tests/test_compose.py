@@ -215,3 +215,16 @@ def test_an_smtp_server_sees_one_recipient_and_the_same_bytes():
     finally:
         controller.stop()
     assert seen == [(["ala@mail.example"], made.data)]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["a\r\nBcc: evil@x.test", "a\r\n\r\nbody", "a\r\nTo: evil@x.test", "a\r\n b", "=?utf-8?q?hi=0D=0ABcc=3A_e?="],
+)
+def test_reading_back_finds_what_the_guard_would_let_through(monkeypatch, subject):
+    from journeylab.sender.mail import compose as composing
+
+    monkeypatch.setattr(composing, "_safe", lambda header, value: value)
+    monkeypatch.setattr(composing, "_words", lambda value, header: value)
+    with pytest.raises(HeaderError, match="read back"):
+        compose(replace(HELLO, subject=subject), ENVELOPE)
