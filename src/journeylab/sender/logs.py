@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_traces", "log_to", "logger", "trace", "without_addresses"]
 
-_ADDRESS: Final = re.compile(r"[^\s<>()\[\]{},;:\"'=@\\]+(?:@|%40|=40)[^\s<>()\[\]{},;:\"'=@\\]+")
+_ADDRESS: Final = re.compile(r"[^\s<>()\[\],;:\"\\]+?(?:@|%40|=40)[^\s<>()\[\],;:\"\\]+")
 _ROOT: Final = "journeylab.sender"
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 

@@ -25,8 +25,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Row, case, delete, func, literal, select, update
 
 from journeylab.errors import known
+from journeylab.sender.promotion.releases import pause
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import act, insert_into
+from journeylab.sender.store import Store, act, insert_into
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert, resolve
@@ -188,17 +189,15 @@ def _failed(
 
 def _is_often_ambiguous(connection: Connection, relay: str, now: datetime) -> bool:
     rows = connection.execute(
-        select(t.sends.c.state == "ambiguous", func.count())
-        .where(t.sends.c.gated_at > now - _RELAY_WINDOW, t.sends.c.relay == relay)
-        .where(t.sends.c.state.in_(_LEFT))
-        .group_by(t.sends.c.state == "ambiguous")
+        select(t.sends.c.state, func.count())
+        .where(t.sends.c.gated_at > now - _RELAY_WINDOW, t.sends.c.relay == relay, t.sends.c.state.in_(_LEFT))
+        .group_by(t.sends.c.state)
     )
-    counts = {bool(is_ambiguous): n for is_ambiguous, n in rows}
-    n = counts.get(True, 0)
-    return RATES["ambiguous"].is_exceeded(n, n + counts.get(False, 0))
+    counts = {row[0]: row[1] for row in rows}
+    return RATES["ambiguous"].is_exceeded(counts.get("ambiguous", 0), sum(counts.values()))
 
 
-def watch_rates(connection: Connection, settings: Settings, now: datetime) -> list[str]:
+def watch_rates(store: Store, settings: Settings, now: datetime) -> list[str]:
     """Pauses the journeys whose recent messages come back too often, and gives their names.
 
     Looked at are the messages that passed the gate in the last 24 hours, and after the journey was last resumed: so
@@ -206,23 +205,38 @@ def watch_rates(connection: Connection, settings: Settings, now: datetime) -> li
     Breakers of relays that the settings do not name any more are forgotten.
 
     Args:
-        connection: a writing transaction.
+        store: the database.
         settings: the sender's settings.
         now: the store's instant.
     """
-    _forget_others(connection, [relay.name for relay in settings.relays], now)
-    since = _running(connection, now)
-    counts = _counts(connection, since, now)
-    paused = []
-    for journey in sorted(since):
-        of, bad = counts[journey]
-        exceeded = [name for name, rate in RATES.items() if rate.is_exceeded(bad[name], of)]
-        if not exceeded:
+    reasons: dict[str, str] = {}
+    with store.writing() as connection:
+        _forget_others(connection, [relay.name for relay in settings.relays], now)
+        for journey, (of, bad) in sorted(_counts(connection, _running(connection, now), now).items()):
+            exceeded = [name for name, rate in RATES.items() if rate.is_exceeded(bad[name], of)]
             for name in RATES:
-                resolve(connection, f"journey/{journey}/{name}", now)
-        elif _pause(connection, journey, exceeded, of, bad, now):
-            paused.append(journey)
-    return paused
+                if name in exceeded:
+                    _warn(connection, journey, name, bad[name], of, now)
+                elif not exceeded:
+                    resolve(connection, f"journey/{journey}/{name}", now)
+            if exceeded:
+                reasons[journey] = ", ".join(
+                    f"{name}: {bad[name]} of {of} messages, more than {RATES[name].most:.1%}" for name in exceeded
+                )
+    # After the alert: who crashes in between is followed by one who still finds the journey running.
+    return [
+        journey
+        for journey, reason in reasons.items()
+        if pause(store, journey, reason=reason, actor="breaker").has_changed
+    ]
+
+
+def _warn(connection: Connection, journey: str, name: str, n: int, of: int, now: datetime) -> None:
+    text = (
+        f"the journey {journey} is paused: {n} of {of} messages of 24 hours count as {name}, more than "
+        f"{RATES[name].most:.1%}; find out why, then `journeylab promote --resume {journey}`"
+    )
+    raise_alert(connection, f"journey/{journey}/{name}", "critical", text, now)
 
 
 def _forget_others(connection: Connection, relays: Sequence[str], now: datetime) -> None:
@@ -238,7 +252,7 @@ def _running(connection: Connection, now: datetime) -> dict[str, datetime]:
     open_pauses = select(t.pauses.c.journey).where(t.pauses.c.ended_at.is_(None))
     names = connection.scalars(select(t.releases.c.journey).distinct().where(t.releases.c.journey.not_in(open_pauses)))
     resumed = select(t.pauses.c.journey, func.max(t.pauses.c.ended_at)).where(t.pauses.c.ended_at > now - _WINDOW)
-    later = dict(connection.execute(resumed.group_by(t.pauses.c.journey)).tuples().all())
+    later = {row[0]: row[1] for row in connection.execute(resumed.group_by(t.pauses.c.journey))}
     return {name: later.get(name, now - _WINDOW) for name in names}
 
 
@@ -303,26 +317,3 @@ def _is_of(properties: dict[str, Any], send: Row[Any]) -> bool:
         return False
     said: Sequence[str] = [name for name in ("journey", "entry", "node", "visit", "message") if name in properties]
     return all(properties[name] == send._mapping[name] for name in said)
-
-
-def _pause(
-    connection: Connection, journey: str, exceeded: list[str], of: int, bad: dict[str, int], now: datetime
-) -> bool:  # fmt: skip
-    reason = ", ".join(f"{name}: {bad[name]} of {of} messages, more than {RATES[name].most:.1%}" for name in exceeded)
-    row = {"journey": journey, "started_at": now, "reason": reason, "started_by": "breaker"}
-    is_open = t.pauses.c.ended_at.is_(None)
-    made = connection.execute(
-        insert_into(connection, t.pauses)
-        .values(row)
-        .on_conflict_do_nothing(index_elements=["journey"], index_where=is_open)
-    )
-    if not made.rowcount:
-        return False
-    act(connection, now, "breaker", "pause", journey, reason=reason)
-    for name in exceeded:
-        text = (
-            f"the journey {journey} is paused, {bad[name]} of {of} messages in 24 hours count as {name}; find out why, "
-            f"then `journeylab promote --resume {journey}`"
-        )
-        raise_alert(connection, f"journey/{journey}/{name}", "critical", text, now)
-    return True

@@ -35,7 +35,5 @@ def tell(
         "attempts": 0,
         "next_attempt_at": now,
     }
-    made = connection.execute(
-        insert_into(connection, t.outbox).values(row).on_conflict_do_nothing(index_elements=["webhook_id"])
-    )
-    return bool(made.rowcount)
+    wanted = insert_into(connection, t.outbox).values(row).on_conflict_do_nothing(index_elements=["webhook_id"])
+    return connection.execute(wanted.returning(t.outbox.c.outbox_id)).one_or_none() is not None
