@@ -1,4 +1,4 @@
-"""The states of a message and the ways between them; every change of state goes through `move`, `move_all` or the claims.
+"""The states of a message and the ways between them; `move`, `move_all` and the claims are who changes them.
 
 ```
 planned ─► ready ─► claimed ─► transmitting ─► accepted

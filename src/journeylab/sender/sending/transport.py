@@ -32,7 +32,7 @@ _QUEUED: Final = (
     re.compile(r"\b([A-Za-z0-9]{10,20}) Message accepted", re.IGNORECASE),  # sendmail
 )
 
-Kind = Literal["accepted", "rejected", "temporary", "unreached", "unknown", "withdrawn"]
+Kind = Literal["accepted", "rejected", "temporary", "unreached", "unknown", "withdrawn", "failed"]
 
 
 class Outcome(NamedTuple):
@@ -41,8 +41,8 @@ class Outcome(NamedTuple):
     Attributes:
         kind: `accepted`; `rejected`, a refusal for good; `temporary`, one for now, or a connection that broke before
             the dot; `unreached`, when no message could be offered; `unknown`, no reply to the dot; `withdrawn`, taken
-            back before the dot.
-        stage: what was answered: `connect`, `mail`, `rcpt`, `data`, `body`, `dot`.
+            back before the dot; `failed`, when it cannot be made or must not be offered.
+        stage: what was answered: `connect`, `mail`, `rcpt`, `data`, `body`, `dot`; `render` or `staging` before.
         code: the reply's code, if there was one.
         enhanced: its enhanced status (RFC 3463), such as 5.1.1.
         text: its text, or what went wrong.
@@ -104,7 +104,6 @@ class Connection(smtplib.SMTP):
         self._context = context
         self._is_implicit = relay.tls == "implicit"
         self.relay = relay.name
-        self.n_offered = 0
         try:
             super().__init__(relay.host, relay.port, local_hostname=hello, timeout=relay.timeout.total_seconds())
             self._greet(relay, password)
@@ -195,7 +194,6 @@ class Connection(smtplib.SMTP):
         fault = _fault(return_path, address, data)
         if fault is not None:
             return Outcome("rejected", "mail", text=fault)
-        self.n_offered += 1
         size = f" SIZE={len(data)}" if self.has_extn("size") else ""
         commands = (f"MAIL FROM:<{return_path}>{size}", f"RCPT TO:<{address}>", "DATA")
         stage, refusal = "mail", None
@@ -276,6 +274,12 @@ class Connection(smtplib.SMTP):
         """Ends the connection in the middle of the message, which is thereby not sent."""
         self.close()
         return Outcome("withdrawn", "body")
+
+    def cut(self) -> None:
+        """Ends the connection from another thread, whatever is going on over it."""
+        if (sock := self.sock) is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def leave(self) -> None:
         """Says goodbye, whatever comes of it."""
