@@ -264,3 +264,23 @@ def test_text_parts_are_wrapped_and_addresses_stay_whole():
     lines = text_of(f"<p>{'word ' * 40}<a href='{address}'>link</a></p>").splitlines()
     assert f"<{address}>" in lines
     assert all(len(line) <= 76 for line in lines if address not in line)
+
+
+TAGS = st.sampled_from(
+    ["<p>", "</p>", "<ul>", "</ul>", "<ol start=x>", "<li>", "</li>", "<table>",
+     '<table role="presentation">', "</table>", "<tr>", "</tr>", "<td>", "</td>", "<a href='https://a.example/'>", "</a>", "<pre>", "</pre>", "<blockquote>",
+     "</blockquote>", "<div hidden>", "</div>", "<br>", "<img alt=\"x\">", "<style>", "</style>", "<!--", "-->", "<",
+     "&lt;", '"', "'", "<h1>", "</h1>", "word "]
+)  # fmt: skip
+
+
+@given(st.lists(TAGS | st.text(max_size=5), max_size=30).map("".join))
+def test_a_text_part_is_made_of_any_html(html):
+    assert text_of(html).endswith("\n")
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9), min_size=1, max_size=30))
+def test_a_text_part_has_every_word_in_its_order(words):
+    cells = "".join(f"<td>{word}</td>" if i % 3 else f"<td><p><b>{word}</b></p></td>" for i, word in enumerate(words))
+    assert text_of(f"<table role=none><tr>{cells}</tr></table>").split() == words
+    assert text_of(f"<div>{' '.join(words)}</div>").split() == words

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Lock
 from types import TracebackType
 from typing import Any, Final
 
@@ -155,18 +157,13 @@ class Renderer:
     def _answer(self, request: bytes) -> dict[str, Any]:
         """What the process answers; or the reason why it does not."""
         process = self._process or self._started()
-        assert process.stdin is not None and process.stdout is not None  # noqa: PT018 - both are pipes
-        timer = Timer(self._wall_seconds, process.kill)
-        timer.daemon = True
-        timer.start()
+        assert process.stdin is not None  # it is a pipe
         try:
             process.stdin.write(request)
             process.stdin.flush()
-            line = process.stdout.readline()
+            line = self._line(process)
         except BrokenPipeError:
             line = b""
-        finally:
-            timer.cancel()
         if line.endswith(b"\n"):
             answer: dict[str, Any] = json.loads(line)
             if answer.pop("ends", False):
@@ -179,6 +176,21 @@ class Renderer:
         if code == -signal.SIGKILL:
             return {"reason": f"it is not done after {self._wall_seconds:g} s"}
         return {"reason": f"its process ended with status {code}; it takes more memory than it may, most likely"}
+
+    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+        """A line that the process writes; less where it ends before, by itself or since it takes too long."""
+        assert process.stdout is not None  # it is a pipe
+        ready = select.poll()
+        ready.register(process.stdout, select.POLLIN)
+        end, line = time.monotonic() + self._wall_seconds, b""
+        while not line.endswith(b"\n"):
+            if not ready.poll(max(0, end - time.monotonic()) * 1000):
+                process.kill()
+            more = os.read(process.stdout.fileno(), 2**16)
+            if not more:
+                break
+            line += more
+        return line
 
     def _started(self) -> subprocess.Popen[bytes]:
         messages = {

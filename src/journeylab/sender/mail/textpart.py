@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from html import unescape
 from typing import Final
 
 __all__ = ["text_of"]
@@ -23,6 +23,14 @@ _BLOCKS = frozenset(
         "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "tr", "caption",
     )
 )  # fmt: skip
+_TOKEN = re.compile(
+    r"<!--.*?-->|<(?P<raw>head|noscript|script|style|title)\b.*?</(?P=raw)\s*+>|<!(?!--)[^>]*+>"
+    r"|<(?P<end>/?)(?P<tag>[a-z][a-z0-9:-]*+)(?P<attributes>(?:[^>\"']|\"[^\"]*+\"|'[^']*+')*+)>|(?P<text>[^<]++|<)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ATTRIBUTE = re.compile(r"""([^\s=/>"']++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]++)))?""")
+_READ: Final = ("a", "img", "ol", "table")
+"""The elements of which attributes are read; of the others only whether they are hidden."""
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|max-height\s*:\s*0", re.IGNORECASE)
 _INVISIBLE = dict.fromkeys((0x200B, 0x034F, 0xFEFF, 0x00AD))
 _BLANKS = re.compile(r"\s+")
@@ -45,7 +53,7 @@ class _List:
 
 
 @dataclass
-class _Walker(HTMLParser):
+class _Walker:
     """Blocks of text, gathered while the HTML is read; a tight block follows the one before without an empty line."""
 
     width: int = WIDTH
@@ -59,11 +67,21 @@ class _Walker(HTMLParser):
     n_hidden: int = 0
     n_pre: int = 0
 
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+    def walk(self, html: str) -> None:
+        """Reads HTML to its end; what is open then is closed."""
+        for token in _TOKEN.finditer(html):
+            if token["text"] is not None:
+                self.write(token["text"])
+            elif token["tag"] is not None:
+                (self.close if token["end"] else self.open)(token["tag"].lower(), token["attributes"])
+        while self.stack:
+            self.close(self.stack[-1].tag)
+        self.end_block()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
+    def open(self, tag: str, attributes: str) -> None:
+        values: dict[str, str] = {}
+        if attributes and (tag in _READ or "hidden" in attributes or _HIDDEN.search(attributes)):
+            values = {name.lower(): unescape("".join(value)) for name, *value in _ATTRIBUTE.findall(attributes)}
         if self.n_hidden or tag in _UNSEEN or "hidden" in values or _HIDDEN.search(values.get("style", "")):
             if tag not in _VOID:
                 self.stack.append(_Open(tag, is_hidden=True))
@@ -171,7 +189,7 @@ class _Walker(HTMLParser):
         self.end_block()
         self.prefix.pop()
 
-    def handle_endtag(self, tag: str) -> None:
+    def close(self, tag: str, _attributes: str = "") -> None:
         if all(one.tag != tag for one in self.stack):
             return
         while True:
@@ -183,8 +201,9 @@ class _Walker(HTMLParser):
             if one.tag == tag:
                 break
 
-    def handle_data(self, data: str) -> None:
+    def write(self, data: str) -> None:
         if not self.n_hidden:
+            data = unescape(data) if "&" in data else data
             self.line.append(data if self.n_pre else _BLANKS.sub(" ", data))
 
     def taken(self) -> str:
@@ -236,11 +255,7 @@ def text_of(html: str, width: int = WIDTH) -> str:
     'Hello\n=====\n\nRead on <https://shop.example/a>.\n\n- tea\n- milk\n'
     """
     walker = _Walker(width)
-    walker.feed(html)
-    walker.close()
-    while walker.stack:
-        walker.handle_endtag(walker.stack[-1].tag)
-    walker.end_block()
+    walker.walk(html)
     text, was_tight = "", False
     for block, is_tight in walker.blocks:
         if block:
