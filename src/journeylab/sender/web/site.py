@@ -1,0 +1,172 @@
+"""What the answers share: the store and the settings, how a page is written, and what a request says of who sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from sqlalchemy import Connection, select
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from journeylab.sender.consent.evidence import evidence_of, network_of
+from journeylab.sender.keys import Keys
+from journeylab.sender.mail.links import Hit, Urls
+from journeylab.sender.settings import Settings
+from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
+
+from .limits import Buckets
+from .words import Language, language_in, preferred, say
+
+__all__ = ["Site", "body_of", "evidence_in", "language_for", "network_in", "path_of", "site_of"]
+
+NOBODY: Final = bytes(16)
+"""The identity for which is asked where a link names none, so that both take the same time."""
+_CONTEXT: Final[dict[str, Any]] = dict.fromkeys(
+    ("status", "wording", "wording_language", "on_its_way", "button", "choices", "always", "after", "link")
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The store, the settings and the keys, with what is made from them once.
+
+    Attributes:
+        unproven: how often a network may come with what proves nothing.
+        proven: how often one link may be used.
+    """
+
+    store: Store
+    settings: Settings
+    keys: Keys
+    unproven: Buckets
+    proven: Buckets
+
+    @classmethod
+    def made(cls, store: Store, settings: Settings, keys: Keys, clock: Callable[[], float]) -> Site:
+        """A site whose limits go by a clock in seconds."""
+        return cls(store, settings, keys, Buckets(30, 0.5, clock), Buckets(30, 0.5, clock))
+
+    @cached_property
+    def urls(self) -> Urls:
+        """The addresses in messages."""
+        return Urls(self.keys, self.settings.public_url)
+
+    @cached_property
+    def css(self) -> str:
+        """The style of the pages."""
+        return files("journeylab.sender.web").joinpath("templates/page.css").read_text(encoding="utf-8")
+
+    @cached_property
+    def sender(self) -> str:
+        """Who the messages are from, as readers know it."""
+        return self.settings.from_.name or self.settings.domain
+
+    @cached_property
+    def _environment(self) -> Environment:
+        return Environment(
+            loader=PackageLoader("journeylab.sender.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+
+    def named_by(self, request: Request, use: str) -> Hit | None:
+        """What the address of a request names, where it is one of that use."""
+        hit = self.urls.named_by(path_of(request))
+        return hit if hit is not None and hit.use == use else None
+
+    def title_of(self, purpose: str, language: Language) -> str:
+        """What a purpose is called."""
+        known = self.settings.purposes.get(purpose)
+        if known is None:
+            return purpose.replace("_", " ").capitalize()
+        return known.title.get(language) or next(iter(known.title.values()))
+
+    def page(
+        self, title: str, language: Language, texts: list[str], status_code: int = 200, **more: Any
+    ) -> HTMLResponse:
+        """A page; `more` as in its template."""
+        given = {"title": title, "texts": texts, "language": language, "sender": self.sender, "css": Markup(self.css)}
+        written = self._environment.get_template("page.html.j2").render(
+            _CONTEXT | given | more, say=lambda name, **values: say(name, language, **values)
+        )
+        return HTMLResponse(written, status_code, {"Content-Language": language})
+
+    def notice(self, what: str, language: Language, status_code: int = 200, **values: str) -> HTMLResponse:
+        """A page that says one thing."""
+        text = say(f"{what}_text", language, **values)
+        return self.page(say(f"{what}_title", language), language, [text], status_code)
+
+    def unknown(self, language: Language) -> HTMLResponse:
+        """The page for a link that names nothing."""
+        mailbox = self.settings.reply_to or self.settings.from_.address
+        return self.notice("unknown", language, 404, mailbox=mailbox)
+
+    def busy(self, language: Language) -> HTMLResponse:
+        """The page for who asks too often."""
+        answer = self.notice("busy", language, 429)
+        answer.headers["Retry-After"] = "60"
+        return answer
+
+
+def site_of(request: Request) -> Site:
+    """The site that a request came to."""
+    found: Site = request.app.state.site
+    return found
+
+
+def path_of(request: Request) -> str:
+    """The path of a request as it came, behind where the site begins."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    path = raw.partition(b"?")[0].decode("latin-1")
+    return path.removeprefix(request.scope.get("root_path", "")) or "/"
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        HTTPException: 413, when it is longer than `most` bytes.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise HTTPException(413, f"the body has more than {most:,} bytes; send it in parts")
+    return bytes(body)
+
+
+def network_in(request: Request) -> str:
+    """The network that a request came from."""
+    return network_of(request.client.host if request.client else None) or "unknown"
+
+
+def evidence_in(request: Request) -> dict[str, Any]:
+    """What is kept of a request as evidence."""
+    return evidence_of(request.client.host if request.client else None, request.headers.get("user-agent"))
+
+
+def language_for(connection: Connection | None, contact: str | None, request: Request) -> Language:
+    """The language of a page: the contact's attribute `language`, else the browser's, else the settings'."""
+    found = None if connection is None or contact is None else language_in(_attribute(connection, contact, "language"))
+    accepted = preferred(request.headers.get("accept-language", ""))
+    return found or accepted or site_of(request).settings.language
+
+
+def _attribute(connection: Connection, contact: str, name: str) -> Any:
+    """The value of an attribute as it is now."""
+    value = (connection.scalar(select(t.contacts.c.attributes).where(t.contacts.c.contact == contact)) or {}).get(name)
+    changes = (
+        select(t.events.c.properties)
+        .where(t.events.c.contact == contact, t.events.c.event == "attribute_changed")
+        .order_by(t.events.c.received_at, t.events.c.event_id)
+    )
+    for properties in connection.scalars(changes):
+        if properties.get("name") == name:
+            value = properties.get("value")
+    return value

@@ -1,0 +1,218 @@
+"""Events, contacts and reports that come in by signed webhooks (Standard Webhooks).
+
+The signature is of the bytes as they came, at most five minutes ago. An event has its source's `id`, or the webhook's
+id and its place: what comes twice is taken once and answered like the first time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from journeylab.errors import DataError, known
+from journeylab.sender.consent.reports import take_report
+from journeylab.sender.live.intake import Incoming, Person, Received, Refused, receive, receive_people
+from journeylab.sender.settings import Settings
+
+from .site import body_of, network_in, site_of
+
+__all__ = ["bounces", "contacts", "events", "webhook_of"]
+
+MOST_BYTES: Final = 1024 * 1024
+_EVENT: Final = ("contact", "event", "occurred_at", "properties", "id")
+_PERSON: Final = ("contact", "address", "attributes")
+_YEARS: Final = range(1900, 2201)
+_T = TypeVar("_T")
+
+
+def webhook_of(settings: Settings) -> Any:
+    """What verifies signatures by the settings' secret; None where there is none, and nothing is taken.
+
+    Raises:
+        DataError: when the secret is none of Standard Webhooks.
+    """
+    if settings.webhook_secret is None:
+        return None
+    from standardwebhooks import Webhook
+
+    value = settings.secret(settings.webhook_secret)
+    try:
+        verifier = Webhook(value)
+    except (ValueError, RuntimeError):
+        verifier = None
+    if verifier is None or len(value) < 24:
+        raise DataError(
+            f"the secret {settings.webhook_secret} is none for webhooks: whsec_ and at least 18 bytes in base 64; "
+            'make one with: python -c "import base64, secrets; '
+            "print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\""
+        )
+    return verifier
+
+
+async def events(request: Request) -> Response:
+    """POST: one event or a list of them, as JSON."""
+    raw, webhook_id = await _signed(request)
+    good, refused = _read(raw, lambda one, place: _incoming(one, f"{webhook_id}/{place}"))
+    return await _taken(request, good, refused, receive)
+
+
+async def contacts(request: Request) -> Response:
+    """POST: one contact or a list of them, as JSON."""
+    raw, _ = await _signed(request)
+    good, refused = _read(raw, lambda one, _: _person(one))
+    return await _taken(request, good, refused, receive_people)
+
+
+async def bounces(request: Request) -> Response:
+    """POST: a mail that came to a return path, as it came; `?recipient=` names the address of the envelope."""
+    raw, _ = await _signed(request)
+    site, recipient = site_of(request), request.query_params.get("recipient")
+
+    def taken() -> Any:
+        with site.store.writing() as connection:
+            return take_report(connection, raw, site.keys, site.store.now(connection), recipient=recipient)
+
+    found = await run_in_threadpool(taken)
+    said = {"kind": found.kind, "reason": found.reason, "taken": found.is_taken, "repeated": found.is_repeated}
+    return JSONResponse(said, 200 if found.is_taken else 202)
+
+
+async def _signed(request: Request) -> tuple[bytes, str]:
+    """The body of a request whose signature holds, and the webhook's id.
+
+    Raises:
+        HTTPException: when it does not.
+    """
+    from standardwebhooks.webhooks import WebhookVerificationError
+
+    verifier = request.app.state.webhook
+    if verifier is None:
+        raise HTTPException(404, "nothing is taken here: the settings have no webhook_secret")
+    raw = await body_of(request, MOST_BYTES)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise HTTPException(
+            400, "the body is no UTF-8, of which signatures are made; a mail in another one goes through the pipe"
+        ) from None
+    headers = dict(request.headers)
+    try:
+        verifier.verify(text, headers, json_parse=False)
+    except (WebhookVerificationError, ValueError) as problem:
+        if not site_of(request).unproven.take(network_in(request)):
+            raise HTTPException(
+                429, "too many requests without a valid signature; wait a minute", {"Retry-After": "60"}
+            ) from None
+        why = str(problem) if isinstance(problem, WebhookVerificationError) else "it is malformed"
+        raise HTTPException(
+            401, f"the signature does not hold ({why}); sign the bytes that are sent, with webhook_secret and the time"
+        ) from None
+    return raw, headers["webhook-id"]
+
+
+def _not_a_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _read(raw: bytes, made: Callable[[Any, int], _T]) -> tuple[dict[int, _T], list[Refused]]:
+    """What a body has, by place, and what of it is refused.
+
+    Raises:
+        HTTPException: 400, when it is no JSON, or neither an object nor a list.
+    """
+    try:
+        found = json.loads(raw, parse_constant=_not_a_number)
+    except (ValueError, RecursionError) as problem:
+        raise HTTPException(400, f"the body is no JSON: {str(problem)[:200]}") from None
+    if not isinstance(found, dict | list):
+        raise HTTPException(400, "the body is neither an object nor a list of objects")
+    good: dict[int, _T] = {}
+    refused: list[Refused] = []
+    for place, one in enumerate([found] if isinstance(found, dict) else found):
+        try:
+            good[place] = made(one, place)
+        except ValueError as problem:
+            refused.append(Refused(place, str(problem)))
+    return good, refused
+
+
+def _checked(one: Any, keys: Sequence[str], inner: str) -> dict[str, Any]:
+    """An object with no other keys, and texts that a database can hold."""
+    if not isinstance(one, dict):
+        raise ValueError("it is no object")
+    unknown = next((key for key in one if key not in keys), None)
+    if unknown is not None:
+        raise ValueError(f"unknown key {unknown[:40]!r}; {known(unknown, keys, 'keys')}")
+    if not isinstance(one.get(inner) or {}, dict):
+        raise ValueError(f"`{inner}` is no object")
+    try:
+        json.dumps(one, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a surrogate pair in it, which is no text") from None
+    if any("\x00" in str(value) for key, value in one.items() if key != inner):
+        raise ValueError("it has a NUL in it")
+    return one
+
+
+def _incoming(one: Any, source_id: str) -> Incoming:
+    found = _checked(one, _EVENT, "properties")
+    given_id = found.get("id")
+    if given_id is not None and not (isinstance(given_id, str) and 0 < len(given_id) <= 200):
+        raise ValueError("`id` is no text of at most 200 characters")
+    occurred_at = _instant(found.get("occurred_at"))
+    return Incoming(
+        found.get("contact", ""), found.get("event", ""), occurred_at, found.get("properties") or {},
+        given_id or source_id,
+    )  # fmt: skip
+
+
+def _instant(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError("`occurred_at` is no instant as in ISO 8601, such as 2026-03-02T09:00:00Z") from None
+    if found.year not in _YEARS:
+        raise ValueError(f"`occurred_at` is not between {_YEARS[0]} and {_YEARS[-1]}")
+    return found
+
+
+def _person(one: Any) -> Person:
+    found = _checked(one, _PERSON, "attributes")
+    address = found.get("address")
+    if address is not None and not isinstance(address, str):
+        raise ValueError("`address` is no text")
+    return Person(found.get("contact", ""), address, found.get("attributes") or {})
+
+
+async def _taken(
+    request: Request, good: Mapping[int, _T], refused: list[Refused],
+    take: Callable[[Any, list[_T], datetime], Received],
+) -> Response:  # fmt: skip
+    """The answer to what was sent, after it was taken."""
+    store = site_of(request).store
+    places = [*good]
+
+    def taken() -> Received:
+        with store.writing() as connection:
+            return take(connection, [*good.values()], store.now(connection))
+
+    found = await run_in_threadpool(taken) if good else Received(0, 0)
+    all_refused = sorted([*refused, *(Refused(places[one.place], one.reason) for one in found.refused)])
+    said = {
+        "n_new": found.n_new,
+        "n_repeated": found.n_repeated,
+        "refused": [{"place": one.place, "reason": one.reason} for one in all_refused],
+    }
+    is_nothing = bool(all_refused) and found.n_new == found.n_repeated == 0
+    if is_nothing:
+        said["error"] = "nothing was taken; `refused` says why"
+    return JSONResponse(said, 400 if is_nothing else 200)
