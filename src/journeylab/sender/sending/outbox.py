@@ -8,7 +8,7 @@ told waits. What is told can arrive twice and in another order: the id and the i
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
@@ -50,6 +50,9 @@ def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
     """
     failed: set[str] = set()
     counts = dict.fromkeys(Delivered._fields, 0)
+    if not settings.is_staging:
+        with store.writing() as connection:
+            _set_aside(connection, settings, store.now(connection))
     for _ in range(_MOST_AT_A_TIME // AT_ONCE):
         with store.writing() as connection:
             rows = _claimed(connection, failed, now, store.now(connection))
@@ -61,21 +64,32 @@ def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
         with store.writing() as connection:
             at = store.now(connection)
             for row, reply in zip(rows, replies, strict=True):
-                counts[_settled(connection, settings, row, reply, at)] += 1
+                counts[_settled(connection, row, reply, at)] += 1
                 if not reply.is_taken:
                     failed.add(row.target)
+            for row, reply in zip(rows, replies, strict=True):
+                if reply.retry_after and not reply.is_taken:
+                    _put_off(connection, row.target, at + reply.retry_after)
     return Delivered(**counts)
 
 
 def _replies(rows: list[Row[Any]], settings: Settings, at: datetime) -> list[Reply]:
     if settings.is_staging:
         return [Reply(200, "staging: recorded, not sent") for _ in rows]
-    requests = [Request(_target(settings, row.target), row.target, row.webhook_id, row.body, at) for row in rows]
-    return post_all(requests, settings)
+    to = _targets(settings)
+    return post_all([Request(to[row.target], row.target, row.webhook_id, row.body, at) for row in rows], settings)
 
 
-def _target(settings: Settings, name: str) -> Outgoing | Alerts | None:
-    return {"crm": settings.crm, "alerts": settings.alerts}.get(name)
+def _targets(settings: Settings) -> dict[str, Outgoing | Alerts]:
+    return {name: to for name, to in (("crm", settings.crm), ("alerts", settings.alerts)) if to is not None}
+
+
+def _set_aside(connection: Connection, settings: Settings, at: datetime) -> None:
+    """What nobody is there for is kept as dead letters, until there is an address and somebody tries them again."""
+    waiting = t.outbox.c.delivered_at.is_(None) & t.outbox.c.dead_at.is_(None)
+    nowhere = t.outbox.c.target.not_in([*_targets(settings)])
+    values = {"dead_at": at, "reply": "the settings say no address for " + t.outbox.c.target}
+    connection.execute(update(t.outbox).where(waiting, nowhere).values(values))
 
 
 def _claimed(connection: Connection, failed: set[str], due: datetime, at: datetime) -> list[Row[Any]]:
@@ -102,7 +116,7 @@ def _gone(target: Any) -> Any:
     return "outbox/" + target + "/gone"
 
 
-def _settled(connection: Connection, settings: Settings, row: Row[Any], reply: Reply, at: datetime) -> str:
+def _settled(connection: Connection, row: Row[Any], reply: Reply, at: datetime) -> str:
     """Notes a reply, and gives what it counts as."""
     steps = logger("outbox").bind(webhook_id=row.webhook_id, target=row.target, attempt=row.attempts, reply=reply.text)
     this = t.outbox.c.outbox_id == row.outbox_id
@@ -115,15 +129,12 @@ def _settled(connection: Connection, settings: Settings, row: Row[Any], reply: R
     # A worker whose lease lapsed does not undo what the next one is doing.
     mine = this & (t.outbox.c.attempts == row.attempts) & t.outbox.c.delivered_at.is_(None)
     is_dead = reply.is_hopeless or (row.attempts >= MOST_ATTEMPTS and not reply.is_gone)
-    wait = max(wait_after(row.attempts, row.webhook_id), reply.retry_after or timedelta(0))
-    values = {"reply": reply.text, "lease_until": None, "next_attempt_at": at + wait}
+    next_at = at + wait_after(row.attempts, row.webhook_id)
+    values = {"reply": reply.text, "lease_until": None, "next_attempt_at": next_at}
     if is_dead:
         values["dead_at"] = at
     connection.execute(update(t.outbox).where(mine).values(values))
-    if reply.retry_after:
-        _put_off(connection, row.target, at + reply.retry_after)
-    if _target(settings, row.target) is not None:
-        _warn(connection, row, reply, at, is_dead=is_dead)
+    _warn(connection, row, reply, at, is_dead=is_dead)
     steps.warning("dead letter" if is_dead else "to be tried again")
     return "n_dead" if is_dead else "n_retried"
 

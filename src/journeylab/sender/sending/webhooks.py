@@ -127,7 +127,7 @@ def _pool() -> PoolManager:
 
 
 def _posted(request: Request, settings: Settings) -> Reply:
-    from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError, SSLError
+    from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
     if request.to is None:
         return Reply(None, f"the settings say no address for {request.name}", is_hopeless=True)
@@ -146,6 +146,8 @@ def _posted(request: Request, settings: Settings) -> Reply:
             return _read(response, request.at)
         finally:
             response.close()
+    except NewConnectionError:
+        return Reply(None, "it cannot be reached")
     except ConnectTimeoutError:
         return Reply(None, f"no connection within {_CONNECT_SECONDS:.0f} seconds")
     except ReadTimeoutError:
@@ -153,7 +155,7 @@ def _posted(request: Request, settings: Settings) -> Reply:
     except SSLError:
         return Reply(None, "its certificate cannot be trusted, or its TLS is too old")
     except (HTTPError, OSError) as problem:
-        return Reply(None, f"it cannot be reached ({type(problem).__name__})")
+        return Reply(None, f"it broke off ({type(problem).__name__})")
 
 
 def _signed(request: Request, data: bytes, settings: Settings) -> dict[str, str]:
