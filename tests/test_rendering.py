@@ -108,6 +108,14 @@ def test_named_links_lead_to_what_stands_in_for_them(renderer):
         renderer.render("links", Context(links={"unsubscribe": "https://x.example"}))
 
 
+def test_the_picture_that_tells_opens_stands_last_in_the_html_alone(renderer):
+    made = renderer.render("plain", Context({"a": 1}, {"x": 2}, picture_url="https://mail.shop.example/o/a?b=1&c=2"))
+    picture = '<img src="https://mail.shop.example/o/a?b=1&amp;c=2" alt="" width="1" height="1" style="border:0">'
+    assert made.html.endswith(f"{picture}</body></html>")
+    assert "https" not in made.text
+    assert "<img" not in renderer.render("plain", Context({"a": 1}, {"x": 2})).html
+
+
 def test_recommended_products_are_plain_data(renderer):
     items = [{"name": "tea", "price": 3}, {"name": "cup"}, {"name": "hat"}]
     assert renderer.render("shows", Context(recommended=items)).text == "tea;cup;\n"
@@ -268,7 +276,8 @@ def test_text_parts_are_wrapped_and_addresses_stay_whole():
 
 TAGS = st.sampled_from(
     ["<p>", "</p>", "<ul>", "</ul>", "<ol start=x>", "<li>", "</li>", "<table>",
-     '<table role="presentation">', "</table>", "<tr>", "</tr>", "<td>", "</td>", "<a href='https://a.example/'>", "</a>", "<pre>", "</pre>", "<blockquote>",
+     '<table role="presentation">', "</table>", "<tr>", "</tr>", "<td>", "</td>",
+     "<a href='https://a.example/'>", "</a>", "<pre>", "</pre>", "<blockquote>",
      "</blockquote>", "<div hidden>", "</div>", "<br>", "<img alt=\"x\">", "<style>", "</style>", "<!--", "-->", "<",
      "&lt;", '"', "'", "<h1>", "</h1>", "word "]
 )  # fmt: skip

@@ -61,6 +61,7 @@ class Context:
         postal_address: who stands behind the mail; empty is missing.
         recommended: what `recommend(n)` takes the first n of.
         link_url: addresses that stand in for those of named links, by name: the tracked ones.
+        picture_url: of the picture by which an open is noted; empty for none.
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Context:
     postal_address: str = ""
     recommended: Sequence[Any] = ()
     link_url: Mapping[str, str] = field(default_factory=dict)
+    picture_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Renderer:
             "postal_address": context.postal_address or None,
             "recommended": _plain(list(context.recommended), "recommended"),
             "link_url": dict(context.link_url),
+            "picture_url": context.picture_url,
         }
         with self._lock:
             answer = self._answer(json.dumps({"message": name, **values}).encode() + b"\n")

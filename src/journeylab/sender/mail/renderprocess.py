@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
+from html import escape
 from typing import Any, Final
 
 import css_inline
@@ -70,7 +71,7 @@ class _Templates:
         for part, file in ((html, message["body"]), (text, message["text"] or message["body"])):
             if len(part) > MOST:
                 raise _FaultError(f"it has more than {MOST:,} letters", file)
-        return {"subject": subject, "html": html, "text": text}
+        return {"subject": subject, "html": _with_picture(html, request["picture_url"]), "text": text}
 
     def html(self, file: str, values: Mapping[str, Any]) -> str:
         """The HTML of a message, its styles inlined, leading nowhere but to the web, mail and telephones."""
@@ -95,6 +96,14 @@ class _Templates:
             if scheme and scheme[1].lower() not in _SCHEMES:
                 raise _FaultError("a link in it leads to no web page, mailbox or telephone", file)
         return html
+
+
+def _with_picture(html: str, address: str) -> str:
+    """The HTML with an invisible picture at its end; as it is where there is no address."""
+    if not address:
+        return html
+    before, end, after = html.rpartition("</body>")
+    return f'{before}<img src="{escape(address)}" alt="" width="1" height="1" style="border:0">{end}{after}'
 
 
 def _values(request: Mapping[str, Any]) -> dict[str, Any]:
