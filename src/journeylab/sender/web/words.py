@@ -31,7 +31,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "stop_button": ("Unsubscribe", "Wypisz mnie"),
     "stopped_title": ("You are unsubscribed", "Rezygnacja przyjęta"),
     "stopped_text": (
-        "Since {at} {sender} sends you no more messages of this kind: {title}.",
+        "Since {at}, {sender} sends you no more messages of this kind: {title}.",
         "Od {at} {sender} nie wysyła Ci już wiadomości tego rodzaju: {title}.",
     ),
     "on_its_way": (
@@ -59,7 +59,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "confirm_button": ("Yes, I agree", "Tak, zgadzam się"),
     "confirm_else": (
         "If you did not ask for this, close the page. Without your confirmation nothing comes.",
-        "Jeśli nie o to prosisz, zamknij tę stronę. Bez potwierdzenia nic nie przyjdzie.",
+        "Jeśli to nie Twoja prośba, zamknij tę stronę. Bez potwierdzenia nic nie przyjdzie.",
     ),
     "given_title": ("Thank you, it is confirmed", "Dziękujemy, potwierdzone"),
     "given_text": (
