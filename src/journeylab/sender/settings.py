@@ -261,6 +261,7 @@ class Settings(Definition):
         purposes: what purposes are called on the pages that contacts see; one that is not here has its own name there.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
+        dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, staging: see there.
         attempts: how often a message is tried before it has failed.
         lease: how long a claimed message belongs to its worker.
@@ -289,6 +290,7 @@ class Settings(Definition):
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None
+    dashboard: SecretReference | None = None
     tracking: Tracking = Tracking()
     staging: Staging | None = None
     attempts: PositiveInt = 8

@@ -234,7 +234,7 @@ def watch_rates(store: Store, settings: Settings, now: datetime) -> list[str]:
 def _warn(connection: Connection, journey: str, name: str, n: int, of: int, now: datetime) -> None:
     text = (
         f"the journey {journey} is paused: {n} of {of} messages of 24 hours count as {name}, more than "
-        f"{RATES[name].most:.1%}; find out why, then `journeylab promote --resume {journey}`"
+        f"{RATES[name].most:.1%}; find out why, then `journeylab release resume {journey}`"
     )
     raise_alert(connection, f"journey/{journey}/{name}", "critical", text, now)
 

@@ -88,7 +88,7 @@ def _set_aside(connection: Connection, settings: Settings, at: datetime) -> None
     """What nobody is there for is kept as dead letters, until there is an address and somebody tries them again."""
     waiting = t.outbox.c.delivered_at.is_(None) & t.outbox.c.dead_at.is_(None)
     nowhere = t.outbox.c.target.not_in([*_targets(settings)])
-    values = {"dead_at": at, "reply": "the settings say no address for " + t.outbox.c.target}
+    values = {"dead_at": at, "next_attempt_at": None, "reply": "the settings say no address for " + t.outbox.c.target}
     connection.execute(update(t.outbox).where(waiting, nowhere).values(values))
 
 
@@ -122,7 +122,8 @@ def _settled(connection: Connection, row: Row[Any], reply: Reply, at: datetime) 
     this = t.outbox.c.outbox_id == row.outbox_id
     if reply.is_taken:
         steps.info("delivered")
-        values: dict[str, Any] = {"delivered_at": at, "dead_at": None, "reply": reply.text, "lease_until": None}
+        values: dict[str, Any] = {"delivered_at": at, "dead_at": None, "next_attempt_at": None}
+        values |= {"reply": reply.text, "lease_until": None}
         connection.execute(update(t.outbox).where(this, t.outbox.c.delivered_at.is_(None)).values(values))
         resolve(connection, f"outbox/{row.target}", at)
         return "n_delivered"
@@ -132,7 +133,7 @@ def _settled(connection: Connection, row: Row[Any], reply: Reply, at: datetime) 
     next_at = at + wait_after(row.attempts, row.webhook_id)
     values = {"reply": reply.text, "lease_until": None, "next_attempt_at": next_at}
     if is_dead:
-        values["dead_at"] = at
+        values |= {"dead_at": at, "next_attempt_at": None}
     connection.execute(update(t.outbox).where(mine).values(values))
     _warn(connection, row, reply, at, is_dead=is_dead)
     steps.warning("dead letter" if is_dead else "to be tried again")

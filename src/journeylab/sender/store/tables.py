@@ -53,9 +53,9 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "RETURNED", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "hits", "metadata",
-    "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions", "visits",
-    "wordings", "workers",
+    "RETURNED", "SEEN", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "hits",
+    "metadata", "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions",
+    "visits", "wordings", "workers",
 ]  # fmt: skip
 
 _TEXT_FORMAT: Final = "%Y-%m-%d %H:%M:%S.%f"
@@ -67,6 +67,9 @@ STATES: Final = (
 
 RETURNED: Final = text("event in ('bounced', 'complained')")
 """Which events tell that a message came back: a condition on `events` that has an index."""
+SEEN: Final = text("event in ('clicked', 'opened')")
+"""Which events tell that a message was seen: the same."""
+_DEAD: Final = text("dead_at is not null")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -176,6 +179,7 @@ events = Table(
     Column("properties", Json, nullable=False),
     Index("ix_events_contact_received_at", "contact", "received_at", "event_id"),
     Index("ix_events_returned", "received_at", sqlite_where=RETURNED, postgresql_where=RETURNED),
+    Index("ix_events_seen", "received_at", sqlite_where=SEEN, postgresql_where=SEEN),
 )
 
 releases = Table(
@@ -336,6 +340,7 @@ outbox = Table(
     Column("dead_at", Instant),
     Column("reply", Text),
     Index("ix_outbox_next_attempt_at", "next_attempt_at"),
+    Index("ix_outbox_dead_at", "dead_at", sqlite_where=_DEAD, postgresql_where=_DEAD),
 )
 
 hits = Table(

@@ -88,6 +88,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("event in ('bounced', 'complained')"),
         postgresql_where=sa.text("event in ('bounced', 'complained')"),
     )
+    op.create_index(
+        "ix_events_seen",
+        "events",
+        ["received_at"],
+        unique=False,
+        sqlite_where=sa.text("event in ('clicked', 'opened')"),
+        postgresql_where=sa.text("event in ('clicked', 'opened')"),
+    )
     op.create_table(
         "names",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -112,6 +120,14 @@ def upgrade() -> None:
         sa.Column("reply", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("outbox_id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("webhook_id", name=op.f("uq_outbox_webhook_id")),
+    )
+    op.create_index(
+        "ix_outbox_dead_at",
+        "outbox",
+        ["dead_at"],
+        unique=False,
+        sqlite_where=sa.text("dead_at is not null"),
+        postgresql_where=sa.text("dead_at is not null"),
     )
     op.create_index("ix_outbox_next_attempt_at", "outbox", ["next_attempt_at"], unique=False)
     op.create_table(
