@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -106,6 +107,7 @@ class AwaitedMessage:
 Awaited: TypeAlias = AwaitedEvent | AwaitedMessage
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, *, scope: Scope = "contact", in_segment: bool = False) -> Condition:
     """The condition that a text means.
 

@@ -210,23 +210,22 @@ def group_by_contact(
     stream = Stream(np.zeros(n_contacts + 1, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
     shift = max(12, (n_contacts >> 8).bit_length())
     n_parts = (max(n_contacts, 1) - 1 >> shift) + 1
+    if n_parts == 1:
+        _group_parts(contact, at, row, np.array([0, n], np.int64), shift, 0, 1, *stream)
+        return stream
     halves = [slice(0, n // 2), slice(n // 2, n)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        if n_parts > 1:
-            counts = np.array(list(threads.map(lambda half: _counted(contact[half], shift, n_parts), halves)), np.int64)
-            edges = np.concatenate(([0], np.cumsum(counts.sum(axis=0))))
-            places = edges[:-1] + np.cumsum(counts, axis=0) - counts
-            spread = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, row.dtype)
-            each = zip(halves, places, strict=True)
-            list(
-                threads.map(
-                    lambda one: _spread(*(part[one[0]] for part in (contact, at, row)), shift, one[1], *spread), each
-                )
+        counts = np.array(list(threads.map(lambda half: _counted(contact[half], shift, n_parts), halves)), np.int64)
+        edges = np.concatenate(([0], np.cumsum(counts.sum(axis=0))))
+        places = edges[:-1] + np.cumsum(counts, axis=0) - counts
+        spread = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, row.dtype)
+        each = zip(halves, places, strict=True)
+        list(
+            threads.map(
+                lambda one: _spread(*(part[one[0]] for part in (contact, at, row)), shift, one[1], *spread), each
             )
-            contact, at, row = spread
-        else:
-            edges = np.array([0, n], np.int64)
-
+        )
+        contact, at, row = spread
         middle = int(np.searchsorted(edges, n // 2))  # about as many occurrences for either thread
         list(
             threads.map(

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["EventLog"]
 
 _WORTH_CACHING = 100_000
+_WORTH_THREADS = 10_000
 _STEPS = ("read", "check", "index")
 
 
@@ -289,6 +290,10 @@ class EventLog:
             with suppress(DataError):
                 self._columns[name] = self._column(name, table[name])
 
+        if table.num_rows < _WORTH_THREADS:
+            for name in wanted:
+                load(name)
+            return
         with ThreadPoolExecutor() as threads:
             list(threads.map(load, wanted))
 
@@ -362,6 +367,15 @@ class EventLog:
         events = self._prepared.occurrences
         span = self.start_us, until_us
         prepared = replace(self._prepared, occurrences=events.where(events.at <= until_us), span=span)
+        return self._part(prepared, first_at=self.first_at)
+
+    def known_between(self, start: datetime, end: datetime) -> EventLog:
+        """The log as a part of what is known from one instant to another: both are later or earlier than its events.
+
+        Raises:
+            ValueError: for a naive datetime.
+        """
+        prepared = replace(self._prepared, span=(microseconds(start), microseconds(end)))
         return self._part(prepared, first_at=self.first_at)
 
     def hiding(

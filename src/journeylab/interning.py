@@ -266,9 +266,10 @@ def intern(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
         if high - low < max(4 * len(column), _BLOCK) and high < _LARGEST:
             return _intern_dense(column, low, high)
     interner, codes = _Interner(), np.empty(len(column), np.int32)
-    with ThreadPoolExecutor(1) as hashing:
-        blocks = list(_blocks(column))
-        for (row, part), lanes in zip(blocks, hashing.map(_hashed, (part for _, part in blocks)), strict=True):
+    blocks = list(_blocks(column))
+    with ThreadPoolExecutor(1) as hashing:  # one block is hashed while the one before it is added
+        ahead = (hashing.map if len(blocks) > 1 else map)(_hashed, [part for _, part in blocks])
+        for (row, part), lanes in zip(blocks, ahead, strict=True):
             interner.add(lanes, _valid(part), row, codes[row : row + len(part)])
     values = column.take(pa.array(interner.first_rows))
     return codes, values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)

@@ -84,7 +84,8 @@ def _values(log: EventLog, name: str, rows: NDArray[np.integer[Any]]) -> NDArray
     if column.categories is None:
         return np.asarray(column.values[rows], float)
     texts = np.array([*column.categories, None], object)
-    return texts[column.held[rows].astype(np.int64)]
+    found: NDArray[Any] = texts[column.held[rows].astype(np.int64)]
+    return found
 
 
 def answers_of(own: pd.DataFrame, compiled: Compiled) -> Answers:

@@ -89,6 +89,15 @@ class Keys:
         is_proven = hmac.compare_digest(self.digest(use, identity + detail), proof)
         return identity if is_proven and _text(data) == token.lower() else None
 
+    def message_key(self, journey: str, contact: str, entry: int, node: str, visit: int) -> str:
+        """The key of a message, or of a call, by its identity (rule 30): 32 hexadecimal digits.
+
+        >>> Keys(bytes(32)).message_key("welcome", "ada", 1, "hello", 1)
+        '...'
+        """
+        identity = json.dumps([journey, contact, entry, node, visit], ensure_ascii=False, separators=(",", ":"))
+        return self.digest("message", identity.encode()).hex()
+
     @classmethod
     def read(cls, path: Path) -> Keys:
         """The keys in a file that only its owner may read.

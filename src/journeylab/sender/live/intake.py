@@ -21,8 +21,8 @@ from journeylab.sender.store import TICK, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 
 __all__ = [
-    "OWN", "Incoming", "OwnEvent", "Person", "Received", "Refused", "known_names", "receive", "receive_people",
-    "record", "record_all",
+    "OWN", "Incoming", "OwnEvent", "Person", "Received", "Refused", "attributes_of", "declare", "known_names",
+    "receive", "receive_people", "record", "record_all",
 ]  # fmt: skip
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
@@ -270,7 +270,8 @@ def record(
 def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
     """Stores events that the sender itself makes, in their order. Each contact is due at its latest one."""
     names = _Names(connection, "event")
-    rows, at = [], {}
+    rows: list[dict[str, Any]] = []
+    at: dict[str, datetime] = {}
     for one in own:
         given = {name: value for name, value in one.properties.items() if value is not None}
         stored, problem = names.checked(given)
@@ -322,7 +323,7 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
         ], ["contact"])  # fmt: skip
     at = lock_contacts(connection, ids, now)
     rows: list[dict[str, Any]] = [_row(one, "contact_added", now, {}) for one in fresh]
-    known = _current(connection, [*old])
+    known = attributes_of(connection, [*old])
     for one in old:
         address, attributes = good[one]
         changed = {name: value for name, value in attributes.items() if known[one].get(name) != value}
@@ -360,8 +361,10 @@ def _address(address: str | None) -> tuple[str | None, str | None]:
         return None, "`address` is no e-mail address"
 
 
-def _current(connection: Connection, contacts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The attributes of contacts as they are now."""
+def attributes_of(
+    connection: Connection, contacts: Sequence[str], until: datetime | None = None
+) -> dict[str, dict[str, Any]]:
+    """The attributes of contacts, with all changes received, or those up to an instant."""
     found: dict[str, dict[str, Any]] = {}
     kinds = known_names(connection, "contact")
     for start in range(0, len(contacts), _CHUNK):
@@ -373,6 +376,8 @@ def _current(connection: Connection, contacts: Sequence[str]) -> dict[str, dict[
             .where(t.events.c.contact.in_(ids), t.events.c.event == "attribute_changed")
             .order_by(t.events.c.received_at, t.events.c.event_id)
         )
+        if until is not None:
+            changes = changes.where(t.events.c.received_at <= until)
         for contact, properties in connection.execute(changes):
             name, value = properties.get("name"), properties.get("value")
             found[contact][name] = _of_kind(value, kinds.get(name, "text"))
