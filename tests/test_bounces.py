@@ -343,6 +343,7 @@ def test_message_is_found_by_whatever_names_it():
         f"<{ID}@shop.example>".encode(), ID.upper().encode()
     )
     assert read_report(ours, KEYS).message_key == KEY
+    assert read_report(ours.replace(ID.upper().encode(), KEY.hex().encode()), KEYS).message_key == KEY
     folded = redacted.replace(b"Message-ID: ", b"Message-ID:\n ")
     assert read_report(folded, KEYS).message_key == KEY
     reply = VACATION.replace(PATH.encode(), b"hello@shop.example")

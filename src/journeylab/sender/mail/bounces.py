@@ -38,7 +38,8 @@ _LONGEST_DIAGNOSTIC: Final = 300
 
 _RETURN_PATH: Final = re.compile(r"bounce\+([a-z2-7]{52})@", re.IGNORECASE | re.ASCII)
 _MESSAGE_ID: Final = re.compile(
-    r"^(?:X-JourneyLab-Message|Message-ID|In-Reply-To|References):\s{0,20}<?([a-z2-7]{26})(?=[@>\s]|\Z)",
+    r"^(?:X-JourneyLab-Message:\s{0,20}(?P<hex>[0-9a-f]{32})"
+    r"|(?:X-JourneyLab-Message|Message-ID|In-Reply-To|References):\s{0,20}<?(?P<letters>[a-z2-7]{26}))(?=[@>\s]|\Z)",
     re.IGNORECASE | re.MULTILINE | re.ASCII,
 )
 _ADDRESS: Final = re.compile(r"[^\s<>()\[\],;:\"']{1,128}(?:@|%40|=40)[^\s<>()\[\],;:\"']+")
@@ -155,7 +156,7 @@ def _of_message(report: Report, keys: Keys, texts: list[str]) -> Report:
                 return replace(report, message_key=key, found_by="return_path")
     for text in texts[1:]:
         for found in _MESSAGE_ID.finditer(text):
-            if key := _key_of(found[1]):
+            if key := bytes.fromhex(found["hex"] or "") or _key_of(found["letters"]):
                 return replace(report, message_key=key, found_by="message_id")
     return report
 
