@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sendworld import World, rendered, world
-from servers.smtp import Rule, SmtpOracle
-
 from journeylab.sender.sending.worker import STEPS, Worker
 from journeylab.sender.settings import Relay
+from sendworld import World, rendered, world
+from servers.smtp import SmtpOracle
 
 
 def relay_of(oracle: SmtpOracle, **changed: object) -> Relay:

@@ -235,8 +235,8 @@ def let_pass(
     """Of each message by its key, whether it passes; all of them in the caller's transaction, whose commit lets them.
 
     What passes is `transmitting` from then on. Messages of one contact are asked in the order given, each after what
-    became of the one before. On PostgreSQL releases are locked first (shared), then contacts, then messages, each in
-    one order; whoever pauses a journey locks its releases for update before it takes its instant.
+    became of the one before. On PostgreSQL contacts are locked first, then messages, each in one order. Who pauses a
+    journey locks the table of pauses before it takes its instant, so that a pause that had begun by a is seen.
 
     Args:
         connection: a writing transaction.
@@ -247,8 +247,6 @@ def let_pass(
     """
     if not requests:
         return {}
-    if connection.dialect.name != "sqlite":
-        connection.execute(_RELEASES, {"of": [one.message_key for one in requests]})
     at = lock_contacts(connection, (one.contact for one in requests), now)
     rows = {row.message_key: row for row in connection.execute(_ROWS, {"of": [one.message_key for one in requests]})}
     facts = _known(connection, [*rows.values()], now, keys)
@@ -344,14 +342,6 @@ def _known(connection: Connection, rows: Sequence[Row[Any]], now: datetime, keys
 
 
 _MANY: Final[Any] = bindparam("of", expanding=True)
-_RELEASES: Final = (
-    select(t.releases.c.release_id)
-    .where(
-        t.releases.c.release_id.in_(select(t.sends.c.release_id).where(t.sends.c.message_key.in_(_MANY))),
-    )
-    .order_by(t.releases.c.release_id)
-    .with_for_update(key_share=True, read=True)
-)
 _ROWS: Final = (
     select(
         t.sends, t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
