@@ -41,31 +41,36 @@ def people(store: Store, *contacts: str, **attributes: Any) -> None:
         assert not got.refused
 
 
+def send_row(contact: str, node: str, now: datetime, **values: Any) -> dict[str, Any]:
+    """A row of `sends`: a message of the journey `welcome` that is ready to go, or what else `values` make of it."""
+    row = {
+        "journey": "welcome",
+        "contact": contact,
+        "entry": 1,
+        "node": node,
+        "visit": 1,
+        "message": f"{node}_mail",
+        "purpose": "marketing",
+        "transactional": False,
+        "state": "ready",
+        "planned_at": now,
+        "not_before": now,
+        "not_after": now + timedelta(days=2),
+        "attempts": 0,
+        "fence": 0,
+    } | values
+    if row["state"] in ("transmitting", "ambiguous", "accepted"):
+        row = {"gated_at": now} | row | {"attempts": 1, "fence": 1}
+    key = KEYS.message_key(row["journey"], contact, row["entry"], row["node"], row["visit"])
+    return row | {"message_key": key}
+
+
 def a_send(store: Store, contact: str, node: str = "hello", **values: Any) -> str:
-    """The key of a message of the journey `welcome` that is ready to go, or whatever else `values` make of it."""
+    """The key of a message that is there now; see `send_row`."""
     with store.writing() as connection:
-        now = store.now(connection)
-        row = {
-            "journey": "welcome",
-            "contact": contact,
-            "entry": 1,
-            "node": node,
-            "visit": 1,
-            "message": f"{node}_mail",
-            "purpose": "marketing",
-            "transactional": False,
-            "state": "ready",
-            "planned_at": now,
-            "not_before": now,
-            "not_after": now + timedelta(days=2),
-            "attempts": 0,
-            "fence": 0,
-        } | values
-        key = KEYS.message_key(row["journey"], contact, row["entry"], row["node"], row["visit"])
-        if row["state"] in ("transmitting", "ambiguous", "accepted"):
-            row = {"gated_at": now, "attempts": 1, "fence": 1} | row
-        connection.execute(insert(t.sends), row | {"message_key": key})
-    return key
+        row = send_row(contact, node, store.now(connection), **values)
+        connection.execute(insert(t.sends), row)
+    return str(row["message_key"])
 
 
 def rows_of(store: Store, table: Any, **values: Any) -> list[Any]:
