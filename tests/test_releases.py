@@ -32,6 +32,7 @@ from journeylab.sender.promotion.releases import (
     roll_back,
     running,
     taking,
+    what_runs,
     withdraw,
 )
 from journeylab.sender.store import Store
@@ -254,7 +255,7 @@ def test_other_messages_make_another_release_of_the_same_version(live: Live) -> 
 def test_a_paused_journey_is_paused_once_and_resumed_once(either: Live) -> None:
     either.promote(A)
     assert either.pause().has_changed
-    assert "paused already, since 2026-03-01 10:00 UTC (a typo)" in either.pause().sentence
+    assert "paused already, since 2026-03-01 10:00:00 UTC (a typo)" in either.pause().sentence
     with either.store.reading() as connection:
         assert [one.journey for one in pauses(connection)] == ["hello"]
         assert machine_releases(connection)[0].pauses == ((START + HOUR, None),)
@@ -372,6 +373,14 @@ def test_a_release_reads_back_from_the_database_alone(either: Live) -> None:
     assert read.models[0].send_times().version == times.version
     assert read.models[1].scores().to_dict("list") == {"contact": ["ada"], "score": [0.7]}
     assert read.record == what.record
+    with either.store.reading() as connection:
+        found = what_runs(connection, ["contract"])
+    assert [(one.release_id, one.version, one.transactional) for one in found.versions] == [
+        (done.release_id, journey.version, frozenset())
+    ]
+    assert found.send_times["best"].version == times.version
+    assert found.scores["churn"]["score"].tolist() == [0.7]
+    assert (found.policy, list(found.basis)) == (what.policy, ["contract"])
 
 
 def test_a_release_that_was_changed_in_the_database_is_refused(live: Live) -> None:

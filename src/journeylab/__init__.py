@@ -22,6 +22,8 @@ The map, in the order of the work:
 - What of it is true: an `Experiment` holds arms of a split, journeys, or a table's groups against each other; `plan`
   says what it can find, `watch` looks while it runs, `analyze` gives a verdict; `experiments` has its metrics.
 - When to send: `sendtime` learns from a log at which hours each contact answers, as `SendTimes` for `at: best`.
+- What runs: `promote` checks a journey with all that it needs and releases it to the sender, for a share of contacts
+  or for all.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
   `DataError` for whoever brought the data.
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from .responses import ResponseModel, fit_responses
     from .segmentfit import fit
     from .segments import audience, membership, overlap, sizes
+    from .sender.promotion.promoting import promote
     from .sendtimes import SendTimes
     from .simulate import simulate
     from .simulation import Simulation
@@ -105,8 +108,8 @@ __all__ = [
     "Release", "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split",
     "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition",
     "datasets", "diff", "estimate_propensities", "experiments", "fit", "fit_responses", "mail_frequency", "membership",
-    "overlap", "policy_value", "replay", "report", "sequential_policy_value", "sendtime", "simulate", "sizes",
-    "support_map",
+    "overlap", "policy_value", "promote", "replay", "report", "sequential_policy_value", "sendtime", "simulate",
+    "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -128,6 +131,7 @@ _NAMES_BY_MODULE = {
     "responses": ["ResponseModel", "fit_responses"],
     "segmentfit": ["fit"],
     "segments": ["audience", "membership", "overlap", "sizes"],
+    "sender.promotion.promoting": ["promote"],
     "sendtimes": ["SendTimes"],
     "simulate": ["simulate"],
     "simulation": ["Simulation"],

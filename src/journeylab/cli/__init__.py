@@ -15,7 +15,7 @@ import typer
 
 from journeylab.errors import JourneyLabError
 
-from . import definitions, experiments, installation, policies, predicting, replaying, sendtimes
+from . import definitions, experiments, installation, policies, predicting, promotion, replaying, sendtimes
 
 __all__ = ["main"]
 
@@ -39,6 +39,8 @@ app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
 app.command("report")(replaying.report)
+app.command("promote")(promotion.promote)
+app.add_typer(promotion.release, name="release")
 app.command("doctor")(installation.doctor)
 
 

@@ -257,7 +257,7 @@ def _firsts(simulation: Simulation, name: str) -> dict[tuple[str, str], float]:
             for frame in (of, mine)
         )
         for key, share in whole.items():
-            named = (EXITS, str(key)) if node is None else (str(key[0]), str(key[1]))  # type: ignore[index]
+            named = (EXITS, str(key)) if node is None else (str(key[0]), str(key[1]))
             found[named] = float(part.get(key, 0.0) - share)
     return found
 

@@ -7,7 +7,7 @@ What is done again changes nothing and says so, so that a pipeline may run twice
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +21,16 @@ from journeylab.journey import Policy
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 
-from .frozen import Frozen, journey_of
+from .frozen import Frozen, journey_of, models_of
 
 if TYPE_CHECKING:
     from journeylab.journey import Journey
+    from journeylab.sender.live.running import Running
 
 __all__ = [
-    "Done", "Paused", "RunningRelease", "Taking", "frozen_release", "machine_releases", "open_fully", "pause",
-    "pause_in", "pauses", "policy_of", "promote", "releases", "resume", "roll_back", "running", "taking", "withdraw",
+    "Done", "Paused", "RunningRelease", "Taking", "frozen_release", "machine_releases", "open_fully", "pause", "pauses",
+    "policy_of", "promote", "releases", "resume", "roll_back", "running", "share_text", "taking", "what_runs",
+    "withdraw",
 ]  # fmt: skip
 
 _CHUNK = 5_000
@@ -222,6 +224,40 @@ def machine_releases(connection: Connection, journeys: Sequence[str] | None = No
     return tuple(one.release for one in taking(connection, journeys))
 
 
+def what_runs(connection: Connection, basis: Collection[str] = ()) -> Running:
+    """All releases that ever took entries with their models, and the policy, as ticks take them.
+
+    Args:
+        connection: a transaction that reads.
+        basis: the purposes whose basis is not consent (`Settings.basis`).
+
+    Of two releases that have different models under one name, the newer one's count.
+    """
+    from journeylab.sender.live.running import Running, Version
+
+    spans: dict[int, list[program.Release]] = {}
+    for one in taking(connection):
+        spans.setdefault(one.release_id, []).append(one.release)
+    query = select(t.releases.c.release_id, t.releases.c.messages, t.releases.c.models)
+    rows = {row.release_id: row for row in connection.execute(query.where(t.releases.c.release_id.in_(spans)))}
+    models = {(one.kind, one.name): one for release_id in sorted(rows) for one in models_of(rows[release_id].models)}
+    return Running(
+        versions=tuple(
+            Version(
+                release_id, tuple(spans[release_id]),
+                frozenset(
+                    name for name, one in rows[release_id].messages["messages"].items() if one.get("transactional")
+                ),
+            )
+            for release_id in sorted(spans)
+        ),
+        policy=policy_of(connection),
+        basis=basis,
+        send_times={name: one.send_times() for (kind, name), one in models.items() if kind == "send_times"},
+        scores={name: one.scores() for (kind, name), one in models.items() if kind == "scores"},
+    )  # fmt: skip
+
+
 def policy_of(connection: Connection) -> Policy:
     """The policy over all journeys: that of the release promoted last of those that were ever opened."""
     query = select(t.releases.c.policy).join(t.spans).order_by(t.spans.c.span_id.desc()).limit(1)
@@ -256,7 +292,7 @@ def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, aga
     if not 0 < share <= 1:
         raise DataError(f"a canary is a share of contacts above 0% and up to 100%, got {share_text(share)}")
     name, version = frozen.journey.journey, frozen.journey.version
-    with _deciding(store) as (connection, now):
+    with _deciding(store, name) as (connection, now):
         release_id, is_new = _release(connection, frozen, now, actor)
         spans = _open_spans(connection, name)
         mine = next((span for span in spans if span.release_id == release_id), None)
@@ -305,7 +341,7 @@ def open_fully(store: Store, journey: str, *, actor: str) -> Done:
     Raises:
         DataError: when no release of the journey takes entries.
     """
-    with _deciding(store) as (connection, now):
+    with _deciding(store, journey) as (connection, now):
         spans = _some_open(connection, journey)
         new, *rest = spans
         if new.is_full:
@@ -337,7 +373,7 @@ def roll_back(store: Store, journey: str, *, reason: str, actor: str, version: s
     Raises:
         DataError: when there is no such journey or version, or no release takes entries and no version is named.
     """
-    with _deciding(store) as (connection, now):
+    with _deciding(store, journey) as (connection, now):
         _known(connection, journey)
         spans = _open_spans(connection, journey)
         if version is not None and not any(span.version == version for span in spans[:1]):
@@ -372,7 +408,7 @@ def withdraw(store: Store, journey: str, *, reason: str, actor: str) -> Done:
     Raises:
         DataError: when there is no such journey.
     """
-    with _deciding(store) as (connection, now):
+    with _deciding(store, journey) as (connection, now):
         _known(connection, journey)
         spans = _open_spans(connection, journey)
         if not spans:
@@ -390,24 +426,15 @@ def pause(store: Store, journey: str, *, reason: str, actor: str) -> Done:
     Raises:
         DataError: when there is no such journey.
     """
-    with _deciding(store) as (connection, now):
-        return pause_in(connection, journey, reason=reason, actor=actor, now=now)
-
-
-def pause_in(connection: Connection, journey: str, *, reason: str, actor: str, now: datetime) -> Done:
-    """The same within a transaction that writes, at its instant; for automata that stop a journey.
-
-    Raises:
-        DataError: when there is no such journey.
-    """
-    _known(connection, journey)
-    there = next((one for one in pauses(connection) if one.journey == journey), None)
-    if there is not None:
-        said = f"{journey} is paused already, since {there.started_at:%Y-%m-%d %H:%M} UTC ({there.reason})"
-        return _done(journey, "pause", now, said, has_changed=False)
-    row = {"journey": journey, "started_at": now, "reason": reason, "started_by": actor}
-    connection.execute(insert(t.pauses), row)
-    act(connection, now, actor, "pause", journey, reason=reason)
+    with _deciding(store, journey) as (connection, now):
+        _known(connection, journey)
+        there = next((one for one in pauses(connection) if one.journey == journey), None)
+        if there is not None:
+            said = f"{journey} is paused already, since {_shown(there.started_at)} ({there.reason})"
+            return _done(journey, "pause", now, said, has_changed=False)
+        row = {"journey": journey, "started_at": now, "reason": reason, "started_by": actor}
+        connection.execute(insert(t.pauses), row)
+        act(connection, now, actor, "pause", journey, reason=reason)
     said = f"{journey} stands still from {_shown(now)} on; what leaves it still leaves (rule 28)"
     return _done(journey, "pause", now, said)
 
@@ -418,7 +445,7 @@ def resume(store: Store, journey: str, *, actor: str) -> Done:
     Raises:
         DataError: when there is no such journey.
     """
-    with _deciding(store) as (connection, now):
+    with _deciding(store, journey) as (connection, now):
         _known(connection, journey)
         is_open = (t.pauses.c.journey == journey) & t.pauses.c.ended_at.is_(None)
         ended = connection.execute(update(t.pauses).where(is_open).values(ended_at=now, ended_by=actor))
@@ -430,14 +457,17 @@ def resume(store: Store, journey: str, *, actor: str) -> Done:
 
 
 @contextmanager
-def _deciding(store: Store) -> Iterator[tuple[Connection, datetime]]:
-    """A transaction that changes which release takes entries, and its instant.
+def _deciding(store: Store, journey: str) -> Iterator[tuple[Connection, datetime]]:
+    """A transaction that changes what takes entries or stands still, and its instant.
 
-    Whoever advances contacts reads spans and pauses in its own transaction; this one waits until all that have read
-    them are done, and has its instant after that, so that it changes nothing that was decided already.
+    A gate holds its release (shared) until its message may go, and whoever advances contacts reads spans and pauses in
+    its transaction: this one waits until all these are done, and has its instant after that, so that it changes nothing
+    that was decided already.
     """
     with store.writing() as connection:
         if not store.is_sqlite:
+            mine = select(t.releases.c.release_id).where(t.releases.c.journey == journey)
+            connection.execute(mine.order_by(t.releases.c.release_id).with_for_update()).all()
             connection.execute(text("lock table spans, pauses in access exclusive mode"))
         yield connection, store.now(connection)
 

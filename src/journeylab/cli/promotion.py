@@ -1,0 +1,395 @@
+"""The commands that change what runs: promote, and release with list, show, watch, full, pause and the others."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from journeylab.display import counted
+from journeylab.errors import DataError
+
+from .options import AsJson, Columns, Contacts, Event, JourneyName, Query, RejectsFile, Timezone
+from .screen import announce_compiling, show_json, step, table_lines
+from .source import Source
+
+if TYPE_CHECKING:
+    from journeylab.eventlog import EventLog
+    from journeylab.sender.promotion.promoting import Prepared
+    from journeylab.sender.promotion.releases import Done
+    from journeylab.sender.store import Store
+
+__all__ = ["promote", "release"]
+
+release = typer.Typer(
+    help="See and change which release of a journey takes entries; pause and resume journeys.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+SettingsFile = Annotated[Path, typer.Option("--settings", metavar="FILE", help="The sender's settings.")]
+Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who does it; by default who is logged in.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="WHY", help="Why, for those who come later.")]
+OfJourney = Annotated[str, typer.Argument(metavar="JOURNEY", help="The journey's name.")]
+_SETTINGS = Path("sender.yaml")
+
+
+def _share(text: str) -> float:
+    """The share that `5%` says."""
+    try:
+        share = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"{text!r} is no share of contacts below all; write 5%")
+    return share
+
+
+def _models(texts: Sequence[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, path = text.partition("=")
+        if not (name.isidentifier() and equals and path) or name in found:
+            raise typer.BadParameter(f"{text!r} is no model; write each once as NAME=FILE", param_hint="--models")
+        found[name] = path
+    return found
+
+
+def _actor(given: str | None) -> str:
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise typer.BadParameter("nobody is logged in here; say who does it", param_hint="--actor") from None
+
+
+def promote(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The journey's file, YAML or JSON.")],
+    settings: SettingsFile = _SETTINGS,
+    journey: JourneyName = None,
+    canary: Annotated[
+        float | None,
+        typer.Option(parser=_share, metavar="SHARE", help="Take entries of this share of contacts only: 5%."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Take all entries; this is the default.")] = False,
+    messages: Annotated[
+        Path | None, typer.Option("--messages", metavar="FOLDER", help="The messages, instead of the settings' folder.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", metavar="NAME=FILE", help="Send times of `at: best`, or a table of `score()`."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="The decision record, if it comes from an experiment."),
+    ] = None,
+    forecast: Annotated[
+        Path | None, typer.Option("--forecast", metavar="FILE", help="What `journeylab simulate --json` printed.")
+    ] = None,
+    without_forecast: Annotated[
+        str | None, typer.Option("--without-forecast", metavar="WHY", help="Release it without a forecast.")
+    ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option("--events", metavar="FILE|URL", help="The event log; without --forecast, simulate over it."),
+    ] = None,
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    override: Annotated[
+        str | None,
+        typer.Option("--override", metavar="WHY", help="Use a model that does not reproduce the log's own rates."),
+    ] = None,
+    check_only: Annotated[
+        bool, typer.Option("--check-only", help="Say what is at fault, and release nothing.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Promote a release that was rolled back.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Bring the store's tables up to date.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a journey with all that it needs, show what would change, and release it.
+
+    Nothing is released while anything is at fault (exit status 1). Promoting what runs already changes nothing.
+
+    \b
+    Examples:
+      journeylab promote welcome.yaml --forecast forecast.json --check-only
+      journeylab promote welcome.yaml --forecast forecast.json --canary 5% --yes
+      journeylab promote welcome.yaml --events events.parquet --contacts contacts.parquet --models best=hours.parquet
+    """
+    if canary is not None and full:
+        raise typer.BadParameter("a release is a canary or full, not both", param_hint="--full")
+    if forecast is not None and without_forecast is not None:
+        raise typer.BadParameter("there is a forecast; leave the reason out", param_hint="--without-forecast")
+    if not (yes or check_only or sys.stdin.isatty()):
+        raise typer.BadParameter("nobody can be asked here; say --yes, or --check-only", param_hint="--yes")
+    who = _actor(actor)
+    named = _models(models)
+    log = _log(events, Source(events or "", contacts, columns, event, timezone, query, rejects))
+    announce_compiling()
+    from journeylab.sender.promotion.promoting import prepare
+
+    with step("checking") as checking:
+        made = prepare(
+            file, settings=settings, name=journey, messages=messages, forecast=forecast,
+            without_forecast=without_forecast, log=log, models=named, record=record, override=override,
+            upgrade=upgrade,
+        )  # fmt: skip
+        checking.done = f"checked {made.candidate.journey.journey} {made.candidate.journey.version}"
+    if not as_json:
+        _show(made)
+    if made.findings.errors or check_only:
+        if as_json:
+            show_json(_data(made, None))
+        raise typer.Exit(1 if made.findings.errors else 0)
+    share = 1.0 if canary is None else canary
+    if not yes and not typer.confirm(f"Release it for {share:.12g} of contacts?" if canary else "Release it for all?"):
+        raise typer.Exit(1)
+    done = made.open(share=share, actor=who, again=again)
+    if as_json:
+        show_json(_data(made, done))
+    else:
+        typer.echo(done.sentence)
+
+
+def _log(events: str | None, source: Source) -> EventLog | None:
+    if events is not None:
+        return source.read()
+    return None
+
+
+def _show(made: Prepared) -> None:
+    """What was found, and what would change."""
+    journey = made.candidate.journey
+    for one in made.findings.found:
+        typer.echo(str(one), err=one.severity == "error")
+    if made.former is None:
+        typer.echo(f"{journey.journey} {journey.version}: no release of it takes entries yet")
+    else:
+        typer.echo(f"{journey.journey} {journey.version} against {made.former}, which runs:")
+        for line in made.changes or ("no difference",):
+            typer.echo(f"  {line}")
+    if made.findings.errors:
+        typer.echo(f"{counted(len(made.findings.errors), 'fault')}; nothing is released", err=True)
+
+
+def _data(made: Prepared, done: Done | None) -> dict[str, Any]:
+    journey = made.candidate.journey
+    return {
+        "journey": journey.journey,
+        "version": journey.version,
+        "hash": made.candidate.frozen().hash if not made.findings.errors else None,
+        "sound": not made.findings.errors,
+        "findings": [
+            {"check": one.check, "severity": one.severity, "place": one.place, "message": one.message}
+            for one in made.findings.found
+        ],
+        "former": made.former,
+        "changes": [*made.changes],
+        "done": None if done is None else done.to_dict(),
+    }
+
+
+@contextmanager
+def _opened(settings: Path) -> Iterator[Store]:
+    from journeylab.sender.promotion.promoting import store_of, store_url
+    from journeylab.sender.settings import Settings
+
+    store = store_of(store_url(Settings.read(settings)))
+    if store is None:
+        raise DataError("nothing was ever promoted to this store; `journeylab promote` makes the first release")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _said(done: Done, *, as_json: bool) -> None:
+    if as_json:
+        show_json(done.to_dict())
+    else:
+        typer.echo(done.sentence)
+
+
+@release.command("list")
+def list_releases(settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
+    """List what takes entries, what is paused, and all releases, the newest first."""
+    from journeylab.sender.promotion.releases import pauses, releases, running
+
+    with _opened(settings) as store, store.reading() as connection:
+        taking, stopped, all_ = running(connection), pauses(connection), releases(connection)
+    if as_json:
+        show_json(
+            {
+                "running": [
+                    {
+                        "journey": one.journey, "version": one.version, "release": one.release_id, "hash": one.hash,
+                        "share": one.share[1] - one.share[0], "canary": one.is_canary, "since": one.from_at.isoformat(),
+                        "forecast": one.has_forecast,
+                    }
+                    for one in taking
+                ],
+                "paused": [
+                    {"journey": one.journey, "since": one.started_at.isoformat(), "reason": one.reason}
+                    for one in stopped
+                ],
+                "releases": [
+                    {
+                        "release": row.release_id, "journey": row.journey, "version": row.version, "hash": row.hash,
+                        "at": row.created_at.isoformat(), "by": row.created_by,
+                    }
+                    for row in all_
+                ],
+            }
+        )  # fmt: skip
+        return
+    now = {one.release_id: one for one in taking}
+    rows = [
+        (
+            row.journey, str(row.release_id), row.version,
+            "" if row.release_id not in now else now[row.release_id].shown_share,
+            f"{row.created_at:%Y-%m-%d %H:%M}", row.created_by,
+        )
+        for row in all_
+    ]  # fmt: skip
+    for line in table_lines(
+        ("journey", "release", "version", "takes", "made at (UTC)", "by"), rows, right="release takes"
+    ):
+        typer.echo(line)
+    for one in stopped:
+        typer.echo(f"{one.journey} is paused since {one.started_at:%Y-%m-%d %H:%M} UTC ({one.reason})")
+
+
+@release.command("show")
+def show(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
+    """Show what the newest release of a journey is made of: definition, messages, models, record and forecast."""
+    from journeylab.journeyfile import to_yaml
+    from journeylab.sender.promotion.forecast import Forecast
+    from journeylab.sender.promotion.releases import frozen_release
+
+    with _opened(settings) as store, store.reading() as connection:
+        frozen = frozen_release(connection, _newest(connection, journey))
+    if as_json:
+        data = {key: value for key, value in frozen.row().items() if key != "models"}
+        models = [{"kind": one.kind, "name": one.name, "hash": one.hash} for one in frozen.models]
+        show_json({**data, "models": models})
+        return
+    typer.echo(to_yaml(frozen.journey))
+    typer.echo(f"messages: {', '.join(f'{name} {one.hash}' for name, one in frozen.messages.items()) or 'none'}")
+    typer.echo(f"models: {', '.join(f'{one.name} {one.hash[:12]}' for one in frozen.models) or 'none'}")
+    if frozen.record is not None:
+        typer.echo(f"decision record: {frozen.record['hash'][:12]}")
+    without = frozen.forecast.get("without")
+    typer.echo(f"forecast: {Forecast.from_dict(frozen.forecast)!r}" if without is None else f"no forecast: {without}")
+
+
+def _newest(connection: Any, journey: str) -> int:
+    from journeylab.errors import known
+    from journeylab.sender.promotion.releases import releases, running
+
+    taking = [one.release_id for one in running(connection) if one.journey == journey]
+    found = taking or [row.release_id for row in releases(connection, journey)]
+    if not found:
+        names = {row.journey for row in releases(connection)}
+        raise DataError(f"no journey {journey!r} was ever promoted; {known(journey, names, 'journeys')}")
+    return int(found[0])
+
+
+@release.command("watch")
+def watch(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
+    """Hold what the newest release's contacts did against its forecast; exit status 1 when it is outside.
+
+    It may be asked at any time, as often as one likes: at most 5 % of releases are ever said to be outside although
+    they are not. Where a node is outside an alert is raised.
+    """
+    from journeylab.display import plain_rows
+    from journeylab.sender.promotion.deviation import compare
+
+    with _opened(settings) as store, store.writing() as connection:
+        release_id = _newest(connection, journey)
+        table = compare(connection, release_id, store.now(connection))
+    outside = table[table["verdict"] == "outside"]
+    if as_json:
+        show_json({"journey": journey, "release": release_id, "outside": len(outside), "shares": plain_rows(table)})
+    elif table.empty:
+        typer.echo(f"{journey}: the release has no forecast; there is nothing to hold it against")
+    else:
+        for row in table.itertuples():
+            typer.echo(f"{row.verdict:8} {row.sentence}")
+    if len(outside):
+        raise typer.Exit(1)
+
+
+@release.command("full")
+def full_(journey: OfJourney, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False) -> None:
+    """Open the canary of a journey for all contacts."""
+    from journeylab.sender.promotion.releases import open_fully
+
+    with _opened(settings) as store:
+        _said(open_fully(store, journey, actor=_actor(actor)), as_json=as_json)
+
+
+@release.command("pause")
+def pause(
+    journey: OfJourney, reason: Reason, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False
+) -> None:
+    """Stop a journey: nobody enters or goes on, and nothing of it is sent (rule 28)."""
+    from journeylab.sender.promotion.releases import pause as stopped
+
+    with _opened(settings) as store:
+        _said(stopped(store, journey, reason=reason, actor=_actor(actor)), as_json=as_json)
+
+
+@release.command("resume")
+def resume(
+    journey: OfJourney, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False
+) -> None:
+    """Let a paused journey go on."""
+    from journeylab.sender.promotion.releases import resume as gone_on
+
+    with _opened(settings) as store:
+        _said(gone_on(store, journey, actor=_actor(actor)), as_json=as_json)
+
+
+@release.command("rollback")
+def rollback(
+    journey: OfJourney,
+    reason: Reason,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="VERSION", help="What is taken back, so that it happens once.")
+    ] = None,
+    settings: SettingsFile = _SETTINGS,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the newest release of a journey back: the former one takes entries again.
+
+    Entries that there are stay on their version.
+    """
+    from journeylab.sender.promotion.releases import roll_back
+
+    with _opened(settings) as store:
+        done = roll_back(store, journey, reason=reason, actor=_actor(actor), version=version)
+        _said(done, as_json=as_json)
+
+
+@release.command("withdraw")
+def withdraw(
+    journey: OfJourney, reason: Reason, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False
+) -> None:
+    """Take no more entries into a journey; those that there are go on."""
+    from journeylab.sender.promotion.releases import withdraw as ended
+
+    with _opened(settings) as store:
+        _said(ended(store, journey, reason=reason, actor=_actor(actor)), as_json=as_json)

@@ -1,0 +1,316 @@
+"""From files to a release: what is read, checked and compared, then frozen and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sqlalchemy import select
+from sqlalchemy.engine import make_url
+
+from journeylab.definitiondiff import as_text, diff
+from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
+from journeylab.experiments.record import DecisionRecord
+from journeylab.journey import Journey, Policy, Portfolio
+from journeylab.sender.keys import Keys
+from journeylab.sender.live.intake import known_names
+from journeylab.sender.mail.messages import Messages
+from journeylab.sender.settings import Settings
+from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
+
+from .checks import Candidate, Findings, Known, checked
+from .forecast import Forecast
+from .frozen import Frozen, Model, needed_models, sends_of
+from .releases import Done, frozen_release, running
+from .releases import promote as opened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from journeylab.eventlog import EventLog
+    from journeylab.sendtimes import SendTimes
+    from journeylab.simulation import Simulation
+
+__all__ = ["Prepared", "prepare", "promote", "store_of", "store_url"]
+
+ModelGiven: TypeAlias = "SendTimes | pd.DataFrame | str | Path"
+ForecastGiven: TypeAlias = "Forecast | Simulation | Mapping[str, Any] | str | Path"
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A release before it is opened.
+
+    Attributes:
+        candidate: what is to be released.
+        settings: the sender's.
+        url: the store's.
+        findings: what was found.
+        changes: what differs from the release that runs, a line each; empty where nothing does.
+        former: the version that runs; None where none does.
+    """
+
+    candidate: Candidate
+    settings: Settings
+    url: str
+    findings: Findings
+    changes: tuple[str, ...]
+    former: str | None
+
+    def open(self, *, share: float, actor: str, again: bool = False) -> Done:
+        """Freezes the release and opens it; the first one makes the store's tables and the sender's key.
+
+        Raises:
+            DefinitionError: when something is at fault.
+            DataError: as `releases.promote`.
+        """
+        self.findings.require()
+        Keys.made(self.settings.path(self.settings.state) / "keys.json")
+        store = Store.open(self.url, create=True)
+        try:
+            return opened(store, self.candidate.frozen(), share=share, actor=actor, again=again)
+        finally:
+            store.close()
+
+
+def store_url(settings: Settings) -> str:
+    """The URL of the store that settings name; a SQLite file is relative to the settings' file, like all paths."""
+    url = make_url(settings.store)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return settings.store
+    return url.set(database=str(settings.path(url.database))).render_as_string(hide_password=False)
+
+
+def store_of(url: str) -> Store | None:
+    """The store at a URL; None where there are no tables yet.
+
+    Raises:
+        DataError: when it cannot be reached or used.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
+        return None
+    try:
+        return Store.open(url)
+    except DataError as problem:
+        if "has no tables yet" in str(problem):
+            return None
+        raise
+
+
+def promote(
+    journey: Journey | Portfolio | str | Path,
+    *,
+    settings: Settings | str | Path = "sender.yaml",
+    store: str | None = None,
+    name: str | None = None,
+    messages: Messages | str | Path | None = None,
+    share: float = 1.0,
+    forecast: ForecastGiven | None = None,
+    without_forecast: str | None = None,
+    log: EventLog | None = None,
+    models: Mapping[str, ModelGiven] | None = None,
+    record: DecisionRecord | str | Path | None = None,
+    override: str | None = None,
+    actor: str = "python",
+    again: bool = False,
+) -> Done:
+    """Releases a journey, for a share of contacts or for all: what became of it, as `Done`.
+
+    Everything is checked first, and nothing is released while anything is at fault: definition, tests, messages and
+    the rules for bulk mail, names, consent, outside services, models, decision record and forecast.
+
+    Args:
+        journey: a file, a journey, or several with a policy over them.
+        settings: of the sender.
+        store: the database's URL, instead of the settings'.
+        name: which journey, where there are several.
+        messages: them, or their folder, instead of the settings'.
+        share: the share of contacts of whom it takes entries (the canary); the former release keeps the rest.
+        forecast: a `Simulation` of the journey, or a file of `journeylab simulate --json`.
+        without_forecast: why there is none.
+        log: the event log; without `forecast` it is simulated over, and it tells which attributes there are.
+        models: send times of `at: best` and tables of `score()`, by name.
+        record: the decision record, where the journey comes from an experiment.
+        override: why a response model is used that does not reproduce the log's own rates.
+        actor: who does it.
+        again: promote it although it was rolled back.
+
+    Raises:
+        DefinitionError: with all that is at fault.
+        DataError: when a file is none, or the store cannot be used.
+    """
+    made = prepare(
+        journey, settings=settings, store=store, name=name, messages=messages, forecast=forecast,
+        without_forecast=without_forecast, log=log, models=models, record=record, override=override,
+    )  # fmt: skip
+    return made.open(share=share, actor=actor, again=again)
+
+
+def prepare(
+    journey: Journey | Portfolio | str | Path,
+    *,
+    settings: Settings | str | Path = "sender.yaml",
+    store: str | None = None,
+    name: str | None = None,
+    messages: Messages | str | Path | None = None,
+    forecast: ForecastGiven | None = None,
+    without_forecast: str | None = None,
+    log: EventLog | None = None,
+    models: Mapping[str, ModelGiven] | None = None,
+    record: DecisionRecord | str | Path | None = None,
+    override: str | None = None,
+    upgrade: bool = False,
+) -> Prepared:
+    """A release read, checked, and compared with what runs; the arguments are those of `promote`.
+
+    With `upgrade` the store's tables are brought up to date first.
+
+    Raises:
+        DefinitionError, DataError: when a file cannot be read; what is at fault otherwise is among the findings.
+    """
+    faults: list[Fault] = []
+
+    def tried(read: Any, *arguments: Any) -> Any:
+        """What a file holds; its faults are told with those of the other files."""
+        try:
+            return read(*arguments)
+        except DefinitionError as error:
+            faults.extend(error.faults)
+        except JourneyLabError as error:
+            faults.append(Fault((), str(error)))
+        return None
+
+    set_ = settings if isinstance(settings, Settings) else tried(Settings.read, settings)
+    whole = tried(_portfolio, journey)
+    one: Journey | None = None if whole is None else tried(whole.one, name)
+    found_messages = messages
+    if not isinstance(messages, Messages) and (messages is not None or set_ is not None):
+        found_messages = tried(Messages.read, messages if messages is not None else set_.path(set_.messages))
+    found_record = record if isinstance(record, DecisionRecord | None) else tried(DecisionRecord.read, record)
+    if faults or one is None or whole is None or set_ is None or not isinstance(found_messages, Messages):
+        raise DefinitionError(faults)
+    kinds = {named: kind for kind, named in needed_models(one)}
+    given = [tried(_model, kinds.get(named, "send_times"), named, what) for named, what in (models or {}).items()]
+    found_forecast = None
+    if forecast is not None:
+        found_forecast = tried(_forecast, forecast, one)
+    if faults:
+        raise DefinitionError(faults)
+    if found_forecast is None and log is not None and without_forecast is None:
+        found_forecast = _simulated(whole, one, log, given, override)
+    if found_forecast is not None and log is not None:
+        kept = [what for what, is_on in (("opened", set_.tracking.opens), ("clicked", set_.tracking.clicks)) if is_on]
+        found_forecast = found_forecast.with_responses(log, one, kept)
+    candidate = Candidate(
+        one, whole.policy, found_messages, tuple(given), found_record, found_forecast, without_forecast,
+        Path(journey) if isinstance(journey, str | Path) else None,
+    )  # fmt: skip
+    url = store or store_url(set_)
+    there, former, now = _there(url, one, log, upgrade=upgrade)
+    findings = checked(candidate, set_, there, now)
+    changes = () if former is None else tuple(_changes(former, candidate))
+    return Prepared(candidate, set_, url, findings, changes, None if former is None else former.journey.version)
+
+
+def _portfolio(journey: Journey | Portfolio | str | Path) -> Portfolio:
+    if isinstance(journey, Portfolio):
+        return journey
+    if isinstance(journey, Journey):
+        return Portfolio(journeys=(journey,))
+    from journeylab.journeyfile import read
+
+    return read(journey)
+
+
+def _model(kind: Any, name: str, what: ModelGiven) -> Model:
+    if isinstance(what, str | Path):
+        return Model.read(kind, name, what)
+    return Model.of_send_times(name, what) if kind == "send_times" else Model.of_scores(name, what)
+
+
+def _forecast(given: ForecastGiven, journey: Journey) -> Forecast:
+    if isinstance(given, Forecast):
+        return given
+    if isinstance(given, str | Path):
+        return Forecast.read(given, journey)
+    if isinstance(given, Mapping):
+        return Forecast.of_summary(given, journey)
+    return Forecast.of(given, journey)
+
+
+def _simulated(
+    whole: Portfolio, journey: Journey, log: EventLog, models: Sequence[Model], override: str | None
+) -> Forecast:
+    """The forecast by a response model fitted to the log; all journeys of the file run together."""
+    from journeylab.responses import fit_responses
+    from journeylab.simulate import simulate
+    from journeylab.worlds import goal_of
+
+    responses = fit_responses(log, converts=goal_of(whole.journeys))
+    simulation = simulate(
+        whole, log, responses=responses, override=override,
+        send_times={one.name: one.send_times() for one in models if one.kind == "send_times"} or None,
+        scores={one.name: one.scores() for one in models if one.kind == "scores"} or None,
+    )  # fmt: skip
+    return Forecast.of(simulation, journey)
+
+
+def _there(url: str, journey: Journey, log: EventLog | None, *, upgrade: bool) -> tuple[Known, Frozen | None, datetime]:
+    """What the store and the log know, what runs of the journey, and the store's instant."""
+    attributes: set[str] = set()
+    properties: set[str] = set()
+    purposes: set[str | None] = set()
+    policies: dict[str, Policy] = {}
+    if log is not None:
+        attributes |= {*log.attribute_names}
+        properties |= {*log.property_names}
+        purposes |= _consented(log)
+    former, now = None, _EPOCH
+    store = Store.open(url, create=True) if upgrade else store_of(url)
+    if store is not None:
+        with store.reading() as connection:
+            attributes |= {*known_names(connection, "contact")}
+            properties |= {*known_names(connection, "event")}
+            given = select(t.events.c.properties).where(t.events.c.event == "consent_given").distinct()
+            purposes |= {row.get("purpose") for row in connection.scalars(given)}
+            now = store.now(connection)
+            for one in running(connection):
+                if one.journey != journey.journey:
+                    policies[one.journey] = frozen_release(connection, one.release_id).policy
+                elif not one.is_canary or former is None:
+                    former = frozen_release(connection, one.release_id)
+        store.close()
+    return Known(frozenset(attributes), frozenset(properties), frozenset(purposes), policies), former, now
+
+
+def _consented(log: EventLog) -> set[str | None]:
+    if "consent_given" not in log.event_names:
+        return set()
+    if "purpose" not in log.property_names:
+        return {None}
+    held, texts = log.property("purpose").held, log.property("purpose").categories or []
+    return {texts[code] if code >= 0 else None for code in {*held[log.stream("consent_given").row].tolist()}}
+
+
+def _changes(former: Frozen, candidate: Candidate) -> list[str]:
+    """What differs from the release that runs, a line each."""
+    lines = []
+    changes = diff(former.journey, candidate.journey)
+    if changes:
+        lines += as_text(changes).splitlines()
+    if former.policy != candidate.policy:
+        lines.append(f"policy: {former.policy.data()} -> {candidate.policy.data()}")
+    used = sends_of(candidate.journey)
+    before, after = dict(former.messages), {name: one for name, one in candidate.messages.items() if name in used}
+    lines += [f"message {name!r} added" for name in after if name not in before]
+    lines += [f"message {name!r} no longer sent" for name in before if name not in after]
+    lines += [f"message {name!r} changed" for name in after if name in before and before[name].hash != after[name].hash]
+    old, new = ({f"{one.kind} {one.name!r}": one.hash for one in of} for of in (former.models, candidate.models))
+    lines += [f"{name} {'changed' if name in old else 'added'}" for name in new if old.get(name) != new[name]]
+    return lines + [f"{name} no longer asked" for name in old if name not in new]
