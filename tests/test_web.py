@@ -538,6 +538,28 @@ def test_events_are_taken_once_and_refused_with_place_and_reason(store: Store, c
     assert third.json()["n_repeated"] == 1
 
 
+letters = some.text(some.characters(codec=None), max_size=8) | some.sampled_from(["ada", "a\x00b", "\ud800", "x" * 300])
+values = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | letters,
+    lambda inner: some.lists(inner, max_size=2) | some.dictionaries(letters, inner, max_size=2),
+    max_leaves=4,
+)
+keys = some.sampled_from(["contact", "event", "occurred_at", "properties", "id", "address", "attributes"])
+bodies = some.lists(some.dictionaries(keys, values, max_size=5) | values, max_size=4) | values
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bodies, some.sampled_from(["/events", "/contacts"]))
+def test_no_body_makes_it_fall_over(store: Store, client: Client, body: Any, path_: str) -> None:
+    answer = client.signed(path_, json.dumps(body).encode())
+    assert answer.status_code in (200, 400), answer.text
+    said = answer.json()
+    if answer.status_code == 400:
+        assert said["error"]
+    elif path_ == "/events":
+        assert said["n_new"] + said["n_repeated"] + len(said["refused"]) == (len(body) if isinstance(body, list) else 1)
+
+
 def test_contacts_come_in(store: Store, client: Client) -> None:
     body = [
         {"contact": "ada", "address": "Ada@RCPT.test", "attributes": {"language": "pl", "first_name": "Ada"}},
