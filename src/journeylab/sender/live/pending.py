@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,7 @@ def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
     return high
 
 
+@lru_cache(maxsize=4096)
 def _at(day: datetime, microseconds: int, zone: ZoneInfo) -> datetime:
     return first_instant(day + timedelta(microseconds=microseconds), zone)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from journeylab.journey import Policy
@@ -37,7 +38,7 @@ class Version:
         """The journey's name."""
         return self.spans[0].journey.journey
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The journey's version."""
         return self.spans[0].journey.version
@@ -69,9 +70,13 @@ class Running:
         """The releases that can matter to contacts who entered some (journey, version): these, and those still open."""
         return [one for one in self.versions if one.is_open(at) or (one.journey, one.version) in entered]
 
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], Version]:
+        return {(one.journey, one.version): one for one in self.versions}
+
     def of(self, journey: str, version: str) -> Version:
         """The release of a journey's version; of several the last."""
-        return next(one for one in reversed(self.versions) if (one.journey, one.version) == (journey, version))
+        return self._by_name[journey, version]
 
     def arguments(self) -> dict[str, Any]:
         """What `worlds.prepared` takes beside journeys and log."""

@@ -58,7 +58,6 @@ __all__ = [
     "visits", "wordings", "workers",
 ]  # fmt: skip
 
-_TEXT_FORMAT: Final = "%Y-%m-%d %H:%M:%S.%f"
 STATES: Final = (
     "planned", "ready", "claimed", "transmitting", "accepted", "rejected", "failed", "ambiguous", "suppressed",
     "cancelled", "expired",
@@ -86,7 +85,9 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"the instant {value} has no time zone")
-        return value.astimezone(UTC).strftime(_TEXT_FORMAT) if dialect.name == "sqlite" else value
+        if dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
