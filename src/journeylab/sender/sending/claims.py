@@ -150,7 +150,11 @@ _OWN: Final = (
 )  # fmt: skip
 _RENEWING: Final = (
     update(t.sends)
-    .where(_OWN, t.sends.c.worker == bindparam("of_worker"), t.sends.c.state.in_(("claimed", "ambiguous")))
+    .where(
+        _OWN,
+        t.sends.c.worker == bindparam("of_worker"),
+        or_(t.sends.c.state == "claimed", t.sends.c.state == "ambiguous"),  # IN cannot be executed for many rows
+    )
     .values(lease_until=_instant("to_lease"))
 )
 _UNCLAIMING: Final = (

@@ -9,6 +9,7 @@
 | refused for now, too often or until it was too late | `failed` | `not_sent` (failed) |
 | no relay was reached | `ready`, a little later; it does not count as tried | |
 | taken back before the dot | `ready` | |
+| the message cannot be made (alerted), or must not go there in staging | `failed` | `not_sent` (failed) |
 | no reply to the dot | `ambiguous`, with an alert | |
 
 A message whose next try would come after `not_after` has failed: were it asked for again, the machine would let it go
@@ -171,6 +172,8 @@ class _Settling:
                 self.n_ambiguous += 1
         elif kind == "rejected":
             self._reject(row, one)
+        elif kind == "failed":
+            self._fail(row, one)
         elif kind == "temporary":
             self._put_off(row, one)
         elif kind == "unreached":
@@ -220,6 +223,12 @@ class _Settling:
                 )
                 about = {"contact": row.contact, "reason": "bounced", "status": outcome.enhanced}
                 self.told.append((f"bounced_{row.message_key}", about))
+
+    def _fail(self, row: Row[Any], one: Settled) -> None:
+        self._end(row, one, "failed")
+        if one.outcome.stage == "render":
+            cause = f"messages/{row.journey}/{row.message}"
+            self.alerts.append((cause, "error", f"the message {row.message} cannot be made: {one.outcome.text}"))
 
     def _put_off(self, row: Row[Any], one: Settled) -> None:
         attempts = row.attempts + 1
@@ -277,7 +286,7 @@ def _word(outcome: Outcome) -> str | None:
     """What an outcome is to a breaker; None for what is not the relay's doing."""
     if outcome.code is None and outcome.kind in ("temporary", "rejected"):
         return "connection" if outcome.kind == "temporary" else "unused"
-    words = {"rejected": "permanent", "unknown": "ambiguous", "withdrawn": "unused", "unreached": None}
+    words = {"rejected": "permanent", "unknown": "ambiguous", "withdrawn": "unused", "unreached": None, "failed": None}
     return words.get(outcome.kind, outcome.kind)
 
 

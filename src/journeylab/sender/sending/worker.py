@@ -18,7 +18,7 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from journeylab.errors import DataError
 from journeylab.sender.store import Store
@@ -168,7 +168,7 @@ class Worker:
         self._journal.close()
         self._note_worker(started=False)
         if self._trouble is not None:
-            raise DataError(f"sending has stopped: {self._trouble}") from self._trouble
+            raise DataError(f"sending has stopped: {_plainly(self._trouble)}") from None
         return self._n
 
     # The worker's own thread
@@ -229,8 +229,9 @@ class Worker:
                 self._committed([one.settled], [])
             except DBAPIError:
                 return [*carried[carried.index(one) :]]
-            except Exception:
-                self._log.critical("a message cannot be settled", message_key=one.message.key, exc_info=True)
+            except Exception as problem:
+                key = one.message.key
+                self._log.critical("a message cannot be settled", message_key=key, problem=_plainly(problem))
             self._forget([one])
         return []
 
@@ -275,7 +276,7 @@ class Worker:
                 self._stopping.wait(_RETRY)
                 continue
             except Exception as problem:
-                self._log.critical("preparing has failed", exc_info=True)
+                self._log.critical("preparing has failed", problem=_plainly(problem))
                 self._trouble = problem
                 break
             if not n and until_idle and not is_enough and not self._held:
@@ -382,4 +383,5 @@ def _receipt(carried: Carried, now: datetime | None) -> Receipt:
 
 def _plainly(problem: BaseException) -> str:
     """What went wrong without the statement and its values, which may be personal."""
-    return str(problem.orig if isinstance(problem, DBAPIError) else problem).strip()
+    inner = problem.orig if isinstance(problem, StatementError) and problem.orig is not None else problem
+    return f"{type(inner).__name__}: {inner}".strip()
