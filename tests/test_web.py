@@ -37,6 +37,10 @@ FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Fi
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
+on_one_database = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""For what does not hang on the database."""
+
+
 @pytest.fixture
 def client(store: Store, tmp_path: Path) -> Client:
     return Client(app_for(store, tmp_path))
@@ -126,6 +130,7 @@ def test_one_click_acts_at_once_without_cookies_or_redirects(store: Store, clien
     assert rows_of(store, t.outbox)[-1].body["type"] == "consent.withdrawn"
 
 
+@on_one_database
 def test_a_form_of_several_parts_is_one_click_too(store: Store, client: Client) -> None:
     people(store, "ada")
     gave(store)
@@ -226,6 +231,7 @@ def test_an_unknown_link_looks_like_a_known_one_and_says_so_when_it_is_used(stor
     assert stands(store)
 
 
+@on_one_database
 def test_a_token_of_one_use_is_none_of_another(store: Store, client: Client) -> None:
     people(store, "ada")
     gave(store)
@@ -279,6 +285,7 @@ def test_only_what_was_shown_and_may_be_chosen_changes(store: Store, client: Cli
     assert snapshot(store) == before
 
 
+@on_one_database
 def test_a_form_that_is_none_changes_nothing(store: Store, client: Client) -> None:
     people(store, "ada")
     gave(store)
@@ -330,6 +337,7 @@ def test_a_confirmation_that_is_too_late_is_told_so(store: Store, client: Client
 # Languages
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("attribute", "accepted", "setting", "language"),
     [
@@ -361,6 +369,7 @@ def test_a_language_that_changed_counts(store: Store, client: Client) -> None:
 # Headers and the form of pages
 
 
+@on_one_database
 def test_every_answer_has_the_security_headers(store: Store, client: Client) -> None:
     people(store, "ada")
     answers = [client("GET", link) for link in links_of(a_message(store)).values()]
@@ -378,6 +387,7 @@ def test_every_answer_has_the_security_headers(store: Store, client: Client) -> 
         assert "<script" not in answer.text
 
 
+@on_one_database
 def test_pages_are_well_formed(store: Store, client: Client) -> None:
     people(store, "ada")
     key = a_message(store)
@@ -393,6 +403,7 @@ def test_pages_are_well_formed(store: Store, client: Client) -> None:
         assert len(identifiers) == len({*identifiers})
 
 
+@on_one_database
 def test_a_prefix_of_the_public_url_leads_to_the_same_pages(store: Store, tmp_path: Path) -> None:
     people(store, "ada")
     gave(store)
@@ -476,6 +487,7 @@ def test_hits_become_events_when_it_is_known_who_made_them(store: Store, client:
     assert contact.next_at == contact.last_at  # due
 
 
+@on_one_database
 def test_without_tracking_links_lead_on_and_nothing_is_noted(store: Store, tmp_path: Path) -> None:
     people(store, "ada")
     client = Client(app_for(store, tmp_path, tracking={}))
@@ -485,6 +497,7 @@ def test_without_tracking_links_lead_on_and_nothing_is_noted(store: Store, tmp_p
     assert rows_of(store, t.hits) == []
 
 
+@on_one_database
 def test_nobody_fills_the_store_with_hits(store: Store, client: Client) -> None:
     people(store, "ada")
     link = links_of(a_message(store))["offer"]
@@ -575,6 +588,7 @@ def test_contacts_come_in(store: Store, client: Client) -> None:
     assert (again.status_code, again.json()["n_repeated"]) == (200, 1)
 
 
+@on_one_database
 def test_nothing_unsigned_stale_or_forged_is_taken(store: Store, client: Client) -> None:
     raw = json.dumps({"contact": "ada", "event": "signup"}).encode()
     now = datetime.now(UTC)
@@ -599,6 +613,7 @@ def test_nothing_unsigned_stale_or_forged_is_taken(store: Store, client: Client)
     assert len(rows_of(store, t.events)) == 1
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
@@ -616,6 +631,7 @@ def test_what_is_no_event_is_told_in_a_sentence(store: Store, client: Client, ra
     assert rows_of(store, t.events) == []
 
 
+@on_one_database
 def test_who_cannot_sign_is_stopped_and_nobody_else(store: Store, tmp_path: Path) -> None:
     time = [0.0]
     people(store, "ada")
@@ -634,6 +650,7 @@ def test_who_cannot_sign_is_stopped_and_nobody_else(store: Store, tmp_path: Path
     assert stranger("POST", "/events", content=b"{}").status_code == 401
 
 
+@on_one_database
 def test_the_secret_of_webhooks_is_checked_at_the_start(store: Store, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     (tmp_path / "webhook.secret").write_text("hunter2")
@@ -722,6 +739,7 @@ def test_bounces_and_complaints_stop_everything(store: Store, client: Client) ->
     assert "rcpt.test" not in str(told)
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -757,6 +775,7 @@ def test_a_report_by_message_id_alone_must_name_the_address(store: Store, client
 # Faults
 
 
+@on_one_database
 def test_while_the_database_is_away_nothing_is_confirmed(store: Store, tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -780,6 +799,7 @@ def test_health_says_that_the_database_answers(store: Store, client: Client) -> 
     assert (answer.status_code, answer.json()) == (200, {"is_well": True, "database": "reachable and durable"})
 
 
+@on_one_database
 def test_a_fault_of_the_program_shows_nothing_of_itself(store: Store, tmp_path: Path) -> None:
     def broken(_: Any) -> datetime:
         raise RuntimeError("inside")
