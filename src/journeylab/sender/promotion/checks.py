@@ -160,7 +160,16 @@ def checked(
         *_policy(candidate, there),
         *_tracking(candidate.journey, settings),
     ]
-    return Findings(tuple(sorted(found, key=lambda one: one.severity)))
+    return Findings(tuple(sorted(_together(found), key=lambda one: one.severity)))
+
+
+def _together(found: Sequence[Finding]) -> Iterator[Finding]:
+    """Findings that say the same of several places as one of all these places."""
+    places: dict[tuple[str, Literal["error", "warning"], str], list[str]] = {}
+    for one in found:
+        places.setdefault((one.check, one.severity, one.message), []).append(one.place)
+    for (check, severity, message), of in places.items():
+        yield Finding(check, severity, ", ".join(dict.fromkeys(of)), message)
 
 
 def _error(check: str, place: str, message: str) -> Finding:
