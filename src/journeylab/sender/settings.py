@@ -29,9 +29,12 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from journeylab.errors import DataError, DefinitionError, Fault
-from journeylab.journey import Definition, PositiveDuration
+from journeylab.journey import Definition, Name, PositiveDuration
 
-__all__ = ["Address", "Alerts", "Dkim", "Outgoing", "Purpose", "Relay", "Settings", "Staging", "Tracking", "secret"]
+__all__ = [
+    "Address", "Alerts", "Dkim", "Outgoing", "Purpose", "Recommend", "Relay", "Settings", "Staging", "Tracking",
+    "secret",
+]  # fmt: skip
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _NOT_IN_URL: Final = re.compile(r"[^!-~]|[?#\\<>\"]")
@@ -204,6 +207,17 @@ class Staging(Definition):
     domains: tuple[Domain, ...]
 
 
+class Recommend(Definition):
+    """Where recommended products come from: what is bought together, by `event` and its property `item`.
+
+    `hook` names one's own recommender instead, as `module:object` (see `mail.recommend.Recommender`).
+    """
+
+    event: Name = "purchase"
+    item: Name = "product"
+    hook: str | None = None
+
+
 class Tracking(Definition):
     """Whether opens (by a picture) and clicks (by links through `public_url`) are noted; both are off by default."""
 
@@ -262,7 +276,7 @@ class Settings(Definition):
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
-        tracking, staging: see there.
+        tracking, recommend, staging: see there.
         attempts: how often a message is tried before it has failed.
         lease: how long a claimed message belongs to its worker.
     """
@@ -292,6 +306,7 @@ class Settings(Definition):
     alerts: Alerts | None = None
     dashboard: SecretReference | None = None
     tracking: Tracking = Tracking()
+    recommend: Recommend = Recommend()
     staging: Staging | None = None
     attempts: PositiveInt = 8
     lease: PositiveDuration = timedelta(minutes=2)
