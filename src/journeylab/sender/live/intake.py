@@ -19,6 +19,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from journeylab.errors import DataError, listed
 from journeylab.sender.store import TICK, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import Bulk, held
 
 __all__ = [
     "OWN", "Incoming", "OwnEvent", "Person", "Received", "Refused", "attributes_of", "declare", "known_names",
@@ -236,14 +237,35 @@ def _make_missing(connection: Connection, contacts: Iterable[str], now: datetime
 
 def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mapping[str, datetime]) -> None:
     """Stores events, and makes their contacts due at the instant at which these were received."""
-    if not rows:
-        return
-    connection.execute(insert(t.events), [dict(row) for row in rows])
-    due = update(t.contacts).where(t.contacts.c.contact == bindparam("of"))
-    connection.execute(
-        due.values(last_at=bindparam("at"), next_at=bindparam("at")),
-        [{"of": contact, "at": instant} for contact, instant in at.items()],
-    )
+    instants = {at: held(connection, at) for row in rows for at in (row["occurred_at"], row["received_at"])}
+    _EVENTS.run(
+        connection,
+        [
+            (
+                row.get("source_id"), row["contact"], row["event"], instants[row["occurred_at"]],
+                instants[row["received_at"]], json.dumps(row["properties"], ensure_ascii=False, sort_keys=True),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    _DUE.run(connection, [(contact, held(connection, instant)) for contact, instant in at.items()])
+
+
+_EVENTS: Final = Bulk(
+    insert(t.events).values(
+        {
+            name: bindparam(name)
+            for name in ("source_id", "contact", "event", "occurred_at", "received_at", "properties")
+        }
+    ),
+    *("source_id", "contact", "event", "occurred_at", "received_at", "properties"),
+)
+_DUE: Final = Bulk(
+    update(t.contacts)
+    .where(t.contacts.c.contact == bindparam("of"))
+    .values(last_at=bindparam("at"), next_at=bindparam("at")),
+    *("of", "at"),
+)
 
 
 class OwnEvent(NamedTuple):

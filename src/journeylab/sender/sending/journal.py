@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -90,7 +90,8 @@ class Receipt:
 
     def line(self) -> bytes:
         """The receipt as a line of a file."""
-        fields = asdict(self) | {"gated_at": self.gated_at.isoformat(), "at": self.at.isoformat()}
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields |= {"gated_at": self.gated_at.isoformat(), "at": self.at.isoformat()}
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
     @classmethod

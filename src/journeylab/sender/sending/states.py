@@ -22,12 +22,14 @@ without ceasing to be ambiguous: a worker takes a lease on it, and the gate lets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Update, bindparam, update
+from sqlalchemy import Connection, bindparam, update
 
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import Bulk, held
 
 __all__ = ["FINAL", "IN_FLIGHT", "WAITING", "WAYS", "move", "move_all"]
 
@@ -97,10 +99,13 @@ def move_all(connection: Connection, state: str, to: str, rows: Sequence[Mapping
         return 0
     columns = tuple(name for name in rows[0] if name not in ("message_key", "fence"))
     given = [
-        {"of_key": row["message_key"], "of_fence": row["fence"], **{f"to_{name}": row[name] for name in columns}}
-        for row in rows
-    ]
-    return connection.execute(_moving(state, to, columns), given).rowcount
+        (row["message_key"], row["fence"], *(_held(connection, row[name]) for name in columns)) for row in rows
+    ]  # fmt: skip
+    return _moving(state, to, columns).run(connection, given)
+
+
+def _held(connection: Connection, value: Any) -> Any:
+    return held(connection, value) if isinstance(value, datetime) else value
 
 
 def _refuse_unknown(state: str | tuple[str, ...], to: str) -> None:
@@ -110,7 +115,8 @@ def _refuse_unknown(state: str | tuple[str, ...], to: str) -> None:
 
 
 @cache
-def _moving(state: str, to: str, columns: tuple[str, ...]) -> Update:
+def _moving(state: str, to: str, columns: tuple[str, ...]) -> Bulk:
     is_there = (t.sends.c.message_key == bindparam("of_key")) & (t.sends.c.fence == bindparam("of_fence"))
     values = {name: bindparam(f"to_{name}", type_=t.sends.c[name].type) for name in columns}
-    return update(t.sends).where(is_there, t.sends.c.state == state).values(state=to, **values)
+    statement = update(t.sends).where(is_there, t.sends.c.state == state).values(state=to, **values)
+    return Bulk(statement, "of_key", "of_fence", *(f"to_{name}" for name in columns))

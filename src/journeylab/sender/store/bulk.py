@@ -1,0 +1,67 @@
+"""Statements for many rows, compiled once for each kind of database and executed without more ado.
+
+SQLAlchemy looks at every parameter of every row each time; where a message costs a handful of such rows that is most
+of what it costs. Values are given as the database holds them: instants through `held`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, Executable
+
+from .tables import Instant
+
+__all__ = ["Bulk", "held"]
+
+_INSTANT: Final = Instant()
+
+
+class Bulk:
+    """A statement that is executed for many rows at once.
+
+    Args:
+        statement: of SQLAlchemy Core, what differs from row to row named by `bindparam`.
+        names: these names, in the order in which rows give their values.
+    """
+
+    def __init__(self, statement: Executable, *names: str) -> None:
+        self._statement, self._names = statement, names
+        self._compiled: dict[str, tuple[str, Callable[[tuple[Any, ...]], Any]]] = {}
+
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows the statement has changed."""
+        if not rows:
+            return 0
+        text, given = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
+        return connection.exec_driver_sql(text, [given(row) for row in rows]).rowcount
+
+    def _compile(self, dialect: Dialect) -> tuple[str, Callable[[tuple[Any, ...]], Any]]:
+        compiled: Any = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        constants = {name: value for name, value in compiled.params.items() if name not in self._names}
+        if compiled.positional:
+            order = [(self._names.index(name), None) if name in self._names else (None, constants[name])
+                     for name in compiled.positiontup]  # fmt: skip
+
+            def given(row: tuple[Any, ...]) -> Any:
+                return tuple([constant if place is None else row[place] for place, constant in order])
+        else:
+
+            def given(row: tuple[Any, ...]) -> Any:
+                return {**constants, **dict(zip(self._names, row, strict=True))}
+
+        found = self._compiled[dialect.name] = str(compiled), given
+        return found
+
+
+@lru_cache(4096)
+def _text(at: datetime, dialect: Dialect) -> Any:
+    return _INSTANT.process_bind_param(at, dialect)
+
+
+def held(connection: Connection, at: datetime | None) -> Any:
+    """An instant as the database of a connection holds it."""
+    return _text(at, connection.dialect) if at is not None and connection.dialect.name == "sqlite" else at
