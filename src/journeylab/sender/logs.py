@@ -51,22 +51,26 @@ def _cleaned(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
     return event
 
 
+def _steps() -> list[Any]:
+    """What becomes of a step before the standard library's logging has it."""
+    import structlog
+
+    return [
+        structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.format_exc_info,
+        _cleaned,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
+
+
 @cache
 def logger(name: str) -> BoundLogger:
     """The logger of a part of the sender: `.info(step, **facts)`, `.warning(...)`, `.exception(...)`."""
     import structlog
 
     found: BoundLogger = structlog.wrap_logger(
-        logging.getLogger(f"{_ROOT}.{name}"),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        context_class=dict,
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.format_exc_info,
-            _cleaned,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        logging.getLogger(f"{_ROOT}.{name}"), _steps(), structlog.stdlib.BoundLogger, dict
     )
     return found
 
@@ -74,32 +78,30 @@ def logger(name: str) -> BoundLogger:
 def log_to(stream: TextIO | None = None, level: int = logging.INFO) -> logging.Handler:
     """Writes every step as a line of JSON to a stream, by default standard error, and gives the handler that does.
 
-    Lines have `at` (when, UTC), `level`, `part`, `event` and the step's facts. Other libraries' warnings are among
+    Lines have `at` (when, UTC), `level`, `logger`, `event` and the step's facts. Other libraries' warnings are among
     them.
     """
     import structlog
 
-    common: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-    ]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.processors.format_exc_info],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
             processors=[
-                *common,
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 _cleaned,
-                structlog.processors.EventRenamer("event"),
-                structlog.processors.JSONRenderer(ensure_ascii=False),
+                structlog.processors.JSONRenderer(),
             ],
         )
     )
     logging.getLogger().addHandler(handler)
     logging.getLogger(_ROOT).setLevel(level)
+    # Whoever asks structlog itself for a logger gets the same.
+    structlog.configure(_steps(), structlog.stdlib.BoundLogger, dict, structlog.stdlib.LoggerFactory())
     return handler
 
 
@@ -119,8 +121,18 @@ def trace(name: str, **facts: str | int | float | bool) -> Iterator[None]:
     if tracer is None:
         yield
         return
-    with tracer.start_as_current_span(name, attributes={key: _clean(value) for key, value in facts.items()}):
-        yield
+    from opentelemetry.trace import Status, StatusCode
+
+    attributes = {key: _clean(value) for key, value in facts.items()}
+    # An exception's text is not recorded: it may have anything in it.
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield
+        except BaseException as problem:
+            span.set_status(Status(StatusCode.ERROR, type(problem).__name__))
+            raise
 
 
 def export_traces(service: str) -> bool:
