@@ -758,6 +758,17 @@ def test_what_is_of_no_message_is_counted_and_left(store: Store, client: Client,
     assert rows_of(store, t.alerts) == []
 
 
+def test_a_mail_that_unsubscribes_is_taken(store: Store, client: Client) -> None:
+    people(store, "ada")
+    gave(store)
+    token = links_of(a_message(store))["unsubscribe"].removeprefix("/u/")
+    other = client.signed("/unsubscriptions", b"Subject: Hello\n\n", "u1")
+    assert (other.status_code, other.json()["taken"], stands(store)) == (202, False, True)
+    answer = client.signed("/unsubscriptions", f"Subject: {token}\n\n".encode(), "u2")
+    assert (answer.status_code, answer.json()) == (200, {"taken": True, "repeated": False})
+    assert not stands(store)
+
+
 def test_a_report_by_message_id_alone_must_name_the_address(store: Store, client: Client) -> None:
     people(store, "ada")
     key = a_message(store)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from journeylab.sender.consent.evidence import evidence_of
+from journeylab.sender.consent.mailed import mailto, take_unsubscription
 from journeylab.sender.consent.requests import give
 from journeylab.sender.consent.standing import state_of
 from journeylab.sender.consent.withdrawals import OnItsWay, Receipt, withdraw
 from journeylab.sender.live.intake import Incoming, receive
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import a_send, events_of, people, rows_of
+from stores import KEYS, a_send, events_of, people, rows_of
 
 
 def withdrawn(store: Store, contact: str = "ada", purpose: str | None = "marketing", route: str = "page") -> Receipt:
@@ -152,3 +153,49 @@ def test_withdrawals_at_once_are_one(store: Store) -> None:
     assert len({(one.at, one.webhook_id) for one in receipts}) == 1
     assert sum(len(one.cancelled) for one in receipts) == 1
     assert len(rows_of(store, t.outbox)) == 1
+
+
+def test_the_message_whose_link_was_used_is_unsubscribed_from(store: Store) -> None:
+    people(store, "ada")
+    gave(store)
+    gave(store, purpose="surveys")
+    key = a_send(store, "ada", state="accepted")
+    for purpose in ("surveys", "marketing", "marketing"):
+        with store.writing() as connection:
+            withdraw(connection, "ada", purpose, "page", {}, store.now(connection), message_key=key)
+    about = {"message": "hello_mail", "journey": "welcome", "entry": 1, "node": "hello", "visit": 1}
+    assert events_of(store, "ada", "unsubscribed", "consent_withdrawn") == [
+        ("consent_withdrawn", {"purpose": "surveys"}),
+        ("unsubscribed", about),
+        ("consent_withdrawn", {"purpose": "marketing"}),
+    ]
+
+
+TOKEN = KEYS.token("unsubscribe", bytes.fromhex(KEYS.message_key("welcome", "ada", 1, "hello", 1)))
+
+
+@pytest.mark.parametrize(
+    ("mail", "is_taken"),
+    [
+        (f"From: ada@rcpt.test\nSubject: {TOKEN}\n\n", True),
+        (f"From: ada@rcpt.test\nSubject: {TOKEN[:30]}\n {TOKEN[30:].upper()}\n\nPlease", True),
+        (f"From: ada@rcpt.test\nAuto-Submitted: no\nSubject: {TOKEN}\n\n", True),
+        (f"From: ada@rcpt.test\nSubject: Re: Hello\n\n> https://mail.shop.example/u/{TOKEN}", False),
+        (f"From: ada@rcpt.test\nAuto-Submitted: auto-replied\nSubject: {TOKEN}\n\n", False),
+        (f"From: ada@rcpt.test\nSubject: {TOKEN[::-1]}\n\n", False),
+        (f"From: ada@rcpt.test\nSubject: {KEYS.token('unsubscribe', bytes(16))}\n\n", False),
+        ("\x00\n\xff", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_mail_unsubscribes_by_its_subject_alone(store: Store, mail: str, is_taken: bool) -> None:
+    people(store, "ada")
+    gave(store)
+    key = a_send(store, "ada", state="accepted")
+    assert mailto("u@shop.example", KEYS, bytes.fromhex(key)) == f"u@shop.example?subject={TOKEN}"
+    with store.writing() as connection:
+        receipt = take_unsubscription(connection, mail.encode(), KEYS, store.now(connection))
+    assert (receipt is not None) == is_taken
+    with store.reading() as connection:
+        assert state_of(connection, "ada")["marketing"].stands != is_taken

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from journeylab.errors import DataError
-from journeylab.sender.live.intake import record
+from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.states import IN_FLIGHT, WAITING, move
 from journeylab.sender.store import lock_contacts
@@ -74,7 +74,7 @@ def withdraw(
         route: how it came: `one_click`, `page`, `preferences`, `mail`, `crm`, a person's name.
         evidence: see `evidence_of`.
         now: the store's instant.
-        message_key: of the message whose link led there.
+        message_key: of the message whose link led there; it is `unsubscribed`, too, where it was for the purpose.
 
     Raises:
         DataError: when there is no such contact.
@@ -95,7 +95,8 @@ def withdraw(
             "evidence": dict(evidence),
         }
         connection.execute(insert(t.consents), row)
-        record(connection, contact, "consent_withdrawn", at, purpose=purpose)
+        withdrawn = OwnEvent(contact, "consent_withdrawn", at, {"purpose": purpose})
+        record_all(connection, [*_unsubscribed(connection, contact, purpose, message_key, at), withdrawn])
         webhook_id = webhook_id_of(contact, "withdrawn", purpose, at)
         data = {"contact": contact, "purpose": purpose, "route": route}
         tell(connection, "crm", webhook_id, "consent.withdrawn", data, at)
@@ -114,6 +115,17 @@ def withdraw(
     )
     since = at if first is None else first.received_at
     return Receipt(contact, purpose, since, first is not None, cancelled, on_its_way, webhook_id)
+
+
+def _unsubscribed(
+    connection: Connection, contact: str, purpose: str | None, message_key: str | None, at: datetime
+) -> list[OwnEvent]:  # fmt: skip
+    """The response to the message whose link led there (rule 9), where that message was for the purpose."""
+    send = connection.execute(select(t.sends).where(t.sends.c.message_key == message_key)).one_or_none()
+    if send is None or send.contact != contact or purpose not in (None, send.purpose):
+        return []
+    about = {name: getattr(send, name) for name in ("message", "journey", "entry", "node", "visit")}
+    return [OwnEvent(contact, "unsubscribed", at, about)]
 
 
 def _sends(contact: str, purpose: str | None) -> Any:

@@ -2,7 +2,7 @@
 
 | path | who asks | changes |
 |---|---|---|
-| `POST /events`, `/contacts`, `/bounces` | other systems, signed | what they tell |
+| `POST /events`, `/contacts`, `/bounces`, `/unsubscriptions` | other systems, signed | what they tell |
 | `GET /u/…`, `/p/…`, `/confirm/…` | people, and programs that check mail | nothing |
 | `POST /u/…`, `/p/…`, `/confirm/…` | people; mailbox providers (RFC 8058) | consent |
 | `GET /c/…`, `/o/….gif` | people and programs | a hit is noted, nothing else |
@@ -35,7 +35,7 @@ from .choices import confirming, preferences, unsubscribe
 from .headers import SecurityHeaders, security_headers
 from .hits import click, picture
 from .site import Site, language_for, path_of, site_of
-from .webhooks import bounces, contacts, events, webhook_of
+from .webhooks import bounces, contacts, events, unsubscriptions, webhook_of
 
 __all__ = ["application"]
 
@@ -75,6 +75,7 @@ def _routes() -> list[BaseRoute]:
         Route("/events", events, methods=["POST"]),
         Route("/contacts", contacts, methods=["POST"]),
         Route("/bounces", bounces, methods=["POST"]),
+        Route("/unsubscriptions", unsubscriptions, methods=["POST"]),
         Route("/u/{rest:path}", unsubscribe, methods=["GET", "POST"]),
         Route("/p/{rest:path}", preferences, methods=["GET", "POST"]),
         Route("/confirm/{rest:path}", confirming, methods=["GET", "POST"]),

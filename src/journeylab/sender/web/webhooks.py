@@ -17,13 +17,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from journeylab.errors import DataError, known
+from journeylab.sender.consent.mailed import take_unsubscription
 from journeylab.sender.consent.reports import take_report
 from journeylab.sender.live.intake import Incoming, Person, Received, Refused, receive, receive_people
 from journeylab.sender.settings import Settings
 
 from .site import body_of, network_in, site_of
 
-__all__ = ["bounces", "contacts", "events", "webhook_of"]
+__all__ = ["bounces", "contacts", "events", "unsubscriptions", "webhook_of"]
 
 MOST_BYTES: Final = 1024 * 1024
 _EVENT: Final = ("contact", "event", "occurred_at", "properties", "id")
@@ -82,6 +83,21 @@ async def bounces(request: Request) -> Response:
     found = await run_in_threadpool(taken)
     said = {"kind": found.kind, "reason": found.reason, "taken": found.is_taken, "repeated": found.is_repeated}
     return JSONResponse(said, 200 if found.is_taken else 202)
+
+
+async def unsubscriptions(request: Request) -> Response:
+    """POST: a mail that came to the mailbox for unsubscribing, as it came."""
+    raw, _ = await _signed(request)
+    site = site_of(request)
+
+    def taken() -> Any:
+        with site.store.writing() as connection:
+            return take_unsubscription(connection, raw, site.keys, site.store.now(connection))
+
+    found = await run_in_threadpool(taken)
+    if found is None:
+        return JSONResponse({"taken": False, "reason": "its subject is no token that one of our messages has"}, 202)
+    return JSONResponse({"taken": True, "repeated": found.is_repeated})
 
 
 async def _signed(request: Request) -> tuple[bytes, str]:
