@@ -162,7 +162,8 @@ class World:
 
     def states(self) -> dict[str, str]:
         with self.store.reading() as connection:
-            return dict(connection.execute(select(t.sends.c.message_key, t.sends.c.state)))  # type: ignore[arg-type]
+            rows = connection.execute(select(t.sends.c.message_key, t.sends.c.state)).all()
+            return {row.message_key: row.state for row in rows}
 
     def events(self, *names: str) -> list[Any]:
         with self.store.reading() as connection:

@@ -28,11 +28,11 @@ def claim(connection: Connection, worker: str, most: int, lease_until: datetime,
 
     Messages of contacts who are due are left until the machine has advanced them: the gate would refuse them.
     """
-    keys = [*connection.scalars(_READY, {"now": now, "most": most})]
+    keys = connection.scalars(_READY, {"now": now, "most": most}).all()
     if not keys:
         return []
     given = {"of": keys, "worker": worker, "lease_until": lease_until}
-    return [*connection.scalars(_CLAIMING, given)]
+    return list(connection.scalars(_CLAIMING, given).all())
 
 
 def claim_repeated(
@@ -51,7 +51,7 @@ def claim_repeated(
 
 def rows_of(connection: Connection, keys: Sequence[str]) -> list[Row[Any]]:
     """The messages with their contact's `address`, and `written_to` and `body` where they are rendered."""
-    return [*connection.execute(_WHOLE, {"of": list(keys)})]
+    return list(connection.execute(_WHOLE, {"of": list(keys)}).all())
 
 
 def renew(connection: Connection, worker: str, fences: Mapping[str, int], lease_until: datetime) -> None:

@@ -35,6 +35,7 @@ from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import TICK, lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import Bulk, held
 
 from .states import move_all
 
@@ -99,7 +100,6 @@ class Case(NamedTuple):
     now: datetime
     facts: _Facts
     settings: Settings
-    keys: Keys
 
     @property
     def is_confirmation(self) -> bool:
@@ -159,8 +159,7 @@ def _consent(case: Case) -> bool:
 
 
 def _suppression(case: Case) -> bool:
-    digest = address_digest(case.keys, case.row.written_to)
-    return case.row.contact not in case.facts.returned and digest not in case.facts.suppressed
+    return case.row.contact not in case.facts.returned and case.row.written_to not in case.facts.suppressed
 
 
 def _pause(case: Case) -> bool:
@@ -248,7 +247,8 @@ def let_pass(
     if not requests:
         return {}
     at = lock_contacts(connection, (one.contact for one in requests), now)
-    rows = {row.message_key: row for row in connection.execute(_ROWS, {"of": [one.message_key for one in requests]})}
+    found = connection.execute(_ROWS, {"of": [one.message_key for one in requests]})
+    rows: dict[str, Row[Any]] = {row.message_key: row for row in found.all()}  # type: ignore[misc]
     facts = _known(connection, [*rows.values()], now, keys)
     answers: dict[str, Passed | Refused] = {}
     moves = _Moves()
@@ -257,12 +257,18 @@ def let_pass(
         if row is None or row.contact not in at:
             answers[one.message_key] = Refused("state")
             continue
-        case = Case(one, row, at[row.contact], now, facts, settings, keys)
-        refusal = next(((name, then) for name, (holds, then) in CLAUSES.items() if not holds(case)), None)
-        answers[one.message_key] = moves.note(case, refusal)
+        case = Case(one, row, at[row.contact], now, facts, settings)
+        answers[one.message_key] = moves.note(case, _refusal(case))
         at[row.contact] = case.at + TICK
     moves.write(connection)
     return answers
+
+
+def _refusal(case: Case) -> tuple[str, str] | None:
+    for name, (holds, then) in CLAUSES.items():
+        if not holds(case):
+            return name, then
+    return None
 
 
 class _Moves:
@@ -305,9 +311,12 @@ class _Moves:
             if move_all(connection, state, to, rows) != len(rows):  # the rows are locked, and were read so
                 raise RuntimeError(f"messages that were {state} are not any more")
         if self.kept:
-            connection.execute(_KEEPING, [{f"of_{name}": value for name, value in row.items()} for row in self.kept])
+            _KEEPING.run(
+                connection,
+                [(row["message_key"], row["fence"], held(connection, row["not_before"])) for row in self.kept],
+            )
         if self.last:
-            connection.execute(_DECIDED, [{"of": contact, "at": at} for contact, at in self.last.items()])
+            _DECIDED.run(connection, [(contact, held(connection, at)) for contact, at in self.last.items()])
         if self.postponed:
             record_all(connection, self.postponed)
 
@@ -321,22 +330,22 @@ def _known(connection: Connection, rows: Sequence[Row[Any]], now: datetime, keys
     contacts = [*{row.contact for row in rows}]
     consents: dict[str, list[ConsentEvent]] = defaultdict(list)
     returned: set[str] = set()
-    for one in connection.execute(_MARKS, {"of": contacts}):
+    for one in connection.execute(_MARKS, {"of": contacts}).all():
         if one.event in EVENTS:
             event = ConsentEvent(one.received_at, one.event_id, one.event, one.properties.get("purpose"))
             consents[one.contact].append(event)
         elif one.event == "complained" or one.properties.get("bounce_type") != "soft":
             returned.add(one.contact)
-    digests = [*{address_digest(keys, row.written_to) for row in rows if row.written_to is not None}]
-    suppressed = connection.scalars(_SUPPRESSED, {"of": digests})
+    digests = {address_digest(keys, row.written_to): row.written_to for row in rows if row.written_to is not None}
+    suppressed = (digests[one] for one in connection.scalars(_SUPPRESSED, {"of": [*digests]}))
     pauses: dict[str, list[tuple[datetime, datetime | None]]] = defaultdict(list)
-    for journey, start, end in connection.execute(_PAUSES, {"of": [*{row.journey for row in rows}], "now": now}):
+    for journey, start, end in connection.execute(_PAUSES, {"of": [*{row.journey for row in rows}], "now": now}).all():
         pauses[journey].append((start, end))
     sent: dict[str, list[tuple[str, str, datetime]]] = defaultdict(list)
     longest = max((max(row.cap_within_us or 0, row.policy_cap_within_us or 0) for row in rows), default=0)
     if longest:
         since = now - timedelta(microseconds=longest)
-        for contact, key, journey, gated_at in connection.execute(_SENT, {"of": contacts, "since": since}):
+        for contact, key, journey, gated_at in connection.execute(_SENT, {"of": contacts, "since": since}).all():
             sent[contact].append((key, journey, gated_at))
     return _Facts(consents, frozenset(returned), frozenset(suppressed), pauses, sent)
 
@@ -344,7 +353,12 @@ def _known(connection: Connection, rows: Sequence[Row[Any]], now: datetime, keys
 _MANY: Final[Any] = bindparam("of", expanding=True)
 _ROWS: Final = (
     select(
-        t.sends, t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
+        *(t.sends.c[name] for name in (
+            "message_key", "journey", "contact", "entry", "node", "visit", "purpose", "state", "fence", "lease_until",
+            "planned_at", "not_before", "not_after", "open_until", "cap_sends", "cap_within_us", "policy_cap_sends",
+            "policy_cap_within_us", "gated_at", "relay",
+        )),
+        t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
         t.entries.c.entry.label("entry_of"), t.entries.c.left_at, t.renderings.c.address.label("written_to"),
     )
     .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
@@ -376,17 +390,14 @@ _SENT: Final = select(t.sends.c.contact, t.sends.c.message_key, t.sends.c.journe
     t.sends.c.journey != CONFIRMATION,
     t.sends.c.gated_at > bindparam("since", type_=t.sends.c.gated_at.type),
 )
-_DECIDED: Final = (
-    update(t.contacts)
-    .where(t.contacts.c.contact == bindparam("of"))
-    .values(last_at=bindparam("at", type_=t.contacts.c.last_at.type))
+_DECIDED: Final = Bulk(
+    update(t.contacts).where(t.contacts.c.contact == bindparam("of")).values(last_at=bindparam("at")), "of", "at"
 )
-_KEEPING: Final = (
+_KEEPING: Final = Bulk(
     update(t.sends)
     .where(
-        t.sends.c.message_key == bindparam("of_message_key"),
-        t.sends.c.fence == bindparam("of_fence"),
-        t.sends.c.state == "ambiguous",
+        t.sends.c.message_key == bindparam("key"), t.sends.c.fence == bindparam("of"), t.sends.c.state == "ambiguous"
     )
-    .values(worker=None, lease_until=None, not_before=bindparam("of_not_before", type_=t.sends.c.not_before.type))
+    .values(worker=None, lease_until=None, not_before=bindparam("at")),
+    *("key", "of", "at"),
 )

@@ -6,17 +6,19 @@ since, and nothing can have arrived at the old one, it is rendered anew.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from journeylab.sender.mail.bounces import return_path
-from journeylab.sender.store import insert_missing
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import Bulk, held
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
@@ -180,27 +182,30 @@ def _frozen(
     moved = [{"of": row.message_key, "written_to": row.written_to} for row, _ in made if row.body is not None]
     if moved:
         connection.execute(_UNFREEZING, moved)
+    at = held(connection, now)
     rows = [
-        {
-            "message_key": row.message_key,
-            "address": one.address,
-            "body": one.body,
-            "hash": sha256(one.body).hexdigest(),
-            "links": one.links,
-            "rendered_at": now,
-        }
+        (row.message_key, one.address, one.body, sha256(one.body).hexdigest(), json.dumps(one.links), at)
         for row, one in made
     ]
-    insert_missing(connection, t.renderings, rows, ["message_key"])
-    kept = {
-        row.message_key: row.hash for row in connection.execute(_HASHES, {"of": [one["message_key"] for one in rows]})
-    }
-    bodies = {one["message_key"]: (one["address"], one["body"]) for one in rows}
-    others = [one["message_key"] for one in rows if kept[one["message_key"]] != one["hash"]]
+    _freezing(connection.dialect.name).run(connection, rows)
+    kept = {row.message_key: row.hash for row in connection.execute(_HASHES, {"of": [key for key, *_ in rows]}).all()}
+    bodies = {key: (address, body) for key, address, body, *_ in rows}
+    others = [key for key, _, _, digest, *_ in rows if kept[key] != digest]
     if others:
         for row in connection.execute(_BODIES, {"of": others}):
             bodies[row.message_key] = row.address, row.body
     return bodies
+
+
+@cache
+def _freezing(dialect: str) -> Bulk:
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    names = ("message_key", "address", "body", "hash", "links", "rendered_at")
+    made = insert(t.renderings).values({name: bindparam(name) for name in names})
+    return Bulk(made.on_conflict_do_nothing(index_elements=["message_key"]), *names)
 
 
 _MANY: Final[Any] = bindparam("of", expanding=True)

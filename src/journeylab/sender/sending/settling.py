@@ -134,7 +134,7 @@ class _Settling:
     def write(self, settled: Sequence[Settled]) -> None:
         self.at = lock_contacts(self.connection, (one.contact for one in settled), self.now)
         found = self.connection.execute(_ROWS, {"of": [one.message_key for one in settled]})
-        rows = {row.message_key: row for row in found}
+        rows: dict[str, Row[Any]] = {row.message_key: row for row in found.all()}  # type: ignore[misc]
         for one in settled:
             row = rows.get(one.message_key)
             if row is not None and one.contact in self.at:
@@ -292,7 +292,29 @@ def _word(outcome: Outcome) -> str | None:
 
 _MANY: Final[Any] = bindparam("of", expanding=True)
 _ROWS: Final = (
-    select(t.sends, t.renderings.c.address.label("written_to"))
+    select(
+        *(
+            t.sends.c[name]
+            for name in (
+                "message_key",
+                "journey",
+                "contact",
+                "entry",
+                "node",
+                "visit",
+                "message",
+                "state",
+                "reason",
+                "fence",
+                "attempts",
+                "lease_until",
+                "not_after",
+                "gated_at",
+                "relay",
+            )
+        ),
+        t.renderings.c.address.label("written_to"),
+    )
     .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
     .where(t.sends.c.message_key.in_(_MANY))
     .order_by(t.sends.c.message_key)
