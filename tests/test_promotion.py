@@ -17,7 +17,7 @@ from journeylab.journey import Cap, Exit, Journey, Policy, Portfolio, Send, Trig
 from journeylab.sender.keys import Keys
 from journeylab.sender.promotion.checks import Finding
 from journeylab.sender.promotion.promoting import Prepared, prepare, promote, store_url
-from journeylab.sender.promotion.releases import frozen_release, running
+from journeylab.sender.promotion.standing import frozen_release, running
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t

@@ -18,22 +18,16 @@ from journeylab.errors import DataError
 from journeylab.journey import Exit, Journey, Policy, Segment, Send, Trigger, Wait
 from journeylab.sender.mail.messages import Message, Messages
 from journeylab.sender.promotion.frozen import Frozen, Model, definition_of, journey_of, needed_models, sends_of
-from journeylab.sender.promotion.releases import (
-    Done,
+from journeylab.sender.promotion.releases import Done, open_fully, pause, promote, resume, roll_back, withdraw
+from journeylab.sender.promotion.standing import (
     frozen_release,
     machine_releases,
-    open_fully,
-    pause,
     pauses,
     policy_of,
-    promote,
     releases,
-    resume,
-    roll_back,
     running,
     taking,
     what_runs,
-    withdraw,
 )
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t

@@ -225,7 +225,7 @@ def _said(done: Done, *, as_json: bool) -> None:
 @release.command("list")
 def list_releases(settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
     """List what takes entries, what is paused, and all releases, the newest first."""
-    from journeylab.sender.promotion.releases import pauses, releases, running
+    from journeylab.sender.promotion.standing import pauses, releases, running
 
     with _opened(settings) as store, store.reading() as connection:
         taking, stopped, all_ = running(connection), pauses(connection), releases(connection)
@@ -276,7 +276,7 @@ def show(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJson
     """Show what the newest release of a journey is made of: definition, messages, models, record and forecast."""
     from journeylab.journeyfile import to_yaml
     from journeylab.sender.promotion.forecast import Forecast
-    from journeylab.sender.promotion.releases import frozen_release
+    from journeylab.sender.promotion.standing import frozen_release
 
     with _opened(settings) as store, store.reading() as connection:
         frozen = frozen_release(connection, _newest(connection, journey))
@@ -296,7 +296,7 @@ def show(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJson
 
 def _newest(connection: Any, journey: str) -> int:
     from journeylab.errors import known
-    from journeylab.sender.promotion.releases import releases, running
+    from journeylab.sender.promotion.standing import releases, running
 
     taking = [one.release_id for one in running(connection) if one.journey == journey]
     found = taking or [row.release_id for row in releases(connection, journey)]

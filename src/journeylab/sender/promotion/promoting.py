@@ -25,8 +25,9 @@ from journeylab.sender.store import tables as t
 from .checks import Candidate, Findings, Known, checked
 from .forecast import Forecast
 from .frozen import Frozen, Model, needed_models, sends_of
-from .releases import Done, frozen_release, running
+from .releases import Done
 from .releases import promote as opened
+from .standing import frozen_release, running
 
 if TYPE_CHECKING:
     import pandas as pd
