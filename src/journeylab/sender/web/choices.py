@@ -46,7 +46,7 @@ class _Choice(NamedTuple):
 async def unsubscribe(request: Request) -> Response:
     """GET and HEAD: a page with a button. POST: the contact's consent to what the message was for is withdrawn."""
     site = site_of(request)
-    hit = site.named_by(request, "unsubscribe")
+    hit = site.named_by(request)
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
         language, _ = await run_in_threadpool(_reader, site, key, request)
@@ -61,7 +61,7 @@ async def unsubscribe(request: Request) -> Response:
 async def preferences(request: Request) -> Response:
     """GET and HEAD: what the contact may be sent, by purpose. POST: what it chose of what it was shown."""
     site = site_of(request)
-    hit = site.named_by(request, "preferences")
+    hit = site.named_by(request)
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
         return await run_in_threadpool(_shown, site, key, request)
@@ -74,7 +74,7 @@ async def preferences(request: Request) -> Response:
 async def confirming(request: Request) -> Response:
     """GET and HEAD: the wording that was asked about, and a button. POST: consent is given."""
     site = site_of(request)
-    hit = site.named_by(request, "confirm")
+    hit = site.named_by(request)
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
         return await run_in_threadpool(_asked, site, key, request)

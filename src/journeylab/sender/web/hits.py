@@ -38,7 +38,7 @@ _PICTURE: Final = bytes.fromhex(
 async def click(request: Request) -> Response:
     """GET and HEAD: leads on to the link of the release's table, and notes that somebody followed it."""
     site = site_of(request)
-    link = await run_in_threadpool(_noted, site, site.named_by(request, "click"), request)
+    link = await run_in_threadpool(_noted, site, site.named_by(request), request)
     if link is None:
         return site.unknown(language_for(None, None, request))
     return RedirectResponse(link.url, 302)
@@ -47,7 +47,7 @@ async def click(request: Request) -> Response:
 async def picture(request: Request) -> Response:
     """GET and HEAD: the picture, whatever the address names; an open is noted where it names a message."""
     site = site_of(request)
-    await run_in_threadpool(_noted, site, site.named_by(request, "open"), request)
+    await run_in_threadpool(_noted, site, site.named_by(request), request)
     return Response(_PICTURE, media_type="image/gif")
 
 

@@ -75,10 +75,9 @@ class Site:
             loader=PackageLoader("journeylab.sender.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
 
-    def named_by(self, request: Request, use: str) -> Hit | None:
-        """What the address of a request names, where it is one of that use."""
-        hit = self.urls.named_by(path_of(request))
-        return hit if hit is not None and hit.use == use else None
+    def named_by(self, request: Request) -> Hit | None:
+        """What the address of a request names; its use is that of the route that it came to."""
+        return self.urls.named_by(path_of(request))
 
     def title_of(self, purpose: str, language: Language) -> str:
         """What a purpose is called."""
