@@ -129,7 +129,7 @@ def test_it_holds_reality_against_the_forecast(store: Store, tmp_path: Path) -> 
 
 def test_forecasts_are_compared_anew_after_five_minutes(store: Store, tmp_path: Path) -> None:
     fill(store)
-    dashboard = Dashboard(store, settings_for(tmp_path, relays=RELAY))
+    dashboard = Dashboard(store, settings_for(tmp_path, relays=RELAY), clock=lambda: 0.0)
 
     def n_contacts() -> str:
         forecast = Page(dashboard.page("en")).sections["forecast"]

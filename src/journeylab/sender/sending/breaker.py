@@ -190,7 +190,7 @@ def _failed(
 def _is_often_ambiguous(connection: Connection, relay: str, now: datetime) -> bool:
     rows = connection.execute(
         select(t.sends.c.state, func.count())
-        .where(t.sends.c.gated_at > now - _RELAY_WINDOW, t.sends.c.relay == relay, t.sends.c.state.in_(_LEFT))
+        .where(t.sends.c.gated_at > now - _RELAY_WINDOW, t.sends.c.relay == relay, t.state_beside.in_(_LEFT))
         .group_by(t.sends.c.state)
     )
     counts = {row[0]: row[1] for row in rows}
@@ -264,7 +264,7 @@ def _counts(
     start = case(starts, value=t.sends.c.journey, else_=literal(now, t.Instant())) if since else now
     rows = connection.execute(
         select(t.sends.c.journey, t.sends.c.state, func.count())
-        .where(t.sends.c.gated_at > now - _WINDOW, t.sends.c.gated_at > start, t.sends.c.state.in_(_LEFT))
+        .where(t.sends.c.gated_at > now - _WINDOW, t.sends.c.gated_at > start, t.state_beside.in_(_LEFT))
         .group_by(t.sends.c.journey, t.sends.c.state)
     )
     states = {(journey, state): n for journey, state, n in rows}
@@ -292,7 +292,7 @@ def _returned(connection: Connection, now: datetime) -> dict[str, dict[tuple[str
         select(t.events.c.event, t.events.c.properties, t.events.c.received_at, t.sends)
         .join(t.sends, t.sends.c.contact == t.events.c.contact)
         .where(t.RETURNED, t.events.c.received_at > now - _WINDOW, window)
-        .where(t.sends.c.gated_at <= t.events.c.received_at, t.sends.c.state == "accepted")
+        .where(t.sends.c.gated_at <= t.events.c.received_at, t.state_beside == "accepted")
         .order_by(t.sends.c.gated_at)
     )
     last: dict[tuple[str, str, datetime], Row[Any]] = {}
@@ -304,7 +304,7 @@ def _returned(connection: Connection, now: datetime) -> dict[str, dict[tuple[str
     by_key = select(t.suppressions.c.reason, t.sends.c.journey, t.sends.c.message_key, t.sends.c.gated_at).join(
         t.sends, t.sends.c.message_key == t.suppressions.c.message_key
     )
-    wanted = (t.suppressions.c.at > now - _WINDOW) & window & (t.sends.c.state == "accepted")
+    wanted = (t.suppressions.c.at > now - _WINDOW) & window & (t.state_beside == "accepted")
     for reason, journey, key, gated_at in connection.execute(by_key.where(wanted)):
         if reason in found:
             found[reason][journey, key] = gated_at

@@ -54,8 +54,8 @@ from sqlalchemy import (
 
 __all__ = [
     "RETURNED", "SEEN", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "hits",
-    "metadata", "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "suppressions",
-    "visits", "wordings", "workers",
+    "metadata", "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "state_beside",
+    "suppressions", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -293,6 +293,9 @@ sends = Table(
     Index("ix_sends_state_not_before", "state", "not_before", "journey"),
     Index("ix_sends_gated_at", "gated_at"),
 )
+
+state_beside = sends.c.state.concat("")
+"""A message's state, in conditions that another index serves: SQLite would take that of states, with all messages."""
 
 renderings = Table(
     "renderings",

@@ -5,6 +5,8 @@ It names journeys, nodes and messages by their keys, never a contact. Who has th
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -28,6 +30,7 @@ from journeylab.sender.store import tables as t
 from . import figures
 from .dashboardwords import duration_in, number_in, percent_in, word
 from .headers import security_headers
+from .kept import Kept
 from .opening import opened
 from .site import language_for
 from .words import Language, instant_in, language_in
@@ -71,16 +74,21 @@ class Dashboard:
     Args:
         store: the sender's store.
         settings: the sender's settings.
+        clock: seconds that only ever grow; a page is kept for twenty times as long as it took to make.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.store, self.settings = store, settings
         self.css = _text("dashboard.css")
         self.headers = security_headers(self.css, is_https=urlsplit(settings.public_url).scheme == "https")
         self._compared: dict[int, Compared] = {}
+        self._kept = Kept(clock)
 
     def page(self, language: Language) -> str:
-        """The page as HTML, as of the store's instant."""
+        """The page as HTML, as of the store's instant or of shortly before."""
+        return self._kept.get(language, lambda: self._made(language))
+
+    def _made(self, language: Language) -> str:
         with self.store.reading() as connection:
             now = self.store.now(connection)
             facts = self._facts(connection, now)
@@ -192,7 +200,9 @@ def _text(name: str) -> str:
     return files("journeylab.sender.web").joinpath(f"templates/{name}").read_text(encoding="utf-8")
 
 
-def dashboard_routes(store: Store, settings: Settings) -> list[BaseRoute]:
+def dashboard_routes(
+    store: Store, settings: Settings, clock: Callable[[], float] = time.monotonic
+) -> list[BaseRoute]:  # fmt: skip
     """The route `/dashboard`, opened by the dashboard's secret; none where the settings have no such secret.
 
     Raises:
@@ -200,7 +210,7 @@ def dashboard_routes(store: Store, settings: Settings) -> list[BaseRoute]:
     """
     if settings.dashboard is None:
         return []
-    dashboard = Dashboard(store, settings)
+    dashboard = Dashboard(store, settings, clock)
 
     async def show(request: Request) -> Response:
         """GET: the page; `?lang=pl` or `?lang=en` choose its language."""

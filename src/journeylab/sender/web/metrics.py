@@ -1,7 +1,8 @@
 """Metrics for Prometheus: what the store says when it is asked, and what this process has answered.
 
 Names begin with `journeylab_`; labels are journeys, states, relays, services and routes, never contacts or messages.
-What the store says is the same whichever process is asked; `journeylab_http_…` are of the one process that answers.
+What the store says is the same whichever process is asked, and kept for twenty times as long as it took to find out;
+`journeylab_http_…` are of the one process that answers.
 
 | metric | labels | what |
 |---|---|---|
@@ -44,6 +45,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
 from . import figures
+from .kept import Kept
 from .opening import opened
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Measures:
             registry=self.registry,
         )
         self._n_answered = self._n_handled = 0
+        self.kept = Kept(clock)
         self.registry.register(_OfStore(store, settings, self))
 
     @property
@@ -122,12 +125,15 @@ class _OfStore:
         up = gauge("store_up", "Whether the store answered")
         found: list[GaugeMetricFamily] = []
         try:
-            with self.store.reading() as connection:
-                found = [*_families(connection, self.settings, self.store.now(connection), gauge)]
+            found = self.measures.kept.get("store", lambda: self._asked(gauge))
         except SQLAlchemyError as problem:
             logger("metrics").warning("the store does not answer", problem=type(problem).__name__)
         up.add_metric([], bool(found))
         yield from (handled, up, *found)
+
+    def _asked(self, gauge: Gauge) -> list[GaugeMetricFamily]:
+        with self.store.reading() as connection:
+            return [*_families(connection, self.settings, self.store.now(connection), gauge)]
 
 
 def _families(
