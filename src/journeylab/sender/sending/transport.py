@@ -140,9 +140,13 @@ class Connection(smtplib.SMTP):
         if relay.tls == "starttls":
             if not self.has_extn("starttls"):
                 raise smtplib.SMTPNotSupportedError("the relay does not offer STARTTLS")
-            code, text = self.starttls(context=self._context)
-            if code != 220:
-                raise smtplib.SMTPNotSupportedError(f"STARTTLS: {_said(code, text)}")
+            try:
+                self.starttls(context=self._context)
+            except smtplib.SMTPResponseException as refusal:
+                if refusal.smtp_code < 500:
+                    raise
+                said = _said(refusal.smtp_code, refusal.smtp_error)
+                raise smtplib.SMTPNotSupportedError(f"STARTTLS: {said}") from None
             self.ehlo_or_helo_if_needed()
         if relay.user is not None and password is not None:
             if not self.has_extn("auth"):
@@ -203,7 +207,8 @@ class Connection(smtplib.SMTP):
             for stage, command in zip(("mail", "rcpt", "data"), commands, strict=True):
                 if not self._pipelines:
                     self.send((command + "\r\n").encode("ascii"))
-                refusal = refusal or self._refused(stage)
+                answer = self._refused(stage)
+                refusal = refusal or answer
                 if refusal is not None and not (self._pipelines and self.is_open):
                     break
                 if refusal is None and stage == "rcpt":
