@@ -28,6 +28,12 @@ __all__ = [
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
 """The events that the sender itself makes: what became of its sends and calls (rule 29)."""
+_OWN_KINDS: Final = {
+    "journey": "text", "entry": "number", "node": "text", "visit": "number", "message": "text", "reason": "text",
+    "actual_at": "instant", "succeeded": "flag", "purpose": "text", "bounce_type": "text", "link": "text",
+    "is_machine": "flag", "actor": "text", "rule": "text", "name": "text", "value": "text",
+}  # fmt: skip
+"""The kinds of properties that the sender's own events have, whoever is the first to write them."""
 _KINDS: Final = {bool: "flag", int: "number", float: "number", str: "text", datetime: "instant", date: "date"}
 _CHUNK: Final = 500
 _LONGEST: Final = 10_000
@@ -85,7 +91,7 @@ def known_names(connection: Connection, scope: str) -> dict[str, str]:
 
 
 def _kind(value: Any) -> str | None:
-    return next((kind for of, kind in _KINDS.items() if type(value) is of), None)
+    return _KINDS.get(type(value))
 
 
 def _held(value: Any, kind: str) -> tuple[Any, bool]:
@@ -121,7 +127,7 @@ class _Names:
                 continue
             if not _is_name(name):
                 return {}, f"{name!r} is no name: letters, digits and underscores"
-            kind = self.known.get(name) or self.new.get(name) or _kind(value)
+            kind = self.known.get(name) or self.new.get(name) or _OWN_KINDS.get(name) or _kind(value)
             if kind is None:
                 return {}, f"{name}: {type(value).__name__} is neither a text, a number nor a flag"
             held, fits = _held(value, kind)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -67,9 +67,17 @@ def among(connection: Connection, column: Any, values: Sequence[str]) -> Any:
     return column == func.any(list(values))
 
 
-def tick(store: Store, running: Running, keys: Keys, *, most: int = 5000) -> Ticked:
-    """Advances up to `most` contacts who are due; see the module's text."""
+def tick(store: Store, running: Callable[[Connection], Running], keys: Keys, *, most: int = 5000) -> Ticked:
+    """Advances up to `most` contacts who are due; see the module's text.
+
+    Args:
+        store: the sender's database.
+        running: gives what runs, read in the connection's own transaction.
+        keys: the sender's keys.
+        most: how many contacts are advanced at once.
+    """
     with store.writing() as connection:
+        runs = running(connection)
         now = store.now(connection)
         wanted = (
             select(t.contacts.c.contact)
@@ -81,7 +89,7 @@ def tick(store: Store, running: Running, keys: Keys, *, most: int = 5000) -> Tic
         contacts = sorted(connection.scalars(wanted))
         if not contacts:
             return Ticked(0, 0)
-        return Ticked(len(contacts), _Advance(connection, running, keys, now, contacts).done())
+        return Ticked(len(contacts), _Advance(connection, runs, keys, now, contacts).done())
 
 
 def _columns(rows: Sequence[Any], n: int) -> list[list[Any]]:

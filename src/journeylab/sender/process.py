@@ -1,0 +1,270 @@
+"""The sender as a process: ticks, outside calls, messages and chores, in one loop on the database's time.
+
+Three threads share the work, and each does nothing but look for what is due and do it: one advances contacts, one does
+the chores (outside calls, webhooks, opens and clicks, evidence, rates, the forecast), and the worker sends. All that
+they know is in the database; any of them may end at any instant, in this process or in another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.exc import DBAPIError
+
+from journeylab.errors import DataError
+from journeylab.sender.keys import Keys
+from journeylab.sender.live.running import Running
+from journeylab.sender.live.ticks import Ticked, tick
+from journeylab.sender.logs import logger
+from journeylab.sender.mail.recommend import Recommender
+from journeylab.sender.promotion.deviation import compare
+from journeylab.sender.promotion.standing import running as running_releases
+from journeylab.sender.promotion.standing import what_runs
+from journeylab.sender.sending.alerts import raise_alert, resolve
+from journeylab.sender.sending.breaker import watch_rates
+from journeylab.sender.sending.calls import make_calls
+from journeylab.sender.sending.outbox import deliver
+from journeylab.sender.sending.reconcile import reconcile
+from journeylab.sender.sending.states import FINAL
+from journeylab.sender.sending.worker import Observe, Worker
+from journeylab.sender.settings import Settings
+from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
+from journeylab.sender.web.hits import settle_hits
+from journeylab.sender.writing import Writer
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["Sender", "WhatRuns"]
+
+KEPT: Final = timedelta(days=7)
+"""How long the bytes of a message are kept after its end."""
+_POLL: Final = 1.0
+_MOST: Final = 5000
+_FAULTS: Final = 3
+
+
+class _Stamp(NamedTuple):
+    """What changes whenever releases do."""
+
+    spans: int | None
+    n_open: int
+    pauses: int | None
+    n_paused: int
+
+
+class WhatRuns:
+    """Gives what runs, as of the caller's transaction; read anew when releases or pauses have changed.
+
+    Args:
+        settings: the sender's, for the purposes whose basis is not consent.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._basis = tuple(settings.basis)
+        self._known: tuple[_Stamp, Running] | None = None
+
+    def __call__(self, connection: Connection) -> Running:
+        """What runs."""
+        s, p = t.spans.c, t.pauses.c
+        asked = select(
+            select(func.max(s.span_id)).scalar_subquery(),
+            select(func.count()).where(s.until_at.is_(None)).scalar_subquery(),
+            select(func.max(p.pause_id)).scalar_subquery(),
+            select(func.count()).where(p.ended_at.is_(None)).scalar_subquery(),
+        )
+        stamp = _Stamp(*connection.execute(asked).one())
+        known = self._known
+        if known is None or known[0] != stamp:
+            known = self._known = stamp, what_runs(connection, self._basis)
+        return known[1]
+
+
+class Sender:
+    """A sender's process. Use it in `with`, or `close` it.
+
+    Args:
+        store, settings, keys: the sender's.
+        worker: the process's name, which no other uses at the same time.
+        recommender: one's own, for messages that recommend products.
+        observe: is told of each step of a message, for tests.
+
+    Raises:
+        DataError: when the database was restored from an older copy, or the journal of receipts cannot be written.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        keys: Keys,
+        worker: str,
+        *,
+        recommender: Recommender | None = None,
+        observe: Observe | None = None,
+    ) -> None:
+        self.store, self.settings, self.keys, self.name, self.observe = store, settings, keys, worker, observe
+        self.running = WhatRuns(settings)
+        self.writer = Writer(store, settings, keys, WhatRuns(settings), recommender)
+        self._log = logger("process")
+        self._stopping = threading.Event()
+        self._worker: Worker | None = None
+        self._trouble: BaseException | None = None
+        self._n_faults = 0
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes in which templates are rendered."""
+        self.writer.close()
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """A signal's handler: the first stops once all that is on its way is settled, the next aborts."""
+        self._stopping.set()
+        if self._worker is not None:
+            self._worker.on_signal(number, frame)
+
+    def stop(self) -> None:
+        """Stops once all that is on its way is settled."""
+        self._stopping.set()
+        if self._worker is not None:
+            self._worker.stop()
+
+    def run(self) -> Counter[str]:
+        """Runs until it is stopped; how many messages came to each outcome.
+
+        Raises:
+            DataError: when it cannot go on: a release cannot be run, receipts cannot be written.
+        """
+        self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
+        threads = [
+            threading.Thread(target=self._forever, args=(work, every), name=name, daemon=True)
+            for name, work, every in (("ticks", self._tick, _POLL), ("chores", self._chores, 2 * _POLL))
+        ]
+        for thread in threads:
+            thread.start()
+        if self._stopping.is_set():
+            self._worker.stop()
+        done = self._worker.run()
+        self._stopping.set()
+        for thread in threads:
+            thread.join()
+        if self._trouble is not None:
+            raise self._trouble
+        return done
+
+    def run_once(self) -> Counter[str]:
+        """Does all that is due now, and returns; how many messages came to each outcome.
+
+        Raises:
+            DataError: as `run`, and when the database cannot be reached.
+        """
+        total: Counter[str] = Counter()
+        while not self._stopping.is_set():
+            n = self._tick() + self._chores()
+            self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
+            done = self._worker.run(until_idle=True)
+            total += done
+            if not n and not done:
+                break
+        return total
+
+    # The threads
+
+    def _forever(self, work: Callable[[], int], every: float) -> None:
+        while not self._stopping.is_set():
+            try:
+                if not work():
+                    self._stopping.wait(every)
+            except DBAPIError as problem:
+                self._log.warning("database", problem=type(problem.orig).__name__)
+                self._stopping.wait(every)
+            except Exception as problem:
+                self._trouble = problem
+                self.stop()
+
+    def _tick(self) -> int:
+        """Advances all who are due; how many."""
+        total, most = 0, _MOST
+        while not self._stopping.is_set():
+            try:
+                done: Ticked = tick(self.store, self.running, self.keys, most=most)
+            except DBAPIError:
+                raise
+            except Exception as problem:
+                if most > 1:
+                    most = max(1, most // 8)
+                    continue
+                self._hold(problem)
+                continue
+            if not done.n_contacts:
+                break
+            self._n_faults = 0
+            total += done.n_contacts
+            most = _MOST
+        return total
+
+    def _hold(self, problem: Exception) -> None:
+        """Sets the contact aside whom the machine cannot advance; several in a row are no contact's fault.
+
+        Raises:
+            DataError: when it is the release that cannot be run.
+        """
+        self._n_faults += 1
+        if self._n_faults > _FAULTS:
+            raise DataError(f"contacts cannot be advanced: {problem}") from problem
+        c = t.contacts.c
+        with self.store.writing() as connection:
+            now = self.store.now(connection)
+            first = (
+                select(c.contact)
+                .where(c.next_at <= now, c.last_at <= now, c.held_because.is_(None))
+                .order_by(c.next_at, c.contact)
+                .limit(1)
+            )
+            contact = connection.scalar(first)
+            reason = f"{type(problem).__name__}: {problem}"
+            connection.execute(update(t.contacts).where(c.contact == contact).values(held_because=reason[:2000]))
+            said = "a contact cannot be advanced and is held; `journeylab contacts list --held` shows why"
+            raise_alert(connection, "contacts/held", "error", said, now)
+        self._log.error("held", contact=contact, reason=reason)
+
+    def _chores(self) -> int:
+        """Whatever else is due; how many things were done."""
+        with self.store.reading() as connection:
+            now = self.store.now(connection)
+        called = make_calls(self.store, self.settings, now)
+        delivered = deliver(self.store, self.settings, now)
+        with self.store.writing() as connection:
+            n = settle_hits(connection, now)
+            found = reconcile(connection, now)
+            self._forget_bytes(connection, now)
+            if not connection.scalar(select(func.count()).where(t.contacts.c.held_because.is_not(None))):
+                resolve(connection, "contacts/held", now)
+            for release in running_releases(connection):
+                if release.has_forecast:
+                    compare(connection, release.release_id, now)
+        watch_rates(self.store, self.settings, now)
+        return n + sum(called) + sum(delivered) + found.n_accepted + found.n_again
+
+    def _forget_bytes(self, connection: Connection, now: datetime) -> None:
+        """Drops bytes and addresses of messages that ended some days ago; where their links lead is still known."""
+        of = t.renderings.c
+        ended = (
+            select(of.message_key)
+            .join(t.sends, t.sends.c.message_key == of.message_key)
+            .where(t.sends.c.state.in_(FINAL), t.sends.c.settled_at < now - KEPT, of.body != b"")
+            .limit(1000)
+        )
+        gone = update(t.renderings).where(of.message_key.in_(ended.scalar_subquery()))
+        connection.execute(gone.values(body=b"", address=""))
