@@ -15,7 +15,7 @@ import typer
 
 from journeylab.errors import JourneyLabError
 
-from . import definitions, experiments, installation, policies, predicting, promotion, replaying, sendtimes
+from . import definitions, experiments, installation, policies, predicting, promotion, replaying, sending, sendtimes
 
 __all__ = ["main"]
 
@@ -41,6 +41,9 @@ app.add_typer(experiments.experiment, name="experiment")
 app.command("report")(replaying.report)
 app.command("promote")(promotion.promote)
 app.add_typer(promotion.release, name="release")
+app.command("run")(sending.run)
+app.command("serve")(sending.serve)
+app.add_typer(sending.sends, name="sends")
 app.command("doctor")(installation.doctor)
 
 

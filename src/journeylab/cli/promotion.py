@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +14,13 @@ from journeylab.errors import DataError
 
 from .options import AsJson, Columns, Contacts, Event, JourneyName, Query, RejectsFile, Timezone
 from .screen import announce_compiling, show_json, step, table_lines
+from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
 from .source import Source
 
 if TYPE_CHECKING:
     from journeylab.eventlog import EventLog
     from journeylab.sender.promotion.promoting import Prepared
     from journeylab.sender.promotion.releases import Done
-    from journeylab.sender.store import Store
 
 __all__ = ["promote", "release"]
 
@@ -32,11 +30,8 @@ release = typer.Typer(
     rich_markup_mode=None,
 )
 
-SettingsFile = Annotated[Path, typer.Option("--settings", metavar="FILE", help="The sender's settings.")]
-Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who does it; by default who is logged in.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="WHY", help="Why, for those who come later.")]
 OfJourney = Annotated[str, typer.Argument(metavar="JOURNEY", help="The journey's name.")]
-_SETTINGS = Path("sender.yaml")
 
 
 def _share(text: str) -> float:
@@ -60,18 +55,9 @@ def _models(texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def _actor(given: str | None) -> str:
-    if given:
-        return given
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise typer.BadParameter("nobody is logged in here; say who does it", param_hint="--actor") from None
-
-
 def promote(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The journey's file, YAML or JSON.")],
-    settings: SettingsFile = _SETTINGS,
+    settings: SettingsFile = SETTINGS,
     journey: JourneyName = None,
     canary: Annotated[
         float | None,
@@ -134,7 +120,7 @@ def promote(
         raise typer.BadParameter("there is a forecast; leave the reason out", param_hint="--without-forecast")
     if not (yes or check_only or sys.stdin.isatty()):
         raise typer.BadParameter("nobody can be asked here; say --yes, or --check-only", param_hint="--yes")
-    who = _actor(actor)
+    who = who_acts(actor)
     named = _models(models)
     log = _log(events, Source(events or "", contacts, columns, event, timezone, query, rejects))
     announce_compiling()
@@ -201,20 +187,6 @@ def _data(made: Prepared, done: Done | None) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _opened(settings: Path) -> Iterator[Store]:
-    from journeylab.sender.promotion.promoting import store_of, store_url
-    from journeylab.sender.settings import Settings
-
-    store = store_of(store_url(Settings.read(settings)))
-    if store is None:
-        raise DataError("nothing was ever promoted to this store; `journeylab promote` makes the first release")
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _said(done: Done, *, as_json: bool) -> None:
     if as_json:
         show_json(done.to_dict())
@@ -223,11 +195,11 @@ def _said(done: Done, *, as_json: bool) -> None:
 
 
 @release.command("list")
-def list_releases(settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
+def list_releases(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
     """List what takes entries, what is paused, and all releases, the newest first."""
     from journeylab.sender.promotion.standing import pauses, releases, running
 
-    with _opened(settings) as store, store.reading() as connection:
+    with opened(settings) as store, store.reading() as connection:
         taking, stopped, all_ = running(connection), pauses(connection), releases(connection)
     if as_json:
         show_json(
@@ -272,13 +244,13 @@ def list_releases(settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -
 
 
 @release.command("show")
-def show(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
+def show(journey: OfJourney, settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
     """Show what the newest release of a journey is made of: definition, messages, models, record and forecast."""
     from journeylab.journeyfile import to_yaml
     from journeylab.sender.promotion.forecast import Forecast
     from journeylab.sender.promotion.standing import frozen_release
 
-    with _opened(settings) as store, store.reading() as connection:
+    with opened(settings) as store, store.reading() as connection:
         frozen = frozen_release(connection, _newest(connection, journey))
     if as_json:
         data = {key: value for key, value in frozen.row().items() if key != "models"}
@@ -307,7 +279,7 @@ def _newest(connection: Any, journey: str) -> int:
 
 
 @release.command("watch")
-def watch(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJson = False) -> None:
+def watch(journey: OfJourney, settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
     """Hold what the newest release's contacts did against its forecast; exit status 1 when it is outside.
 
     It may be asked at any time, as often as one likes: at most 5 % of releases are ever said to be outside although
@@ -316,7 +288,7 @@ def watch(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJso
     from journeylab.display import plain_rows
     from journeylab.sender.promotion.deviation import compare
 
-    with _opened(settings) as store, store.writing() as connection:
+    with opened(settings) as store, store.writing() as connection:
         release_id = _newest(connection, journey)
         table = compare(connection, release_id, store.now(connection))
     outside = table[table["verdict"] == "outside"]
@@ -332,34 +304,32 @@ def watch(journey: OfJourney, settings: SettingsFile = _SETTINGS, as_json: AsJso
 
 
 @release.command("full")
-def full_(journey: OfJourney, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False) -> None:
+def full_(journey: OfJourney, settings: SettingsFile = SETTINGS, actor: Actor = None, as_json: AsJson = False) -> None:
     """Open the canary of a journey for all contacts."""
     from journeylab.sender.promotion.releases import open_fully
 
-    with _opened(settings) as store:
-        _said(open_fully(store, journey, actor=_actor(actor)), as_json=as_json)
+    with opened(settings) as store:
+        _said(open_fully(store, journey, actor=who_acts(actor)), as_json=as_json)
 
 
 @release.command("pause")
 def pause(
-    journey: OfJourney, reason: Reason, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False
+    journey: OfJourney, reason: Reason, settings: SettingsFile = SETTINGS, actor: Actor = None, as_json: AsJson = False
 ) -> None:
     """Stop a journey: nobody enters or goes on, and nothing of it is sent (rule 28)."""
     from journeylab.sender.promotion.releases import pause as stopped
 
-    with _opened(settings) as store:
-        _said(stopped(store, journey, reason=reason, actor=_actor(actor)), as_json=as_json)
+    with opened(settings) as store:
+        _said(stopped(store, journey, reason=reason, actor=who_acts(actor)), as_json=as_json)
 
 
 @release.command("resume")
-def resume(
-    journey: OfJourney, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False
-) -> None:
+def resume(journey: OfJourney, settings: SettingsFile = SETTINGS, actor: Actor = None, as_json: AsJson = False) -> None:
     """Let a paused journey go on."""
     from journeylab.sender.promotion.releases import resume as gone_on
 
-    with _opened(settings) as store:
-        _said(gone_on(store, journey, actor=_actor(actor)), as_json=as_json)
+    with opened(settings) as store:
+        _said(gone_on(store, journey, actor=who_acts(actor)), as_json=as_json)
 
 
 @release.command("rollback")
@@ -369,7 +339,7 @@ def rollback(
     version: Annotated[
         str | None, typer.Option("--version", metavar="VERSION", help="What is taken back, so that it happens once.")
     ] = None,
-    settings: SettingsFile = _SETTINGS,
+    settings: SettingsFile = SETTINGS,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -379,17 +349,17 @@ def rollback(
     """
     from journeylab.sender.promotion.releases import roll_back
 
-    with _opened(settings) as store:
-        done = roll_back(store, journey, reason=reason, actor=_actor(actor), version=version)
+    with opened(settings) as store:
+        done = roll_back(store, journey, reason=reason, actor=who_acts(actor), version=version)
         _said(done, as_json=as_json)
 
 
 @release.command("withdraw")
 def withdraw(
-    journey: OfJourney, reason: Reason, settings: SettingsFile = _SETTINGS, actor: Actor = None, as_json: AsJson = False
+    journey: OfJourney, reason: Reason, settings: SettingsFile = SETTINGS, actor: Actor = None, as_json: AsJson = False
 ) -> None:
     """Take no more entries into a journey; those that there are go on."""
     from journeylab.sender.promotion.releases import withdraw as ended
 
-    with _opened(settings) as store:
-        _said(ended(store, journey, reason=reason, actor=_actor(actor)), as_json=as_json)
+    with opened(settings) as store:
+        _said(ended(store, journey, reason=reason, actor=who_acts(actor)), as_json=as_json)
