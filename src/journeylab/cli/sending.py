@@ -305,3 +305,23 @@ def adopt_receipts(settings: SettingsFile = SETTINGS, actor: Actor = None) -> No
     who = who_acts(actor)
     with _sender(settings) as (store, read, _):
         _adopt(store, read, who)
+
+
+@sends.command("retry")
+def retry(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Whom nobody could tell: crm, or alerts.")],
+    settings: SettingsFile = SETTINGS,
+    actor: Actor = None,
+) -> None:
+    """Tell somebody outside again what could not be told: webhooks that were given up.
+
+    \b
+    Examples:
+      journeylab sends retry crm
+    """
+    from journeylab.sender.sending.outbox import try_again
+
+    who = who_acts(actor)
+    with opened(settings) as store, store.writing() as connection:
+        n = try_again(connection, target, who, store.now(connection))
+    typer.echo(f"{counted(n, 'webhook')} to {target} will be tried again")

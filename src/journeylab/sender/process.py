@@ -1,8 +1,9 @@
 """The sender as a process: ticks, outside calls, messages and chores, in one loop on the database's time.
 
-Three threads share the work, and each does nothing but look for what is due and do it: one advances contacts, one does
-the chores (outside calls, webhooks, opens and clicks, evidence, rates, the forecast), and the worker sends. All that
-they know is in the database; any of them may end at any instant, in this process or in another.
+Four threads share the work, and each does nothing but look for what is due and do it: one advances contacts, one calls
+services outside and tells them what they have to know, one does the chores (opens and clicks, evidence, rates, the
+forecast), and the worker sends. All that they know is in the database; any of them may end at any instant, in this
+process or in another.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ KEPT: Final = timedelta(days=7)
 _POLL: Final = 1.0
 _MOST: Final = 5000
 _FAULTS: Final = 3
+_LOOK: Final = timedelta(minutes=1)
 
 
 class _Stamp(NamedTuple):
@@ -117,6 +119,7 @@ class Sender:
         self._worker: Worker | None = None
         self._trouble: BaseException | None = None
         self._n_faults = 0
+        self._looked_at: datetime | None = None
 
     def __enter__(self) -> Sender:
         return self
@@ -149,7 +152,11 @@ class Sender:
         self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
         threads = [
             threading.Thread(target=self._forever, args=(work, every), name=name, daemon=True)
-            for name, work, every in (("ticks", self._tick, _POLL), ("chores", self._chores, 2 * _POLL))
+            for name, work, every in (
+                ("ticks", self._tick, _POLL),
+                ("outside", self._outside, _POLL),
+                ("chores", self._chores, 2 * _POLL),
+            )
         ]
         for thread in threads:
             thread.start()
@@ -171,7 +178,7 @@ class Sender:
         """
         total: Counter[str] = Counter()
         while not self._stopping.is_set():
-            n = self._tick() + self._chores()
+            n = self._chores() + self._tick() + self._outside()
             self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
             done = self._worker.run(until_idle=True)
             total += done
@@ -239,15 +246,27 @@ class Sender:
             raise_alert(connection, "contacts/held", "error", said, now)
         self._log.error("held", contact=contact, reason=reason)
 
-    def _chores(self) -> int:
-        """Whatever else is due; how many things were done."""
+    def _outside(self) -> int:
+        """Makes outside calls and delivers webhooks; how many came to an end or are to be tried again."""
         with self.store.reading() as connection:
             now = self.store.now(connection)
-        called = make_calls(self.store, self.settings, now)
-        delivered = deliver(self.store, self.settings, now)
+        return sum(make_calls(self.store, self.settings, now)) + sum(deliver(self.store, self.settings, now))
+
+    def _chores(self) -> int:
+        """Whatever else is due; how many things were done."""
         with self.store.writing() as connection:
+            now = self.store.now(connection)
             n = settle_hits(connection, now)
             found = reconcile(connection, now)
+            n += found.n_accepted + found.n_again
+        if self._looked_at is None or now - self._looked_at >= _LOOK:
+            self._looked_at = now
+            self._look(now)
+        return n
+
+    def _look(self, now: datetime) -> None:
+        """What is looked at now and then: the forecast, rates of bounces and complaints, what need not be kept."""
+        with self.store.writing() as connection:
             self._forget_bytes(connection, now)
             if not connection.scalar(select(func.count()).where(t.contacts.c.held_because.is_not(None))):
                 resolve(connection, "contacts/held", now)
@@ -255,7 +274,6 @@ class Sender:
                 if release.has_forecast:
                     compare(connection, release.release_id, now)
         watch_rates(self.store, self.settings, now)
-        return n + sum(called) + sum(delivered) + found.n_accepted + found.n_again
 
     def _forget_bytes(self, connection: Connection, now: datetime) -> None:
         """Drops bytes and addresses of messages that ended some days ago; where their links lead is still known."""
