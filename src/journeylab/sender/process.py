@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import DBAPIError
 
-from journeylab.errors import DataError
+from journeylab.errors import DataError, JourneyLabError
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.running import Running
 from journeylab.sender.live.ticks import Ticked, tick
@@ -206,8 +206,8 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 done: Ticked = tick(self.store, self.running, self.keys, most=most)
-            except DBAPIError:
-                raise
+            except (DBAPIError, JourneyLabError):
+                raise  # no contact's fault
             except Exception as problem:
                 if most > 1:
                     most = max(1, most // 8)

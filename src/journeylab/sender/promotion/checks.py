@@ -6,17 +6,17 @@ An error blocks the release; a warning is printed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from journeylab.cases import read_cases, run_case
 from journeylab.check import notes_of
-from journeylab.conditions import AwaitedMessage, conditions_in, parse_awaited
+from journeylab.conditions import AwaitedMessage, conditions_in, parse_awaited, properties_in
 from journeylab.errors import DefinitionError, Fault, JourneyLabError, known
 from journeylab.expressions import Attribute, walk
-from journeylab.journey import CONTACT, Call, Journey, Policy, WaitFor, WaitUntil
+from journeylab.journey import CONTACT, Call, Emit, Journey, Policy, WaitFor, WaitUntil
 
 from .frozen import Frozen, Model, needed_models, sends_of, with_parts
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .forecast import Forecast
 
-__all__ = ["Candidate", "Finding", "Findings", "Known", "checked"]
+__all__ = ["Candidate", "Finding", "Findings", "Known", "checked", "names_needed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,13 @@ class Known:
     """What a store and a log know: attributes of contacts, properties of events, purposes consented to.
 
     Attributes:
-        attributes, properties: names.
+        attributes, properties: names, each with its kind.
         purposes: those for which there is consent; None stands for consent without a purpose.
         policies: of the releases of other journeys that take entries, by journey.
     """
 
-    attributes: frozenset[str] = frozenset()
-    properties: frozenset[str] = frozenset()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
     purposes: frozenset[str | None] = frozenset()
     policies: Mapping[str, Policy] | None = None
 
@@ -252,9 +252,36 @@ def _names(candidate: Candidate, there: Known) -> Iterator[Finding]:
             if one not in there.properties:
                 ending = known(one, there.properties, "properties")
                 yield _error("names", f"message {name}", f"no event has the property {one!r}; {remedy}. {ending}")
-    for one in sorted({*_attributes(candidate.journey)} - there.attributes - {"timezone"}):
+    journey = candidate.journey
+    for one in sorted({*_attributes(journey)} - {*there.attributes, "timezone"}):
         ending = known(one, there.attributes, "attributes")
-        yield _error("names", candidate.journey.journey, f"no contact has the attribute {one!r}; {remedy}. {ending}")
+        yield _error("names", journey.journey, f"no contact has the attribute {one!r}; {remedy}. {ending}")
+    for one in sorted({*_properties(journey)} - {*there.properties, *there.attributes}):
+        ending = known(one, there.properties, "properties")
+        yield _error("names", journey.journey, f"no event has the property {one!r}; {remedy}. {ending}")
+
+
+def names_needed(candidate: Candidate) -> tuple[set[str], set[str]]:
+    """The attributes and the properties that the journey's conditions and its messages ask for."""
+    messages = [candidate.messages[name] for name in sends_of(candidate.journey) if name in candidate.messages]
+    attributes = {*_attributes(candidate.journey)}.union(*(one.attributes for one in messages))
+    properties = {*_properties(candidate.journey)}.union(*(one.entry for one in messages))
+    return attributes | properties, properties
+
+
+def _properties(journey: Journey) -> Iterator[str]:
+    """The properties that a journey asks for and does not give to events itself."""
+    given = {
+        name
+        for one in with_parts(journey)
+        for node in one.nodes.values()
+        if isinstance(node, Emit)
+        for name in node.emitted.properties
+    }
+    try:
+        yield from properties_in(journey) - given
+    except JourneyLabError:
+        return  # it does not parse, which is told already
 
 
 def _attributes(journey: Journey) -> Iterator[str]:

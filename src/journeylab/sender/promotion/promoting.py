@@ -16,13 +16,13 @@ from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.sender.keys import Keys
-from journeylab.sender.live.intake import known_names
+from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
-from .checks import Candidate, Findings, Known, checked
+from .checks import Candidate, Findings, Known, checked, names_needed
 from .forecast import Forecast
 from .frozen import Frozen, Model, needed_models, sends_of
 from .releases import Done
@@ -54,6 +54,7 @@ class Prepared:
         findings: what was found.
         changes: what differs from the release that runs, a line each; empty where nothing does.
         former: the version that runs; None where none does.
+        there: what the store and the log know.
     """
 
     candidate: Candidate
@@ -62,6 +63,7 @@ class Prepared:
     findings: Findings
     changes: tuple[str, ...]
     former: str | None
+    there: Known
 
     def open(self, *, share: float, actor: str, again: bool = False) -> Done:
         """Freezes the release and opens it; the first one makes the store's tables and the sender's key.
@@ -74,9 +76,19 @@ class Prepared:
         Keys.made(self.settings.path(self.settings.state) / "keys.json")
         store = Store.open(self.url, create=True)
         try:
+            self._declare(store)
             return opened(store, self.candidate.frozen(), share=share, actor=actor, again=again)
         finally:
             store.close()
+
+    def _declare(self, store: Store) -> None:
+        """Tells the store the kinds of all names that the release asks for, before any value of them comes."""
+        attributes, properties = names_needed(self.candidate)
+        with store.writing() as connection:
+            for scope, wanted, known in (
+                ("contact", attributes, self.there.attributes), ("event", properties, self.there.properties)
+            ):  # fmt: skip
+                declare(connection, scope, {name: known[name] for name in sorted(wanted) if name in known})
 
 
 def store_url(settings: Settings) -> str:
@@ -216,7 +228,7 @@ def prepare(
     there, former, now = _there(url, one, log, upgrade=upgrade)
     findings = checked(candidate, set_, there, now)
     changes = () if former is None else tuple(_changes(former, candidate))
-    return Prepared(candidate, set_, url, findings, changes, None if former is None else former.journey.version)
+    return Prepared(candidate, set_, url, findings, changes, None if former is None else former.journey.version, there)
 
 
 def _portfolio(journey: Journey | Portfolio | str | Path) -> Portfolio:
@@ -264,20 +276,20 @@ def _simulated(
 
 def _there(url: str, journey: Journey, log: EventLog | None, *, upgrade: bool) -> tuple[Known, Frozen | None, datetime]:
     """What the store and the log know, what runs of the journey, and the store's instant."""
-    attributes: set[str] = set()
-    properties: set[str] = set()
+    attributes: dict[str, str] = {}
+    properties: dict[str, str] = {}
     purposes: set[str | None] = set()
     policies: dict[str, Policy] = {}
     if log is not None:
-        attributes |= {*log.attribute_names}
-        properties |= {*log.property_names}
+        attributes |= {name: log.attribute(name).kind for name in log.attribute_names}
+        properties |= {name: log.property(name).kind for name in log.property_names}
         purposes |= _consented(log)
     former, now = None, _EPOCH
     store = Store.open(url, create=True) if upgrade else store_of(url)
     if store is not None:
         with store.reading() as connection:
-            attributes |= {*known_names(connection, "contact")}
-            properties |= {*known_names(connection, "event")}
+            attributes |= known_names(connection, "contact")
+            properties |= known_names(connection, "event")
             given = select(t.events.c.properties).where(t.events.c.event == "consent_given").distinct()
             purposes |= {row.get("purpose") for row in connection.scalars(given)}
             now = store.now(connection)
@@ -287,7 +299,10 @@ def _there(url: str, journey: Journey, log: EventLog | None, *, upgrade: bool) -
                 elif not one.is_canary or former is None:
                     former = frozen_release(connection, one.release_id)
         store.close()
-    return Known(frozenset(attributes), frozenset(properties), frozenset(purposes), policies), former, now
+    attributes, properties = (
+        {name: kind for name, kind in names.items() if kind != "unknown"} for names in (attributes, properties)
+    )
+    return Known(attributes, properties, frozenset(purposes), policies), former, now
 
 
 def _consented(log: EventLog) -> set[str | None]:

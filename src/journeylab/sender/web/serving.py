@@ -37,8 +37,11 @@ def serve(
     """Answers until it is stopped.
 
     Args:
-        store, settings, keys: the sender's.
-        host, port: where it listens.
+        store: the sender's store.
+        settings: the sender's settings.
+        keys: the sender's keys.
+        host: the address on which it listens.
+        port: the port.
         proxies: the addresses of proxies whose `X-Forwarded-For` is believed, with commas; None where there are none.
     """
     import uvicorn
