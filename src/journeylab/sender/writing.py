@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Row, select
 
 from journeylab.errors import DataError, DefinitionError, JourneyLabError
+from journeylab.sender.consent.mailed import mailto
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.contexts import Context, contexts_of
 from journeylab.sender.live.running import Running
@@ -142,6 +143,7 @@ class Writer:
         settings, sender = self.settings, message.from_ or self.settings.from_
         is_list = "unsubscribe_url" in pages
         header = next((one.idempotency_header for one in settings.relays if one.idempotency_header), None)
+        by_mail = settings.unsubscribe if is_list else None
         name = base64.b32encode(bytes.fromhex(row.message_key)).decode().rstrip("=").lower()
         return Envelope(
             message_id=f"<{name}@{settings.domain}>",
@@ -152,7 +154,7 @@ class Writer:
             reply_to=message.reply_to or settings.reply_to,
             list_id=settings.list_id if is_list else None,
             unsubscribe_url=pages.get("unsubscribe_url"),
-            unsubscribe_mailto=settings.unsubscribe if is_list else None,
+            unsubscribe_mailto=by_mail and mailto(by_mail, self.keys, bytes.fromhex(row.message_key)),
             one_click=is_list,
             feedback_id=f"{row.message}:{row.journey.strip('()')}:{settings.sender}",
             send_key=row.message_key,
