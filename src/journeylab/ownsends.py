@@ -52,13 +52,15 @@ def own_of(log: EventLog) -> pd.DataFrame:
     Raises:
         DataError: when its `sent` events do not say which node of which entry they are.
     """
+    own = [event for event in OWN_EVENTS if event in log.event_names]
+    if not own:
+        return pd.DataFrame([], columns=["contact", *IDENTITY, "kind", "value", "at"])
     missing = [name for name in IDENTITY if name not in log.property_names]
     if missing:
         raise DataError(
             f"a release's own log has {', '.join(IDENTITY)} on its sent events; missing: {', '.join(missing)}"
         )
-    parts = [_of_kind(log, event) for event in OWN_EVENTS if event in log.event_names]
-    return pd.concat(parts, ignore_index=True) if parts else _of_kind(log, "sent")
+    return pd.concat([_of_kind(log, event) for event in own], ignore_index=True)
 
 
 def _of_kind(log: EventLog, event: str) -> pd.DataFrame:
