@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select, up
 
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import Bulk, held
 
 from .gate import repeated_until
 from .settling import alert_ambiguous
@@ -31,8 +32,8 @@ def claim(connection: Connection, worker: str, most: int, lease_until: datetime,
     keys = connection.scalars(_READY, {"now": now, "most": most}).all()
     if not keys:
         return []
-    given = {"of": keys, "worker": worker, "lease_until": lease_until}
-    return list(connection.scalars(_CLAIMING, given).all())
+    _CLAIMING.run(connection, [(key, worker, held(connection, lease_until)) for key in keys])
+    return list(keys)
 
 
 def claim_repeated(
@@ -43,10 +44,9 @@ def claim_repeated(
         return []
     since = now - (repeated_until(now, relay) - now)
     given = {"now": now, "most": most, "relay": relay.name, "since": since, "attempts": attempts}
-    keys = [*connection.scalars(_REPEATABLE, given)]
-    if not keys:
-        return []
-    return [*connection.scalars(_REPEATING, {"of": keys, "worker": worker, "lease_until": lease_until})]
+    keys = connection.scalars(_REPEATABLE, given).all()
+    _REPEATING.run(connection, [(key, worker, held(connection, lease_until)) for key in keys])
+    return list(keys)
 
 
 def rows_of(connection: Connection, keys: Sequence[str]) -> list[Row[Any]]:
@@ -110,17 +110,17 @@ _NOT_EARLY: Final = or_(t.sends.c.not_before.is_(None), t.sends.c.not_before <= 
 _READY: Final = _locked(
     select(t.sends.c.message_key).join(t.contacts, _MAY_GO).where(t.sends.c.state == "ready", _NOT_EARLY)
 )
-_CLAIMED: Final = {
-    "worker": bindparam("worker"),
-    "lease_until": _instant("lease_until"),
-    "fence": t.sends.c.fence + 1,
-}
-_CLAIMING: Final = (
-    update(t.sends)
-    .where(t.sends.c.message_key.in_(_MANY), t.sends.c.state == "ready")
-    .values(state="claimed", **_CLAIMED)
-    .returning(t.sends.c.message_key)
-)
+
+
+def _claiming(state: str, to: str) -> Bulk:
+    """Takes rows that were just locked; row by row, as with many keys at once SQLite would go through the states."""
+    taken = {"worker": bindparam("worker"), "lease_until": bindparam("lease"), "fence": t.sends.c.fence + 1}
+    is_there = (t.sends.c.message_key == bindparam("key")) & (t.sends.c.state == state)
+    return Bulk(update(t.sends).where(is_there).values(state=to, **taken), "key", "worker", "lease")
+
+
+_CLAIMING: Final = _claiming("ready", "claimed")
+_REPEATING: Final = _claiming("ambiguous", "ambiguous")
 _REPEATABLE: Final = _locked(
     select(t.sends.c.message_key).where(
         t.sends.c.state == "ambiguous",
@@ -130,12 +130,6 @@ _REPEATABLE: Final = _locked(
         or_(t.sends.c.lease_until.is_(None), t.sends.c.lease_until <= _instant("now")),
         _NOT_EARLY,
     )
-)
-_REPEATING: Final = (
-    update(t.sends)
-    .where(t.sends.c.message_key.in_(_MANY), t.sends.c.state == "ambiguous")
-    .values(**_CLAIMED)
-    .returning(t.sends.c.message_key)
 )
 _WHOLE: Final = (
     select(t.sends, t.contacts.c.address, t.renderings.c.address.label("written_to"), t.renderings.c.body)

@@ -345,8 +345,9 @@ def _known(connection: Connection, rows: Sequence[Row[Any]], now: datetime, keys
     longest = max((max(row.cap_within_us or 0, row.policy_cap_within_us or 0) for row in rows), default=0)
     if longest:
         since = now - timedelta(microseconds=longest)
-        for contact, key, journey, gated_at in connection.execute(_SENT, {"of": contacts, "since": since}).all():
-            sent[contact].append((key, journey, gated_at))
+        for contact, key, journey, gated_at, state in connection.execute(_SENT, {"of": contacts, "since": since}).all():
+            if state in SENT:  # asked here, as SQLite would go through the states of all messages
+                sent[contact].append((key, journey, gated_at))
     return _Facts(consents, frozenset(returned), frozenset(suppressed), pauses, sent)
 
 
@@ -384,9 +385,10 @@ _PAUSES: Final = select(t.pauses.c.journey, t.pauses.c.started_at, t.pauses.c.en
     t.pauses.c.journey.in_(_MANY),
     or_(t.pauses.c.ended_at.is_(None), t.pauses.c.ended_at > bindparam("now", type_=t.pauses.c.ended_at.type)),
 )
-_SENT: Final = select(t.sends.c.contact, t.sends.c.message_key, t.sends.c.journey, t.sends.c.gated_at).where(
+_SENT: Final = select(
+    *(t.sends.c.contact, t.sends.c.message_key, t.sends.c.journey, t.sends.c.gated_at, t.sends.c.state)
+).where(
     t.sends.c.contact.in_(_MANY),
-    t.sends.c.state.in_(SENT),
     t.sends.c.journey != CONFIRMATION,
     t.sends.c.gated_at > bindparam("since", type_=t.sends.c.gated_at.type),
 )

@@ -54,7 +54,8 @@ STEPS: Final = (
 _POLL: Final = 1.0
 _RETRY: Final = 1.0
 _AHEAD: Final = 4
-"""How many messages wait for each lane, at most."""
+_LEAST_AHEAD: Final = 64
+"""How many messages are claimed ahead, at most: so many for each lane, or so many in all if that is more."""
 _REPLIES: Final = ("accepted", "rejected", "temporary")
 
 
@@ -242,7 +243,7 @@ class Worker:
                 self._n[one.settled.outcome.kind] += 1
         for one in carried:
             self._observe("after_settle", one.message.key)
-        if len(self._waiting) < len(self._lanes):
+        if 2 * len(self._waiting) < max(_AHEAD * len(self._lanes), _LEAST_AHEAD):
             self._needs_more.set()
 
     def _write_receipts(self, carried: Sequence[Carried]) -> None:
@@ -265,8 +266,9 @@ class Worker:
                 if time.monotonic() - looked_after >= every:
                     self._look_after()
                     looked_after = time.monotonic()
-                room = _AHEAD * len(self._lanes) - len(self._waiting)
-                is_enough = 2 * room < _AHEAD * len(self._lanes)
+                ahead = max(_AHEAD * len(self._lanes), _LEAST_AHEAD)
+                room = ahead - len(self._waiting)
+                is_enough = 2 * room < ahead
                 n = 0 if is_enough else self._claim(room)
             except OperationalError as problem:
                 self._log.error("the database cannot be reached", problem=_plainly(problem))
