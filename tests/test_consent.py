@@ -13,12 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from journeylab.errors import DataError
+from journeylab.journey import Journey
+from journeylab.program import Release
 from journeylab.sender.consent.evidence import evidence_of
 from journeylab.sender.consent.proofs import proofs_of
 from journeylab.sender.consent.requests import Confirmed, Request, ask, confirm, give, request_of
 from journeylab.sender.consent.standing import ConsentEvent, State, folded, state_of
 from journeylab.sender.consent.withdrawals import withdraw
 from journeylab.sender.live.intake import Incoming, receive
+from journeylab.sender.live.running import Running, Version
+from journeylab.sender.live.ticks import tick
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from stores import KEYS, START, a_send, events_of, people, rows_of
@@ -64,6 +68,20 @@ def test_a_request_plans_the_message_that_asks_and_gives_nothing(store: Store) -
     assert found == Request(
         request.request_key, "ada", "marketing", WORDING, "pl", request.asked_at, request.expires_at
     )
+
+
+
+def test_what_happens_to_a_contact_meanwhile_leaves_the_message_that_asks(store: Store) -> None:
+    people(store, "ada")
+    asked(store)
+    nodes = {"done": {"exit": "finished"}}
+    journey = Journey.model_validate({"journey": "welcome", "trigger": {"event": "signup"}, "nodes": nodes})
+    running = Running((Version(1, (Release(journey=journey),)),))
+    with store.writing() as connection:
+        receive(connection, [Incoming("ada", "visit")], store.now(connection))
+    assert tick(store, lambda _: running, KEYS).n_contacts == 1
+    (send,) = rows_of(store, t.sends)
+    assert send.state == "ready"
 
 
 def test_a_confirmation_gives_consent_once_with_its_proof(store: Store) -> None:

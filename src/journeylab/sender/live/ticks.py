@@ -28,6 +28,7 @@ from journeylab.journey import Call, Send
 from journeylab.ownsends import reason_code
 from journeylab.records import tables
 from journeylab.sender.keys import Keys
+from journeylab.sender.sending.gate import CONFIRMATION
 from journeylab.sender.sending.states import FINAL, IN_FLIGHT, WAITING
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -342,9 +343,9 @@ class _Advance:
             self.connection.execute(statement.values(choice=bindparam("choice")), rows)
 
     def _known(self, table: Any) -> dict[Key, Any]:
-        """The rows of the contacts by identity."""
+        """The rows of the contacts by identity, without what asks for consent, on which no journey decides."""
         asked = select(table).where(among(self.connection, table.c.contact, self.contacts))
-        rows = self.connection.execute(asked)
+        rows = self.connection.execute(asked.where(table.c.journey != CONFIRMATION))
         return {(row.journey, row.contact, row.entry, row.node, row.visit): row for row in rows}
 
     def _open_until(
