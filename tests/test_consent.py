@@ -70,7 +70,6 @@ def test_a_request_plans_the_message_that_asks_and_gives_nothing(store: Store) -
     )
 
 
-
 def test_what_happens_to_a_contact_meanwhile_leaves_the_message_that_asks(store: Store) -> None:
     people(store, "ada")
     asked(store)
