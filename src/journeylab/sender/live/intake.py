@@ -8,18 +8,19 @@ the machine, which has advanced the contact up to there, never learns of somethi
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from journeylab.errors import DataError, listed
-from journeylab.sender.store import TICK, insert_missing, lock_contacts
+from journeylab.sender.store import TICK, insert_into, lock_contacts
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, held
+from journeylab.sender.store.bulk import Bulk, among, held
+
+from .addresses import normal_address
+from .kinds import LONGEST_ID, Names, declare, is_name, known_names, not_a_text
 
 __all__ = [
     "OWN", "Incoming", "OwnEvent", "Person", "Received", "Refused", "attributes_of", "declare", "known_names",
@@ -28,16 +29,9 @@ __all__ = [
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
 """The events that the sender itself makes: what became of its sends and calls (rule 29)."""
-_OWN_KINDS: Final = {
-    "journey": "text", "entry": "number", "node": "text", "visit": "number", "message": "text", "reason": "text",
-    "actual_at": "instant", "succeeded": "flag", "purpose": "text", "bounce_type": "text", "link": "text",
-    "is_machine": "flag", "actor": "text", "rule": "text", "name": "text", "value": "text",
-}  # fmt: skip
-"""The kinds of properties that the sender's own events have, whoever is the first to write them."""
-_KINDS: Final = {bool: "flag", int: "number", float: "number", str: "text", datetime: "instant", date: "date"}
-_CHUNK: Final = 500
-_LONGEST: Final = 10_000
-_LONGEST_ID: Final = 200
+_CHANGED: Final = "attribute_changed"
+_text: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,85 +78,6 @@ class Received:
     refused: tuple[Refused, ...] = ()
 
 
-def known_names(connection: Connection, scope: str) -> dict[str, str]:
-    """The kinds of all properties (`event`) or attributes (`contact`), by name."""
-    rows = connection.execute(select(t.names.c.name, t.names.c.kind).where(t.names.c.scope == scope))
-    return {row.name: row.kind for row in rows}
-
-
-def _kind(value: Any) -> str | None:
-    return _KINDS.get(type(value))
-
-
-def _held(value: Any, kind: str) -> tuple[Any, bool]:
-    """The value as JSON holds it, and whether it is of the kind."""
-    if kind in ("date", "instant") and isinstance(value, str):
-        try:
-            if kind == "date":
-                return date.fromisoformat(value).isoformat(), True
-            return value, datetime.fromisoformat(value).tzinfo is not None
-        except ValueError:
-            return value, False
-    found = _kind(value)
-    if found == "instant":
-        return value.isoformat(), kind == "instant" and value.tzinfo is not None
-    if found == "date":
-        return value.isoformat(), kind == "date"
-    return value, found == kind
-
-
-class _Names:
-    """The names known so far, and the new ones of a batch; a name keeps its first kind for ever."""
-
-    def __init__(self, connection: Connection, scope: str) -> None:
-        self.connection, self.scope = connection, scope
-        self.known = known_names(connection, scope)
-        self.new: dict[str, str] = {}
-
-    def checked(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """The values as they are stored, or why they cannot be."""
-        stored: dict[str, Any] = {}
-        for name, value in values.items():
-            if value is None:
-                continue
-            if not _is_name(name):
-                return {}, f"{name!r} is no name: letters, digits and underscores"
-            kind = self.known.get(name) or self.new.get(name) or _OWN_KINDS.get(name) or _kind(value)
-            if kind is None:
-                return {}, f"{name}: {type(value).__name__} is neither a text, a number nor a flag"
-            held, fits = _held(value, kind)
-            if not fits:
-                return {}, f"{name} is a {kind}, got {str(value)[:40]!r}"
-            if isinstance(held, float) and not math.isfinite(held):
-                return {}, f"{name}: {value} is no number"
-            if isinstance(held, str) and len(held) > _LONGEST:
-                return {}, f"{name} is longer than {_LONGEST:,} characters"
-            if name not in self.known:
-                self.new.setdefault(name, kind)
-            stored[name] = held
-        return stored, None
-
-    def save(self) -> None:
-        if self.new:
-            rows = [{"scope": self.scope, "name": name, "kind": kind} for name, kind in sorted(self.new.items())]
-            insert_missing(self.connection, t.names, rows, ["scope", "name"])
-
-
-def declare(connection: Connection, scope: str, kinds: Mapping[str, str]) -> None:
-    """Makes kinds of properties or attributes known before any value comes.
-
-    Raises:
-        DataError: when one is known as another kind.
-    """
-    known = known_names(connection, scope)
-    clashes = [f"{name} ({known[name]}, not {kind})" for name, kind in kinds.items() if known.get(name, kind) != kind]
-    if clashes:
-        raise DataError(f"these are of another kind in the store: {listed(clashes)}")
-    rows = [{"scope": scope, "name": name, "kind": kind} for name, kind in kinds.items() if name not in known]
-    if rows:
-        insert_missing(connection, t.names, rows, ["scope", "name"])
-
-
 def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime) -> Received:
     """Takes events in, in their order, and makes their contacts due.
 
@@ -173,33 +88,13 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
         incoming: the events.
         now: the store's instant.
     """
-    names, refused = _Names(connection, "event"), []
-    rows: list[dict[str, Any]] = []
-    known_ids = _known_ids(connection, [one.source_id for one in incoming if one.source_id is not None])
-    n_repeated = 0
-    for place, one in enumerate(incoming):
-        if one.source_id is not None and one.source_id in known_ids:
-            n_repeated += 1
-            continue
-        fault = _fault(one)
-        properties, problem = ({}, fault) if fault else names.checked(one.properties)
-        if problem:
-            refused.append(Refused(place, problem))
-            continue
-        if one.source_id is not None:
-            known_ids.add(one.source_id)
-        rows.append(
-            {
-                "source_id": one.source_id,
-                "contact": one.contact,
-                "event": one.event,
-                "occurred_at": one.occurred_at,
-                "properties": properties,
-            }
-        )
-    names.save()
-    _make_missing(connection, {row["contact"] for row in rows}, now)
-    at = lock_contacts(connection, (row["contact"] for row in rows), now)
+    n_repeated, rows, refused = _taken(connection, incoming)
+    at = _locked(connection, {row["contact"] for row in rows}, now)
+    if connection.dialect.name != "sqlite":  # another transaction may have received the same until now
+        known_ids = _known_ids(connection, (row["source_id"] for row in rows))
+        n_repeated += sum(row["source_id"] in known_ids for row in rows)
+        rows = [row for row in rows if row["source_id"] not in known_ids]
+        at = {contact: at[contact] for contact in {row["contact"] for row in rows}}
     for row in rows:
         row["received_at"] = at[row["contact"]]
         row["occurred_at"] = row["occurred_at"] or row["received_at"]
@@ -207,38 +102,102 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
     return Received(len(rows), n_repeated, tuple(refused))
 
 
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and name.isidentifier()
+def _taken(connection: Connection, incoming: Sequence[Incoming]) -> tuple[int, list[dict[str, Any]], list[Refused]]:
+    """How many events were there already, the rows of new ones without their instants, and what is refused."""
+    known_ids = _known_ids(connection, (one.source_id for one in incoming))
+    names, attributes = Names(connection, "event"), Names(connection, "contact")
+    while True:
+        n_repeated, ids, rows, refused = 0, {*known_ids}, [], []
+        for place, one in enumerate(incoming):
+            if one.source_id is not None and one.source_id in ids:
+                n_repeated += 1
+                continue
+            properties, problem = _properties(one, names, attributes)
+            if problem:
+                refused.append(Refused(place, problem))
+                continue
+            if one.source_id is not None:
+                ids.add(one.source_id)
+            rows.append(
+                {
+                    "source_id": one.source_id,
+                    "contact": one.contact,
+                    "event": one.event,
+                    "occurred_at": one.occurred_at,
+                    "properties": properties,
+                }
+            )
+        if names.saved() and attributes.saved():
+            return n_repeated, rows, refused
 
 
-def _is_contact(contact: object) -> bool:
-    return isinstance(contact, str) and bool(contact.strip()) and len(contact) <= _LONGEST_ID
+def _properties(one: Incoming, names: Names, attributes: Names) -> tuple[dict[str, Any], str | None]:
+    """The properties of an event as they are stored, or why it cannot be taken."""
+    problem = _fault(one)
+    if problem:
+        return {}, problem
+    if one.event != _CHANGED:
+        return names.checked(one.properties)
+    value, problem = attributes.changed(one.properties.get("name"), one.properties.get("value"))
+    return ({}, problem) if problem else names.checked({**one.properties, "value": value})
+
+
+def _no_contact(contact: object) -> str | None:
+    if not isinstance(contact, str) or not contact.strip() or len(contact) > LONGEST_ID:
+        return f"`contact` is missing, or longer than {LONGEST_ID} characters"
+    problem = not_a_text(contact)
+    return problem and f"`contact` {problem}"
 
 
 def _fault(one: Incoming) -> str | None:
-    if not _is_contact(one.contact):
-        return f"`contact` is missing, or longer than {_LONGEST_ID} characters"
-    if not _is_name(one.event):
+    problem = _no_contact(one.contact)
+    if problem:
+        return problem
+    if not is_name(one.event):
         return f"{one.event!r} is no event's name: letters, digits and underscores"
     if one.event in OWN:
         return f"the event {one.event!r} is the sender's own; events of another system need another name"
-    if one.occurred_at is not None and one.occurred_at.tzinfo is None:
-        return "`occurred_at` has no time zone"
+    if one.occurred_at is not None:
+        if one.occurred_at.tzinfo is None:
+            return "`occurred_at` has no time zone"
+        if not _FIRST <= one.occurred_at < _LAST:
+            return "`occurred_at` is outside of the years 1900 to 2199"
+    if one.source_id is not None:
+        if len(one.source_id) > LONGEST_ID:
+            return f"`source_id` is longer than {LONGEST_ID} characters"
+        problem = not_a_text(one.source_id)
+        return problem and f"`source_id` {problem}"
     return None
 
 
-def _known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
-    known: set[str] = set()
-    for start in range(0, len(ids), _CHUNK):
-        wanted = ids[start : start + _CHUNK]
-        known |= {*connection.scalars(select(t.events.c.source_id).where(t.events.c.source_id.in_(wanted)))}
-    return known
+def _known_ids(connection: Connection, ids: Iterable[str | None]) -> set[str | None]:
+    wanted = [one for one in ids if one is not None]
+    found = select(t.events.c.source_id).where(among(connection, t.events.c.source_id, wanted))
+    return {*connection.scalars(found)} if wanted else set()
 
 
-def _make_missing(connection: Connection, contacts: Iterable[str], now: datetime) -> None:
-    rows = [{"contact": one, "attributes": {}, "created_at": now, "last_at": now - TICK} for one in sorted(contacts)]
-    if rows:
-        insert_missing(connection, t.contacts, rows, ["contact"])
+def _locked(connection: Connection, contacts: set[str], now: datetime) -> dict[str, datetime]:
+    """The instants at which contacts may receive something, whose rows are locked; those that are new are made."""
+    at = lock_contacts(connection, contacts, now)
+    missing = sorted(contacts - at.keys())
+    if missing:
+        created, last = held(connection, now), held(connection, now - TICK)
+        _make(connection, [(one, None, "{}", created, last) for one in missing])
+        at |= lock_contacts(connection, missing, now)
+    return at
+
+
+def _make(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Makes contacts that are not there: contact, address, attributes as JSON, created_at, last_at."""
+    names = ("contact", "address", "attributes", "created_at", "last_at")
+    statement = _NEW.get(connection.dialect.name)
+    if statement is None:
+        made = insert_into(connection, t.contacts).values({name: bindparam(name) for name in names})
+        statement = _NEW[connection.dialect.name] = Bulk(made.on_conflict_do_nothing(), *names)
+    statement.run(connection, rows)
+
+
+_NEW: Final[dict[str, Bulk]] = {}
 
 
 def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mapping[str, datetime]) -> None:
@@ -249,7 +208,7 @@ def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mappin
         [
             (
                 row.get("source_id"), row["contact"], row["event"], instants[row["occurred_at"]],
-                instants[row["received_at"]], json.dumps(row["properties"], ensure_ascii=False, sort_keys=True),
+                instants[row["received_at"]], _text(row["properties"]),
             )
             for row in rows
         ],
@@ -297,7 +256,7 @@ def record(
 
 def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
     """Stores events that the sender itself makes, in their order. Each contact is due at its latest one."""
-    names = _Names(connection, "event")
+    names = Names(connection, "event")
     rows: list[dict[str, Any]] = []
     at: dict[str, datetime] = {}
     for one in own:
@@ -315,7 +274,7 @@ def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
             }
         )
         at[one.contact] = max(one.received_at, at.get(one.contact, one.received_at))
-    names.save()
+    names.saved()
     _store(connection, rows, at)
 
 
@@ -325,48 +284,68 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     A contact's first attributes hold from its beginning; later values are `attribute_changed` events, as in a log
     (rule 7). A contact that comes in without any event begins with the event `contact_added`.
     """
-    names, refused, n_repeated = _Names(connection, "contact"), [], 0
-    good: dict[str, tuple[str | None, dict[str, Any]]] = {}
-    for place, one in enumerate(people):
-        problem = None if _is_contact(one.contact) else f"`contact` is missing, or longer than {_LONGEST_ID} characters"
-        address, fault = _address(one.address)
-        problem = problem or fault
-        attributes: dict[str, Any] = {}
-        if problem is None:
-            attributes, problem = names.checked(one.attributes)
-        if problem:
-            refused.append(Refused(place, problem))
-        else:
-            good[one.contact] = address, attributes
-    names.save()
+    good, refused = _sound(connection, people)
     ids = sorted(good)
-    old = {row.contact: row for start in range(0, len(ids), _CHUNK) for row in connection.execute(
-        select(t.contacts).where(t.contacts.c.contact.in_(ids[start : start + _CHUNK])).with_for_update()
-    )}  # fmt: skip
-    fresh = [one for one in ids if one not in old]
-    if fresh:
-        insert_missing(connection, t.contacts, [
-            {"contact": one, "address": good[one][0], "attributes": good[one][1], "created_at": now, "last_at": now}
-            for one in fresh
-        ], ["contact"])  # fmt: skip
     at = lock_contacts(connection, ids, now)
-    rows: list[dict[str, Any]] = [_row(one, "contact_added", now, {}) for one in fresh]
-    known = attributes_of(connection, [*old])
+    fresh = [one for one in ids if one not in at]
+    if fresh:
+        created = held(connection, now)
+        _make(connection, [
+            (one, good[one][0], _text(good[one][1]), created, created)
+            for one in fresh
+        ])  # fmt: skip
+        lock_contacts(connection, fresh, now)
+    old = [*at]
+    asked = select(t.contacts.c.contact, t.contacts.c.address).where(among(connection, t.contacts.c.contact, old))
+    addresses = {one.contact: one.address for one in connection.execute(asked)}
+    known = attributes_of(connection, old)
+    rows, moved, n_repeated = [_row(one, "contact_added", now, {}) for one in fresh], [], 0
     for one in old:
         address, attributes = good[one]
         changed = {name: value for name, value in attributes.items() if known[one].get(name) != value}
-        if address is not None and address != old[one].address:
-            connection.execute(update(t.contacts).where(t.contacts.c.contact == one).values(address=address))
+        if address is not None and address != addresses[one]:
+            moved.append((one, address))
         elif not changed:
             n_repeated += 1
-        rows += [
-            _row(one, "attribute_changed", at[one], {"name": name, "value": _as_text(value)})
-            for name, value in changed.items()
-        ]
-    if any(row["event"] == "attribute_changed" for row in rows):
+        rows += [_row(one, _CHANGED, at[one], {"name": name, "value": _as_text(value)})
+                 for name, value in changed.items()]  # fmt: skip
+    _MOVED.run(connection, moved)
+    if len(rows) > len(fresh):
         declare(connection, "event", {"name": "text", "value": "text"})
     _store(connection, rows, {row["contact"]: row["received_at"] for row in rows})
     return Received(len(good) - n_repeated, n_repeated, tuple(refused))
+
+
+def _sound(
+    connection: Connection, people: Sequence[Person]
+) -> tuple[dict[str, tuple[str | None, dict[str, Any]]], list[Refused]]:
+    """The address and attributes of each contact that can be taken, and what is refused."""
+    names = Names(connection, "contact")
+    while True:
+        good: dict[str, tuple[str | None, dict[str, Any]]] = {}
+        refused = []
+        for place, one in enumerate(people):
+            problem = _no_contact(one.contact)
+            address = None if one.address is None or problem else normal_address(one.address)
+            attributes: dict[str, Any] = {}
+            if problem is None and address is None and one.address is not None:
+                problem = "`address` is no e-mail address"
+            if problem is None:
+                attributes, problem = names.checked(one.attributes)
+            if problem:
+                refused.append(Refused(place, problem))
+                continue
+            before = good.get(one.contact)
+            good[one.contact] = (address, attributes) if before is None else (
+                address or before[0], before[1] | attributes
+            )  # fmt: skip
+        if names.saved():
+            return good, refused
+
+
+_MOVED: Final = Bulk(
+    update(t.contacts).where(t.contacts.c.contact == bindparam("of")).values(address=bindparam("new")), "of", "new"
+)
 
 
 def _row(contact: str, event: str, at: datetime, properties: dict[str, Any]) -> dict[str, Any]:
@@ -377,38 +356,24 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _address(address: str | None) -> tuple[str | None, str | None]:
-    """The address in its normal form, or why it is none; the message does not repeat it."""
-    if address is None:
-        return None, None
-    from email_validator import EmailNotValidError, validate_email
-
-    try:
-        return validate_email(address, check_deliverability=False, test_environment=True).normalized, None
-    except EmailNotValidError:
-        return None, "`address` is no e-mail address"
-
-
 def attributes_of(
     connection: Connection, contacts: Sequence[str], until: datetime | None = None
 ) -> dict[str, dict[str, Any]]:
     """The attributes of contacts, with all changes received, or those up to an instant."""
-    found: dict[str, dict[str, Any]] = {}
     kinds = known_names(connection, "contact")
-    for start in range(0, len(contacts), _CHUNK):
-        ids = contacts[start : start + _CHUNK]
-        for row in connection.execute(select(t.contacts).where(t.contacts.c.contact.in_(ids))):
-            found[row.contact] = dict(row.attributes)
-        changes = (
-            select(t.events.c.contact, t.events.c.properties)
-            .where(t.events.c.contact.in_(ids), t.events.c.event == "attribute_changed")
-            .order_by(t.events.c.received_at, t.events.c.event_id)
-        )
-        if until is not None:
-            changes = changes.where(t.events.c.received_at <= until)
-        for contact, properties in connection.execute(changes):
-            name, value = properties.get("name"), properties.get("value")
-            found[contact][name] = _of_kind(value, kinds.get(name, "text"))
+    c, e = t.contacts.c, t.events.c
+    asked = select(c.contact, c.attributes).where(among(connection, c.contact, contacts))
+    found = {contact: dict(attributes) for contact, attributes in connection.execute(asked).all()}
+    changes = (
+        select(e.contact, e.properties)
+        .where(among(connection, e.contact, contacts), e.event == _CHANGED)
+        .order_by(e.received_at, e.event_id)
+    )
+    if until is not None:
+        changes = changes.where(e.received_at <= until)
+    for contact, properties in connection.execute(changes).all():
+        name, value = properties.get("name"), properties.get("value")
+        found[contact][name] = _of_kind(value, kinds.get(name, "text"))
     return found
 
 

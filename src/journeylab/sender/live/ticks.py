@@ -9,16 +9,15 @@ nothing behind, and one that runs twice writes the same.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, Text, bindparam, delete, func, insert, select, type_coerce, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from journeylab import layout as o
 from journeylab.clock import NEVER, instant, microseconds
@@ -32,18 +31,15 @@ from journeylab.sender.sending.gate import CONFIRMATION
 from journeylab.sender.sending.states import FINAL, IN_FLIGHT, WAITING
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import among
 from journeylab.worlds import Ready, prepared
 
-from .intake import known_names
 from .pending import open_until
 from .running import Running, Version
+from .storelog import log_of
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["Ticked", "advanced", "entries_of", "log_of", "plain_rows", "tick"]
 
-__all__ = ["Ticked", "among", "log_of", "tick"]
-
-_KNOWN: Final = "(known)"  # no event's name: the contact is there
 _HEARD: WeakKeyDictionary[Running, frozenset[str]] = WeakKeyDictionary()
 _OWN_COLUMNS: Final = ["contact", "journey", "entry", "node", "visit", "kind", "value", "at"]
 _NO_OWN: Final = pd.DataFrame([], columns=_OWN_COLUMNS)
@@ -59,13 +55,6 @@ class Ticked(NamedTuple):
 
     n_contacts: int
     n_ready: int
-
-
-def among(connection: Connection, column: Any, values: Sequence[str]) -> Any:
-    """The condition that a text column has one of many values, as one parameter."""
-    if connection.dialect.name == "sqlite":
-        return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
-    return column == func.any(list(values))
 
 
 def tick(store: Store, running: Callable[[Connection], Running], keys: Keys, *, most: int = 5000) -> Ticked:
@@ -93,82 +82,60 @@ def tick(store: Store, running: Callable[[Connection], Running], keys: Keys, *, 
         return Ticked(len(contacts), _Advance(connection, runs, keys, now, contacts).done())
 
 
-def _columns(rows: Sequence[Any], n: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(n)]
+def entries_of(connection: Connection, contacts: Sequence[str]) -> Sequence[Any]:
+    """The entries that contacts have, with version and end."""
+    of = t.entries.c
+    asked = select(of.contact, of.journey, of.entry, of.version, of.left_at, of.exit)
+    return connection.execute(asked.where(among(connection, of.contact, contacts))).all()
 
 
-def log_of(
-    connection: Connection, contacts: Sequence[str] | None, until: datetime, heard: Collection[str] | None = None
-) -> EventLog:
-    """The event log of contacts (or of all) by the instants at which events were received, up to and including one.
+def advanced(
+    connection: Connection, running: Running, contacts: Sequence[str], now: datetime, entered: Sequence[Any]
+) -> tuple[Ready, list[Any]] | None:
+    """The machine run over all that the store knows of contacts up to an instant; None where no release matters.
 
     Args:
         connection: any transaction.
-        contacts: those who are asked for.
-        until: the last instant.
-        heard: the events that are asked for; by default all, the sender's own included.
+        running: what runs.
+        contacts: those who are advanced, sorted.
+        now: the instant.
+        entered: with `journey` and `version`, the entries that they have.
     """
-    import pyarrow as pa
+    versions = running.needed(now, {(one.journey, one.version) for one in entered})
+    if not versions:
+        return None
+    releases = [span for version in versions for span in version.spans]
+    log = log_of(connection, contacts, now, _heard(connection, running, contacts[0], now))
+    own = _own(connection, contacts, log)
+    ready = prepared(releases, log, until=now, live=True, own=own, **running.arguments())
+    return ready, run(ready.compiled.program, ready.world, len(ready.compiled.exits), log.n_contacts, record=True)
 
-    def mine(column: Any) -> Any:
-        return True if contacts is None else among(connection, column, contacts)
 
-    e, c = t.events.c, t.contacts.c
-    is_sqlite = connection.dialect.name == "sqlite"
-
-    def at(column: Any) -> Any:
-        return type_coerce(column, Text) if is_sqlite else column
-
-    asked = select(e.contact, e.event, at(e.received_at), type_coerce(e.properties, Text)).where(e.received_at <= until)
-    if contacts is not None:
-        asked = asked.where(mine(e.contact))
-    if heard is not None:
-        asked = asked.where(e.event.in_(sorted(heard)))
-    contact, event, received, texts = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)).all(), 4)
-    people = select(c.contact, at(c.created_at), type_coerce(c.attributes, Text)).where(c.created_at <= until)
-    if contacts is not None:
-        people = people.where(mine(c.contact))
-    known, created, attributes = _columns(connection.execute(people.order_by(c.contact)).all(), 3)
-    events = pa.table(
-        {
-            "contact": pa.array(known + contact, pa.string()),
-            "event": pa.array([_KNOWN] * len(known) + event, pa.string()),
-            "occurred_at": _arrow_instants(created + received),
-            **_typed(["{}"] * len(known) + texts, known_names(connection, "event")),
-        }
+def _own(connection: Connection, contacts: Sequence[str], log: EventLog) -> pd.DataFrame:
+    """What became of the contacts' sends and calls so far, as `ownsends.own_of` gives it."""
+    code = {contact: i for i, contact in enumerate(log.contact_ids.to_pylist())}
+    s, c, rows = t.sends.c, t.calls.c, []
+    asked = select(s.contact, s.journey, s.entry, s.node, s.visit, s.state, s.gated_at, s.settled_at, s.reason)
+    wanted = (*IN_FLIGHT, "accepted", "rejected", "failed")
+    for one in connection.execute(asked.where(among(connection, s.contact, contacts), s.state.in_(wanted))):
+        at = one.gated_at or one.settled_at
+        value = float(o.ON_ITS_WAY if one.state in IN_FLIGHT else 0)
+        if one.state in ("rejected", "failed"):
+            value = float(reason_code(one.reason or one.state))
+        rows.append((code[one.contact], *one[1:5], int(o.ACTUAL), value, microseconds(at)))
+    again = select(t.events.c.contact, t.events.c.received_at, t.events.c.properties).where(
+        among(connection, t.events.c.contact, contacts), t.events.c.event == "postponed"
     )
-    values = _typed(attributes, known_names(connection, "contact"))
-    log = EventLog.read(events, contacts=pa.table({"contact": pa.array(known, pa.string()), **values}), cache=False)
-    start = connection.execute(select(func.min(c.created_at))).scalar_one()
-    return log.known_between(start, until)
-
-
-def _arrow_instants(values: list[Any]) -> pa.Array:
-    import pyarrow as pa
-
-    if values and isinstance(values[0], str):
-        return pa.array(values, pa.string()).cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    return pa.array(values, pa.timestamp("us", "UTC"))
-
-
-def _typed(texts: Sequence[str], kinds: dict[str, str]) -> dict[str, pa.Array]:
-    """A column of each name, from rows of JSON."""
-    import pyarrow as pa
-
-    rows = [json.loads(text) if text != "{}" else {} for text in texts]
-    types = {"number": pa.float64(), "flag": pa.bool_()}
-    columns = {}
-    for name, kind in kinds.items():
-        column = pa.array([row.get(name) for row in rows], types.get(kind, pa.string()))
-        if kind == "date":
-            column = column.cast(pa.date32())
-        elif kind == "instant":
-            column = pa.array(
-                [None if (value := row.get(name)) is None else datetime.fromisoformat(value) for row in rows],
-                pa.timestamp("us", "UTC"),
-            )
-        columns[name] = column
-    return columns
+    for contact, at, given in connection.execute(again.order_by(t.events.c.event_id)):
+        identity = given["journey"], given["entry"], given["node"], given["visit"]
+        rows.append((code[contact], *identity, int(o.AGAIN), 0.0, microseconds(at)))
+    called = select(c.contact, c.journey, c.entry, c.node, c.visit, c.state, c.settled_at)
+    for made in connection.execute(
+        called.where(among(connection, c.contact, contacts), c.state.in_(("succeeded", "failed")))
+    ):
+        value = float(made.state == "succeeded")
+        rows.append((code[made.contact], *made[1:5], int(o.ACTUAL), value, microseconds(made.settled_at)))
+    return pd.DataFrame(rows, columns=_OWN_COLUMNS)
 
 
 class _Advance:
@@ -182,12 +149,12 @@ class _Advance:
 
     def done(self) -> int:
         """Advances the contacts and writes it down; how many messages became ready."""
-        entered = self._entered()
-        versions = self.running.needed(self.now, {(one.journey, one.version) for one in entered})
-        if not versions:
+        entered = entries_of(self.connection, self.contacts)
+        found = advanced(self.connection, self.running, self.contacts, self.now, entered)
+        if found is None:
             self._note_next(np.full(len(self.contacts), NEVER))
             return 0
-        ready, outs = self._advanced(versions)
+        ready, outs = found
         visits, entries, sends = tables(ready.compiled, ready.log, outs, ready.advice)
         # The log has contacts in its own order.
         next_at = np.full(len(self.contacts), NEVER)
@@ -203,53 +170,12 @@ class _Advance:
         self._note_next(next_at)
         return self.n_ready
 
-    def _entered(self) -> Sequence[Any]:
-        of = t.entries.c
-        asked = select(of.contact, of.journey, of.entry, of.version, of.left_at, of.exit)
-        return self.connection.execute(asked.where(among(self.connection, of.contact, self.contacts))).all()
-
-    def _advanced(self, versions: Sequence[Version]) -> tuple[Ready, list[Any]]:
-        releases = [span for version in versions for span in version.spans]
-        heard = _heard(self.connection, self.running, self.contacts[0], self.now)
-        log = log_of(self.connection, self.contacts, self.now, heard)
-        ready = prepared(releases, log, until=self.now, live=True, own=self._own(log), **self.running.arguments())
-        outs = run(ready.compiled.program, ready.world, len(ready.compiled.exits), log.n_contacts, record=True)
-        return ready, outs
-
-    def _own(self, log: EventLog) -> pd.DataFrame:
-        """What became of the contacts' sends and calls so far, as `ownsends.own_of` gives it."""
-        code = {contact: i for i, contact in enumerate(log.contact_ids.to_pylist())}
-        s, c, rows = t.sends.c, t.calls.c, []
-        asked = select(s.contact, s.journey, s.entry, s.node, s.visit, s.state, s.gated_at, s.settled_at, s.reason)
-        wanted = (*IN_FLIGHT, "accepted", "rejected", "failed")
-        for one in self.connection.execute(
-            asked.where(among(self.connection, s.contact, self.contacts), s.state.in_(wanted))
-        ):
-            at = one.gated_at or one.settled_at
-            value = float(o.ON_ITS_WAY if one.state in IN_FLIGHT else 0)
-            if one.state in ("rejected", "failed"):
-                value = float(reason_code(one.reason or one.state))
-            rows.append((code[one.contact], *one[1:5], int(o.ACTUAL), value, microseconds(at)))
-        again = select(t.events.c.contact, t.events.c.received_at, t.events.c.properties).where(
-            among(self.connection, t.events.c.contact, self.contacts), t.events.c.event == "postponed"
-        )
-        for contact, at, given in self.connection.execute(again.order_by(t.events.c.event_id)):
-            identity = given["journey"], given["entry"], given["node"], given["visit"]
-            rows.append((code[contact], *identity, int(o.AGAIN), 0.0, microseconds(at)))
-        called = select(c.contact, c.journey, c.entry, c.node, c.visit, c.state, c.settled_at)
-        for made in self.connection.execute(
-            called.where(among(self.connection, c.contact, self.contacts), c.state.in_(("succeeded", "failed")))
-        ):
-            value = float(made.state == "succeeded")
-            rows.append((code[made.contact], *made[1:5], int(o.ACTUAL), value, microseconds(made.settled_at)))
-        return pd.DataFrame(rows, columns=_OWN_COLUMNS)
-
     # Writing
 
     def _write_entries(self, entries: pd.DataFrame, closed: dict[Any, Any]) -> set[tuple[str, str, int]]:
         """Writes the entries that are new or not what is written; which they are."""
         rows, changed = [], set()
-        for one in _plain(entries):
+        for one in plain_rows(entries):
             key = one["contact"], one["journey"], one["entry"]
             if key in closed and closed[key] == (one["left_at"], one["exit"]):
                 continue
@@ -259,7 +185,7 @@ class _Advance:
         return changed
 
     def _write_visits(self, visits: pd.DataFrame, changed: set[tuple[str, str, int]]) -> None:
-        rows = [one for one in _plain(visits) if (one["contact"], one["journey"], one["entry"]) in changed]
+        rows = [one for one in plain_rows(visits) if (one["contact"], one["journey"], one["entry"]) in changed]
         of = t.visits.c
         if changed:
             self.connection.execute(
@@ -282,14 +208,14 @@ class _Advance:
     ) -> None:
         """Plans messages and calls, makes them ready, and takes back those whose visit has ended."""
         nodes = ready.compiled.nodes
-        version = {(one["journey"], one["contact"], one["entry"]): one["version"] for one in _plain(entries)}
-        arrived = {_key(one): one["arrived_at"] for one in _plain(visits[visits["left_at"].isna()])}
+        version = {(one["journey"], one["contact"], one["entry"]): one["version"] for one in plain_rows(entries)}
+        arrived = {_key(one): one["arrived_at"] for one in plain_rows(visits[visits["left_at"].isna()])}
         is_call = {key: isinstance(nodes[index].node, Call) for key, (index, _) in waiting.items()}
         self._write_calls({key: one for key, one in waiting.items() if is_call[key]}, nodes, version)
         known = self._known(t.sends)
         zones = _Zones(ready.log)
         skipped = {
-            _key(one): one for one in _plain(sends[~sends["is_sent"]])
+            _key(one): one for one in plain_rows(sends[~sends["is_sent"]])
             if (one["contact"], one["journey"], one["entry"]) in changed
         }  # fmt: skip
         new, moved = [], []
@@ -332,7 +258,7 @@ class _Advance:
 
     def _note_choices(self, sends: pd.DataFrame, changed: set[tuple[str, str, int]]) -> None:
         """Keeps with each message that went at its best hour what the choice was made from (rule 17)."""
-        chosen = _plain(sends[sends["is_sent"] & sends["advice"].notna()])
+        chosen = plain_rows(sends[sends["is_sent"] & sends["advice"].notna()])
         rows = [
             {"k": self.keys.message_key(*_key(one)), "choice": {name: one[name] for name in _CHOICE}}
             for one in chosen
@@ -509,7 +435,7 @@ def _key(row: dict[str, Any]) -> Key:
     return row["journey"], row["contact"], row["entry"], row["node"], row["visit"]
 
 
-def _plain(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def plain_rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of a table as plain values, None where missing, instants as aware datetimes."""
     columns: dict[str, list[Any]] = {}
     for name in table.columns:

@@ -6,16 +6,17 @@ of what it costs. Values are given as the database holds them: instants through 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Executable
+from sqlalchemy import Connection, Dialect, Executable, func, select
 
 from .tables import Instant
 
-__all__ = ["Bulk", "held"]
+__all__ = ["Bulk", "among", "held"]
 
 _INSTANT: Final = Instant()
 
@@ -65,3 +66,10 @@ def _text(at: datetime, dialect: Dialect) -> Any:
 def held(connection: Connection, at: datetime | None) -> Any:
     """An instant as the database of a connection holds it."""
     return _text(at, connection.dialect) if at is not None and connection.dialect.name == "sqlite" else at
+
+
+def among(connection: Connection, column: Any, values: Sequence[str]) -> Any:
+    """The condition that a text column has one of many values, as one parameter."""
+    if connection.dialect.name == "sqlite":
+        return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+    return column == func.any(list(values))

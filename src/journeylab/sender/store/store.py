@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from journeylab.errors import DataError
 
 from . import tables as t
+from .bulk import among
 
 __all__ = ["TICK", "Clock", "Store", "act", "insert_into", "insert_missing", "lock_contacts"]
 
@@ -161,16 +162,13 @@ def lock_contacts(connection: Connection, contacts: Iterable[str], now: datetime
     caller notes the instant that it used in `last_at`.
     """
     wanted = sorted({*contacts})
-    found: dict[str, datetime] = {}
-    for start in range(0, len(wanted), 1000):
-        rows = connection.execute(
-            select(t.contacts.c.contact, t.contacts.c.last_at)
-            .where(t.contacts.c.contact.in_(wanted[start : start + 1000]))
-            .order_by(t.contacts.c.contact)
-            .with_for_update()
-        )
-        found |= {contact: max(now, last_at + TICK) for contact, last_at in rows}
-    return found
+    rows = connection.execute(
+        select(t.contacts.c.contact, t.contacts.c.last_at)
+        .where(among(connection, t.contacts.c.contact, wanted))
+        .order_by(t.contacts.c.contact)
+        .with_for_update()
+    )
+    return {contact: max(now, last_at + TICK) for contact, last_at in rows.all()}
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

@@ -1,0 +1,103 @@
+"""A store's events and contacts as tables and as an event log, typed as `names` says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Text, func, select, type_coerce
+
+from journeylab.eventlog import EventLog
+from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import among
+
+from .kinds import known_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["arrow_instants", "as_arrow_wants", "log_of", "typed"]
+
+_KNOWN: Final = "(known)"  # no event's name: the contact is there
+
+
+def _columns(rows: Sequence[Any], n: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(n)]
+
+
+def log_of(
+    connection: Connection, contacts: Sequence[str] | None, until: datetime, heard: Collection[str] | None = None
+) -> EventLog:
+    """The event log of contacts (or of all) by the instants at which events were received, up to and including one.
+
+    Args:
+        connection: any transaction.
+        contacts: those who are asked for.
+        until: the last instant.
+        heard: the events that are asked for; by default all, the sender's own included.
+    """
+    import pyarrow as pa
+
+    def mine(column: Any) -> Any:
+        return True if contacts is None else among(connection, column, contacts)
+
+    e, c = t.events.c, t.contacts.c
+    received_at, created_at = as_arrow_wants(connection, e.received_at), as_arrow_wants(connection, c.created_at)
+    asked = select(e.contact, e.event, received_at, type_coerce(e.properties, Text)).where(e.received_at <= until)
+    if contacts is not None:
+        asked = asked.where(mine(e.contact))
+    if heard is not None:
+        asked = asked.where(e.event.in_(sorted(heard)))
+    contact, event, received, texts = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)).all(), 4)
+    people = select(c.contact, created_at, type_coerce(c.attributes, Text)).where(c.created_at <= until)
+    if contacts is not None:
+        people = people.where(mine(c.contact))
+    known, created, attributes = _columns(connection.execute(people.order_by(c.contact)).all(), 3)
+    events = pa.table(
+        {
+            "contact": pa.array(known + contact, pa.string()),
+            "event": pa.array([_KNOWN] * len(known) + event, pa.string()),
+            "occurred_at": arrow_instants(created + received),
+            **typed(["{}"] * len(known) + texts, known_names(connection, "event")),
+        }
+    )
+    values = typed(attributes, known_names(connection, "contact"))
+    log = EventLog.read(events, contacts=pa.table({"contact": pa.array(known, pa.string()), **values}), cache=False)
+    start = connection.execute(select(func.min(c.created_at))).scalar_one()
+    return log.known_between(start, until)
+
+
+def as_arrow_wants(connection: Connection, column: Any) -> Any:
+    """A column of instants as `arrow_instants` takes them: on SQLite as the texts that they are there."""
+    return type_coerce(column, Text) if connection.dialect.name == "sqlite" else column
+
+
+def arrow_instants(values: Sequence[Any]) -> pa.Array:
+    """Instants as an Arrow array, from the texts of SQLite or from datetimes."""
+    import pyarrow as pa
+
+    if values and isinstance(values[0], str):
+        return pa.array(values, pa.string()).cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    return pa.array(values, pa.timestamp("us", "UTC"))
+
+
+def typed(texts: Sequence[str], kinds: dict[str, str]) -> dict[str, pa.Array]:
+    """A column of each name, from rows of JSON."""
+    import pyarrow as pa
+
+    rows = [json.loads(text) if text != "{}" else {} for text in texts]
+    types = {"number": pa.float64(), "flag": pa.bool_()}
+    columns = {}
+    for name, kind in kinds.items():
+        column = pa.array([row.get(name) for row in rows], types.get(kind, pa.string()))
+        if kind == "date":
+            column = column.cast(pa.date32())
+        elif kind == "instant":
+            column = pa.array(
+                [None if (value := row.get(name)) is None else datetime.fromisoformat(value) for row in rows],
+                pa.timestamp("us", "UTC"),
+            )
+        columns[name] = column
+    return columns
