@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import smtplib
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +67,10 @@ def bare(relay: Relay, n: int) -> float:
             assert connection.finish().kind == "accepted"
         connection.leave()
 
+    return _timed(carry, relay, n)
+
+
+def _timed(carry: Callable[[], None], relay: Relay, n: int) -> float:
     threads = [threading.Thread(target=carry) for _ in range(relay.connections)]
     start = time.perf_counter()
     for thread in threads:
@@ -73,6 +78,22 @@ def bare(relay: Relay, n: int) -> float:
     for thread in threads:
         thread.join()
     return n / (time.perf_counter() - start)
+
+
+def plain(relay: Relay, n: int) -> float:
+    """How many messages a second go by the standard library's `sendmail`, which does not pipeline."""
+    rest = deque(range(n))
+
+    def carry() -> None:
+        with smtplib.SMTP(relay.host, relay.port, "shop.example") as connection:
+            while True:
+                try:
+                    i = rest.popleft()
+                except IndexError:
+                    break
+                connection.sendmail("bounce@shop.example", f"c{i}@mail.example", _BODY)
+
+    return _timed(carry, relay, n)
 
 
 def sent(relay: Relay, n: int) -> float:
@@ -134,11 +155,11 @@ def compare(connections: int, n: int, n_runs: int) -> float:
     with sink() as port:
         relay = Relay(name="main", host="127.0.0.1", port=port, tls="none", connections=connections)
         bare(relay, n // 10)
-        pairs = [(sent(relay, n), bare(relay, n)) for _ in range(n_runs)]
-    ours, loop = (median(rates) for rates in zip(*pairs, strict=True))
+        runs = [(sent(relay, n), bare(relay, n), plain(relay, n)) for _ in range(n_runs)]
+    ours, loop, library = (median(rates) for rates in zip(*runs, strict=True))
     print(
         f"{connections} connections, {n:,} messages of {len(_BODY) / 1000:.0f} kB: {ours:,.0f} a second, "
-        f"bare loop {loop:,.0f}, {ours / loop:.0%} of it"
+        f"bare loop {loop:,.0f} ({ours / loop:.0%} of it), smtplib's sendmail {library:,.0f} ({ours / library:.0%} of it)"
     )
     return ours / loop
 

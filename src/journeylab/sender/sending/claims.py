@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
 
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, held
 
 from .gate import repeated_until
+from .lookup import Lookup
 from .settling import alert_ambiguous
 from .states import move_all
 
@@ -49,9 +50,9 @@ def claim_repeated(
     return list(keys)
 
 
-def rows_of(connection: Connection, keys: Sequence[str]) -> list[Row[Any]]:
+def rows_of(connection: Connection, keys: Sequence[str]) -> list[Any]:
     """The messages with their contact's `address`, and `written_to` and `body` where they are rendered."""
-    return list(connection.execute(_WHOLE, {"of": list(keys)}).all())
+    return _WHOLE.rows(connection, keys)
 
 
 def renew(connection: Connection, worker: str, fences: Mapping[str, int], lease_until: datetime) -> None:
@@ -100,7 +101,6 @@ def _locked(where: Select[Any]) -> Select[Any]:
     return ordered.with_for_update(of=t.sends, skip_locked=True)
 
 
-_MANY: Final[Any] = bindparam("of", expanding=True)
 _MAY_GO: Final = and_(
     t.contacts.c.contact == t.sends.c.contact,
     t.contacts.c.held_because.is_(None),
@@ -131,12 +131,14 @@ _REPEATABLE: Final = _locked(
         _NOT_EARLY,
     )
 )
-_WHOLE: Final = (
-    select(t.sends, t.contacts.c.address, t.renderings.c.address.label("written_to"), t.renderings.c.body)
-    .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
-    .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
-    .where(t.sends.c.message_key.in_(_MANY))
-    .order_by(t.sends.c.not_before, t.sends.c.message_key)
+_WHOLE: Final = Lookup(
+    lambda among: (
+        select(t.sends, t.contacts.c.address, t.renderings.c.address.label("written_to"), t.renderings.c.body)
+        .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
+        .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
+        .where(among(t.sends.c.message_key))
+        .order_by(t.sends.c.not_before, t.sends.c.message_key)
+    )
 )
 _OWN: Final = (
     (t.sends.c.message_key == bindparam("of_key"))

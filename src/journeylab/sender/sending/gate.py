@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from journeylab.sender.consent.standing import EVENTS, ConsentEvent, folded
 from journeylab.sender.keys import Keys
@@ -37,6 +37,7 @@ from journeylab.sender.store import TICK, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, held
 
+from .lookup import Lookup
 from .states import move_all
 
 __all__ = [
@@ -95,7 +96,7 @@ class Case(NamedTuple):
     """A message at the gate: its row with its contact's and entry's, the instant a, the clock, and what is known."""
 
     request: Request
-    row: Row[Any]
+    row: Any
     at: datetime
     now: datetime
     facts: _Facts
@@ -247,8 +248,7 @@ def let_pass(
     if not requests:
         return {}
     at = lock_contacts(connection, (one.contact for one in requests), now)
-    found = connection.execute(_ROWS, {"of": [one.message_key for one in requests]})
-    rows: dict[str, Row[Any]] = {row.message_key: row for row in found.all()}  # type: ignore[misc]
+    rows = {row.message_key: row for row in _ROWS.rows(connection, [one.message_key for one in requests])}
     facts = _known(connection, [*rows.values()], now, keys)
     answers: dict[str, Passed | Refused] = {}
     moves = _Moves()
@@ -326,71 +326,74 @@ def identity(row: Any) -> dict[str, Any]:
     return {"journey": row.journey, "entry": row.entry, "node": row.node, "visit": row.visit}
 
 
-def _known(connection: Connection, rows: Sequence[Row[Any]], now: datetime, keys: Keys) -> _Facts:
+def _known(connection: Connection, rows: Sequence[Any], now: datetime, keys: Keys) -> _Facts:
     contacts = [*{row.contact for row in rows}]
     consents: dict[str, list[ConsentEvent]] = defaultdict(list)
     returned: set[str] = set()
-    for one in connection.execute(_MARKS, {"of": contacts}).all():
+    for one in _MARKS.rows(connection, contacts):
         if one.event in EVENTS:
             event = ConsentEvent(one.received_at, one.event_id, one.event, one.properties.get("purpose"))
             consents[one.contact].append(event)
         elif one.event == "complained" or one.properties.get("bounce_type") != "soft":
             returned.add(one.contact)
     digests = {address_digest(keys, row.written_to): row.written_to for row in rows if row.written_to is not None}
-    suppressed = (digests[one] for one in connection.scalars(_SUPPRESSED, {"of": [*digests]}))
+    suppressed = (digests[one.address_digest] for one in _SUPPRESSED.rows(connection, [*digests]))
     pauses: dict[str, list[tuple[datetime, datetime | None]]] = defaultdict(list)
-    for journey, start, end in connection.execute(_PAUSES, {"of": [*{row.journey for row in rows}], "now": now}).all():
+    for journey, start, end in _PAUSES.rows(connection, [*{row.journey for row in rows}], now=held(connection, now)):
         pauses[journey].append((start, end))
     sent: dict[str, list[tuple[str, str, datetime]]] = defaultdict(list)
     longest = max((max(row.cap_within_us or 0, row.policy_cap_within_us or 0) for row in rows), default=0)
     if longest:
         since = now - timedelta(microseconds=longest)
-        for contact, key, journey, gated_at, state in connection.execute(_SENT, {"of": contacts, "since": since}).all():
+        for contact, key, journey, gated_at, state in _SENT.rows(connection, contacts, since=held(connection, since)):
             if state in SENT:  # asked here, as SQLite would go through the states of all messages
                 sent[contact].append((key, journey, gated_at))
     return _Facts(consents, frozenset(returned), frozenset(suppressed), pauses, sent)
 
 
-_MANY: Final[Any] = bindparam("of", expanding=True)
-_ROWS: Final = (
-    select(
-        *(t.sends.c[name] for name in (
-            "message_key", "journey", "contact", "entry", "node", "visit", "purpose", "state", "fence", "lease_until",
-            "planned_at", "not_before", "not_after", "open_until", "cap_sends", "cap_within_us", "policy_cap_sends",
-            "policy_cap_within_us", "gated_at", "relay",
-        )),
-        t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
-        t.entries.c.entry.label("entry_of"), t.entries.c.left_at, t.renderings.c.address.label("written_to"),
+_ROWS: Final = Lookup(
+    lambda among: (
+        select(
+            *(t.sends.c[name] for name in (
+                "message_key", "journey", "contact", "entry", "node", "visit", "purpose", "state", "fence",
+                "lease_until", "planned_at", "not_before", "not_after", "open_until", "cap_sends", "cap_within_us",
+                "policy_cap_sends", "policy_cap_within_us", "gated_at", "relay",
+            )),
+            t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
+            t.entries.c.entry.label("entry_of"), t.entries.c.left_at, t.renderings.c.address.label("written_to"),
+        )
+        .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
+        .outerjoin(
+            t.entries,
+            and_(
+                t.entries.c.contact == t.sends.c.contact,
+                t.entries.c.journey == t.sends.c.journey,
+                t.entries.c.entry == t.sends.c.entry,
+            ),
+        )
+        .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
+        .where(among(t.sends.c.message_key))
+        .order_by(t.sends.c.message_key)
+        .with_for_update(of=t.sends)
     )
-    .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
-    .outerjoin(
-        t.entries,
-        and_(
-            t.entries.c.contact == t.sends.c.contact,
-            t.entries.c.journey == t.sends.c.journey,
-            t.entries.c.entry == t.sends.c.entry,
-        ),
-    )
-    .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
-    .where(t.sends.c.message_key.in_(_MANY))
-    .order_by(t.sends.c.message_key)
-    .with_for_update(of=t.sends)
 )  # fmt: skip
-_MARKS: Final = (
-    select(t.events.c.contact, t.events.c.event, t.events.c.received_at, t.events.c.event_id, t.events.c.properties)
-    .where(t.events.c.contact.in_(_MANY), t.events.c.event.in_((*EVENTS, "complained", "bounced")))
-)  # fmt: skip
-_SUPPRESSED: Final = select(t.suppressions.c.address_digest).where(t.suppressions.c.address_digest.in_(_MANY))
-_PAUSES: Final = select(t.pauses.c.journey, t.pauses.c.started_at, t.pauses.c.ended_at).where(
-    t.pauses.c.journey.in_(_MANY),
-    or_(t.pauses.c.ended_at.is_(None), t.pauses.c.ended_at > bindparam("now", type_=t.pauses.c.ended_at.type)),
+_MARKS: Final = Lookup(
+    lambda among: select(
+        *(t.events.c[name] for name in ("contact", "event", "received_at", "event_id", "properties"))
+    ).where(among(t.events.c.contact), t.events.c.event.in_((*EVENTS, "complained", "bounced")))
 )
-_SENT: Final = select(
-    *(t.sends.c.contact, t.sends.c.message_key, t.sends.c.journey, t.sends.c.gated_at, t.sends.c.state)
-).where(
-    t.sends.c.contact.in_(_MANY),
-    t.sends.c.journey != CONFIRMATION,
-    t.sends.c.gated_at > bindparam("since", type_=t.sends.c.gated_at.type),
+_SUPPRESSED: Final = Lookup(
+    lambda among: select(t.suppressions.c.address_digest).where(among(t.suppressions.c.address_digest))
+)
+_PAUSES: Final = Lookup(
+    lambda among: select(t.pauses.c.journey, t.pauses.c.started_at, t.pauses.c.ended_at).where(
+        among(t.pauses.c.journey), or_(t.pauses.c.ended_at.is_(None), t.pauses.c.ended_at > bindparam("now", None))
+    )
+)
+_SENT: Final = Lookup(
+    lambda among: select(
+        *(t.sends.c[name] for name in ("contact", "message_key", "journey", "gated_at", "state"))
+    ).where(among(t.sends.c.contact), t.sends.c.journey != CONFIRMATION, t.sends.c.gated_at > bindparam("since", None))
 )
 _DECIDED: Final = Bulk(
     update(t.contacts).where(t.contacts.c.contact == bindparam("of")).values(last_at=bindparam("at")), "of", "at"

@@ -14,7 +14,7 @@ from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Row, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.store import tables as t
@@ -50,7 +50,7 @@ class Fault(NamedTuple):
 class Renders(Protocol):
     """Makes messages."""
 
-    def __call__(self, connection: Connection, rows: Sequence[Row[Any]]) -> Sequence[Made | Fault]:
+    def __call__(self, connection: Connection, rows: Sequence[Any]) -> Sequence[Made | Fault]:
         """Of each row of `sends` (with the contact's `address` beside) its bytes, in the same order.
 
         The connection is of a reading transaction, as of which attributes are taken.
@@ -62,7 +62,7 @@ class Renders(Protocol):
 class Prepared:
     """A message that a lane can take: its row as it was claimed, its bytes, and the relays that may have it."""
 
-    row: Row[Any]
+    row: Any
     address: str
     body: bytes
     return_path: str
@@ -78,7 +78,7 @@ class Prepared:
 class Claimed:
     """Messages that were claimed together: their rows, and the relays that may have them, in the order to try."""
 
-    rows: list[Row[Any]] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
     relays: tuple[str, ...] = ()
 
 
@@ -133,7 +133,7 @@ def prepared(
         writing: begins a writing transaction.
     """
     unsendable: list[Settled] = []
-    wanted: list[Row[Any]] = []
+    wanted: list[Any] = []
     bodies: dict[str, tuple[str, bytes]] = {}
     for row in claim.rows:
         is_frozen = row.body is not None and (row.written_to == row.address or row.state == "ambiguous")
@@ -171,12 +171,12 @@ def prepared(
     return ready, unsendable
 
 
-def _unsendable(row: Row[Any], stage: str, reason: str) -> Settled:
+def _unsendable(row: Any, stage: str, reason: str) -> Settled:
     return Settled(row.message_key, row.fence, row.contact, Outcome("failed", stage, text=reason))
 
 
 def _frozen(
-    connection: Connection, made: Sequence[tuple[Row[Any], Made]], now: datetime
+    connection: Connection, made: Sequence[tuple[Any, Made]], now: datetime
 ) -> dict[str, tuple[str, bytes]]:  # fmt: skip
     """The addresses and bytes as they are frozen: those just made, unless another worker was first."""
     moved = [{"of": row.message_key, "written_to": row.written_to} for row, _ in made if row.body is not None]

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import OwnEvent, record_all
@@ -36,6 +36,7 @@ from journeylab.sender.store import tables as t
 from . import breaker
 from .alerts import raise_alert
 from .gate import REPEATED, address_digest, identity
+from .lookup import Lookup
 from .notices import tell
 from .states import FINAL, move_all
 from .transport import Outcome
@@ -133,8 +134,7 @@ class _Settling:
 
     def write(self, settled: Sequence[Settled]) -> None:
         self.at = lock_contacts(self.connection, (one.contact for one in settled), self.now)
-        found = self.connection.execute(_ROWS, {"of": [one.message_key for one in settled]})
-        rows: dict[str, Row[Any]] = {row.message_key: row for row in found.all()}  # type: ignore[misc]
+        rows = {row.message_key: row for row in _ROWS.rows(self.connection, [one.message_key for one in settled])}
         for one in settled:
             row = rows.get(one.message_key)
             if row is not None and one.contact in self.at:
@@ -156,7 +156,7 @@ class _Settling:
             raise_alert(self.connection, cause, severity, text, self.now)
         self._note(settled)
 
-    def _decide(self, row: Row[Any], one: Settled) -> None:
+    def _decide(self, row: Any, one: Settled) -> None:
         kind = one.outcome.kind
         if kind == "accepted":
             self._accept(row, one)
@@ -182,7 +182,7 @@ class _Settling:
         else:  # withdrawn; what a reaper has made ambiguous meanwhile was not ended either
             self._move(row, one, "ready", gated_at=None)
 
-    def _accept(self, row: Row[Any], one: Settled) -> None:
+    def _accept(self, row: Any, one: Settled) -> None:
         gated_at = one.gated_at or row.gated_at or self.now
         if row.state == "accepted":
             if (row.relay, row.gated_at) != (one.relay, gated_at):
@@ -210,7 +210,7 @@ class _Settling:
             said = identity(row) | {"message": row.message, "actual_at": gated_at}
             self.events.append(OwnEvent(row.contact, "sent", at, said, gated_at))
 
-    def _reject(self, row: Row[Any], one: Settled) -> None:
+    def _reject(self, row: Any, one: Settled) -> None:
         at = self._end(row, one, "rejected")
         outcome = one.outcome
         if outcome.stage == "rcpt" and outcome.enhanced in _BAD_ADDRESS:
@@ -224,13 +224,13 @@ class _Settling:
                 about = {"contact": row.contact, "reason": "bounced", "status": outcome.enhanced}
                 self.told.append((f"bounced_{row.message_key}", about))
 
-    def _fail(self, row: Row[Any], one: Settled) -> None:
+    def _fail(self, row: Any, one: Settled) -> None:
         self._end(row, one, "failed")
         if one.outcome.stage == "render":
             cause = f"messages/{row.journey}/{row.message}"
             self.alerts.append((cause, "error", f"the message {row.message} cannot be made: {one.outcome.text}"))
 
-    def _put_off(self, row: Row[Any], one: Settled) -> None:
+    def _put_off(self, row: Any, one: Settled) -> None:
         attempts = row.attempts + 1
         again_at = self.now + later(row.message_key, attempts)
         if attempts >= self.settings.attempts or again_at > row.not_after:
@@ -238,7 +238,7 @@ class _Settling:
         else:
             self._move(row, one, "ready", not_before=again_at, attempts=attempts, gated_at=None)
 
-    def _end(self, row: Row[Any], one: Settled, state: str, **values: Any) -> datetime:
+    def _end(self, row: Any, one: Settled, state: str, **values: Any) -> datetime:
         """Ends a message that was not sent, and says so at an instant."""
         at = self._next(row.contact)
         self._move(row, one, state, settled_at=at, reason=state, relay=one.relay, **values)
@@ -246,7 +246,7 @@ class _Settling:
         self.events.append(OwnEvent(row.contact, "not_sent", at, said))
         return at
 
-    def _keep(self, row: Row[Any], one: Settled) -> None:
+    def _keep(self, row: Any, one: Settled) -> None:
         """Leaves a message ambiguous that was offered again: what a relay says now does not tell what it did before."""
         attempts = row.attempts + (one.outcome.kind not in ("unreached", "withdrawn"))
         wait = later(row.message_key, max(attempts, 1))
@@ -256,12 +256,12 @@ class _Settling:
         else:
             self.kept.append({"of_key": row.message_key, "of_fence": row.fence, **values})
 
-    def _move(self, row: Row[Any], one: Settled, to: str, **values: Any) -> None:
+    def _move(self, row: Any, one: Settled, to: str, **values: Any) -> None:
         code = "" if one.outcome.code is None else f"{one.outcome.code} "
         said = {"worker": None, "lease_until": None, "reply": f"{code}{one.outcome.text}" or None}
         self._add(row, to, said | values)
 
-    def _add(self, row: Row[Any], to: str, values: Mapping[str, Any]) -> None:
+    def _add(self, row: Any, to: str, values: Mapping[str, Any]) -> None:
         key = {"message_key": row.message_key, "fence": row.fence}
         self.moves[row.state, to, tuple(sorted(values))].append(key | dict(values))
 
@@ -290,36 +290,21 @@ def _word(outcome: Outcome) -> str | None:
     return words.get(outcome.kind, outcome.kind)
 
 
-_MANY: Final[Any] = bindparam("of", expanding=True)
-_ROWS: Final = (
-    select(
-        *(
-            t.sends.c[name]
-            for name in (
-                "message_key",
-                "journey",
-                "contact",
-                "entry",
-                "node",
-                "visit",
-                "message",
-                "state",
-                "reason",
-                "fence",
-                "attempts",
-                "lease_until",
-                "not_after",
-                "gated_at",
-                "relay",
-            )
-        ),
-        t.renderings.c.address.label("written_to"),
+_ROWS: Final = Lookup(
+    lambda among: (
+        select(
+            *(t.sends.c[name] for name in (
+                "message_key", "journey", "contact", "entry", "node", "visit", "message", "state", "reason", "fence",
+                "attempts", "lease_until", "not_after", "gated_at", "relay",
+            )),
+            t.renderings.c.address.label("written_to"),
+        )
+        .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
+        .where(among(t.sends.c.message_key))
+        .order_by(t.sends.c.message_key)
+        .with_for_update(of=t.sends)
     )
-    .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
-    .where(t.sends.c.message_key.in_(_MANY))
-    .order_by(t.sends.c.message_key)
-    .with_for_update(of=t.sends)
-)
+)  # fmt: skip
 _KEEPING: Final = (
     update(t.sends)
     .where(

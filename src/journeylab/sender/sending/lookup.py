@@ -1,0 +1,70 @@
+"""Queries for the rows of many keys, compiled once for each kind of database and read without more ado."""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Select, bindparam, func, select
+
+__all__ = ["Lookup"]
+
+Among = Callable[[Any], Any]
+"""The condition that a text column has one of the keys that are looked for."""
+
+
+class Lookup:
+    """A query for the rows of many keys.
+
+    Args:
+        statement: makes the query from the condition that a column is among the keys; its other parameters are named
+            by `bindparam` with the value None, and given as the database holds them.
+    """
+
+    def __init__(self, statement: Callable[[Among], Select[Any]]) -> None:
+        self._statement = statement
+        self._compiled: dict[str, Callable[[Connection, Sequence[str], dict[str, Any]], list[Any]]] = {}
+
+    def rows(self, connection: Connection, keys: Sequence[str], **given: Any) -> list[Any]:
+        """The rows of some keys, as tuples with names; none for no keys."""
+        if not keys:
+            return []
+        read = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
+        return read(connection, keys, given)
+
+    def _compile(self, dialect: Dialect) -> Callable[[Connection, Sequence[str], dict[str, Any]], list[Any]]:
+        is_sqlite = dialect.name == "sqlite"
+
+        def among(column: Any) -> Any:
+            if is_sqlite:
+                return column.in_(select(func.json_each(bindparam("of", None)).table_valued("value").c.value))
+            return column == func.any(bindparam("of", None))
+
+        statement = self._statement(among)
+        compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        text, constants = str(compiled), dict(compiled.params)
+        places = compiled.positiontup if compiled.positional else None
+        columns = [*statement.selected_columns]
+        made: Any = namedtuple("Found", [column.key for column in columns])  # type: ignore[misc]
+        processors = [
+            (place, process)
+            for place, column in enumerate(columns)
+            if (process := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
+        ]
+
+        def read(connection: Connection, keys: Sequence[str], given: dict[str, Any]) -> list[Any]:
+            values = constants | given | {"of": json.dumps(keys) if is_sqlite else list(keys)}
+            parameters: Any = values if places is None else tuple([values[name] for name in places])
+            found = []
+            for row in connection.exec_driver_sql(text, parameters).all():
+                cells = [*row]
+                for place, process in processors:
+                    if cells[place] is not None:
+                        cells[place] = process(cells[place])
+                found.append(made._make(cells))
+            return found
+
+        self._compiled[dialect.name] = read
+        return read
