@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, held
+from journeylab.sender.store.lookup import Lookup
 
 from .gate import repeated_until
-from .lookup import Lookup
 from .settling import alert_ambiguous
 from .states import move_all
 

@@ -36,8 +36,8 @@ from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import TICK, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, held
+from journeylab.sender.store.lookup import Lookup
 
-from .lookup import Lookup
 from .states import move_all
 
 __all__ = [

@@ -32,11 +32,11 @@ from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import TICK, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .alerts import raise_alert
 from .gate import REPEATED, address_digest, identity
-from .lookup import Lookup
 from .notices import tell
 from .states import FINAL, move_all
 from .transport import Outcome

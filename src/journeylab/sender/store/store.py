@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from journeylab.errors import DataError
 
 from . import tables as t
-from .bulk import among
+from .lookup import Lookup
 
 __all__ = ["TICK", "Clock", "Store", "act", "insert_into", "insert_missing", "lock_contacts"]
 
@@ -161,14 +161,18 @@ def lock_contacts(connection: Connection, contacts: Iterable[str], now: datetime
     That is `now`, or later where the contact is ahead of the clock; contacts that there are none of are left out. The
     caller notes the instant that it used in `last_at`.
     """
-    wanted = sorted({*contacts})
-    rows = connection.execute(
+    rows = _LAST.rows(connection, sorted({*contacts}))
+    return {contact: max(now, last_at + TICK) for contact, last_at in rows}
+
+
+_LAST: Final = Lookup(
+    lambda among: (
         select(t.contacts.c.contact, t.contacts.c.last_at)
-        .where(among(connection, t.contacts.c.contact, wanted))
+        .where(among(t.contacts.c.contact))
         .order_by(t.contacts.c.contact)
         .with_for_update()
     )
-    return {contact: max(now, last_at + TICK) for contact, last_at in rows.all()}
+)
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
