@@ -53,9 +53,7 @@ def changed(contact: str, name: Any, value: Any) -> Incoming:
         (changed("ada", "contact", "bo"), "'contact' is what a contact itself has"),
     ],
 )
-def test_what_a_log_could_not_hold_is_refused_and_the_rest_is_taken(
-    store: Store, event: Incoming, reason: str
-) -> None:
+def test_what_a_log_could_not_hold_is_refused_and_the_rest_is_taken(store: Store, event: Incoming, reason: str) -> None:
     came_in(store, Person("ada", None, {"age": 30, "since": AT.date()}))
     got = came(store, Incoming("bo", "signup"), event, Incoming("cy", "signup"))
     assert (got.n_new, [one.place for one in got.refused]) == (2, [1])

@@ -15,7 +15,18 @@ import typer
 
 from journeylab.errors import JourneyLabError
 
-from . import definitions, experiments, installation, policies, predicting, promotion, replaying, sending, sendtimes
+from . import (
+    contacts,
+    definitions,
+    experiments,
+    installation,
+    policies,
+    predicting,
+    promotion,
+    replaying,
+    sending,
+    sendtimes,
+)
 
 __all__ = ["main"]
 
@@ -44,6 +55,7 @@ app.add_typer(promotion.release, name="release")
 app.command("run")(sending.run)
 app.command("serve")(sending.serve)
 app.add_typer(sending.sends, name="sends")
+app.add_typer(contacts.contacts, name="contacts")
 app.command("doctor")(installation.doctor)
 
 

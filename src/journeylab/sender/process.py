@@ -1,9 +1,9 @@
 """The sender as a process: ticks, outside calls, messages and chores, in one loop on the database's time.
 
-Four threads share the work, and each does nothing but look for what is due and do it: one advances contacts, one calls
-services outside and tells them what they have to know, one does the chores (opens and clicks, evidence, rates, the
-forecast), and the worker sends. All that they know is in the database; any of them may end at any instant, in this
-process or in another.
+Five threads share the work, and each does nothing but look for what is due and do it: one takes what other systems put
+down, one advances contacts, one calls services outside and tells them what they have to know, one does the chores
+(opens and clicks, evidence, rates, the forecast), and the worker sends. All that they know is in the database; any of
+them may end at any instant, in this process or in another.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from journeylab.errors import DataError, JourneyLabError
 from journeylab.sender.keys import Keys
+from journeylab.sender.live.drops import take_files, take_table
 from journeylab.sender.live.running import Running
 from journeylab.sender.live.ticks import Ticked, tick
 from journeylab.sender.logs import logger
@@ -153,6 +154,7 @@ class Sender:
         threads = [
             threading.Thread(target=self._forever, args=(work, every), name=name, daemon=True)
             for name, work, every in (
+                ("intake", self._intake, _POLL),
                 ("ticks", self._tick, _POLL),
                 ("outside", self._outside, _POLL),
                 ("chores", self._chores, 2 * _POLL),
@@ -178,7 +180,7 @@ class Sender:
         """
         total: Counter[str] = Counter()
         while not self._stopping.is_set():
-            n = self._chores() + self._tick() + self._outside()
+            n = self._intake() + self._chores() + self._tick() + self._outside()
             self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
             done = self._worker.run(until_idle=True)
             total += done
@@ -199,6 +201,10 @@ class Sender:
             except Exception as problem:
                 self._trouble = problem
                 self.stop()
+
+    def _intake(self) -> int:
+        """Takes what other systems have put down; how many rows and files."""
+        return take_table(self.store, self.settings) + take_files(self.store, self.settings, self._stopping.is_set)
 
     def _tick(self) -> int:
         """Advances all who are due; how many."""

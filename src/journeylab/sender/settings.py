@@ -28,12 +28,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from journeylab.errors import DataError, DefinitionError, Fault
+from journeylab.errors import DataError, DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration
 
 __all__ = [
-    "Address", "Alerts", "Dkim", "Outgoing", "Purpose", "Recommend", "Relay", "Settings", "Staging", "Tracking",
-    "secret",
+    "Address", "Alerts", "Dkim", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay", "Settings", "Staging",
+    "Tracking", "secret",
 ]  # fmt: skip
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -107,6 +107,14 @@ def _store(value: object) -> str:
     return text
 
 
+def _zone(value: object) -> str:
+    from journeylab.instants import zone_names
+
+    if value not in zone_names():
+        raise ValueError(f"{value!r} is no time zone; {known(str(value), zone_names(), 'time zones')}")
+    return str(value)
+
+
 def _one_line(value: object) -> object:
     if isinstance(value, str) and _CONTROL.search(value):
         raise ValueError("this stands in a header, so it has no line breaks and no control characters")
@@ -119,6 +127,7 @@ BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 SecretReference = Annotated[str, BeforeValidator(_reference)]
 StoreUrl = Annotated[str, BeforeValidator(_store)]
 OneLine = Annotated[str, BeforeValidator(_one_line)]
+Zone = Annotated[str, BeforeValidator(_zone)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 
 
@@ -251,6 +260,18 @@ class Alerts(Definition):
     secret: SecretReference | None = None
 
 
+class Inbox(Definition):
+    """Where other systems put events and contacts: the table `inbox`, and a folder of files.
+
+    Attributes:
+        folder: has `events` and `contacts`, whose files are taken; without it there are none.
+        timezone: the zone of times that do not say theirs, in files and in the table; without it they are refused.
+    """
+
+    folder: str | None = None
+    timezone: Zone | None = None
+
+
 class Settings(Definition):
     """What a sender is set to; see the module's text for an example.
 
@@ -273,6 +294,7 @@ class Settings(Definition):
         basis: the purposes whose legal basis is not consent (GDPR Art. 6), and which it is; a withdrawal and an
             erasure count for them all the same.
         purposes: what purposes are called on the pages that contacts see; one that is not here has its own name there.
+        inbox: where events and contacts come in as files, and the zone of their times.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
@@ -301,6 +323,7 @@ class Settings(Definition):
         default_factory=dict
     )
     purposes: dict[str, Purpose] = Field(default_factory=dict)
+    inbox: Inbox = Inbox()
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None

@@ -16,7 +16,7 @@ from journeylab.instants import DATE, zone_names
 from journeylab.sender.store import insert_missing
 from journeylab.sender.store import tables as t
 
-__all__ = ["LONGEST_ID", "Names", "declare", "is_name", "known_names", "not_a_text"]
+__all__ = ["LONGEST_ID", "Names", "declare", "is_name", "known_names", "not_a_text", "property_kinds"]
 
 _OWN_KINDS: Final = {
     "journey": "text", "entry": "number", "node": "text", "visit": "number", "message": "text", "reason": "text",
@@ -40,6 +40,11 @@ def known_names(connection: Connection, scope: str) -> dict[str, str]:
     """The kinds of all properties (`event`) or attributes (`contact`), by name."""
     rows = connection.execute(select(t.names.c.name, t.names.c.kind).where(t.names.c.scope == scope))
     return {row.name: row.kind for row in rows}
+
+
+def property_kinds(connection: Connection) -> dict[str, str]:
+    """The kinds of all properties by name, those of the sender's own events among them."""
+    return _OWN_KINDS | known_names(connection, "event")
 
 
 def declare(connection: Connection, scope: str, kinds: Mapping[str, str]) -> None:

@@ -68,8 +68,8 @@ def held(connection: Connection, at: datetime | None) -> Any:
     return _text(at, connection.dialect) if at is not None and connection.dialect.name == "sqlite" else at
 
 
-def among(connection: Connection, column: Any, values: Sequence[str]) -> Any:
-    """The condition that a text column has one of many values, as one parameter."""
+def among(connection: Connection, column: Any, values: Sequence[Any]) -> Any:
+    """The condition that a column of texts or numbers has one of many values, as one parameter."""
     if connection.dialect.name == "sqlite":
         return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
     return column == func.any(list(values))

@@ -5,6 +5,7 @@
 | `contacts` | a contact: where mail goes, attributes on coming in, when something is due next | intake, ticks |
 | `names` | an event property or contact attribute and its kind, the same for all time | intake |
 | `events` | an event as it was received, a release's own sends among them (rule 29) | intake, gate, settling |
+| `inbox` | an event that another system has put there by SQL, and what became of it | others, intake |
 | `releases` | a frozen version: definition, messages, forecast, hashes | promote |
 | `spans` | when, and of which share of contacts, a release takes entries (rule 26) | promote |
 | `pauses` | a pause of a journey; open where `ended_at` is missing (rule 28) | pause, resume, breakers |
@@ -49,13 +50,14 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    func,
     text,
 )
 
 __all__ = [
     "RETURNED", "SEEN", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "hits",
-    "metadata", "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "state_beside",
-    "suppressions", "visits", "wordings", "workers",
+    "inbox", "metadata", "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans",
+    "state_beside", "suppressions", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -69,6 +71,8 @@ RETURNED: Final = text("event in ('bounced', 'complained')")
 SEEN: Final = text("event in ('clicked', 'opened')")
 """Which events tell that a message was seen: the same."""
 _DEAD: Final = text("dead_at is not null")
+_PUT: Final = text("taken_at is null")
+_REFUSED: Final = text("refused_because is not null")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -182,6 +186,24 @@ events = Table(
     Index("ix_events_returned", "received_at", sqlite_where=RETURNED, postgresql_where=RETURNED),
     Index("ix_events_seen", "received_at", sqlite_where=SEEN, postgresql_where=SEEN),
 )
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("inbox_id", number(), primary_key=True, autoincrement=True),
+    Column("contact", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("occurred_at", Text),
+    Column("properties", Text),
+    Column("source_id", Text),
+    Column("put_at", Instant, nullable=False, server_default=func.current_timestamp()),
+    Column("taken_at", Instant),
+    Column("refused_because", Text),
+    Index("ix_inbox_put", "inbox_id", sqlite_where=_PUT, postgresql_where=_PUT),
+    Index("ix_inbox_taken_at", "taken_at"),
+    Index("ix_inbox_refused", "inbox_id", sqlite_where=_REFUSED, postgresql_where=_REFUSED),
+)
+"""Others write contact, event and what they know of the rest; texts, so that no database guesses a time's zone."""
 
 releases = Table(
     "releases",

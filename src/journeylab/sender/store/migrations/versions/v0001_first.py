@@ -97,6 +97,36 @@ def upgrade() -> None:
         postgresql_where=sa.text("event in ('clicked', 'opened')"),
     )
     op.create_table(
+        "inbox",
+        sa.Column("inbox_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("occurred_at", sa.Text(), nullable=True),
+        sa.Column("properties", sa.Text(), nullable=True),
+        sa.Column("source_id", sa.Text(), nullable=True),
+        sa.Column("put_at", t.Instant(), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False),
+        sa.Column("taken_at", t.Instant(), nullable=True),
+        sa.Column("refused_because", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("inbox_id", name=op.f("pk_inbox")),
+    )
+    op.create_index(
+        "ix_inbox_put",
+        "inbox",
+        ["inbox_id"],
+        unique=False,
+        sqlite_where=sa.text("taken_at is null"),
+        postgresql_where=sa.text("taken_at is null"),
+    )
+    op.create_index(
+        "ix_inbox_refused",
+        "inbox",
+        ["inbox_id"],
+        unique=False,
+        sqlite_where=sa.text("refused_because is not null"),
+        postgresql_where=sa.text("refused_because is not null"),
+    )
+    op.create_index("ix_inbox_taken_at", "inbox", ["taken_at"], unique=False)
+    op.create_table(
         "names",
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
