@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from .errors import DataError
 
-__all__ = ["Finding", "compile_all", "examine"]
+__all__ = ["Finding", "compile_all", "examine", "examine_sender"]
 
 _PACKAGES = (
-    "duckdb", "jinja2", "numba", "numpy", "pandas", "pyarrow", "pydantic", "ruamel.yaml", "scipy", "sqlalchemy",
-    "tqdm", "typer", "tzdata",
+    "alembic", "cryptography", "css-inline", "dkimpy", "duckdb", "email-validator", "jinja2", "numba", "numpy",
+    "pandas", "prometheus-client", "pyarrow", "pydantic", "python-multipart", "ruamel.yaml", "scipy", "sqlalchemy",
+    "standardwebhooks", "starlette", "structlog", "tqdm", "typer", "tzdata", "urllib3", "uvicorn",
 )  # fmt: skip
 _EXTRAS = {
     "notebook": ("marimo", "plotly"),
     "lab": ("jupyterlab", "plotly"),
     "polars": ("polars",),
     "models": ("scikit-learn",),
+    "postgresql": ("psycopg",),
+    "mjml": ("mjml-python",),
 }
 
 
@@ -37,6 +41,14 @@ class Finding:
 def examine() -> list[Finding]:
     """What there is to know about this installation, most basic first."""
     return [_python(), _packages(), _machine(), _cache(), _fixtures(), *_extras()]
+
+
+def examine_sender(settings: str | Path, clock: Callable[[], datetime]) -> list[Finding]:
+    """What there is to know about a sender; see `sender.health.health_of`."""
+    from .sender.health import health_of
+
+    found = health_of(settings, clock)
+    return [Finding(one.what, "well" if one.is_well else "fault", one.text) for one in found]
 
 
 def compile_all() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Annotated
@@ -82,18 +83,24 @@ def doctor(
     compile_now: Annotated[
         bool, typer.Option("--compile", help="Compile what is compiled at first use, so that nobody waits later.")
     ] = False,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", metavar="FILE", help="Also look at a sender: secrets, keys, database, relays."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether this installation is well: Python, packages, the compiled machine, the cache, the bundled data.
 
-    Exit status 1 when something that is needed is missing.
+    With --settings, also whether a sender is: nothing is sent or changed. Exit status 1 when something that is needed
+    is missing, or a person has to act.
 
     \b
     Examples:
       journeylab doctor
       journeylab doctor --compile
+      journeylab doctor --settings sender.yaml
     """
-    from journeylab.doctor import compile_all, examine
+    from journeylab.doctor import compile_all, examine, examine_sender
 
     if compile_now:
         announce_compiling()
@@ -101,6 +108,8 @@ def doctor(
             compile_all()
             compiling.done = "compiled"
     findings = examine()
+    if settings is not None:
+        findings += examine_sender(settings, lambda: datetime.now(UTC))
     n_faults = sum(one.state == "fault" for one in findings)
     if as_json:
         found = [{"what": one.what, "state": one.state, "text": one.text} for one in findings]

@@ -1,0 +1,135 @@
+"""Whether a sender is well: its settings' secrets, keys, database, receipts and relays; nothing is sent or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from journeylab.errors import JourneyLabError
+from journeylab.sender.keys import Keys
+from journeylab.sender.mail.dkim import DkimKey
+from journeylab.sender.mail.messages import Messages
+from journeylab.sender.promotion.promoting import store_url
+from journeylab.sender.promotion.standing import pauses, running
+from journeylab.sender.sending.alerts import open_alerts
+from journeylab.sender.sending.journal import newest, refuse_older_copy
+from journeylab.sender.sending.transport import Connection, Unreached, trusted
+from journeylab.sender.settings import Relay, Settings
+from journeylab.sender.store import Store
+
+__all__ = ["Health", "health_of"]
+
+_APART: Final = 5.0
+
+
+class Health(NamedTuple):
+    """One thing that was looked at: what it is, whether it is well, and what to know or do."""
+
+    what: str
+    text: str
+    is_well: bool = True
+
+
+def health_of(file: str | Path, clock: Callable[[], datetime]) -> list[Health]:
+    """What there is to know about a sender, in the order in which things need each other.
+
+    Args:
+        file: the settings' file.
+        clock: this machine's clock, which is held against the database's.
+
+    Raises:
+        DefinitionError: when the settings are at fault.
+    """
+    settings = Settings.read(file)
+    return [
+        *_secrets(settings),
+        _of("keys", lambda: _keys(settings)),
+        _of("DKIM", lambda: _dkim(settings)),
+        _of("messages", lambda: f"{len(Messages.read(settings.path(settings.messages)))} in {settings.messages}"),
+        *_store(settings, clock),
+        *(_of(f"relay {relay.name}", partial(_relay, relay, settings)) for relay in settings.relays),
+    ]
+
+
+def _of(what: str, look: Callable[[], str]) -> Health:
+    try:
+        return Health(what, look())
+    except (JourneyLabError, OSError) as problem:
+        return Health(what, str(problem), is_well=False)
+
+
+def _secrets(settings: Settings) -> Iterator[Health]:
+    """Each secret that the settings name."""
+    named = [settings.webhook_secret, settings.dashboard, *(relay.password for relay in settings.relays)]
+    outgoing = (*settings.calls.values(), settings.crm, settings.alerts)
+    named += [one.secret for one in outgoing if one is not None]
+    missing = []
+    for reference in (str(one) for one in named if one is not None):
+        try:
+            settings.secret(reference)
+        except JourneyLabError as problem:
+            missing.append(str(problem))
+    n = len([one for one in named if one is not None])
+    yield Health("secrets", "; ".join(missing) or f"all {n} are set", not missing)
+
+
+def _keys(settings: Settings) -> str:
+    path = settings.path(settings.state) / "keys.json"
+    Keys.read(path)
+    return f"{path}, for its owner alone"
+
+
+def _dkim(settings: Settings) -> str:
+    key = DkimKey.read(settings)
+    if key is None:
+        return "none: only transactional mail is promoted"
+    return f"{key.algorithm}, to be published as {key.record_name}"
+
+
+def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health]:
+    """The database: whether it is there and forgets nothing, its time, what it waits for."""
+    try:
+        store = Store.open(store_url(settings))
+    except JourneyLabError as problem:
+        yield Health("store", str(problem), is_well=False)
+        return
+    try:
+        kind = "SQLite" if store.is_sqlite else "PostgreSQL"
+        yield Health("store", f"{kind}, forgets nothing that it has confirmed")
+        yield _of("receipts", lambda: _receipts(store, settings))
+        with store.reading() as connection:
+            apart = abs((store.now(connection) - clock()).total_seconds())
+            text = f"{apart:.1f} s apart from this machine's; the database's counts"
+            yield Health("clock", text, apart <= _APART)
+            takes = ", ".join(f"{one.journey} {one.version} ({one.shown_share})" for one in running(connection))
+            yield Health("releases", takes or "none takes entries")
+            stopped = ", ".join(f"{one.journey} ({one.reason})" for one in pauses(connection))
+            yield Health("pauses", stopped or "none", not stopped)
+            alerts = "; ".join(row.text for row in open_alerts(connection))
+            yield Health("alerts", alerts or "none", not alerts)
+    finally:
+        store.close()
+
+
+def _receipts(store: Store, settings: Settings) -> str:
+    receipts = newest(settings.path(settings.state) / "receipts")
+    refuse_older_copy(store, receipts)
+    return f"{len(receipts):,} on this machine, all known to the database"
+
+
+def _relay(relay: Relay, settings: Settings) -> str:
+    """Connects as a worker does, and goes again."""
+    password = None if relay.password is None else settings.secret(relay.password)
+    try:
+        connection = Connection(relay, settings.domain, trusted(relay, settings), password)
+    except Unreached as problem:
+        raise JourneyLabError(
+            f"{relay.host}:{relay.port} does not take messages ({problem.trouble}): {problem}"
+        ) from None
+    sock = connection.sock
+    version = sock.version() if hasattr(sock, "version") else "no TLS"
+    connection.close()
+    return f"{relay.host}:{relay.port} answers, {version}"

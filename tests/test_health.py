@@ -1,0 +1,63 @@
+"""Doctor looks at a sender as its operator would: what is missing, what waits for a person."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journeylab.sender.health import health_of
+from journeylab.sender.keys import Keys
+from journeylab.sender.sending.alerts import raise_alert
+from journeylab.sender.store import Store
+from servers.smtp import SmtpOracle
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def written(folder: Path, port: int, **more: Any) -> Path:
+    given = {
+        "sender": "shop", "domain": "shop.example", "from": {"address": "hello@shop.example"},
+        "list_id": "news.shop.example", "bounces": "bounces.shop.example", "public_url": "https://mail.shop.example",
+        "relays": [{"name": "main", "host": "127.0.0.1", "port": port, "tls": "none"}],
+    }  # fmt: skip
+    (folder / "messages").mkdir(exist_ok=True)
+    file = folder / "sender.json"
+    file.write_text(json.dumps(given | more))
+    return file
+
+
+def faults(file: Path) -> dict[str, str]:
+    return {one.what: one.text for one in health_of(file, now) if not one.is_well}
+
+
+def test_a_sender_that_is_well_has_nothing_to_mend(tmp_path: Path) -> None:
+    with SmtpOracle(tmp_path / "ledger") as relay:
+        file = written(tmp_path, relay.port)
+        Keys.made(tmp_path / "state" / "keys.json")
+        Store.open(f"sqlite:///{tmp_path}/journeylab.db", create=True).close()
+        found = health_of(file, now)
+    assert [one.what for one in found if not one.is_well] in ([], ["messages"])
+    assert {one.what for one in found} >= {"secrets", "keys", "store", "receipts", "clock", "relay main", "alerts"}
+
+
+def test_whatever_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE_SET", raising=False)
+    found = faults(written(tmp_path, 1, webhook_secret="env:NOWHERE_SET"))
+    assert "set the environment variable NOWHERE_SET" in found["secrets"]
+    assert "there is no key" in found["keys"]
+    assert "has no tables yet" in found["store"]
+    assert "127.0.0.1:1 does not take messages (connection)" in found["relay main"]
+
+
+def test_what_waits_for_a_person_is_a_fault(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/journeylab.db", create=True)
+    with store.writing() as connection:
+        raise_alert(connection, "sends/ambiguous", "error", "2 messages are ambiguous", store.now(connection))
+    store.close()
+    assert faults(written(tmp_path, 1))["alerts"] == "2 messages are ambiguous"
