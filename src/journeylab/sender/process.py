@@ -223,6 +223,7 @@ class Sender:
             if not done.n_contacts:
                 break
             self._n_faults = 0
+            self._log.info("advanced", n_contacts=done.n_contacts, n_ready=done.n_ready)
             total += done.n_contacts
             most = _MOST
         return total
