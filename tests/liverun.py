@@ -20,7 +20,7 @@ from journeylab.sender.sending.gate import Passed, Request, let_pass
 from journeylab.sender.sending.settling import Settled, settle
 from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import Store, lock_contacts
+from journeylab.sender.store import Store, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 from stores import KEYS
 
@@ -152,10 +152,11 @@ class LiveRun:
             if not keys:
                 return 0
             rows = [*connection.execute(select(t.sends).where(t.sends.c.message_key.in_(keys)))]
-            connection.execute(
-                insert(t.renderings).prefix_with("or ignore") if self.store.is_sqlite else insert(t.renderings),
+            insert_missing(
+                connection, t.renderings,
                 [{"message_key": row.message_key, "address": f"{row.contact}@rcpt.test", "body": b"hello", "hash": "",
                   "links": {}, "rendered_at": self.clock.at} for row in rows],
+                ["message_key"],
             )  # fmt: skip
         n_passed = 0
         for row in rows:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from journeylab.display import counted
-from journeylab.errors import DataError
 
 from .options import AsJson, Columns, RejectsFile, Timezone
 from .screen import announce_compiling, show_json, step, table_lines
@@ -302,8 +301,8 @@ def _consent(
     by = {"by": who, "through": "command line"}
     if asks and purpose is not None:
         request = ask(connection, keys, contact, purpose, wording, language, f"person: {who}", by, now)
-        again = "a message that asks" if request.is_new else "a message that asks was made within the last day, and"
-        said = f"{again} goes to {contact}; it can be confirmed until {request.expires_at:%Y-%m-%d %H:%M} UTC"
+        asked = "is asked by a message" if request.is_new else "was asked within the last day already"
+        said = f"{contact} {asked}; it can be confirmed until {request.expires_at:%Y-%m-%d %H:%M} UTC"
         return said, {"what": "requested", "message_key": request.message_key, "new": request.is_new}
     if evidence is not None and purpose is not None:
         proof = {**by, "evidence": evidence}
@@ -367,10 +366,12 @@ def report(
     """
     from sqlalchemy.exc import DBAPIError
 
+    from journeylab.errors import JourneyLabError
+
     raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
         said = _taken(settings, raw, recipient)
-    except (DataError, DBAPIError, OSError) as problem:
+    except (JourneyLabError, DBAPIError, OSError) as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(_TRY_AGAIN) from None
     if as_json:

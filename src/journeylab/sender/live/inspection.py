@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, update
 
-from journeylab.errors import DataError
+from journeylab.errors import DataError, known
 from journeylab.sender.consent.proofs import proofs_of
 from journeylab.sender.logs import without_addresses
 from journeylab.sender.sending.alerts import resolve
@@ -33,12 +33,18 @@ def listed_contacts(
         held: only those who cannot be advanced.
         journey: only those who are inside of it.
         most: how many are given.
+
+    Raises:
+        DataError: when there is no such journey.
     """
     c, n = t.contacts.c, t.entries.c
     wanted = select(c.contact, c.created_at, c.next_at, c.held_because)
     if held:
         wanted = wanted.where(c.held_because.is_not(None))
     if journey is not None:
+        names = {*connection.scalars(select(t.releases.c.journey).distinct())}
+        if journey not in names:
+            raise DataError(f"no journey {journey!r} was ever promoted; {known(journey, names, 'journeys')}")
         inside = select(n.contact).where(n.journey == journey, n.left_at.is_(None), n.held_out.is_(False))
         wanted = wanted.where(c.contact.in_(inside))
     n_all = connection.scalar(select(func.count()).select_from(wanted.subquery())) or 0

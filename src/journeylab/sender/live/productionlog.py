@@ -130,7 +130,8 @@ def export(store: Store, events_path: str | Path, contacts_path: str | Path, unt
         people = _people(connection, until)
         pq.write_table(people, contacts_path)
         s = t.sends.c
-        on_their_way = select(func.count()).where(s.state.in_(IN_FLIGHT), s.gated_at <= until)
+        is_open = s.state.in_(IN_FLIGHT) | (s.settled_at > until)
+        on_their_way = select(func.count()).where(s.gated_at <= until, is_open)
         return Exported(n_events, len(people), connection.scalar(on_their_way) or 0)
 
 
