@@ -16,7 +16,7 @@ __all__ = ["Finding", "compile_all", "examine", "examine_sender"]
 
 _PACKAGES = (
     "alembic", "cryptography", "css-inline", "dkimpy", "duckdb", "email-validator", "jinja2", "numba", "numpy",
-    "pandas", "prometheus-client", "pyarrow", "pydantic", "python-multipart", "ruamel.yaml", "scipy", "sqlalchemy",
+    "pandas", "prometheus-client", "pyarrow", "pydantic", "ruamel.yaml", "scipy", "sqlalchemy",
     "standardwebhooks", "starlette", "structlog", "tqdm", "typer", "tzdata", "urllib3", "uvicorn",
 )  # fmt: skip
 _EXTRAS = {
