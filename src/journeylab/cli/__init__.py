@@ -20,6 +20,7 @@ from . import (
     definitions,
     experiments,
     installation,
+    messages,
     policies,
     predicting,
     promotion,
@@ -50,6 +51,7 @@ app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
 app.command("report")(replaying.report)
+app.add_typer(messages.messages, name="messages")
 app.command("promote")(promotion.promote)
 app.add_typer(promotion.release, name="release")
 app.command("run")(sending.run)

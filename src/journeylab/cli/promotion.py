@@ -12,6 +12,7 @@ import typer
 from journeylab.display import counted
 from journeylab.errors import DataError
 
+from .messages import AskDns
 from .options import AsJson, Columns, Contacts, Event, JourneyName, Query, RejectsFile, Timezone
 from .screen import announce_compiling, show_json, step, table_lines
 from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
@@ -95,6 +96,7 @@ def promote(
         str | None,
         typer.Option("--override", metavar="WHY", help="Use a model that does not reproduce the log's own rates."),
     ] = None,
+    ask_dns: AskDns = False,
     check_only: Annotated[
         bool, typer.Option("--check-only", help="Say what is at fault, and release nothing.")
     ] = False,
@@ -124,13 +126,14 @@ def promote(
     named = _models(models)
     log = _log(events, Source(events or "", contacts, columns, event, timezone, query, rejects))
     announce_compiling()
+    from journeylab.sender.mail.lookup import lookup
     from journeylab.sender.promotion.promoting import prepare
 
     with step("checking") as checking:
         made = prepare(
             file, settings=settings, name=journey, messages=messages, forecast=forecast,
             without_forecast=without_forecast, log=log, models=named, record=record, override=override,
-            upgrade=upgrade,
+            upgrade=upgrade, dns=lookup() if ask_dns else None,
         )  # fmt: skip
         checking.done = f"checked {made.candidate.journey.journey} {made.candidate.journey.version}"
     if not as_json:

@@ -6,6 +6,7 @@ the message's Date, so that the same message always has the same bytes.
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from journeylab.sender.settings import Settings
 
-__all__ = ["SIGNED", "DkimKey", "dns_record", "signed"]
+__all__ = ["SIGNED", "DkimKey", "dns_record", "signed", "write_key"]
 
 SIGNED: Final = (
     "From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type", "Reply-To", "List-Id",
@@ -125,6 +126,28 @@ def _private(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as problem:
         raise DataError(f"{path}: the DKIM key cannot be read: {problem.strerror}") from None
+
+
+def write_key(path: Path) -> None:
+    """Makes a key, RSA of 2048 bits, and writes it as PEM to a new file that its owner alone may read.
+
+    Raises:
+        DataError: when there is a file already, or it cannot be written.
+    """
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(65537, LEAST_BITS)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+    except FileExistsError:
+        raise DataError(
+            f"{path}: there is a key already; name another file and another selector for a new one"
+        ) from None
+    except OSError as problem:
+        raise DataError(f"{path}: the key cannot be written: {problem.strerror}") from None
 
 
 def dns_record(key: DkimKey) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from journeylab.eventlog import EventLog
+    from journeylab.sender.mail.lint import Dns
     from journeylab.sendtimes import SendTimes
     from journeylab.simulation import Simulation
 
@@ -179,10 +180,12 @@ def prepare(
     record: DecisionRecord | str | Path | None = None,
     override: str | None = None,
     upgrade: bool = False,
+    dns: Dns | None = None,
 ) -> Prepared:
     """A release read, checked, and compared with what runs; the arguments are those of `promote`.
 
-    With `upgrade` the store's tables are brought up to date first.
+    With `upgrade` the store's tables are brought up to date first. `dns` is how the rules for bulk mail look up the
+    sender's domains (`mail.lookup.lookup`); without it a warning says that nobody has.
 
     Raises:
         DefinitionError, DataError: when a file cannot be read; what is at fault otherwise is among the findings.
@@ -226,7 +229,7 @@ def prepare(
     )  # fmt: skip
     url = store or store_url(set_)
     there, former, now = _there(url, one, log, upgrade=upgrade)
-    findings = checked(candidate, set_, there, now)
+    findings = checked(candidate, set_, there, now, dns=dns)
     changes = () if former is None else tuple(_changes(former, candidate))
     return Prepared(candidate, set_, url, findings, changes, None if former is None else former.journey.version, there)
 
