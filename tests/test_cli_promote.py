@@ -34,7 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("forecast.json").write_text(json.dumps(summary(Journey.read(file))))
     store = Store.open("sqlite:///journeylab.db", create=True)
     with store.writing() as connection:
-        connection.execute(insert(t.names), [{"scope": "contact", "name": "plan", "kind": "text"}])
+        names = (("contact", "plan"), ("event", "country"), ("event", "page"))
+        connection.execute(insert(t.names), [{"scope": of, "name": name, "kind": "text"} for of, name in names])
     store.close()
     return tmp_path
 
