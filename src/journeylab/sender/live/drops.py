@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 
 from journeylab.clock import instant
+from journeylab.display import counted
 from journeylab.errors import DataError
 from journeylab.instants import instants
 from journeylab.logsource import open_source
@@ -97,8 +98,8 @@ def take_inbox(connection: Connection, now: datetime, *, zone: str | None = None
             because = update(t.inbox).where(i.inbox_id == bindparam("of")).values(refused_because=bindparam("why"))
             connection.execute(because, [{"of": number, "why": why} for number, why in refused.items()])
             said = (
-                f"{_n_refused(connection):,} rows of the table inbox were refused; `refused_because` says why. Correct "
-                "a row and set taken_at and refused_because to null, so that it is taken, or delete it"
+                f"{counted(_n_refused(connection), 'row')} of the table inbox refused; `refused_because` says why. "
+                "Correct a row and set taken_at and refused_because to null, so that it is taken, or delete it"
             )
             raise_alert(connection, _REFUSED_ROWS, "warning", said, now)
     old = select(i.inbox_id).where(i.taken_at < now - KEPT, i.refused_because.is_(None)).limit(most)
@@ -324,8 +325,8 @@ def _say_files(store: Store, n: int) -> None:
     if bool(n) == is_said and not is_unreadable:
         return
     said = (
-        f"{n:,} files lie in the folders `refused` of the inbox, with what was refused and why; correct the rows and "
-        "put them down again, then take these files away"
+        f"{counted(n, 'file')} in the folders `refused` of the inbox, with what was refused and why; correct the rows "
+        "and put them down again, then take these files away"
     )
     with store.writing() as connection:
         now = store.now(connection)

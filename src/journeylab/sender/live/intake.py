@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from journeylab.sender.store import TICK, insert_into, lock_contacts
 from journeylab.sender.store import tables as t
@@ -213,7 +213,10 @@ def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mappin
             for row in rows
         ],
     )  # fmt: skip
-    _DUE.run(connection, [(contact, held(connection, instant)) for contact, instant in at.items()])
+    if connection.dialect.name == "postgresql" and len(at) > _MANY:
+        connection.execute(_DUE_AT_ONCE, {"of": [*at], "at": [*at.values()]})
+    else:
+        _DUE.run(connection, [(contact, held(connection, instant)) for contact, instant in at.items()])
 
 
 _EVENTS: Final = Bulk(
@@ -231,6 +234,15 @@ _DUE: Final = Bulk(
     .values(last_at=bindparam("at"), next_at=bindparam("at")),
     *("of", "at"),
 )
+
+
+_DUE_AT_ONCE: Final = text(
+    "update contacts set last_at = due.at, next_at = due.at "
+    "from unnest(cast(:of as text[]), cast(:at as timestamptz[])) as due (contact, at) "
+    "where contacts.contact = due.contact"
+)
+_MANY: Final = 100
+"""From how many contacts on one statement for all is faster, on PostgreSQL, than one for each."""
 
 
 class OwnEvent(NamedTuple):
