@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from journeylab.errors import DataError
+from journeylab.sender.logs import logger
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
@@ -60,9 +61,7 @@ _REPLIES: Final = ("accepted", "rejected", "temporary")
 
 
 def _logged(worker: str) -> Observe:
-    import structlog
-
-    debug = structlog.get_logger("journeylab.sender").bind(worker=worker).debug
+    debug = logger("worker").bind(worker=worker).debug
 
     def observe(step: str, message_key: str) -> None:
         debug("step", step=step, message_key=message_key)
@@ -88,11 +87,9 @@ class Worker:
     def __init__(
         self, store: Store, settings: Settings, keys: Keys, worker: str, render: Renders, observe: Observe | None = None
     ) -> None:
-        import structlog
-
         self._store, self._settings, self._keys, self._name, self._render = store, settings, keys, worker, render
         self._observe = observe or _logged(worker)
-        self._log = structlog.get_logger("journeylab.sender").bind(worker=worker)
+        self._log = logger("worker").bind(worker=worker)
         self._told: SimpleQueue[Asked | Carried] = SimpleQueue()
         self._waiting = Waiting()
         self._held: dict[str, int] = {}
