@@ -269,6 +269,15 @@ def test_unquoted_times_are_texts(tmp_path: Path) -> None:
     assert Journey.read(path).data()["quiet_hours"] == {"from": "21:00", "to": "08:00"}
 
 
+@pytest.mark.parametrize("mark", [">", ">-", "|", "|-", ">+"])
+def test_texts_in_blocks_are_those_that_another_reader_reads(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "hello.yaml"
+    text = f"journey: hello\ntrigger: {{event: a}}\nnodes: {{done: {{exit: finished}}}}\ntitle: {mark}\n"
+    text += "  Some words\n  and more\n\n  a new line\n    indented\n"
+    path.write_text(text)
+    assert Journey.read(path).title == YAML(typ="safe", pure=True).load(text)["title"]
+
+
 def test_escaped_pairs_in_json_are_one_character(tmp_path: Path) -> None:
     data = {**Journey.read(written(tmp_path, SHORT)).data(), "title": "Hi \U0001f600"}
     assert Journey.read(written(tmp_path, json.dumps(data), "journey.json")).title == "Hi \U0001f600"

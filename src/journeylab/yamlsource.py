@@ -131,6 +131,8 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, kind: str, path: Path) -> Any:
         text = str(node.value)
+        if node.style == ">":
+            text = text.replace("\a", "")  # with which ruamel marks where lines were folded
         if kind == "str" and node.style is None and _AMBIGUOUS.fullmatch(text):
             word = "true or false" if text.lower() in ("yes", "no", "on", "off") else "a longer word"
             return self._refuse(
