@@ -128,7 +128,7 @@ def test_an_example_that_cannot_be_sent_is_told(folder: Path, run: Run) -> None:
         "message: reminder\nsubject: Still open\npreheader: What\nattributes: [trial_ends_on]\n"
     )
     said = run("check", status=1)
-    assert "error: reminder: example: It cannot be sent: reminder.html:" in said
+    assert "error: reminder: example: It cannot be sent: parts.html:" in said
     assert "trial_ends_on has no value" in said
 
 
@@ -171,7 +171,7 @@ def test_looking_up_joins_texts_and_tells_nothing_from_no_answer(served: dict[tu
 
 def test_previews_of_the_example_and_of_chosen_contacts(folder: Path, run: Run) -> None:
     said = run("preview", "reminder")
-    assert "Subject: Your trial is open until 2026-04-01" in said
+    assert "Subject: Your trial is open until 1 April 2026" in said
     assert "Go on with your trial <https://akacja.example/shop>" in said
     (folder / "contacts.csv").write_text("contact,trial_ends_on,secret\nada,2026-05-06,x\nbo,,y\ncy,2026-07-08,z\n")
     page = folder / "out" / "page.html"
@@ -180,7 +180,7 @@ def test_previews_of_the_example_and_of_chosen_contacts(folder: Path, run: Run) 
     assert page.read_text().index("<h2>bo</h2>") < page.read_text().index("<h2>ada</h2>")
     made = json.loads(run(*several, "--json"))["previews"]
     assert [(one["for"], one["subject"]) for one in made] == [
-        ("bo", "Your trial is still open"), ("ada", "Your trial is open until 2026-05-06")
+        ("bo", "Your trial is still open"), ("ada", "Your trial is open until 6 May 2026")
     ]  # fmt: skip
     assert len(json.loads(run("preview", "reminder", "--contacts", "contacts.csv", "--json"))["previews"]) == 3
 

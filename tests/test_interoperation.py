@@ -198,6 +198,8 @@ def test_another_library_reads_exactly_the_headers_that_were_meant(
         text, html = (part for _, part in read.parts)
         assert "Akacja, ul. Prosta 1, 00-001 Warszawa" in text
         assert html.startswith("<!DOCTYPE html>")
+        title = {"confirm_subscription": "Potwierdź swój adres", "reminder": "Your trial is open until 1 April 2026"}
+        assert read["Subject"] == title.get(name, read["Subject"])
         if not owed:
             by_web, by_mail = read["List-Unsubscribe"].split(", ")
             assert by_web.removeprefix("<").removesuffix(">") in text

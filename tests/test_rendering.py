@@ -226,7 +226,7 @@ def test_previews_of_a_table_of_contacts_and_their_page(tmp_path):
     messages = Messages.read(fixtures() / "messages")
     contacts = pd.DataFrame({"contact": ["a", "b"], "trial_ends_on": ["2026-04-01", None]})
     one, other = preview(messages, "reminder", contacts)
-    assert one.subject == "Your trial is open until 2026-04-01"
+    assert one.subject == "Your trial is open until 1 April 2026"
     assert other.subject == "Your trial is still open"
     assert "None" not in other.html + other.text
     save_page([("a <b>", one), ("b", other)], "Reminder", tmp_path / "page.html")
