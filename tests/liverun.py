@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from journeylab.eventlog import EventLog
 from journeylab.ownsends import OWN_EVENTS
@@ -116,15 +116,18 @@ class LiveRun:
         rows = [Incoming(one["contact"], one["event"], one["occurred_at"], one.get("properties", {})) for one in events]
         with self.store.writing() as connection:
             got = receive(connection, rows, self.clock.at)
+            nowhere = update(t.contacts).where(t.contacts.c.address.is_(None))
+            connection.execute(nowhere.values(address=t.contacts.c.contact + "@rcpt.test"))
         assert not got.refused, got.refused
 
     def due(self) -> list[datetime]:
         """The next instants at which something happens by itself."""
-        ready = t.sends.c.state == "ready"
+        ready, free = t.sends.c.state == "ready", t.contacts.c.held_because.is_(None)
+        of = t.contacts.c.contact == t.sends.c.contact
         with self.store.reading() as connection:
             found = [
-                connection.scalar(select(func.min(t.contacts.c.next_at))),
-                connection.scalar(select(func.min(t.sends.c.not_before)).where(ready)),
+                connection.scalar(select(func.min(t.contacts.c.next_at)).where(free)),
+                connection.scalar(select(func.min(t.sends.c.not_before)).join(t.contacts, of).where(ready, free)),
                 connection.scalar(select(func.min(t.calls.c.not_before)).where(t.calls.c.state == "ready")),
             ]
         return [one for one in found if one is not None]
@@ -137,10 +140,9 @@ class LiveRun:
             if n:
                 continue
             with self.store.reading() as connection:
-                ahead = connection.scalar(
-                    select(func.max(t.contacts.c.last_at)).where(t.contacts.c.next_at.is_not(None))
-                )
-                nearest = connection.scalar(select(func.min(t.contacts.c.next_at)))
+                due = (t.contacts.c.next_at.is_not(None)) & t.contacts.c.held_because.is_(None)
+                ahead = connection.scalar(select(func.max(t.contacts.c.last_at)).where(due))
+                nearest = connection.scalar(select(func.min(t.contacts.c.next_at)).where(due))
             if ahead is None or nearest is None or ahead <= self.clock.at or nearest > ahead:
                 return
             self.clock.at = ahead

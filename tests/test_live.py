@@ -19,7 +19,8 @@ from journeylab.journey import Journey, Policy
 from journeylab.program import Release
 from journeylab.replay import replay
 from journeylab.sender.store import Store
-from liverun import VISIT, LiveRun, StillClock, events_of, plain
+from journeylab.sender.store import tables as t
+from liverun import SETTINGS, VISIT, LiveRun, StillClock, events_of, plain
 from strategies import ATTRIBUTE_KINDS, PROPERTY_KINDS, World, worlds
 from worlds import _table, journey_of, log_of, replay_of, send_times_of
 
@@ -155,3 +156,16 @@ def test_many_production_logs_reproduce_every_decision(world: World, sqlite_stor
     assume(world.events)
     with a_store(sqlite_store_file, tmp_path, min(one["occurred_at"] for one in world.events)) as store:
         run_world(store, world)
+
+
+# Trouble
+
+
+def test_a_contact_about_whom_gate_and_machine_do_not_agree_is_held(live: Store) -> None:
+    hello = {"hello": {"send": "m1", "next": "done"}, "done": {"exit": "finished"}}
+    run = LiveRun(live, [Release(journey=journey(hello))], basis=["marketing"])
+    run.settings = SETTINGS  # the gate's: consent is needed
+    run.run([event("ada", "signup", START)], START + HOUR)
+    (held,) = run.table(t.contacts)["held_because"]
+    assert "refused by the gate more than 20 times" in held
+    assert run.table(t.alerts)["cause"].tolist() == ["contacts/held"]

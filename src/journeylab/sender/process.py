@@ -21,7 +21,7 @@ from journeylab.errors import DataError, JourneyLabError
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.drops import take_files, take_table
 from journeylab.sender.live.running import Running
-from journeylab.sender.live.ticks import Ticked, tick
+from journeylab.sender.live.ticks import HELD, Ticked, tick
 from journeylab.sender.logs import logger
 from journeylab.sender.mail.recommend import Recommender
 from journeylab.sender.promotion.deviation import compare
@@ -250,7 +250,7 @@ class Sender:
             reason = f"{type(problem).__name__}: {problem}"
             connection.execute(update(t.contacts).where(c.contact == contact).values(held_because=reason[:2000]))
             said = "a contact cannot be advanced and is held; `journeylab contacts list --held` shows why"
-            raise_alert(connection, "contacts/held", "error", said, now)
+            raise_alert(connection, HELD, "error", said, now)
         self._log.error("held", contact=contact, reason=reason)
 
     def _outside(self) -> int:
@@ -276,7 +276,7 @@ class Sender:
         with self.store.writing() as connection:
             self._forget_bytes(connection, now)
             if not connection.scalar(select(func.count()).where(t.contacts.c.held_because.is_not(None))):
-                resolve(connection, "contacts/held", now)
+                resolve(connection, HELD, now)
             for release in running_releases(connection):
                 if release.has_forecast:
                     compare(connection, release.release_id, now)

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from journeylab import layout as o
 from journeylab.clock import NEVER, instant, microseconds
@@ -27,6 +27,7 @@ from journeylab.journey import Call, Send
 from journeylab.ownsends import reason_code
 from journeylab.records import tables
 from journeylab.sender.keys import Keys
+from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.sending.gate import CONFIRMATION
 from journeylab.sender.sending.states import FINAL, IN_FLIGHT, WAITING
 from journeylab.sender.store import Store
@@ -38,12 +39,15 @@ from .pending import open_until
 from .running import Running, Version
 from .storelog import log_of
 
-__all__ = ["Ticked", "advanced", "entries_of", "log_of", "plain_rows", "tick"]
+__all__ = ["HELD", "Ticked", "advanced", "entries_of", "log_of", "plain_rows", "tick"]
 
 _HEARD: WeakKeyDictionary[Running, frozenset[str]] = WeakKeyDictionary()
 _OWN_COLUMNS: Final = ["contact", "journey", "entry", "node", "visit", "kind", "value", "at"]
 _NO_OWN: Final = pd.DataFrame([], columns=_OWN_COLUMNS)
 _US: Final = timedelta(microseconds=1)
+_MOST_POSTPONED: Final = 20
+HELD: Final = "contacts/held"
+"""The alert's cause while contacts are held for a person."""
 _CHOICE: Final = ("send_times", "advice", "slots", "slot_propensity")
 _EXPIRED: Final = frozenset({"late", "pause", "at", "quiet_hours"})
 Key = tuple[str, str, int, str, int]
@@ -168,7 +172,26 @@ class _Advance:
         self._write_visits(visits, changed)
         self._write_sends(ready, visits, entries, sends, changed, _by_contact(ready, due(outs)))
         self._note_next(next_at)
+        if self.n_ready:
+            self._hold_the_disputed()
         return self.n_ready
+
+    def _hold_the_disputed(self) -> None:
+        """Sets contacts aside about whom gate and machine do not agree, as where two processes differ in settings."""
+        e, c = t.events.c, t.contacts.c
+        asked = (
+            select(e.contact)
+            .where(among(self.connection, e.contact, self.contacts), e.event == "postponed")
+            .group_by(e.contact, e.properties)
+            .having(func.count() > _MOST_POSTPONED)
+        )
+        disputed = [*self.connection.scalars(asked)]
+        if disputed:
+            why = f"a message was let pass by the machine and refused by the gate more than {_MOST_POSTPONED} times"
+            held = update(t.contacts).where(among(self.connection, c.contact, disputed))
+            self.connection.execute(held.values(held_because=f"{why}; do all processes have the same settings?"))
+            said = "a contact cannot be advanced and is held; `journeylab contacts list --held` shows why"
+            raise_alert(self.connection, HELD, "error", said, self.now)
 
     # Writing
 
