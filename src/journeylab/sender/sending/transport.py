@@ -252,12 +252,17 @@ class Connection(smtplib.SMTP):
     def finish(self, observe: Callable[[str], None] = _quiet) -> Outcome:
         """Sends the dot, and gives what the relay says; `unknown` when no whole reply comes in 10 minutes.
 
+        A relay that has ended the connection by then, or has said something, does not get the dot: it is `temporary`.
+
         Args:
             observe: is told `after_dot`.
         """
         self._waits = False
         if self.sock is None:
             return Outcome("withdrawn", "body", text="the connection was closed before the dot")
+        if self._is_over():
+            self.close()
+            return Outcome("temporary", "body", text="the relay ended the message before the dot")
         try:
             self.sock.settimeout(REPLY_TO_THE_DOT)
             self.send(b".\r\n")
@@ -274,6 +279,17 @@ class Connection(smtplib.SMTP):
         if kind == "unknown":
             self.close()
         return _outcome(kind, "dot", code, text)
+
+    def _is_over(self) -> bool:
+        """Whether anything has come from the relay, which has nothing to say while a message is on its way."""
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def withdraw(self) -> Outcome:
         """Ends the connection in the middle of the message, which is thereby not sent."""
