@@ -7,12 +7,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 IN_VENV := .venv/bin/python
 PIP := $(IN_VENV) -m pip --disable-pip-version-check --no-input
+DATE ?= $(shell git log -1 --format=%cs)
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test nightly check bench notebook fixtures picture lock clean
+.PHONY: help demo test nightly crash check bench notebook fixtures picture lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ test: $(DEV) ## Run the tests, on two processors
 
 nightly: $(DEV) ## Run the long property tests
 	$(IN_VENV) -m pytest -m nightly --hypothesis-profile=nightly
+
+crash: $(DEV) ## Kill senders at every point, print what became of the mail, and write docs/crash-table.md (10 minutes)
+	@cd tests && ../$(IN_VENV) -m crash.table --date $(DATE) --write ../docs/crash-table.md
 
 check: $(DEV) ## Lint, check formats, types and layers, run the examples in the documentation
 	$(IN_VENV) -m ruff check

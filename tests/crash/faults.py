@@ -72,6 +72,24 @@ def asleep(bench: Bench, database: Database, point: str) -> Outcome:
         return run.judged()
 
 
+def overtaken(bench: Bench, mutant: str = "") -> Outcome:
+    """A process sleeps before the gate beyond its lease; when it wakes up, another has just sent its message."""
+    with Run(bench, Case("postgresql", n_contacts=1, mutant=mutant)) as run:
+        run.feed()
+        run.start("w0", strikes=(Strike("before_gate", "stop"),))
+        first = run.wait_stopped()
+        run.pass_by(BEYOND)
+        run.start("w1", strikes=(Strike("after_dot", "stop"),))
+        run.wait_until(lambda: len(run.stopped()) == 2, "the other one did not take it over")
+        second = [pid for pid in run.stopped() if pid not in first]
+        run.go_on(first)
+        run.drain(at_most=2 * _FELT)
+        run.go_on(second)
+        run.wait_until(lambda: not run.found().ambiguous, "a reply that came late was not heeded")
+        run.drain()
+        return run.judged()
+
+
 def terminated(bench: Bench, database: Database, point: str) -> Outcome:
     """A process is told to end with a message on its way; it finishes it, and gives the others back."""
     with _stopped(bench, _stopping(database, point)) as (run, pids):
@@ -330,7 +348,10 @@ def to_postfix(bench: Bench, database: Database, point: str, mailbox: Mailbox) -
 
 
 RELAYS: Final[dict[str, tuple[tuple[Rule, ...], dict[str, object]]]] = {
-    "closes_in_the_body": ((Rule(at="body", nth=(2,), close=True, after=20),), {}),
+    "closes_in_the_body": (
+        (Rule(at="body", nth=(2,), close=True, after=20),),
+        {"n_unanswered": 1},
+    ),  # seen in time, or not
     "closes_at_the_dot": ((Rule(at="dot", nth=(2,), close=True),), {"n_unanswered": 1}),
     "takes_and_closes": ((Rule(at="dot", nth=(2,), close=True, record=True),), {"n_unanswered": 1}),
     "half_a_reply": ((Rule(at="dot", nth=(2,), half=True, record=False),), {"n_unanswered": 1}),
@@ -389,7 +410,7 @@ def faults() -> list[Fault]:
             add("relay that errs", name, database, errs, database, rules, **more)
         add("reply after the lease", "dot", database, late, database)
         for point in CONSENTS:
-            for deed in ("withdraw", "said"):
+            for deed in ("withdraw", "said", *(("unheard",) if point == "before_gate" else ())):
                 for is_killed in (False, True):
                     add(
                         "consent withdrawn" + (", then killed" if is_killed else ""), f"{point}-{deed}", database,

@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from multiprocessing.process import BaseProcess
@@ -39,6 +39,8 @@ BEYOND = TRANSMITTING_LEASE + timedelta(minutes=1)
 _PATIENCE = 300.0
 """How many seconds anything may take on a machine with other work to do."""
 _SMALL = 4 * 2**20
+_SOON = timedelta(minutes=1)
+"""What is due within it is due now: what happens while one looks is dated a little later."""
 _STANDSTILL = 2.0
 """After so many seconds in which nothing happens the clock moves, as messages may wait for their next try."""
 
@@ -83,13 +85,12 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of a case: the faults, and what there was to count."""
+    """What became of a case: the faults, the messages to send, those that were ambiguous, the processes killed."""
 
     violations: list[Violation]
-    n_messages: int
+    n_expected: int
     n_ambiguous: int
     n_crashes: int
-    notes: list[str] = field(default_factory=list)
 
     def n(self, kind: str) -> int:
         return sum(one.kind == kind for one in self.violations)
@@ -272,7 +273,7 @@ class Run:
         assert self.store is not None
         with self.store.reading() as connection:
             now = self.store.now(connection)
-            due = select(func.count()).where(t.contacts.c.next_at <= now)
+            due = select(func.count()).where(t.contacts.c.next_at <= now + _SOON)
             n_due = connection.execute(due).scalar_one()
             n_entered = connection.execute(select(func.count()).select_from(t.entries)).scalar_one()
             asked = select(t.sends.c.state, t.sends.c.fence, func.count()).group_by(t.sends.c.state, t.sends.c.fence)
@@ -315,7 +316,9 @@ class Run:
             now = self.store.now(connection)
             rows = {row.message_key: row for row in connection.execute(select(t.sends))}
             c = t.contacts.c
-            waiting = [*connection.scalars(select(c.contact).where(or_(c.next_at <= now, c.held_because.is_not(None))))]
+            waiting = [
+                *connection.scalars(select(c.contact).where(or_(c.next_at <= now + _SOON, c.held_because.is_not(None))))
+            ]
             sent = connection.execute(select(t.events).where(t.events.c.event == "sent"))
             n_sent = Counter(
                 self.keys.message_key(*(one.properties["journey"], one.contact, int(one.properties["entry"])),
@@ -360,7 +363,8 @@ class Run:
             faults += [one for one in after_all if one not in faults]
         self.stop()
         self._is_struck()
-        return Outcome([*faults, *self.faults], len(found.rows), n_ambiguous, len(self.killed))
+        n_expected = sum(map(len, found.expected.values()))
+        return Outcome([*faults, *self.faults], n_expected, n_ambiguous, len(self.killed))
 
     def _is_struck(self) -> None:
         for strike in self.case.strikes:

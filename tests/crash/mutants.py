@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
-from journeylab.sender.sending import gate, settling, states, worker
+from journeylab.sender.sending import claims, gate, reconcile, settling, worker
 from journeylab.sender.store import tables as t
 
 
@@ -33,20 +33,23 @@ def no_lease() -> None:
 
 def no_consent() -> None:
     """The gate does not ask what the contact has said meanwhile."""
-    _without("consent", "due", "left")
+    _without("consent")
 
 
 def no_state() -> None:
-    """A change does not ask for the state that it starts from."""
-    real = states.move
+    """A claim whose lease is over is taken back whatever has become of the message since."""
+    lapsed = update(t.sends).where(t.sends.c.lease_until <= bindparam("now", type_=t.sends.c.lease_until.type))
+    taken = {"state": "ready", "worker": None, "lease_until": None, "fence": t.sends.c.fence + 1}
+    claims._LAPSED_CLAIMS = lapsed.values(taken).returning(t.sends.c.message_key)
+
+
+def no_state_at_a_decision() -> None:
+    """A person's decision is written without a look at what was settled while it was made."""
 
     def move(connection: Any, key: str, state: Any, to: str, *, fence: Any = None, **values: Any) -> bool:
         changed = update(t.sends).where(t.sends.c.message_key == key).values(state=to, **values)
         return bool(connection.execute(changed).rowcount)
 
-    from journeylab.sender.sending import reconcile
-
-    assert reconcile.move is real
     reconcile.move = move
 
 
@@ -63,8 +66,6 @@ def no_restore_guard() -> None:
 
 def resends() -> None:
     """What was on its way when its worker died is simply sent again."""
-    from journeylab.sender.sending import claims
-
     claims._LAPSED_SENDS = claims._LAPSED_SENDS.values(state="ready", fence=t.sends.c.fence + 1)
 
 
@@ -80,6 +81,6 @@ def no_gate() -> None:
 MUTANTS: dict[str, Callable[[], None]] = {
     one.__name__: one
     for one in (
-        no_fence, no_lease, no_consent, no_gate, no_state, no_replay, no_restore_guard, resends,
+        no_fence, no_lease, no_consent, no_gate, no_state, no_state_at_a_decision, no_replay, no_restore_guard, resends,
     )
 }  # fmt: skip

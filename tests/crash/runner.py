@@ -27,7 +27,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, event, select
+from sqlalchemy import Connection, Engine, Row, event, select, update
 
 from journeylab.errors import DataError
 from journeylab.sender import process
@@ -60,7 +60,8 @@ class Strike:
     Attributes:
         point: one of POINTS.
         deed: `kill`, `stop`, `full` (nothing can be written to files for a while), `withdraw` (consent, as a page
-            does it), `said` (the same, as an event from elsewhere).
+            does it), `said` (the same, as an event from elsewhere), `unheard` (the same, of which the machine is not
+            told, so that the gate alone stands against the message).
         nth: at which time that this process comes there.
         most: how many processes of a case do so.
     """
@@ -179,22 +180,27 @@ class Observer:
         release.start()
 
     def withdraw(self, key: str) -> None:
-        self._withdraw(key, is_here=True)
+        self._withdraw(key, "page")
 
     def said(self, key: str) -> None:
-        self._withdraw(key, is_here=False)
+        self._withdraw(key, "event")
 
-    def _withdraw(self, key: str, *, is_here: bool) -> None:
+    def unheard(self, key: str) -> None:
+        self._withdraw(key, "unheard event")
+
+    def _withdraw(self, key: str, route: str) -> None:
         assert self.store is not None
         with self.store.writing() as connection:
             now = self.store.now(connection)
             contact = connection.execute(select(t.sends.c.contact).where(t.sends.c.message_key == key)).scalar_one()
             named: list[str] | None = None
-            if is_here:
+            if route == "page":
                 receipt = withdraw(connection, contact, "marketing", "one_click", {}, now)
                 named = [one.message_key for one in receipt.on_its_way]
             else:
                 receive(connection, [Incoming(contact, "consent_withdrawn", None, {"purpose": "marketing"})], now)
+            if route == "unheard event":
+                connection.execute(update(t.contacts).where(t.contacts.c.contact == contact).values(next_at=None))
             mine = select(t.contacts.c.last_at).where(t.contacts.c.contact == contact)
             at = connection.execute(mine).scalar_one()
         said = {"contact": contact, "at": at.isoformat(), "named": named}
