@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -12,8 +13,10 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from journeylab.eventlog import EventLog
 from journeylab.sender.live.intake import Incoming, Person, Received, attributes_of, receive, receive_people
-from journeylab.sender.live.productionlog import production_log
+from journeylab.sender.live.productionlog import export, production_log
+from journeylab.sender.live.ticks import log_of
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from stores import rows_of
@@ -77,7 +80,7 @@ def test_contacts_that_no_log_could_have_are_refused(store: Store, attributes: d
 def test_changes_of_attributes_come_as_values_of_any_type(store: Store) -> None:
     came_in(store, Person("ada", None, {"age": 30, "vip": False, "timezone": "Europe/Warsaw"}))
     got = came(
-        store, changed("ada", "age", 31), changed("ada", "vip", True), changed("ada", "seen", "20260301T0900Z"),
+        store, changed("ada", "age", 31), changed("ada", "vip", True), changed("ada", "seen", "2026-03-01T09:00Z"),
         changed("ada", "level", "3"), changed("bo", "level", 4), changed("ada", "timezone", "Asia/Tokyo"),
     )  # fmt: skip
     assert not got.refused
@@ -160,3 +163,33 @@ def test_each_event_is_received_after_all_that_was_decided_for_its_contact(store
     came(store, Incoming("ada", "visit", AT), Incoming("bo", "visit", AT))
     received = {one.contact: one.received_at for one in rows_of(store, t.events, event="visit")}
     assert received["bo"] < ahead < received["ada"]
+
+
+def test_a_text_stays_a_text_when_all_who_are_looked_at_have_dates_in_it(store: Store, tmp_path: Path) -> None:
+    came_in(store, Person("ada", None, {"code": "x", "born": "2001-02-03"}), Person("bo", None, {"code": "2026-01-01"}))
+    came(store, changed("bo", "code", "none"), Incoming("bo", "bought", AT, {"size": "XL"}),
+         Incoming("bo", "bought", AT, {"size": "2026-01-01"}))  # fmt: skip
+    with store.reading() as connection:
+        log = log_of(connection, ["bo"], store.now(connection), {"attribute_changed"})
+    assert (log.attribute("code").kind, log.attribute("code").categories) == ("text", ["2026-01-01", "none"])
+    assert log.attribute("born").kind == "date"
+    assert log.property("size").kind == "text"
+    export(store, tmp_path / "e.parquet", tmp_path / "c.parquet")
+    again = EventLog.read(tmp_path / "e.parquet", contacts=tmp_path / "c.parquet", cache=tmp_path)
+    kept = EventLog.read(tmp_path / "e.parquet", contacts=tmp_path / "c.parquet", cache=tmp_path)
+    for one in (again, kept, again.by_received()):
+        assert (one.attribute("code").kind, one.property("size").kind) == ("text", "text")
+
+
+def test_the_first_text_of_a_name_may_be_a_date_or_an_instant_and_all_others_then_are(store: Store) -> None:
+    got = came_in(
+        store, Person("ada", None, {"born": "2001-02-03", "seen": "2026-03-01T09:00:00Z", "code": "2026-02-30"})
+    )
+    assert not got.refused
+    assert {one.name: one.kind for one in rows_of(store, t.names)} == {
+        "born": "date",
+        "seen": "instant",
+        "code": "text",
+    }
+    got = came_in(store, Person("bo", None, {"born": "unknown"}))
+    assert "born is a date, got 'unknown'" in got.refused[0].reason

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .columnvalues import Column, Kind, column_floats, column_of, kind_of_texts, parsed
+from .columnvalues import Column, Kind, column_floats, column_of, is_marked_text, kind_of_texts, parsed
 from .errors import DataError, known
 from .eventindex import Stream
 from .instants import zone_names
@@ -163,7 +163,8 @@ def reject_bad_changes(
     base: dict[str, Kind] = {}
     for name in names:
         if contacts is not None and name in contacts.column_names and name != "contact":
-            base[name] = column_of(contacts[name], name, zone, "the contacts").kind
+            is_text = is_marked_text(contacts, name)
+            base[name] = column_of(contacts[name], name, zone, "the contacts", is_text=is_text).kind
     for code, name in enumerate(names):
         mine = np.flatnonzero(codes == code)
         texts = values.take(pa.array(mine))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Column", "Kind", "column_floats", "column_of", "from_values", "kind_of_texts", "parsed", "understood"]
+__all__ = [
+    "Column", "Kind", "column_floats", "column_of", "from_values", "is_marked_text", "kind_of_texts", "marked_texts",
+    "parsed", "understood",
+]  # fmt: skip
 
 Kind: TypeAlias = Literal["number", "flag", "text", "instant", "date", "unknown"]
 _NUMBER = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d+)?$"
@@ -30,6 +34,7 @@ _FLAG = r"^([Tt]rue|TRUE|[Ff]alse|FALSE)$"
 _PATTERNS: dict[Kind, str] = {"number": _NUMBER, "flag": _FLAG, "date": f"^{DATE}$", "instant": INSTANT}
 _WHAT = {"number": "no number", "flag": "neither true nor false", "date": "no date", "instant": "no time in ISO 8601"}
 _EXACT = 2**53
+_TEXT = {b"journeylab": b"text"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +164,22 @@ def understood(texts: pa.ChunkedArray, name: str, rejects: Rejects) -> pa.Chunke
     return parsed(texts, kind, name, None, rejects)
 
 
-def column_of(column: pa.ChunkedArray, name: str, zone: str | None, source: str) -> Column:
-    """The column as float64 with its kind; texts that are all ISO 8601 dates or instants are dates or instants.
+def marked_texts(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """The table with some columns marked as texts, whatever these look like; Arrow and Parquet keep the mark."""
+    import pyarrow as pa
+
+    fields = [field.with_metadata(_TEXT) if field.name in names else field for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
+def is_marked_text(table: pa.Table, name: str) -> bool:
+    """Whether a column is marked as texts."""
+    metadata = table.schema.field(name).metadata or {}
+    return all(metadata.get(key) == value for key, value in _TEXT.items())
+
+
+def column_of(column: pa.ChunkedArray, name: str, zone: str | None, source: str, *, is_text: bool = False) -> Column:
+    """The column as float64 with its kind; texts that are all ISO 8601 dates or instants are that, but for `is_text`.
 
     Raises:
         DataError: when it holds nothing that a property can be, naive times without `zone`, or whole numbers so large
@@ -176,7 +195,7 @@ def column_of(column: pa.ChunkedArray, name: str, zone: str | None, source: str)
     if pa.types.is_boolean(kind):
         return Column("flag", column_floats(column))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _texts(column, name, zone, rejects)
+        return _texts(column, name, zone, rejects, is_text=is_text)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         if pa.types.is_integer(kind) and len(column) > column.null_count:
             ends = pc.min_max(column)
@@ -209,11 +228,11 @@ def column_floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.ascontiguousarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
-def _texts(column: pa.ChunkedArray, name: str, zone: str | None, rejects: Rejects) -> Column:
+def _texts(column: pa.ChunkedArray, name: str, zone: str | None, rejects: Rejects, *, is_text: bool) -> Column:
     import pyarrow as pa
 
     codes, distinct = intern(column)
-    kind = kind_of_texts(distinct)
+    kind: Kind = "text" if is_text else kind_of_texts(distinct)
     if kind in ("date", "instant"):
         found = parsed(pa.chunked_array([distinct]), kind, name, zone, rejects)
         if not rejects:

@@ -29,7 +29,7 @@ import numpy as np
 from . import logcache, logviews
 from .attributes import CHANGED, Attribute, Changes, attribute_of
 from .clock import NEVER, instant, microseconds
-from .columnvalues import Column, column_floats, column_of
+from .columnvalues import Column, column_floats, column_of, is_marked_text
 from .errors import DataError, known
 from .eventindex import Stream, group_by_contact
 from .instants import check_zone, instants
@@ -269,11 +269,12 @@ class EventLog:
                 raise DataError(
                     f"events have no property {name!r}; {known(name, self._properties.names, 'properties')}"
                 )
-            self._columns[name] = self._column(name, self._properties.read(name))
+            self._columns[name] = self._column(name, self._properties.read_table([name]))
         return self._columns[name]
 
-    def _column(self, name: str, column: pa.ChunkedArray) -> Column:
-        return column_of(column, name, self._timezone, self._properties.source)
+    def _column(self, name: str, table: pa.Table) -> Column:
+        is_text = is_marked_text(table, name)
+        return column_of(table[name], name, self._timezone, self._properties.source, is_text=is_text)
 
     def load(self, names: Iterable[str]) -> None:
         """Reads some properties at once, which is faster than when each is first asked for.
@@ -288,7 +289,7 @@ class EventLog:
 
         def load(name: str) -> None:
             with suppress(DataError):
-                self._columns[name] = self._column(name, table[name])
+                self._columns[name] = self._column(name, table)
 
         if table.num_rows < _WORTH_THREADS:
             for name in wanted:
@@ -329,7 +330,9 @@ class EventLog:
             return self._whole.attribute(name).part(self.stream(CHANGED), self._codes)
         base = None
         if name in self._prepared.attributes.column_names:
-            base = column_of(self._prepared.attributes[name], name, self._timezone, "the contacts")
+            table = self._prepared.attributes
+            is_text = is_marked_text(table, name)
+            base = column_of(table[name], name, self._timezone, "the contacts", is_text=is_text)
         return attribute_of(name, base, self._changes, self._timezone, self.n_contacts)
 
     def partition(self, k: int, n: int) -> EventLog:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .attributes import CHANGED, reject_bad_changes, reject_bad_zones
-from .columnvalues import understood
+from .columnvalues import is_marked_text, marked_texts, understood
 from .errors import DataError, known, listed
 from .eventindex import Occurrences, group_by_kind
 from .instants import instants
@@ -210,7 +210,8 @@ def _contact_table(source: Source | None) -> tuple[pa.Table | None, Rejects]:
         rejects.add(again, "contact", pc.take(ids, pa.array(again)), reasons)
     if "timezone" in columns:
         reject_bad_zones(columns["timezone"], "timezone", rejects)
-    return pa.table(columns), rejects
+    texts = [name for name in table.column_names if is_marked_text(table, name)]
+    return marked_texts(pa.table(columns), texts), rejects
 
 
 def _joined(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from journeylab.errors import DataError, known, listed
-from journeylab.instants import DATE, zone_names
+from journeylab.instants import DATE, INSTANT, zone_names
 from journeylab.sender.store import insert_missing
 from journeylab.sender.store import tables as t
 
@@ -152,6 +152,8 @@ class Names:
         if name in taken:
             return "", f"{name!r} is what {what} itself has; give it another name"
         kind = (_OWN_KINDS.get(name) if self.scope == "event" else None) or _KINDS.get(type(value))
+        if kind == "text" and name not in _OWN_KINDS:
+            kind = _looks_like(value)
         if kind is None:
             return "", f"{name}: {type(value).__name__} is neither a text, a number nor a flag"
         return kind, None
@@ -208,8 +210,11 @@ def _understood(text: str, kind: str | None) -> Any:
     if kind in (None, "number") and _NUMBER.fullmatch(text) and (kind or not re.match(r"[+-]?0\d", text)):
         found = float(text)
         return int(found) if found.is_integer() and abs(found) <= _EXACT else found
-    if kind is None and re.fullmatch(DATE, text):
-        return date.fromisoformat(text) if _time(text, "date") else text
-    if kind is None and text[:4].isdigit() and _time(text, "instant"):
-        return datetime.fromisoformat(text)
     return text
+
+
+def _looks_like(text: str) -> str:
+    """The kind of a text that is the first value of its name: a date, an instant with its zone, or a text."""
+    if re.fullmatch(DATE, text) and _time(text, "date"):
+        return "date"
+    return "instant" if re.fullmatch(INSTANT, text) and _time(text, "instant") else "text"

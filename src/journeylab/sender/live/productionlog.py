@@ -148,15 +148,13 @@ def _events(connection: Connection, until: datetime) -> Iterator[pa.Table]:
 
     def part(rows: Sequence[Any]) -> pa.Table:
         contact, event, occurred, received, texts = zip(*rows, strict=True) if rows else ((),) * 5
-        return pa.table(
-            {
-                "contact": pa.array(contact, pa.string()),
-                "event": pa.array(event, pa.string()),
-                "occurred_at": arrow_instants(occurred),
-                "received_at": arrow_instants(received),
-                **typed(texts, kinds),
-            }
-        )
+        fixed = {
+            "contact": pa.array(contact, pa.string()),
+            "event": pa.array(event, pa.string()),
+            "occurred_at": arrow_instants(occurred),
+            "received_at": arrow_instants(received),
+        }
+        return typed(fixed, texts, kinds)
 
     n_parts = 0
     for rows in result.partitions():
@@ -173,8 +171,8 @@ def _people(connection: Connection, until: datetime) -> pa.Table:
     c = t.contacts.c
     asked = select(c.contact, type_coerce(c.attributes, Text)).where(c.created_at <= until).order_by(c.contact)
     rows = connection.execute(asked).all()
-    attributes = typed([one[1] for one in rows], known_names(connection, "contact"))
-    return pa.table({"contact": pa.array([one[0] for one in rows], pa.string()), **attributes})
+    ids = {"contact": pa.array([one[0] for one in rows], pa.string())}
+    return typed(ids, [one[1] for one in rows], known_names(connection, "contact"))
 
 
 def verify(store: Store, running: Callable[[Connection], Running], *, most: int = _CONTACTS) -> Verified:

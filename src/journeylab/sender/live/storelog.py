@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Text, func, select, type_coerce
 
+from journeylab.columnvalues import marked_texts
 from journeylab.eventlog import EventLog
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import among
@@ -55,16 +56,15 @@ def log_of(
     if contacts is not None:
         people = people.where(mine(c.contact))
     known, created, attributes = _columns(connection.execute(people.order_by(c.contact)).all(), 3)
-    events = pa.table(
-        {
-            "contact": pa.array(known + contact, pa.string()),
-            "event": pa.array([_KNOWN] * len(known) + event, pa.string()),
-            "occurred_at": arrow_instants(created + received),
-            **typed(["{}"] * len(known) + texts, known_names(connection, "event")),
-        }
-    )
-    values = typed(attributes, known_names(connection, "contact"))
-    log = EventLog.read(events, contacts=pa.table({"contact": pa.array(known, pa.string()), **values}), cache=False)
+    fixed = {
+        "contact": pa.array(known + contact, pa.string()),
+        "event": pa.array([_KNOWN] * len(known) + event, pa.string()),
+        "occurred_at": arrow_instants(created + received),
+    }
+    events = typed(fixed, ["{}"] * len(known) + texts, known_names(connection, "event"))
+    ids = {"contact": pa.array(known, pa.string())}
+    with_attributes = typed(ids, attributes, known_names(connection, "contact"))
+    log = EventLog.read(events, contacts=with_attributes, cache=False)
     start = connection.execute(select(func.min(c.created_at))).scalar_one()
     return log.known_between(start, until)
 
@@ -83,13 +83,13 @@ def arrow_instants(values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.timestamp("us", "UTC"))
 
 
-def typed(texts: Sequence[str], kinds: dict[str, str]) -> dict[str, pa.Array]:
-    """A column of each name, from rows of JSON."""
+def typed(fixed: Mapping[str, pa.Array], texts: Sequence[str], kinds: Mapping[str, str]) -> pa.Table:
+    """Some columns, and one of each name, from rows of JSON; texts are marked, so that nothing else is read in them."""
     import pyarrow as pa
 
     rows = [json.loads(text) if text != "{}" else {} for text in texts]
     types = {"number": pa.float64(), "flag": pa.bool_()}
-    columns = {}
+    columns = dict(fixed)
     for name, kind in kinds.items():
         column = pa.array([row.get(name) for row in rows], types.get(kind, pa.string()))
         if kind == "date":
@@ -100,4 +100,4 @@ def typed(texts: Sequence[str], kinds: dict[str, str]) -> dict[str, pa.Array]:
                 pa.timestamp("us", "UTC"),
             )
         columns[name] = column
-    return columns
+    return marked_texts(pa.table(columns), [name for name, kind in kinds.items() if kind == "text"])
