@@ -16,6 +16,8 @@ from crash.faults import DATABASES, POSTFIX, Fault, faults, to_postfix
 from crash.matrix import Case, Outcome, killed, kills
 from crash.points import AMBIGUOUS, POINTS
 from crash.table import WORKERS, jobs
+from journeylab.sender.sending import outbox
+from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.sending.transport import Connection
 from journeylab.sender.sending.worker import Worker
 from journeylab.sender.settings import Relay
@@ -116,6 +118,18 @@ def test_a_worker_in_a_library_writes_nothing_of_itself(tmp_path: Path, capfd: p
             one.add()
             assert Worker(one.store, one.settings, one.keys, "w", rendered).run(until_idle=True) == {"accepted": 1}
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_to_be_told_to_nobody_may_come_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = outbox._set_aside
+
+    def set_aside(connection: Any, settings: Any, at: Any) -> None:
+        real(connection, settings, at)
+        raise_alert(connection, "sends/ambiguous", "error", "one more", at)
+
+    monkeypatch.setattr(outbox, "_set_aside", set_aside)
+    with world(f"sqlite:///{tmp_path / 'sender.db'}", tmp_path) as one:
+        assert outbox.deliver(one.store, one.settings, one.clock.now) == (0, 0, 0)
 
 
 # The document

@@ -29,6 +29,8 @@ from servers.smtp import Ledger, OracleProcess, Rule
 
 from .world import promoted
 
+ONE_AT_A_TIME = threading.Lock()
+"""Held by whoever makes, drops or starts something of a PostgreSQL: the wheel's own lock is none between threads."""
 TESTS = Path(__file__).resolve().parent.parent
 
 
@@ -140,28 +142,28 @@ class Databases:
 
     def __init__(self, server: Postgres | None = None) -> None:
         self._is_own = server is None
-        self.server = server or Postgres()
-        self._template = self.server.create()
+        with ONE_AT_A_TIME:
+            self.server = server or Postgres()
+            self._template = self.server.create()
         promoted(self.server.url(self._template)).close()
-        self._lock = threading.Lock()
 
     def create(self, folder: Path, *, is_empty: bool = False) -> str:
-        with self._lock:
+        with ONE_AT_A_TIME:
             name = self.server.create()
             if not is_empty:
                 self._remake(name, self._template)
         return self.server.url(name)
 
     def keep(self, url: str) -> None:
-        with self._lock:
+        with ONE_AT_A_TIME:
             self._execute(f"CREATE DATABASE {_name(url)}_kept TEMPLATE {_name(url)}")
 
     def put_back(self, url: str) -> None:
-        with self._lock:
+        with ONE_AT_A_TIME:
             self._remake(_name(url), f"{_name(url)}_kept")
 
     def drop(self, url: str) -> None:
-        with self._lock:
+        with ONE_AT_A_TIME:
             for name in (_name(url), f"{_name(url)}_kept"):
                 self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
@@ -175,10 +177,11 @@ class Databases:
             connection.execute(statement.encode())
 
     def close(self) -> None:
-        if self._is_own:
-            self.server.stop()
-        else:
-            self.server.drop(self._template)
+        with ONE_AT_A_TIME:
+            if self._is_own:
+                self.server.stop()
+            else:
+                self.server.drop(self._template)
 
 
 def _name(url: str) -> str:
@@ -241,13 +244,17 @@ def _forking() -> ForkServerContext:
     """Processes forked from one that is warm; it ends with this process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["crash.warm"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *([before] if before else [])])
+    # As few native threads as can be in a process that is forked.
+    wanted = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    wanted["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         forkserver.ensure_running()
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
     return context

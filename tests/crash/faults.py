@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 from journeylab.sender.store import tables as t
 from servers.smtp import Rule
 
-from .bench import Bench, Mailbox, Oracle
+from .bench import ONE_AT_A_TIME, Bench, Mailbox, Oracle
 from .matrix import BEYOND, Case, Database, Outcome, Run, killed, kills
 from .points import AMBIGUOUS, IN_TRANSACTION
 from .runner import REFUSED, Strike
@@ -65,7 +65,7 @@ def asleep(bench: Bench, database: Database, point: str) -> Outcome:
     with _stopped(bench, _stopping(database, point, 2)) as (run, pids):
         run.pass_by(BEYOND)
         # In its sleep it may hold SQLite's only lock, so that the other one can do nothing.
-        run.drain(at_most=_FELT if point in IN_TRANSACTION or database == "sqlite" else None)
+        run.drain(at_most=_FELT if point in IN_TRANSACTION or database == "sqlite" else 4 * _FELT)
         run.go_on(pids)
         run.wait_until(lambda: not run.found().ambiguous, "a reply that came late was not heeded")
         run.drain()
@@ -148,7 +148,8 @@ def server_killed(bench: Bench, point: str) -> Outcome:
         server.crash()
         run.go_on(pids)
         time.sleep(_FELT)
-        server.start()
+        with ONE_AT_A_TIME:
+            server.start()
         run.drain()
         return run.judged()
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from journeylab.sender.keys import Keys
 from journeylab.sender.sending.gate import TRANSMITTING_LEASE
 from journeylab.sender.sending.reconcile import resolve
+from journeylab.sender.sending.worker import STEPS
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
@@ -39,6 +40,7 @@ BEYOND = TRANSMITTING_LEASE + timedelta(minutes=1)
 _PATIENCE = 300.0
 """How many seconds anything may take on a machine with other work to do."""
 _SMALL = 4 * 2**20
+_ON_ITS_WAY = STEPS[STEPS.index("gate_before_commit") : STEPS.index("after_settle")]
 _SOON = timedelta(minutes=1)
 """What is due within it is due now: what happens while one looks is dated a little later."""
 _STANDSTILL = 2.0
@@ -247,7 +249,7 @@ class Run:
                 state = self._state()
             except DBAPIError:
                 state = None
-            if state is not None and state[0]:
+            if state is not None and state[0] and not self._carried():
                 return
             if state != last:
                 last, since = state, time.monotonic()
@@ -268,10 +270,20 @@ class Run:
                 self.fault(f"{worker} ended with {status}: {self._log(worker)}")
             self.start(worker)
 
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """A transaction that sees one instant, on either database."""
+        assert self.store is not None
+        engine = self.store.engine
+        if not self.store.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection, connection.begin():
+            yield connection
+
     def _state(self) -> tuple[bool, Any]:
         """Whether nothing is due, and where everything stands."""
         assert self.store is not None
-        with self.store.reading() as connection:
+        with self._snapshot() as connection:
             now = self.store.now(connection)
             due = select(func.count()).where(t.contacts.c.next_at <= now + _SOON)
             n_due = connection.execute(due).scalar_one()
@@ -280,6 +292,17 @@ class Run:
             rows = sorted(tuple(row) for row in connection.execute(asked))
         is_over = not n_due and n_entered == len(self.contacts) and all(state in ENDED for state, *_ in rows)
         return is_over, (n_due, n_entered, rows)
+
+    def _carried(self) -> bool:
+        """Whether an ambiguous message is still on its way in a process that lives: its reply may come late."""
+        assert self.store is not None
+        with self.store.reading() as connection:
+            asked = select(t.sends.c.message_key).where(t.sends.c.state == "ambiguous")
+            ambiguous = {*connection.scalars(asked)}
+        alive = {str(process.pid) for process in self.processes.values()}
+        return any(
+            pid in alive and key in ambiguous and step in _ON_ITS_WAY for (pid, key), step in self._last_steps().items()
+        )
 
     def settle_ambiguous(self) -> int:
         """Decides on what is ambiguous as a person does who knows the truth; how many there were."""
@@ -296,6 +319,9 @@ class Run:
         for worker, process in [*self.processes.items()]:
             process.join(_PATIENCE)
             if process.exitcode != 0:
+                if process.exitcode is None and process.pid is not None:
+                    os.kill(process.pid, signal.SIGUSR1)  # it says where it hangs
+                    time.sleep(1)
                 self.fault(f"{worker} ended with {process.exitcode} when it was told to: {self._log(worker)}")
                 process.kill()
                 process.join()
@@ -303,7 +329,7 @@ class Run:
 
     def _log(self, worker: str) -> str:
         path = self.notes / f"{worker}.log"
-        return path.read_text()[-600:] if path.exists() else ""
+        return path.read_text()[-4000:] if path.exists() else ""
 
     # What there is
 
@@ -312,7 +338,7 @@ class Run:
         mine = expected(self.keys, self.contacts)
         all_keys = {key for keys in mine.values() for key in keys}
         counts = Counter({key: n for key, n in self.truth.counts().items() if key in all_keys})
-        with self.store.reading() as connection:
+        with self._snapshot() as connection:
             now = self.store.now(connection)
             rows = {row.message_key: row for row in connection.execute(select(t.sends))}
             c = t.contacts.c
@@ -330,7 +356,7 @@ class Run:
             self._withdrawals(), self.case.may_end, self.case.n_unanswered,
         )  # fmt: skip
 
-    def _traced(self) -> dict[str, set[str]]:
+    def _last_steps(self) -> dict[tuple[str, str], str]:
         """The last step of each message in each process."""
         last: dict[tuple[str, str], str] = {}
         path = self.notes / "trace"
@@ -338,8 +364,12 @@ class Run:
             pid, step, *key = line.split(" ")
             if key and key[0] and step != "in_reaper":
                 last[pid, key[0]] = step
+        return last
+
+    def _traced(self) -> dict[str, set[str]]:
+        """The last steps of each message, one in each process."""
         found: dict[str, set[str]] = defaultdict(set)
-        for (_, key), step in last.items():
+        for (_, key), step in self._last_steps().items():
             found[key].add(step)
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import faulthandler
 import json
 import logging
 import os
@@ -261,6 +262,7 @@ def run(orders: Orders) -> None:
     log = os.open(notes / f"{orders.worker}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    faulthandler.register(signal.SIGUSR1)
     log_to(level=logging.WARNING)
     os.environ["TZ"] = orders.zone
     time.tzset()

@@ -55,7 +55,7 @@ def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
             _set_aside(connection, settings, store.now(connection))
     for _ in range(_MOST_AT_A_TIME // AT_ONCE):
         with store.writing() as connection:
-            rows = _claimed(connection, failed, now, store.now(connection))
+            rows = _claimed(connection, settings, failed, now, store.now(connection))
             at = store.now(connection)
         if not rows:
             break
@@ -92,8 +92,13 @@ def _set_aside(connection: Connection, settings: Settings, at: datetime) -> None
     connection.execute(update(t.outbox).where(waiting, nowhere).values(values))
 
 
-def _claimed(connection: Connection, failed: set[str], due: datetime, at: datetime) -> list[Row[Any]]:
-    """Rows that nobody else is delivering, of targets that are not gone; theirs for a while who claims them."""
+def _claimed(
+    connection: Connection, settings: Settings, failed: set[str], due: datetime, at: datetime
+) -> list[Row[Any]]:  # fmt: skip
+    """Rows that nobody else is delivering, of targets that are not gone; theirs for a while who claims them.
+
+    What nobody is there for may have come since such was set aside; it waits for the next time.
+    """
     gone = select(t.alerts.c.cause).where(t.alerts.c.resolved_at.is_(None))
     is_due = (
         t.outbox.c.delivered_at.is_(None)
@@ -103,6 +108,8 @@ def _claimed(connection: Connection, failed: set[str], due: datetime, at: dateti
         & t.outbox.c.target.not_in(failed)
         & _gone(t.outbox.c.target).not_in(gone)
     )
+    if not settings.is_staging:
+        is_due &= t.outbox.c.target.in_([*_targets(settings)])
     order = (t.outbox.c.next_attempt_at, t.outbox.c.outbox_id)
     wanted = select(t.outbox.c.outbox_id).where(is_due).order_by(*order).limit(AT_ONCE)
     ids = connection.scalars(wanted.with_for_update(skip_locked=True)).all()
