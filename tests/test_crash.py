@@ -142,6 +142,7 @@ def rows(part: str) -> dict[str, list[str]]:
     return {first.strip("`"): cells for first, *cells in lines[1:]}
 
 
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="`make crash` has not written its table yet")
 def test_the_table_has_every_point_and_no_fault() -> None:
     points = rows("Killed at every point")
     assert [*points] == [*POINTS]
