@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import select
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -118,6 +120,32 @@ def test_a_worker_in_a_library_writes_nothing_of_itself(tmp_path: Path, capfd: p
             one.add()
             assert Worker(one.store, one.settings, one.keys, "w", rendered).run(until_idle=True) == {"accepted": 1}
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_ends_also_when_its_signal_comes_at_a_bad_time(tmp_path: Path) -> None:
+    """A signal's handler that outlasts a wait in CPython's `SimpleQueue.get` makes that wait for ever."""
+    n_signals = 0
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal n_signals
+        n_signals += 1
+        if n_signals > 1:
+            raise TimeoutError("it does not end")
+        time.sleep(0.5)
+        worker.on_signal(number, frame)
+        signal.setitimer(signal.ITIMER_REAL, 30)
+
+    with SmtpOracle(tmp_path / "ledger") as oracle:
+        relay = Relay(name="main", host=oracle.host, port=oracle.port, tls="none")
+        with world(f"sqlite:///{tmp_path / 'sender.db'}", tmp_path, relay) as one:
+            worker = Worker(one.store, one.settings, one.keys, "w", rendered)
+            before = signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            try:
+                assert worker.run() == {}
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
 
 
 def test_what_is_to_be_told_to_nobody_may_come_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from queue import SimpleQueue
+from queue import Queue, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from .gate import Passed, Refused, Request
@@ -86,7 +86,7 @@ class Lane(threading.Thread):
     """
 
     def __init__(
-        self, name: str, waiting: Waiting, told: SimpleQueue[Asked | Carried], relays: Mapping[str, Relay],
+        self, name: str, waiting: Waiting, told: Queue[Asked | Carried], relays: Mapping[str, Relay],
         connect: Callable[[Relay], Connection], observe: Callable[[str, str], None],
     ) -> None:  # fmt: skip
         super().__init__(name=name, daemon=True)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
@@ -90,7 +90,7 @@ class Worker:
         self._store, self._settings, self._keys, self._name, self._render = store, settings, keys, worker, render
         self._observe = observe or _logged(worker)
         self._log = logger("worker").bind(worker=worker)
-        self._told: SimpleQueue[Asked | Carried] = SimpleQueue()
+        self._told: Queue[Asked | Carried] = Queue()  # a signal in `SimpleQueue.get` may make it wait for ever
         self._waiting = Waiting()
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -99,6 +99,7 @@ class Worker:
         self._aborting = threading.Event()
         self._prepared_all = threading.Event()
         self._needs_more = threading.Event()
+        self._n_signals = self._n_heeded = 0
         self._trouble: Exception | None = None
         self._now: datetime | None = None
         self._n: Counter[str] = Counter()
@@ -133,11 +134,16 @@ class Worker:
             lane.cut()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """A signal's handler: the first one stops, the next one aborts."""
-        if self._stopping.is_set():
-            self.abort()
-        else:
-            self.stop()
+        """A signal's handler: the first one stops, the next one aborts. It takes no locks: `run` sees to the rest."""
+        self._n_signals += 1
+
+    def _heed_signals(self) -> None:
+        while self._n_heeded < self._n_signals:
+            self._n_heeded += 1
+            if self._stopping.is_set():
+                self.abort()
+            else:
+                self.stop()
 
     def run(self, *, until_idle: bool = False) -> Counter[str]:
         """Sends what may go, until it is stopped; how many messages came to each outcome (`Outcome.kind`).
@@ -157,6 +163,7 @@ class Worker:
             thread.start()
         unsettled: list[Carried] = []
         while not (self._prepared_all.is_set() and not self._held and self._told.empty()):
+            self._heed_signals()
             unsettled = self._serve(self._collected(unsettled), unsettled)
             if unsettled and self._aborting.is_set():
                 break  # the receipts are on disk, and settled at the next start
