@@ -15,6 +15,7 @@ from journeylab.errors import DataError, known, listed
 from journeylab.instants import DATE, INSTANT, zone_names
 from journeylab.sender.store import insert_missing
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.lookup import Lookup
 
 __all__ = ["LONGEST_ID", "Names", "declare", "is_name", "known_names", "not_a_text", "property_kinds"]
 
@@ -34,12 +35,12 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d+)?", re.ASC
 _EXACT: Final = 2**53
 _LONGEST: Final = 10_000
 LONGEST_ID: Final = 200
+_NAMES: Final = Lookup(lambda among: select(t.names.c.name, t.names.c.kind).where(among(t.names.c.scope)))
 
 
 def known_names(connection: Connection, scope: str) -> dict[str, str]:
     """The kinds of all properties (`event`) or attributes (`contact`), by name."""
-    rows = connection.execute(select(t.names.c.name, t.names.c.kind).where(t.names.c.scope == scope))
-    return {row.name: row.kind for row in rows}
+    return dict(_NAMES.rows(connection, [scope]))
 
 
 def property_kinds(connection: Connection) -> dict[str, str]:

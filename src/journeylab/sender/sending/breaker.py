@@ -29,6 +29,7 @@ from journeylab.sender.promotion.releases import pause
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store, act, insert_into
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.lookup import Lookup
 
 from .alerts import raise_alert, resolve
 
@@ -115,11 +116,10 @@ def note(connection: Connection, relay: str, outcome: str, now: datetime) -> Non
     """
     if outcome not in OUTCOMES:
         raise ValueError(f"{outcome!r} is no outcome; {known(outcome, OUTCOMES, 'outcomes')}")
-    row = _locked(connection, relay)
-    if row is None:
-        if outcome in ("accepted", "unused"):
-            return
-        row = _made(connection, relay)
+    seen = _STATE.rows(connection, [relay])
+    if outcome in ("accepted", "unused") and all(one == ("closed", 0, 0) for one in seen):
+        return  # without a lock, as this is so nearly always
+    row = _locked(connection, relay) if seen else _made(connection, relay)
     if outcome == "unused":
         if row.state == "half_open":
             _set(connection, relay, state="open", try_at=now)
@@ -138,15 +138,13 @@ def note(connection: Connection, relay: str, outcome: str, now: datetime) -> Non
         _failed(connection, row, outcome, now, opens=opens, n_failures=row.n_failures + 1)
 
 
-def _locked(connection: Connection, relay: str) -> Row[Any] | None:
-    wanted = select(t.relays).where(t.relays.c.relay == relay)
-    row = connection.execute(wanted).one_or_none()
-    return None if row is None else connection.execute(wanted.with_for_update()).one()
-
-
 def _made(connection: Connection, relay: str) -> Row[Any]:
     row = {"relay": relay, "state": "closed", "n_failures": 0, "n_rejected": 0, "n_openings": 0}
     connection.execute(insert_into(connection, t.relays).values(row).on_conflict_do_nothing(index_elements=["relay"]))
+    return _locked(connection, relay)
+
+
+def _locked(connection: Connection, relay: str) -> Row[Any]:
     return connection.execute(select(t.relays).where(t.relays.c.relay == relay).with_for_update()).one()
 
 
@@ -317,3 +315,8 @@ def _is_of(properties: dict[str, Any], send: Row[Any]) -> bool:
         return False
     said: Sequence[str] = [name for name in ("journey", "entry", "node", "visit", "message") if name in properties]
     return all(properties[name] == send._mapping[name] for name in said)
+
+
+_STATE: Final = Lookup(
+    lambda among: select(t.relays.c.state, t.relays.c.n_failures, t.relays.c.n_rejected).where(among(t.relays.c.relay))
+)

@@ -45,6 +45,7 @@ _FULL: Final = 16 * 2**20
 _CHUNK: Final = 1000
 _WORKER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KINDS: Final = ("accepted", "rejected", "temporary")
+_AS_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Receipt:
         """The receipt as a line of a file."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         fields |= {"gated_at": self.gated_at.isoformat(), "at": self.at.isoformat()}
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        return _AS_JSON(fields).encode() + b"\n"
 
     @classmethod
     def read(cls, line: bytes) -> Receipt:

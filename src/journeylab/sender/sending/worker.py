@@ -8,6 +8,7 @@ outcome of one is in the journal before the next one passes the gate: a crash le
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -61,10 +62,12 @@ _REPLIES: Final = ("accepted", "rejected", "temporary")
 
 
 def _logged(worker: str) -> Observe:
-    debug = logger("worker").bind(worker=worker).debug
+    log = logger("worker").bind(worker=worker)
+    if not log.isEnabledFor(logging.DEBUG):
+        return lambda step, message_key: None  # noqa: ARG005
 
     def observe(step: str, message_key: str) -> None:
-        debug("step", step=step, message_key=message_key)
+        log.debug("step", step=step, message_key=message_key)
 
     return observe
 

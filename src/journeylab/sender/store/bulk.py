@@ -1,7 +1,7 @@
-"""Statements for many rows, compiled once for each kind of database and executed without more ado.
+"""Statements for many rows, compiled once for each kind of database and executed by its driver without more ado.
 
-SQLAlchemy looks at every parameter of every row each time; where a message costs a handful of such rows that is most
-of what it costs. Values are given as the database holds them: instants through `held`.
+SQLAlchemy looks at every parameter of every row, and prepares a result, each time; where a message costs a handful of
+such rows that is most of what it costs. Values are given as the database holds them: instants through `held`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,30 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Executable, func, select
+from sqlalchemy.exc import DBAPIError
 
 from .tables import Instant
 
-__all__ = ["Bulk", "among", "held"]
+__all__ = ["Bulk", "among", "driven", "held"]
 
 _INSTANT: Final = Instant()
+
+
+def driven(connection: Connection, text: str, given: Any, *, is_many: bool = False) -> Any:
+    """The driver's cursor after a statement, in the connection's transaction.
+
+    Raises:
+        DBAPIError: as SQLAlchemy has it, without the values.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        (cursor.executemany if is_many else cursor.execute)(text, given)
+    except connection.dialect.loaded_dbapi.Error as problem:
+        base = connection.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(  # type: ignore[misc]
+            text, None, problem, base, hide_parameters=True, dialect=connection.dialect
+        ) from problem
+    return cursor
 
 
 class Bulk:
@@ -38,7 +56,10 @@ class Bulk:
         if not rows:
             return 0
         text, given = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
-        return connection.exec_driver_sql(text, [given(row) for row in rows]).rowcount
+        cursor = driven(connection, text, [given(row) for row in rows], is_many=True)
+        n: int = cursor.rowcount
+        cursor.close()
+        return n
 
     def _compile(self, dialect: Dialect) -> tuple[str, Callable[[tuple[Any, ...]], Any]]:
         compiled: Any = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Select, bindparam, func, select
 
+from .bulk import driven
+
 __all__ = ["Lookup"]
 
 Among = Callable[[Any], Any]
@@ -57,13 +59,15 @@ class Lookup:
         def read(connection: Connection, keys: Sequence[str], given: dict[str, Any]) -> list[Any]:
             values = constants | given | {"of": json.dumps(keys) if is_sqlite else list(keys)}
             parameters: Any = values if places is None else tuple([values[name] for name in places])
+            cursor = driven(connection, text, parameters)
             found = []
-            for row in connection.exec_driver_sql(text, parameters).all():
+            for row in cursor.fetchall():
                 cells = [*row]
                 for place, process in processors:
                     if cells[place] is not None:
                         cells[place] = process(cells[place])
                 found.append(made._make(cells))
+            cursor.close()
             return found
 
         self._compiled[dialect.name] = read

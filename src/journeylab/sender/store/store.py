@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from journeylab.errors import DataError
 
 from . import tables as t
+from .bulk import driven
 from .lookup import Lookup
 
 __all__ = ["TICK", "Clock", "Store", "act", "insert_into", "insert_missing", "lock_contacts"]
@@ -34,10 +35,10 @@ _WAIT_MS: Final = 30_000
 def _database_clock(connection: Connection) -> datetime:
     """The database's own time: PostgreSQL's server, or this machine's where the database is a file."""
     if connection.dialect.name == "sqlite":
-        now = connection.exec_driver_sql("select strftime('%Y-%m-%d %H:%M:%f', 'now')").scalar_one()
-        return datetime.fromisoformat(str(now)).replace(tzinfo=UTC)
-    found: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
-    return found.astimezone(UTC)
+        (now,) = driven(connection, "select strftime('%Y-%m-%d %H:%M:%f', 'now')", ()).fetchone()
+        return datetime.fromisoformat(now).replace(tzinfo=UTC)
+    (found,) = driven(connection, "select clock_timestamp()", ()).fetchone()
+    return found.astimezone(UTC)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
