@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, insert, select, text, update
 
 from journeylab.sender.store import TICK, insert_into, lock_contacts
 from journeylab.sender.store import tables as t
@@ -192,8 +192,10 @@ def _make(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     names = ("contact", "address", "attributes", "created_at", "last_at")
     statement = _NEW.get(connection.dialect.name)
     if statement is None:
-        made = insert_into(connection, t.contacts).values({name: bindparam(name) for name in names})
-        statement = _NEW[connection.dialect.name] = Bulk(made.on_conflict_do_nothing(), *names)
+        into = insert_into(connection, t.contacts)
+        statement = _NEW[connection.dialect.name] = Bulk(
+            lambda given: into.values({name: given(name) for name in names}).on_conflict_do_nothing(), *names
+        )
     statement.run(connection, rows)
 
 
@@ -220,18 +222,18 @@ def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mappin
 
 
 _EVENTS: Final = Bulk(
-    insert(t.events).values(
+    lambda given: insert(t.events).values(
         {
-            name: bindparam(name)
+            name: given(name)
             for name in ("source_id", "contact", "event", "occurred_at", "received_at", "properties")
         }
     ),
     *("source_id", "contact", "event", "occurred_at", "received_at", "properties"),
 )
 _DUE: Final = Bulk(
-    update(t.contacts)
-    .where(t.contacts.c.contact == bindparam("of"))
-    .values(last_at=bindparam("at"), next_at=bindparam("at")),
+    lambda given: (
+        update(t.contacts).where(t.contacts.c.contact == given("of")).values(last_at=given("at"), next_at=given("at"))
+    ),
     *("of", "at"),
 )
 
@@ -356,7 +358,8 @@ def _sound(
 
 
 _MOVED: Final = Bulk(
-    update(t.contacts).where(t.contacts.c.contact == bindparam("of")).values(address=bindparam("new")), "of", "new"
+    lambda given: update(t.contacts).where(t.contacts.c.contact == given("of")).values(address=given("new")),
+    *("of", "new"),
 )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
 
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, held
+from journeylab.sender.store.bulk import Bulk, Given, held
 from journeylab.sender.store.lookup import Lookup
 
 from .gate import repeated_until
@@ -113,10 +113,14 @@ _READY: Final = _locked(
 
 
 def _claiming(state: str, to: str) -> Bulk:
-    """Takes rows that were just locked; row by row, as with many keys at once SQLite would go through the states."""
-    taken = {"worker": bindparam("worker"), "lease_until": bindparam("lease"), "fence": t.sends.c.fence + 1}
-    is_there = (t.sends.c.message_key == bindparam("key")) & (t.sends.c.state == state)
-    return Bulk(update(t.sends).where(is_there).values(state=to, **taken), "key", "worker", "lease")
+    """Takes rows that were just locked."""
+
+    def claiming(given: Given) -> Any:
+        taken = {"worker": given("worker"), "lease_until": given("lease"), "fence": t.sends.c.fence + 1}
+        is_there = (t.sends.c.message_key == given("key")) & (t.state_beside == state)
+        return update(t.sends).where(is_there).values(state=to, **taken)
+
+    return Bulk(claiming, "key", "worker", "lease")
 
 
 _CLAIMING: Final = _claiming("ready", "claimed")

@@ -396,13 +396,13 @@ _SENT: Final = Lookup(
     ).where(among(t.sends.c.contact), t.sends.c.journey != CONFIRMATION, t.sends.c.gated_at > bindparam("since", None))
 )
 _DECIDED: Final = Bulk(
-    update(t.contacts).where(t.contacts.c.contact == bindparam("of")).values(last_at=bindparam("at")), "of", "at"
+    lambda given: update(t.contacts).where(t.contacts.c.contact == given("of")).values(last_at=given("at")), "of", "at"
 )
 _KEEPING: Final = Bulk(
-    update(t.sends)
-    .where(
-        t.sends.c.message_key == bindparam("key"), t.sends.c.fence == bindparam("of"), t.sends.c.state == "ambiguous"
-    )
-    .values(worker=None, lease_until=None, not_before=bindparam("at")),
+    lambda given: (
+        update(t.sends)
+        .where(t.sends.c.message_key == given("key"), t.sends.c.fence == given("of"), t.state_beside == "ambiguous")
+        .values(worker=None, lease_until=None, not_before=given("at"))
+    ),
     *("key", "of", "at"),
 )

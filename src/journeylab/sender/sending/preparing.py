@@ -7,8 +7,8 @@ since, and nothing can have arrived at the old one, it is rendered anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -18,7 +18,8 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, held
+from journeylab.sender.store.bulk import Bulk, Given, held
+from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
 
-__all__ = ["Claimed", "Fault", "Made", "Prepared", "Renders", "claimed", "prepared"]
+__all__ = ["Claimed", "Fault", "Made", "Making", "Prepared", "Renders", "claimed", "frozen", "made"]
 
 
 class Made(NamedTuple):
@@ -119,82 +120,88 @@ def _open(connection: Connection, settings: Settings, now: datetime) -> tuple[tu
     return tuple(relays), tried
 
 
-def prepared(
-    store: Store, claim: Claimed, render: Renders, settings: Settings, keys: Keys, writing: Callable[[], Any]
-) -> tuple[list[Prepared], list[Settled]]:
-    """The messages with their bytes, frozen by now, and those that cannot be sent, with why.
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Claimed messages with their bytes; `frozen` freezes those that are not yet.
 
-    Args:
-        store: the database.
-        claim: the messages.
-        render: makes their bytes.
-        settings: the sender's settings.
-        keys: the sender's keys.
-        writing: begins a writing transaction.
+    Attributes:
+        claim: the messages as they were claimed.
+        ready: those that can be sent.
+        unsendable: those that cannot, with why.
+        fresh: the rows of `renderings` to be, but for the instant: key, address, bytes, hash and links.
+        moved: keys and addresses of renderings that are for an address which is not the contact's any more.
     """
-    unsendable: list[Settled] = []
+
+    claim: Claimed
+    ready: list[Prepared] = field(default_factory=list)
+    unsendable: list[Settled] = field(default_factory=list)
+    fresh: list[tuple[str, str, bytes, str, str]] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+
+
+def made(store: Store, claim: Claimed, render: Renders, settings: Settings, keys: Keys) -> Making:
+    """The messages with their bytes: those that are frozen, or new ones."""
+    making = Making(claim)
     wanted: list[Any] = []
-    bodies: dict[str, tuple[str, bytes]] = {}
     for row in claim.rows:
         is_frozen = row.body is not None and (row.written_to == row.address or row.state == "ambiguous")
         address = row.written_to if is_frozen else row.address
         if address is None:
-            unsendable.append(_unsendable(row, "render", "the contact has no address"))
+            making.unsendable.append(_unsendable(row, "render", "the contact has no address"))
         elif not settings.may_reach(address):
-            unsendable.append(_unsendable(row, "staging", "in staging nothing goes to this address's domain"))
+            making.unsendable.append(_outside(row))
         elif is_frozen:
-            bodies[row.message_key] = address, row.body
+            making.ready.append(_prepared(row, address, row.body, claim, settings, keys))
         else:
             wanted.append(row)
     if wanted:
         with store.reading() as connection:
-            made = render(connection, wanted)
-        fine = []
-        for row, one in zip(wanted, made, strict=True):
+            found = render(connection, wanted)
+        for row, one in zip(wanted, found, strict=True):
             if isinstance(one, Fault):
-                unsendable.append(_unsendable(row, "render", one.reason))
+                making.unsendable.append(_unsendable(row, "render", one.reason))
             elif not settings.may_reach(one.address):
-                unsendable.append(_unsendable(row, "staging", "in staging nothing goes to this address's domain"))
+                making.unsendable.append(_outside(row))
             else:
-                fine.append((row, one))
-        if fine:
-            with writing() as connection:
-                bodies |= _frozen(connection, fine, store.now(connection))
-    ready = [
-        Prepared(
-            row, *bodies[row.message_key],
-            return_path(bytes.fromhex(row.message_key), keys, settings.bounces), claim.relays,
-        )
-        for row in claim.rows
-        if row.message_key in bodies
-    ]  # fmt: skip
-    return ready, unsendable
+                making.ready.append(_prepared(row, one.address, one.body, claim, settings, keys))
+                links = json.dumps(one.links)
+                making.fresh.append((row.message_key, one.address, one.body, sha256(one.body).hexdigest(), links))
+                if row.body is not None:
+                    making.moved.append((row.message_key, row.written_to))
+    return making
+
+
+def _prepared(row: Any, address: str, body: bytes, claim: Claimed, settings: Settings, keys: Keys) -> Prepared:
+    path = return_path(bytes.fromhex(row.message_key), keys, settings.bounces)
+    return Prepared(row, address, body, path, claim.relays)
+
+
+def _outside(row: Any) -> Settled:
+    return _unsendable(row, "staging", "in staging nothing goes to this address's domain")
 
 
 def _unsendable(row: Any, stage: str, reason: str) -> Settled:
     return Settled(row.message_key, row.fence, row.contact, Outcome("failed", stage, text=reason))
 
 
-def _frozen(
-    connection: Connection, made: Sequence[tuple[Any, Made]], now: datetime
-) -> dict[str, tuple[str, bytes]]:  # fmt: skip
-    """The addresses and bytes as they are frozen: those just made, unless another worker was first."""
-    moved = [{"of": row.message_key, "written_to": row.written_to} for row, _ in made if row.body is not None]
-    if moved:
-        connection.execute(_UNFREEZING, moved)
+def frozen(connection: Connection, making: Making, now: datetime) -> list[Prepared]:
+    """The messages that can be sent, in the order claimed, frozen by now: as just made unless another worker was first.
+
+    Args:
+        connection: a writing transaction, from whose commit on they are frozen.
+        making: what was made.
+        now: the store's instant.
+    """
+    _UNFREEZING.run(connection, making.moved)
     at = held(connection, now)
-    rows = [
-        (row.message_key, one.address, one.body, sha256(one.body).hexdigest(), json.dumps(one.links), at)
-        for row, one in made
+    n_new = _freezing(connection.dialect.name).run(connection, [(*row, at) for row in making.fresh])
+    if n_new == len(making.fresh):
+        return making.ready
+    kept = {row.message_key: row for row in _KEPT.rows(connection, [key for key, *_ in making.fresh])}
+    return [
+        one if one.key not in kept else replace(one, address=kept[one.key].address, body=kept[one.key].body)
+        for one in making.ready
     ]
-    _freezing(connection.dialect.name).run(connection, rows)
-    kept = {row.message_key: row.hash for row in connection.execute(_HASHES, {"of": [key for key, *_ in rows]}).all()}
-    bodies = {key: (address, body) for key, address, body, *_ in rows}
-    others = [key for key, _, _, digest, *_ in rows if kept[key] != digest]
-    if others:
-        for row in connection.execute(_BODIES, {"of": others}):
-            bodies[row.message_key] = row.address, row.body
-    return bodies
 
 
 @cache
@@ -204,16 +211,24 @@ def _freezing(dialect: str) -> Bulk:
     else:
         from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
     names = ("message_key", "address", "body", "hash", "links", "rendered_at")
-    made = insert(t.renderings).values({name: bindparam(name) for name in names})
-    return Bulk(made.on_conflict_do_nothing(index_elements=["message_key"]), *names)
+
+    def freezing(given: Given) -> Any:
+        made = insert(t.renderings).values({name: given(name) for name in names})
+        return made.on_conflict_do_nothing(index_elements=["message_key"])
+
+    return Bulk(freezing, *names)
 
 
 _MANY: Final[Any] = bindparam("of", expanding=True)
 _BREAKERS: Final = select(t.relays.c.relay, t.relays.c.state).where(t.relays.c.relay.in_(_MANY))
-_HASHES: Final = select(t.renderings.c.message_key, t.renderings.c.hash).where(t.renderings.c.message_key.in_(_MANY))
-_BODIES: Final = select(t.renderings.c.message_key, t.renderings.c.address, t.renderings.c.body).where(
-    t.renderings.c.message_key.in_(_MANY)
+_KEPT: Final = Lookup(
+    lambda among: select(t.renderings.c.message_key, t.renderings.c.address, t.renderings.c.body).where(
+        among(t.renderings.c.message_key)
+    )
 )
-_UNFREEZING: Final = delete(t.renderings).where(
-    t.renderings.c.message_key == bindparam("of"), t.renderings.c.address == bindparam("written_to")
+_UNFREEZING: Final = Bulk(
+    lambda given: delete(t.renderings).where(
+        t.renderings.c.message_key == given("of"), t.renderings.c.address == given("written_to")
+    ),
+    *("of", "written_to"),
 )

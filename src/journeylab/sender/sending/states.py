@@ -26,10 +26,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, update
 
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, held
+from journeylab.sender.store.bulk import Bulk, Given, held
 
 __all__ = ["FINAL", "IN_FLIGHT", "WAITING", "WAYS", "move", "move_all"]
 
@@ -116,7 +116,9 @@ def _refuse_unknown(state: str | tuple[str, ...], to: str) -> None:
 
 @cache
 def _moving(state: str, to: str, columns: tuple[str, ...]) -> Bulk:
-    is_there = (t.sends.c.message_key == bindparam("of_key")) & (t.sends.c.fence == bindparam("of_fence"))
-    values = {name: bindparam(f"to_{name}", type_=t.sends.c[name].type) for name in columns}
-    statement = update(t.sends).where(is_there, t.sends.c.state == state).values(state=to, **values)
-    return Bulk(statement, "of_key", "of_fence", *(f"to_{name}" for name in columns))
+    def moving(given: Given) -> Any:
+        is_there = (t.sends.c.message_key == given("of_key")) & (t.sends.c.fence == given("of_fence"))
+        values = {name: given(f"to_{name}") for name in columns}
+        return update(t.sends).where(is_there, t.state_beside == state).values(state=to, **values)
+
+    return Bulk(moving, "of_key", "of_fence", *(f"to_{name}" for name in columns))

@@ -1,23 +1,24 @@
 """A worker: it claims messages, carries them to a relay over some lanes, and writes what became of them.
 
-Three kinds of threads share the work. One prepares: it claims messages and makes their bytes. The lanes carry one
-message each, up to the dot. The worker's own thread is the only one that lets messages pass the gate and settles
-them, all that came meanwhile in one transaction, so that one write to disk serves many. Of a lane's messages the
-outcome of one is in the journal before the next one passes the gate: a crash leaves at most one of each lane ambiguous.
+Three kinds of threads share the work. The worker's own is the only one that writes to the database: it claims messages
+and freezes their bytes, lets them pass the gate and settles them, all that came meanwhile in one transaction, so that
+one write to disk serves many. Another makes the bytes. The lanes carry one message each, up to the dot. Of a lane's
+messages the outcome of one is in the journal before the next one passes the gate: a crash leaves at most one of each
+lane ambiguous.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
@@ -31,14 +32,12 @@ from .claims import reap, release, renew
 from .gate import let_pass
 from .journal import Journal, Receipt, newest, refuse_older_copy, replay
 from .lanes import Asked, Carried, Lane, Waiting
-from .preparing import Claimed, Prepared, Renders, claimed, prepared
+from .preparing import Claimed, Making, Renders, claimed, frozen, made
 from .settling import Settled, settle
 from .transport import Connection, trusted
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from sqlalchemy import Connection as StoreConnection
 
     from journeylab.sender.keys import Keys
     from journeylab.sender.settings import Relay, Settings
@@ -93,15 +92,15 @@ class Worker:
         self._store, self._settings, self._keys, self._name, self._render = store, settings, keys, worker, render
         self._observe = observe or _logged(worker)
         self._log = logger("worker").bind(worker=worker)
-        self._told: Queue[Asked | Carried] = Queue()  # a signal in `SimpleQueue.get` may make it wait for ever
+        self._told: Queue[_Told] = Queue()  # a signal in `SimpleQueue.get` may make it wait for ever
+        self._to_make: Queue[Claimed | None] = Queue()
+        self._made: list[Making] = []
+        self._n_to_make = 0
         self._waiting = Waiting()
         self._held: dict[str, int] = {}
-        self._lock = threading.Lock()
-        self._one_writer: Any = threading.Lock() if store.is_sqlite else nullcontext()
+        self._claims_at = self._looks_at = -math.inf
         self._stopping = threading.Event()
         self._aborting = threading.Event()
-        self._prepared_all = threading.Event()
-        self._needs_more = threading.Event()
         self._n_signals = self._n_heeded = 0
         self._trouble: Exception | None = None
         self._now: datetime | None = None
@@ -127,7 +126,6 @@ class Worker:
     def stop(self) -> None:
         """Claims nothing more, finishes what is on its way, and gives the rest back."""
         self._stopping.set()
-        self._needs_more.set()
 
     def abort(self) -> None:
         """Stops, and ends the connections of messages that have not passed the gate; they are given back."""
@@ -161,35 +159,52 @@ class Worker:
                 reached.
         """
         self._note_worker(started=True)
-        preparing = threading.Thread(target=self._prepare, args=(until_idle,), name="preparing", daemon=True)
-        for thread in (preparing, *self._lanes):
+        making = threading.Thread(target=self._make, name="making", daemon=True)
+        for thread in (making, *self._lanes):
             thread.start()
         unsettled: list[Carried] = []
-        while not (self._prepared_all.is_set() and not self._held and self._told.empty()):
+        while not (self._stopping.is_set() and self._is_done()):
             self._heed_signals()
-            unsettled = self._serve(self._collected(unsettled), unsettled)
+            told = self._collected(until_idle or bool(unsettled))
+            for one in told:
+                if isinstance(one, (Making, _Unmade)):
+                    self._take(one, until_idle)
+            unsettled = self._serve([one for one in told if isinstance(one, (Asked, Carried))], unsettled)
             if unsettled and self._aborting.is_set():
                 break  # the receipts are on disk, and settled at the next start
+            if self._stopping.is_set():
+                self._give_back_the_rest()
+            elif not self._supply(until_idle) and until_idle and not self._held:
+                break
+        self._to_make.put(None)
         self._waiting.close()
-        for lane in self._lanes:
-            lane.join()
+        for thread in (making, *self._lanes):
+            thread.join()
         self._journal.close()
         self._note_worker(started=False)
         if self._trouble is not None:
             raise DataError(f"sending has stopped: {_plainly(self._trouble)}") from None
         return self._n
 
-    # The worker's own thread
+    def _is_done(self) -> bool:
+        return not self._held and not self._n_to_make and self._told.empty()
 
-    def _collected(self, unsettled: Sequence[Carried]) -> list[Asked | Carried]:
-        """All that lanes have told, as soon as there is anything."""
-        found: list[Asked | Carried] = []
+    def _collected(self, is_impatient: bool) -> list[_Told]:
+        """All that other threads have told, as soon as there is anything, or when it is time to look around."""
+        found: list[_Told] = []
         try:
-            found.append(self._told.get(timeout=0.05 if unsettled else 0.2))
+            found.append(self._told.get(timeout=0.05 if is_impatient else 0.2))
             while True:
                 found.append(self._told.get_nowait())
         except Empty:
             return found
+
+    def _stop_for(self, what: str, problem: Exception) -> None:
+        self._trouble = problem
+        self._log.critical(what, problem=_plainly(problem))
+        self.stop()
+
+    # The gate and what became of messages
 
     def _serve(self, told: Sequence[Asked | Carried], unsettled: Sequence[Carried]) -> list[Carried]:
         """Lets messages pass and settles others, in one transaction; what could not be settled for now."""
@@ -216,11 +231,11 @@ class Worker:
             return carried
         for one in asked:
             one.answer.put(passed[one.request.message_key])
-        self._forget(carried)
+        self._forget(one.settled for one in carried)
         return []
 
     def _committed(self, settled: Sequence[Settled], asked: Sequence[Asked]) -> dict[str, Any]:
-        with self._writing() as connection:
+        with self._store.writing() as connection:
             now = self._now = self._store.now(connection)
             settle(connection, settled, now, self._settings, self._keys)
             passed = let_pass(connection, [one.request for one in asked], now, self._settings, self._keys)
@@ -240,18 +255,14 @@ class Worker:
             except Exception as problem:
                 key = one.message.key
                 self._log.critical("a message cannot be settled", message_key=key, problem=_plainly(problem))
-            self._forget([one])
+            self._forget([one.settled])
         return []
 
-    def _forget(self, carried: Sequence[Carried]) -> None:
-        with self._lock:
-            for one in carried:
-                self._held.pop(one.message.key, None)
-                self._n[one.settled.outcome.kind] += 1
-        for one in carried:
-            self._observe("after_settle", one.message.key)
-        if 2 * len(self._waiting) < max(_AHEAD * len(self._lanes), _LEAST_AHEAD):
-            self._needs_more.set()
+    def _forget(self, settled: Iterable[Settled]) -> None:
+        for one in settled:
+            self._held.pop(one.message_key, None)
+            self._n[one.outcome.kind] += 1
+            self._observe("after_settle", one.message_key)
 
     def _write_receipts(self, carried: Sequence[Carried]) -> None:
         receipts = [_receipt(one, self._now) for one in carried if _is_reply(one.settled)]
@@ -259,107 +270,108 @@ class Worker:
             self._journal.write(receipts)
         except OSError as problem:
             # What is on its way is still settled; but without receipts nothing new may be sent.
-            self._trouble = problem
-            self._log.critical("receipts cannot be written", problem=str(problem))
-            self.stop()
+            self._stop_for("receipts cannot be written", problem)
 
-    # The preparing thread
+    # What lanes can take
 
-    def _prepare(self, until_idle: bool) -> None:
-        looked_after = -1e9
-        every = min(self._settings.lease.total_seconds() / 4, 30.0)
-        while not self._stopping.is_set():
+    def _make(self) -> None:
+        """The making thread: bytes of claimed messages."""
+        while (group := self._to_make.get()) is not None:
             try:
-                if time.monotonic() - looked_after >= every:
-                    self._look_after()
-                    looked_after = time.monotonic()
-                ahead = max(_AHEAD * len(self._lanes), _LEAST_AHEAD)
-                room = ahead - len(self._waiting)
-                is_enough = 2 * room < ahead
-                n = 0 if is_enough else self._claim(room)
-            except OperationalError as problem:
-                self._log.error("the database cannot be reached", problem=_plainly(problem))
-                if until_idle:
-                    self._trouble = problem
-                    break
-                self._stopping.wait(_RETRY)
-                continue
+                self._told.put(made(self._store, group, self._render, self._settings, self._keys))
             except Exception as problem:
-                self._log.critical("preparing has failed", problem=_plainly(problem))
-                self._trouble = problem
-                break
-            if not n and until_idle and not is_enough and not self._held:
-                break
-            if not n:
-                self._needs_more.wait(0.05 if until_idle and not is_enough else _POLL)
-                self._needs_more.clear()
-        rest = self._waiting.close()
-        self._give_back(rest)
-        self._prepared_all.set()
+                self._told.put(_Unmade(group, problem))
 
-    def _claim(self, most: int) -> int:
-        with self._writing() as connection:
-            now = self._store.now(connection)
-            found: Claimed = claimed(connection, self._settings, self._name, most, now)
-        if not found.rows:
-            return 0
-        with self._lock:
-            self._held.update({row.message_key: row.fence for row in found.rows})
-        for row in found.rows:
-            self._observe("after_claim", row.message_key)
+    def _take(self, told: Making | _Unmade, until_idle: bool) -> None:
+        self._n_to_make -= len(told.claim.rows)
+        if isinstance(told, Making):
+            self._made.append(told)
+            return
+        self._give_back({row.message_key: row.fence for row in told.claim.rows})
+        self._claims_at = time.monotonic() + _RETRY
+        if until_idle or not isinstance(told.problem, OperationalError):
+            self._stop_for("preparing has failed", told.problem)
+        else:
+            self._log.error("the database cannot be reached", problem=_plainly(told.problem))
+
+    def _supply(self, until_idle: bool) -> bool:
+        """Freezes what was made, and claims more where lanes will soon need it; False where there was none to claim."""
+        now = time.monotonic()
+        ahead = max(_AHEAD * len(self._lanes), _LEAST_AHEAD)
+        room = ahead - len(self._waiting) - self._n_to_make - sum(len(one.ready) for one in self._made)
+        n_wanted = room if now >= self._claims_at and 2 * room >= ahead else 0
         try:
-            ready, unsendable = prepared(self._store, found, self._render, self._settings, self._keys, self._writing)
-            if unsendable:
-                with self._writing() as connection:
-                    settle(connection, unsendable, self._store.now(connection), self._settings, self._keys)
-        except Exception:
-            with self._lock:  # the leases will end
-                for row in found.rows:
-                    self._held.pop(row.message_key, None)
-            raise
-        with self._lock:
-            for one in unsendable:
-                self._held.pop(one.message_key, None)
-                self._n[one.outcome.kind] += 1
+            if now >= self._looks_at:
+                self._look_after()
+                self._looks_at = now + min(self._settings.lease.total_seconds() / 4, 30.0)
+            n = self._frozen_and_claimed(n_wanted) if self._made or n_wanted else 0
+        except OperationalError as problem:
+            if until_idle:
+                self._stop_for("the database cannot be reached", problem)
+            else:
+                self._log.error("the database cannot be reached", problem=_plainly(problem))
+                self._claims_at = self._looks_at = now + _RETRY
+            return True
+        except Exception as problem:
+            self._stop_for("preparing has failed", problem)
+            return True
+        if n_wanted and not n:
+            self._claims_at = now + (0.05 if until_idle else _POLL)
+        return n > 0 or n_wanted == 0
+
+    def _frozen_and_claimed(self, n_wanted: int) -> int:
+        unsendable = [one for making in self._made for one in making.unsendable]
+        with self._store.writing() as connection:
+            now = self._store.now(connection)
+            ready = [one for making in self._made for one in frozen(connection, making, now)]
+            settle(connection, unsendable, now, self._settings, self._keys)
+            claim = claimed(connection, self._settings, self._name, n_wanted, now) if n_wanted else Claimed()
+        self._made = []
+        self._forget(unsendable)
         for message in ready:
             self._observe("after_render", message.key)
         self._waiting.add(ready)
-        return len(found.rows)
+        self._held.update({row.message_key: row.fence for row in claim.rows})
+        for row in claim.rows:
+            self._observe("after_claim", row.message_key)
+        if claim.rows:
+            self._n_to_make += len(claim.rows)
+            self._to_make.put(claim)
+        return len(claim.rows)
 
     def _look_after(self) -> None:
         """Takes over what others left behind, and prolongs what is this worker's."""
-        with self._lock:
-            held = dict(self._held)
-        with self._writing() as connection:
+        with self._store.writing() as connection:
             now = self._store.now(connection)
             n_ready, n_ambiguous = reap(connection, now, self._observe)
-            renew(connection, self._name, held, now + self._settings.lease)
+            renew(connection, self._name, self._held, now + self._settings.lease)
             connection.execute(t.workers.update().where(t.workers.c.worker == self._name).values(seen_at=now))
         if n_ready or n_ambiguous:
             self._log.warning("leases were over", n_ready=n_ready, n_ambiguous=n_ambiguous)
 
-    def _give_back(self, rest: Sequence[Prepared]) -> None:
-        fences = {message.key: int(message.row.fence) for message in rest}
-        if fences:
-            try:
-                with self._writing() as connection:
-                    release(connection, fences)
-            except DBAPIError as problem:
-                self._log.error("claims could not be given back; their leases will end", problem=_plainly(problem))
-        with self._lock:
-            for key in fences:
-                self._held.pop(key, None)
+    def _give_back_the_rest(self) -> None:
+        """Gives back what no lane has taken."""
+        rest = [row for making in self._made for row in making.claim.rows]
+        rest += [message.row for message in self._waiting.close()]
+        self._made = []
+        self._give_back({row.message_key: row.fence for row in rest})
 
-    @contextmanager
-    def _writing(self) -> Iterator[StoreConnection]:
-        with self._one_writer, self._store.writing() as connection:
-            yield connection
+    def _give_back(self, fences: Mapping[str, int]) -> None:
+        if not fences:
+            return
+        try:
+            with self._store.writing() as connection:
+                release(connection, fences)
+        except DBAPIError as problem:
+            self._log.error("claims could not be given back; their leases will end", problem=_plainly(problem))
+        for key in fences:
+            self._held.pop(key, None)
 
     def _note_worker(self, *, started: bool) -> None:
         from journeylab.sender.store import insert_missing
 
         try:
-            with self._writing() as connection:
+            with self._store.writing() as connection:
                 now = self._store.now(connection)
                 row = {"worker": self._name, "host": socket.gethostname(), "started_at": now, "seen_at": now}
                 insert_missing(connection, t.workers, [row], ["worker"])
@@ -372,6 +384,16 @@ class Worker:
             if started:
                 raise DataError(f"the store cannot be reached: {_plainly(problem)}") from None
             self._log.error("the database cannot be reached", problem=_plainly(problem))
+
+
+class _Unmade(NamedTuple):
+    """Claimed messages whose bytes could not be made."""
+
+    claim: Claimed
+    problem: Exception
+
+
+_Told = Asked | Carried | Making | _Unmade
 
 
 def _is_reply(settled: Settled) -> bool:

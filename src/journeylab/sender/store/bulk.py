@@ -12,14 +12,18 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Executable, func, select
+from sqlalchemy import Connection, Dialect, Insert, Update, bindparam, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
 from .tables import Instant
 
 __all__ = ["Bulk", "among", "driven", "held"]
 
+Given = Callable[[str], Any]
+"""What gives a row's value of a name, in a statement."""
 _INSTANT: Final = Instant()
+_MOST_VALUES: Final = 900
+"""SQLite takes 999 or more in one statement."""
 
 
 def driven(connection: Connection, text: str, given: Any, *, is_many: bool = False) -> Any:
@@ -40,43 +44,86 @@ def driven(connection: Connection, text: str, given: Any, *, is_many: bool = Fal
 
 
 class Bulk:
-    """A statement that is executed for many rows at once.
+    """A statement that is executed for many rows.
+
+    On SQLite all of them are one step of one statement: between two steps its driver lets other threads have their
+    turn, and these would keep a worker from its work.
 
     Args:
-        statement: of SQLAlchemy Core, what differs from row to row named by `bindparam`.
-        names: these names, in the order in which rows give their values.
+        statement: makes the INSERT, UPDATE or DELETE of SQLAlchemy Core from what gives a row's value of a name.
+        names: the names, in the order in which rows give their values.
     """
 
-    def __init__(self, statement: Executable, *names: str) -> None:
+    def __init__(self, statement: Callable[[Given], Any], *names: str) -> None:
         self._statement, self._names = statement, names
-        self._compiled: dict[str, tuple[str, Callable[[tuple[Any, ...]], Any]]] = {}
+        self._compiled: dict[str, Callable[[Connection, Sequence[tuple[Any, ...]]], int]] = {}
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         """How many rows the statement has changed."""
         if not rows:
             return 0
-        text, given = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
-        cursor = driven(connection, text, [given(row) for row in rows], is_many=True)
-        n: int = cursor.rowcount
-        cursor.close()
-        return n
+        run = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
+        return run(connection, rows)
 
-    def _compile(self, dialect: Dialect) -> tuple[str, Callable[[tuple[Any, ...]], Any]]:
-        compiled: Any = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
-        constants = {name: value for name, value in compiled.params.items() if name not in self._names}
-        if compiled.positional:
-            order = [(self._names.index(name), None) if name in self._names else (None, constants[name])
-                     for name in compiled.positiontup]  # fmt: skip
-
-            def given(row: tuple[Any, ...]) -> Any:
-                return tuple([constant if place is None else row[place] for place, constant in order])
+    def _compile(self, dialect: Dialect) -> Callable[[Connection, Sequence[tuple[Any, ...]]], int]:
+        statement = self._statement(bindparam)
+        if dialect.name == "sqlite" and isinstance(statement, Insert):
+            run = self._as_values(statement.compile(dialect=dialect))
+        elif dialect.name == "sqlite" and isinstance(statement, Update):
+            rows = func.json_each(bindparam("rows", None)).table_valued("value")
+            places = {name: f"$[{place}]" for place, name in enumerate(self._names)}
+            run = self._as_json(
+                self._statement(lambda name: func.json_extract(rows.c.value, literal_column(f"'{places[name]}'")))
+                .compile(dialect=dialect)
+            )  # fmt: skip
         else:
+            run = self._one_by_one(statement.compile(dialect=dialect))
+        self._compiled[dialect.name] = run
+        return run
 
-            def given(row: tuple[Any, ...]) -> Any:
-                return {**constants, **dict(zip(self._names, row, strict=True))}
+    def _one_by_one(self, compiled: Any) -> Callable[[Connection, Sequence[tuple[Any, ...]]], int]:
+        text, constants = str(compiled), compiled.params
+        order = compiled.positiontup if compiled.positional else None
 
-        found = self._compiled[dialect.name] = str(compiled), given
-        return found
+        def run(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+            given: list[Any] = [{**constants, **dict(zip(self._names, row, strict=True))} for row in rows]
+            if order is not None:
+                given = [[values[name] for name in order] for values in given]
+            return _changed(driven(connection, text, given, is_many=True))
+
+        return run
+
+    def _as_values(self, compiled: Any) -> Callable[[Connection, Sequence[tuple[Any, ...]]], int]:
+        text, constants = str(compiled), compiled.params
+        order = [(self._names.index(name), None) if name in self._names else (None, constants[name])
+                 for name in compiled.positiontup]  # fmt: skip
+        one = "(" + ", ".join("?" * len(order)) + ")"
+        before, _, after = text.partition(one)
+
+        def run(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+            n = 0
+            for start in range(0, len(rows), _MOST_VALUES // len(order)):
+                some = rows[start : start + _MOST_VALUES // len(order)]
+                values = [constant if place is None else row[place] for row in some for place, constant in order]
+                n += _changed(driven(connection, before + ", ".join([one] * len(some)) + after, values))
+            return n
+
+        return run
+
+    def _as_json(self, compiled: Any) -> Callable[[Connection, Sequence[tuple[Any, ...]]], int]:
+        text, constants, names = str(compiled), compiled.params, compiled.positiontup
+
+        def run(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+            values = constants | {"rows": json.dumps(rows)}
+            return _changed(driven(connection, text, [values[name] for name in names]))
+
+        return run
+
+
+def _changed(cursor: Any) -> int:
+    n: int = cursor.rowcount
+    cursor.close()
+    return n
 
 
 @lru_cache(4096)

@@ -7,7 +7,7 @@ from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select, bindparam, func, select
+from sqlalchemy import Connection, Dialect, LargeBinary, Select, bindparam, func, select
 
 from .bulk import driven
 
@@ -47,6 +47,10 @@ class Lookup:
         statement = self._statement(among)
         compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         text, constants = str(compiled), dict(compiled.params)
+        is_one = is_sqlite and not any(isinstance(column.type, LargeBinary) for column in statement.selected_columns)
+        if is_one:
+            names = ", ".join(f"c{i}" for i in range(len(statement.selected_columns)))
+            text = f"with found ({names}) as ({text}) select json_group_array(json_array({names})) from found"
         places = compiled.positiontup if compiled.positional else None
         columns = [*statement.selected_columns]
         made: Any = namedtuple("Found", [column.key for column in columns])  # type: ignore[misc]
@@ -61,7 +65,8 @@ class Lookup:
             parameters: Any = values if places is None else tuple([values[name] for name in places])
             cursor = driven(connection, text, parameters)
             found = []
-            for row in cursor.fetchall():
+            rows = json.loads(cursor.fetchone()[0]) if is_one else cursor.fetchall()
+            for row in rows:
                 cells = [*row]
                 for place, process in processors:
                     if cells[place] is not None:

@@ -7,8 +7,9 @@ twice.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,7 @@ class Store:
 
     engine: Engine
     clock: Clock = field(default=_database_clock)
+    _writer: Any = field(default_factory=threading.RLock, repr=False)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None, create: bool = False) -> Store:
@@ -88,7 +90,9 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes: all of it, or nothing; on SQLite the only one of its time."""
-        with self.engine.execution_options(is_writing=True).connect() as connection, connection.begin():
+        engine = self.engine.execution_options(is_writing=True)
+        # SQLite itself would let threads ask for the file again and again instead of taking turns.
+        with self._writer if self.is_sqlite else nullcontext(), engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
