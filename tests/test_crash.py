@@ -16,7 +16,7 @@ import pytest
 from crash.bench import Bench, Mailbox
 from crash.faults import DATABASES, POSTFIX, Fault, faults, to_postfix
 from crash.matrix import Case, Database, Outcome, killed, kills
-from crash.points import AMBIGUOUS, POINTS
+from crash.points import AMBIGUOUS, BESIDE, POINTS
 from crash.table import WORKERS, jobs
 from journeylab.sender.sending import outbox
 from journeylab.sender.sending.alerts import raise_alert
@@ -77,8 +77,9 @@ def test_a_kill_repeats_nothing_and_loses_nothing(outcomes: dict[str, Future[Out
     outcome = outcomes[name].result()
     assert outcome.violations == []
     assert outcome.n_crashes >= 1
-    is_between = KILLS[name].strikes[-1].point in AMBIGUOUS
-    assert outcome.n_ambiguous == (outcome.n_crashes if is_between else 0)
+    point = KILLS[name].strikes[-1].point
+    least, most = int(point in AMBIGUOUS), int(point in (*AMBIGUOUS, *BESIDE))
+    assert least * outcome.n_crashes <= outcome.n_ambiguous <= most * outcome.n_crashes
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -173,7 +174,6 @@ def rows(part: str) -> dict[str, list[str]]:
     return {first.strip("`"): cells for first, *cells in lines[1:]}
 
 
-@pytest.mark.skipif(not DOCUMENT.exists(), reason="`make crash` has not written its table yet")
 def test_the_table_has_every_point_and_no_fault() -> None:
     points = rows("Killed at every point")
     assert [*points] == [*POINTS]
@@ -182,7 +182,7 @@ def test_the_table_has_every_point_and_no_fault() -> None:
         for one in cells:
             found = re.fullmatch(r"0/0/0/(\d+)", one)
             assert found is not None, (point, one)
-            assert (int(found[1]) > 0) == (point in AMBIGUOUS), (point, one)
+            assert point in BESIDE or (int(found[1]) > 0) == (point in AMBIGUOUS), (point, one)
     others = rows("Other faults")
     assert {*others} == {one.name for one in faults()}
     postfix = rows("With a real Postfix")

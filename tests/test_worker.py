@@ -274,7 +274,7 @@ def test_leases_that_are_over_are_taken_over(tmp_path: Path) -> None:
 def test_a_lease_that_is_held_is_prolonged(tmp_path: Path) -> None:
     with sending(tmp_path) as (one, oracle):
         key = one.add()
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        worker: Worker
 
         def sleep(step: str, _: str) -> None:
             if step == "before_gate":
@@ -282,7 +282,7 @@ def test_a_lease_that_is_held_is_prolonged(tmp_path: Path) -> None:
                     one.clock.pass_by(one.settings.lease * 0.9)
                     worker._look_after()
 
-        worker._lanes[0]._observe = sleep
+        worker = Worker(one.store, one.settings, one.keys, "w1", rendered, sleep)
         assert worker.run(until_idle=True) == {"accepted": 1}
         assert oracle.counts() == {key: 1}
 
@@ -290,13 +290,16 @@ def test_a_lease_that_is_held_is_prolonged(tmp_path: Path) -> None:
 def test_a_worker_that_slept_too_long_sends_nothing(tmp_path: Path) -> None:
     with sending(tmp_path) as (one, oracle):
         key = one.add()
+        worker: Worker
 
         def sleep(step: str, _: str) -> None:
-            if step == "before_gate" and one.row(key).fence == 1:
+            if step == "before_gate":
+                worker.stop()
                 one.clock.pass_by(HOUR)
                 assert run(one, "w2") == {"accepted": 1}
 
-        assert run(one, observe=sleep) == {"withdrawn": 1}
+        worker = Worker(one.store, one.settings, one.keys, "w1", rendered, sleep)
+        assert worker.run() == {"withdrawn": 1}
         assert oracle.counts() == {key: 1}
         assert one.row(key).state == "accepted"
 

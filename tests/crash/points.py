@@ -14,5 +14,7 @@ WINDOW: Final = STEPS[STEPS.index("gate_before_commit") : STEPS.index("after_jou
 """The last steps seen of a message that may be ambiguous after a crash: between gate and recorded reply."""
 AMBIGUOUS: Final = WINDOW[1:]
 """The points at which a crash leaves one; at the first one of the window the gate is not committed yet."""
+BESIDE: Final = ("after_settle",)
+"""The points at which a crash may leave one, as the lane's next message may have passed the gate with this commit."""
 IN_TRANSACTION: Final = ("gate_before_commit", "settle_before_commit", "in_reaper", "after_plan_insert",
                          "plan_before_commit")  # fmt: skip

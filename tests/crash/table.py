@@ -20,7 +20,7 @@ from servers.postfix import why_not
 from .bench import Bench, Mailbox
 from .faults import DATABASES, POSTFIX, faults, to_postfix
 from .matrix import Database, Outcome, killed, kills
-from .points import AMBIGUOUS, POINTS
+from .points import AMBIGUOUS, BESIDE, POINTS
 
 WORKERS: Final = (1, 2, 4)
 NAMES: Final[dict[Database, str]] = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -46,6 +46,7 @@ A cell is `duplicates/losses/stuck/ambiguous`, summed over its runs:
 Each worker is a process with one connection to the relay. One process is killed at the point, with four workers two
 are; a process that died is started again. The points stand in the order in which a message passes them; it can become
 ambiguous at {n_window} of them: {window}.
+At {beside} it is settled, but the next one may have passed the gate in the same transaction.
 
 {points}
 
@@ -144,6 +145,7 @@ def text(done: Sequence[tuple[Job, Outcome]], date: str) -> str:
         n_kills=sum(outcome.n_crashes for _, outcome in done),
         n_window=len(AMBIGUOUS),
         window=", ".join(f"`{point}`" for point in AMBIGUOUS),
+        beside=", ".join(f"`{point}`" for point in BESIDE),
         points=table(done, "points", "killed at"),
         faults=table(done, "faults", "fault"),
         postfix=table(done, "postfix", "killed at") if has_postfix else "There was none on this machine.",

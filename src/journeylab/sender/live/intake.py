@@ -274,17 +274,13 @@ def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
     rows: list[dict[str, Any]] = []
     at: dict[str, datetime] = {}
     for one in own:
-        given = {name: value for name, value in one.properties.items() if value is not None}
-        stored, problem = names.checked(given)
-        if problem:
-            raise ValueError(problem)
         rows.append(
             {
                 "contact": one.contact,
                 "event": one.event,
                 "occurred_at": one.occurred_at or one.received_at,
                 "received_at": one.received_at,
-                "properties": stored,
+                "properties": names.own(one.properties),
             }
         )
         at[one.contact] = max(one.received_at, at.get(one.contact, one.received_at))

@@ -115,6 +115,23 @@ class Names:
         self.new |= first
         return stored, None
 
+    def own(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The properties of an event that the sender makes, as they are stored; None among them is left out.
+
+        Raises:
+            ValueError: for one that it does not have: a fault of the program.
+        """
+        if all(name in self.known and self.known[name] == _OWN_KINDS.get(name) for name in values):
+            return {
+                name: value.isoformat() if type(value) is datetime else value
+                for name, value in values.items()
+                if value is not None
+            }
+        stored, problem = self.checked(values)
+        if problem:
+            raise ValueError(problem)
+        return stored
+
     def changed(self, name: Any, value: Any) -> tuple[str | None, str | None]:
         """The new value of an attribute as the text that an `attribute_changed` event has, or why it cannot be one."""
         if name is None:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -91,7 +92,7 @@ class Receipt:
 
     def line(self) -> bytes:
         """The receipt as a line of a file."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields = dict(zip(self.__slots__, _FIELDS(self), strict=True))
         fields |= {"gated_at": self.gated_at.isoformat(), "at": self.at.isoformat()}
         return _AS_JSON(fields).encode() + b"\n"
 
@@ -110,6 +111,9 @@ class Receipt:
         if made.kind not in _KINDS or made.gated_at.tzinfo is None or made.at.tzinfo is None:
             raise ValueError("its kind or its instants are none")
         return made
+
+
+_FIELDS: Final = attrgetter(*Receipt.__slots__)
 
 
 class Journal:

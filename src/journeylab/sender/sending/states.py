@@ -98,14 +98,12 @@ def move_all(connection: Connection, state: str, to: str, rows: Sequence[Mapping
     if not rows:
         return 0
     columns = tuple(name for name in rows[0] if name not in ("message_key", "fence"))
+    names = ("message_key", "fence", *columns)
     given = [
-        (row["message_key"], row["fence"], *(_held(connection, row[name]) for name in columns)) for row in rows
-    ]  # fmt: skip
+        tuple([held(connection, row[name]) if type(row[name]) is datetime else row[name] for name in names])
+        for row in rows
+    ]
     return _moving(state, to, columns).run(connection, given)
-
-
-def _held(connection: Connection, value: Any) -> Any:
-    return held(connection, value) if isinstance(value, datetime) else value
 
 
 def _refuse_unknown(state: str | tuple[str, ...], to: str) -> None:

@@ -11,9 +11,10 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from journeylab.sender.logs import without_addresses
 from journeylab.sender.settings import Relay, Settings
@@ -32,6 +33,9 @@ _QUEUED: Final = (
     re.compile(r"\b([A-Za-z0-9]{10,20}) Message accepted", re.IGNORECASE),  # sendmail
 )
 
+_Result = TypeVar("_Result")
+Talk = Generator[tuple["Connection", int], None, _Result]
+"""A part of a conversation. It gives way with the connection and what it waits for: `EVENT_READ` or `EVENT_WRITE`."""
 Kind = Literal["accepted", "rejected", "temporary", "unreached", "unknown", "withdrawn", "failed"]
 
 
@@ -87,8 +91,21 @@ def trusted(relay: Relay, settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
+def _at_once(talk: Talk[_Result]) -> _Result:
+    """What a conversation over a socket that blocks comes to."""
+    try:
+        next(talk)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    raise RuntimeError("the socket does not block")
+
+
 class Connection(smtplib.SMTP):
     """A connection to a relay, over which messages go one after another.
+
+    It blocks until `unblock` is called; from then on only `offering` and `finishing` can be used, and whoever goes on
+    with them after they gave way waits at most `patience` seconds, and then throws a TimeoutError into them.
 
     Args:
         relay: where to.
@@ -104,6 +121,7 @@ class Connection(smtplib.SMTP):
         self._context = context
         self._is_implicit = relay.tls == "implicit"
         self.relay = relay.name
+        self.patience = relay.timeout.total_seconds()
         try:
             super().__init__(relay.host, relay.port, local_hostname=hello, timeout=relay.timeout.total_seconds())
             self._greet(relay, password)
@@ -147,6 +165,7 @@ class Connection(smtplib.SMTP):
                     raise
                 said = _said(refusal.smtp_code, refusal.smtp_error)
                 raise smtplib.SMTPNotSupportedError(f"STARTTLS: {said}") from None
+            self._held = b""  # what came in the clear behind the reply is nobody's
             self.ehlo_or_helo_if_needed()
         if relay.user is not None and password is not None:
             if not self.has_extn("auth"):
@@ -159,25 +178,66 @@ class Connection(smtplib.SMTP):
                 raise smtplib.SMTPAuthenticationError(504, str(problem).encode()) from None
         self._pipelines = self.has_extn("pipelining")
 
+    def unblock(self) -> None:
+        """Lets conversations give way from now on, where they would wait."""
+        self._is_blocking = False
+        self.sock.settimeout(0)
+
     def getreply(self) -> tuple[int, bytes]:
         """A reply with all its lines; half a reply is none.
 
         Raises:
             smtplib.SMTPServerDisconnected: when the connection ends first, or what comes is no reply.
         """
-        if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("the connection is closed")
-        if self.file is None:
-            self.file = self.sock.makefile("rb")
+        return _at_once(self._replying())
+
+    def _replying(self) -> Talk[tuple[int, bytes]]:
         lines: list[bytes] = []
         while True:
-            line = self.file.readline(_LONGEST_LINE)
-            if not line.endswith(b"\n") or not line[:3].isdigit() or len(lines) > 100:
+            end = self._held.find(b"\n") + 1
+            if not end and len(self._held) < _LONGEST_LINE:
+                more = yield from self._reading()
+                if more:
+                    self._held += more
+                    continue
+            line, self._held = self._held[:end], self._held[end:]
+            if not end or not line[:3].isdigit() or len(lines) > 100:
+                was_over = not end and len(self._held) < _LONGEST_LINE
                 self.close()
-                raise smtplib.SMTPServerDisconnected("the connection ended" if not line else "what came is no reply")
+                raise smtplib.SMTPServerDisconnected("the connection ended" if was_over else "what came is no reply")
             lines.append(line[4:].strip(b" \t\r\n"))
             if line[3:4] != b"-":
                 return int(line[:3]), b"\n".join(lines)
+
+    def _reading(self) -> Talk[bytes]:
+        while True:
+            if self.sock is None:
+                raise smtplib.SMTPServerDisconnected("the connection is closed")
+            try:
+                found: bytes = self.sock.recv(_LONGEST_LINE)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                yield self, EVENT_READ
+            except ssl.SSLWantWriteError:
+                yield self, EVENT_WRITE
+            else:
+                return found
+
+    def _writing(self, data: bytes) -> Talk[None]:
+        rest = memoryview(data)
+        while rest:
+            if self.sock is None:
+                raise smtplib.SMTPServerDisconnected("the connection is closed")
+            try:
+                rest = rest[self.sock.send(rest) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                yield self, EVENT_WRITE
+            except ssl.SSLWantReadError:
+                yield self, EVENT_READ
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._held = b""
+        super().close()
 
     @property
     def is_open(self) -> bool:
@@ -187,6 +247,12 @@ class Connection(smtplib.SMTP):
     def offer(
         self, return_path: str, address: str, data: bytes, observe: Callable[[str], None] = _quiet
     ) -> Outcome | None:
+        """The same as `offering`, over a connection that blocks."""
+        return _at_once(self.offering(return_path, address, data, observe))
+
+    def offering(
+        self, return_path: str, address: str, data: bytes, observe: Callable[[str], None] = _quiet
+    ) -> Talk[Outcome | None]:
         """None when the relay has the message and waits for its end; otherwise what it said.
 
         Args:
@@ -203,33 +269,33 @@ class Connection(smtplib.SMTP):
         stage, refusal = "mail", None
         try:
             if self._pipelines:
-                self.send("".join(command + "\r\n" for command in commands).encode("ascii"))
+                yield from self._writing("".join(command + "\r\n" for command in commands).encode("ascii"))
             for stage, command in zip(("mail", "rcpt", "data"), commands, strict=True):
                 if not self._pipelines:
-                    self.send((command + "\r\n").encode("ascii"))
-                answer = self._refused(stage)
+                    yield from self._writing((command + "\r\n").encode("ascii"))
+                answer = yield from self._refused(stage)
                 refusal = refusal or answer
                 if refusal is not None and not (self._pipelines and self.is_open):
                     break
                 if refusal is None and stage == "rcpt":
                     observe("after_rcpt")
             if refusal is not None:
-                self._reset()
+                yield from self._reset()
                 return refusal
             observe("after_354")
             stage = "body"
             body = _stuffed(data)
             half = len(body) // 2
-            self.send(body[:half])
+            yield from self._writing(body[:half])
             observe("mid_body")
-            self.send(body[half:])
+            yield from self._writing(body[half:])
         except (OSError, smtplib.SMTPException) as problem:
             self.close()
             return refusal or Outcome("temporary", stage, text=str(problem) or type(problem).__name__)
         return None
 
-    def _refused(self, stage: str) -> Outcome | None:
-        code, text = self.getreply()
+    def _refused(self, stage: str) -> Talk[Outcome | None]:
+        code, text = yield from self._replying()
         wanted = 300 if stage == "data" else 200
         is_taken = wanted <= code < wanted + 100
         if is_taken:
@@ -241,15 +307,22 @@ class Connection(smtplib.SMTP):
             self.close()
         return _outcome(kind, stage, code, text)
 
-    def _reset(self) -> None:
+    def _reset(self) -> Talk[None]:
         """Ends a message that was refused, so that another may follow; or else the connection."""
-        is_clean = self.sock is not None and not self._waits
-        with suppress(OSError, smtplib.SMTPException):
-            is_clean = is_clean and self.docmd("RSET")[0] == 250
+        is_clean = False
+        if self.sock is not None and not self._waits:
+            with suppress(OSError, smtplib.SMTPException):
+                yield from self._writing(b"RSET\r\n")
+                code, _ = yield from self._replying()
+                is_clean = code == 250
         if not is_clean:
             self.close()
 
     def finish(self, observe: Callable[[str], None] = _quiet) -> Outcome:
+        """The same as `finishing`, over a connection that blocks."""
+        return _at_once(self.finishing(observe))
+
+    def finishing(self, observe: Callable[[str], None] = _quiet) -> Talk[Outcome]:
         """Sends the dot, and gives what the relay says; `unknown` when no whole reply comes in 10 minutes.
 
         A relay that has ended the connection by then, or has said something, does not get the dot: it is `temporary`.
@@ -264,11 +337,11 @@ class Connection(smtplib.SMTP):
             self.close()
             return Outcome("temporary", "body", text="the relay ended the message before the dot")
         try:
-            self.sock.settimeout(REPLY_TO_THE_DOT)
-            self.send(b".\r\n")
+            self._have_patience(REPLY_TO_THE_DOT)
+            yield from self._writing(b".\r\n")
             observe("after_dot")
-            code, text = self.getreply()
-            self.sock.settimeout(self.timeout)
+            code, text = yield from self._replying()
+            self._have_patience(self.timeout)
         except (OSError, smtplib.SMTPException) as problem:
             self.close()
             return Outcome("unknown", "dot", text=str(problem) or type(problem).__name__)
@@ -282,6 +355,8 @@ class Connection(smtplib.SMTP):
 
     def _is_over(self) -> bool:
         """Whether anything has come from the relay, which has nothing to say while a message is on its way."""
+        if self._held:
+            return True
         self.sock.settimeout(0)
         try:
             self.sock.recv(1)
@@ -290,6 +365,11 @@ class Connection(smtplib.SMTP):
         except OSError:
             return True
         return True
+
+    def _have_patience(self, seconds: float) -> None:
+        self.patience = seconds
+        if self._is_blocking:
+            self.sock.settimeout(seconds)
 
     def withdraw(self) -> Outcome:
         """Ends the connection in the middle of the message, which is thereby not sent."""
@@ -306,7 +386,7 @@ class Connection(smtplib.SMTP):
         """Says goodbye, whatever comes of it."""
         with suppress(OSError, smtplib.SMTPException):
             if self.sock is not None:
-                self.send(b"QUIT\r\n")
+                self.sock.send(b"QUIT\r\n")
         self.close()
 
     def _drop(self) -> None:
@@ -316,8 +396,9 @@ class Connection(smtplib.SMTP):
     # A refusal in `offer` finds out whether the relay waits for a message all the same.
     _waits: bool = False
     _pipelines: bool = False
+    _is_blocking: bool = True
+    _held: bytes = b""
     timeout: Any
-    file: Any
     sock: Any
 
 

@@ -1,10 +1,10 @@
 """A worker: it claims messages, carries them to a relay over some lanes, and writes what became of them.
 
-Three kinds of threads share the work. The worker's own is the only one that writes to the database: it claims messages
-and freezes their bytes, lets them pass the gate and settles them, all that came meanwhile in one transaction, so that
-one write to disk serves many. Another makes the bytes. The lanes carry one message each, up to the dot. Of a lane's
-messages the outcome of one is in the journal before the next one passes the gate: a crash leaves at most one of each
-lane ambiguous.
+Three threads share the work. The worker's own is the only one that writes to the database: it claims messages and
+freezes their bytes, lets them pass the gate and settles them, all that came meanwhile in one transaction, so that one
+write to disk serves many. Another makes the bytes. The third is that of the lanes, each of which carries one message at
+a time, up to the dot. Of a lane's messages the outcome of one is in the journal before the next one passes the gate: a
+crash leaves at most one of each lane ambiguous.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .alerts import raise_alert
 from .claims import reap, release, renew
 from .gate import let_pass
 from .journal import Journal, Receipt, newest, refuse_older_copy, replay
-from .lanes import Asked, Carried, Lane, Waiting
+from .lanes import Asked, Carried, Lane, Lanes
 from .preparing import Claimed, Making, Renders, claimed, frozen, made
 from .settling import Settled, settle
 from .transport import Connection, trusted
@@ -92,11 +92,10 @@ class Worker:
         self._store, self._settings, self._keys, self._name, self._render = store, settings, keys, worker, render
         self._observe = observe or _logged(worker)
         self._log = logger("worker").bind(worker=worker)
-        self._told: Queue[_Told] = Queue()  # a signal in `SimpleQueue.get` may make it wait for ever
+        self._told: Queue[Sequence[_Told]] = Queue()  # a signal in `SimpleQueue.get` may make it wait for ever
         self._to_make: Queue[Claimed | None] = Queue()
         self._made: list[Making] = []
         self._n_to_make = 0
-        self._waiting = Waiting()
         self._held: dict[str, int] = {}
         self._claims_at = self._looks_at = -math.inf
         self._stopping = threading.Event()
@@ -114,11 +113,13 @@ class Worker:
         self._passwords = {
             relay.name: None if relay.password is None else settings.secret(relay.password) for relay in settings.relays
         }
-        self._lanes = [self._lane(index) for index in range(max(relay.connections for relay in settings.relays))]
-
-    def _lane(self, index: int) -> Lane:
-        relays = {relay.name: relay for relay in self._settings.relays if index < relay.connections}
-        return Lane(f"lane-{index}", self._waiting, self._told, relays, self._connect, self._observe)
+        n_lanes = max(relay.connections for relay in settings.relays)
+        lanes = [
+            Lane({relay.name: relay for relay in settings.relays if index < relay.connections}, self._observe)
+            for index in range(n_lanes)
+        ]
+        self._lanes = Lanes(lanes, self._told, self._connect)
+        self._ahead = max(_AHEAD * n_lanes, _LEAST_AHEAD)
 
     def _connect(self, relay: Relay) -> Connection:
         return Connection(relay, self._settings.domain, self._trust[relay.name], self._passwords[relay.name])
@@ -131,8 +132,7 @@ class Worker:
         """Stops, and ends the connections of messages that have not passed the gate; they are given back."""
         self.stop()
         self._aborting.set()
-        for lane in self._lanes:
-            lane.cut()
+        self._lanes.cut()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """A signal's handler: the first one stops, the next one aborts. It takes no locks: `run` sees to the rest."""
@@ -160,7 +160,7 @@ class Worker:
         """
         self._note_worker(started=True)
         making = threading.Thread(target=self._make, name="making", daemon=True)
-        for thread in (making, *self._lanes):
+        for thread in (making, self._lanes):
             thread.start()
         unsettled: list[Carried] = []
         while not (self._stopping.is_set() and self._is_done()):
@@ -177,8 +177,8 @@ class Worker:
             elif not self._supply(until_idle) and until_idle and not self._held:
                 break
         self._to_make.put(None)
-        self._waiting.close()
-        for thread in (making, *self._lanes):
+        self._lanes.close()
+        for thread in (making, self._lanes):
             thread.join()
         self._journal.close()
         self._note_worker(started=False)
@@ -193,9 +193,9 @@ class Worker:
         """All that other threads have told, as soon as there is anything, or when it is time to look around."""
         found: list[_Told] = []
         try:
-            found.append(self._told.get(timeout=0.05 if is_impatient else 0.2))
+            found.extend(self._told.get(timeout=0.05 if is_impatient else 0.2))
             while True:
-                found.append(self._told.get_nowait())
+                found.extend(self._told.get_nowait())
         except Empty:
             return found
 
@@ -222,15 +222,13 @@ class Worker:
             self._log.error(
                 "a transaction failed", problem=_plainly(problem), n_asked=len(asked), n_settled=len(carried)
             )
-            for one in asked:
-                one.answer.put(None)
+            self._lanes.answer([(one.lane, None) for one in asked])
             if not isinstance(problem, DBAPIError):
                 return self._one_by_one(carried)
             if not asked or unsettled:
                 time.sleep(_RETRY if unsettled else 0.05)
             return carried
-        for one in asked:
-            one.answer.put(passed[one.request.message_key])
+        self._lanes.answer([(one.lane, passed[one.request.message_key]) for one in asked])
         self._forget(one.settled for one in carried)
         return []
 
@@ -278,9 +276,9 @@ class Worker:
         """The making thread: bytes of claimed messages."""
         while (group := self._to_make.get()) is not None:
             try:
-                self._told.put(made(self._store, group, self._render, self._settings, self._keys))
+                self._told.put([made(self._store, group, self._render, self._settings, self._keys)])
             except Exception as problem:
-                self._told.put(_Unmade(group, problem))
+                self._told.put([_Unmade(group, problem)])
 
     def _take(self, told: Making | _Unmade, until_idle: bool) -> None:
         self._n_to_make -= len(told.claim.rows)
@@ -297,9 +295,8 @@ class Worker:
     def _supply(self, until_idle: bool) -> bool:
         """Freezes what was made, and claims more where lanes will soon need it; False where there was none to claim."""
         now = time.monotonic()
-        ahead = max(_AHEAD * len(self._lanes), _LEAST_AHEAD)
-        room = ahead - len(self._waiting) - self._n_to_make - sum(len(one.ready) for one in self._made)
-        n_wanted = room if now >= self._claims_at and 2 * room >= ahead else 0
+        n_ahead = self._lanes.n_waiting + self._n_to_make + sum(len(one.ready) for one in self._made)
+        n_wanted = self._ahead - n_ahead if now >= self._claims_at and 2 * n_ahead <= self._ahead else 0
         try:
             if now >= self._looks_at:
                 self._look_after()
@@ -324,13 +321,14 @@ class Worker:
         with self._store.writing() as connection:
             now = self._store.now(connection)
             ready = [one for making in self._made for one in frozen(connection, making, now)]
-            settle(connection, unsendable, now, self._settings, self._keys)
+            if unsendable:
+                settle(connection, unsendable, now, self._settings, self._keys)
             claim = claimed(connection, self._settings, self._name, n_wanted, now) if n_wanted else Claimed()
         self._made = []
         self._forget(unsendable)
         for message in ready:
             self._observe("after_render", message.key)
-        self._waiting.add(ready)
+        self._lanes.add(ready)
         self._held.update({row.message_key: row.fence for row in claim.rows})
         for row in claim.rows:
             self._observe("after_claim", row.message_key)
@@ -352,7 +350,7 @@ class Worker:
     def _give_back_the_rest(self) -> None:
         """Gives back what no lane has taken."""
         rest = [row for making in self._made for row in making.claim.rows]
-        rest += [message.row for message in self._waiting.close()]
+        rest += [message.row for message in self._lanes.close()]
         self._made = []
         self._give_back({row.message_key: row.fence for row in rest})
 

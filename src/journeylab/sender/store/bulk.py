@@ -37,7 +37,7 @@ def driven(connection: Connection, text: str, given: Any, *, is_many: bool = Fal
         (cursor.executemany if is_many else cursor.execute)(text, given)
     except connection.dialect.loaded_dbapi.Error as problem:
         base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(  # type: ignore[misc]
+        raise DBAPIError.instance(
             text, None, problem, base, hide_parameters=True, dialect=connection.dialect
         ) from problem
     return cursor

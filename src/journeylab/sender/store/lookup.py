@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, LargeBinary, Select, bindparam, func, select
 
 from .bulk import driven
+from .tables import Instant
 
 __all__ = ["Lookup"]
 
@@ -57,7 +58,7 @@ class Lookup:
         processors = [
             (place, process)
             for place, column in enumerate(columns)
-            if (process := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
+            if (process := _processor(column.type, dialect)) is not None
         ]
 
         def read(connection: Connection, keys: Sequence[str], given: dict[str, Any]) -> list[Any]:
@@ -77,3 +78,11 @@ class Lookup:
 
         self._compiled[dialect.name] = read
         return read
+
+
+def _processor(kind: Any, dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes of a value of the database, where it is not None, a value of the column's type; None: it is one."""
+    if isinstance(kind, Instant):
+        return lambda value: kind.process_result_value(value, dialect)
+    found: Callable[[Any], Any] | None = kind.dialect_impl(dialect).result_processor(dialect, None)
+    return found
