@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 __all__ = ["MICROSECOND_UNITS", "duration_text", "parse_duration", "parse_time_of_day", "time_of_day_text"]
 
@@ -73,6 +74,7 @@ def duration_text(value: timedelta) -> str:
     raise AssertionError("microseconds divide every timedelta")
 
 
+@lru_cache
 def parse_time_of_day(value: object, *, end: bool = False) -> int:
     """The microseconds after midnight of a local time such as `"09:00"` or `"21:30:15"`; `"24:00"` only as an `end`.
 

@@ -41,7 +41,7 @@ from journeylab.sender.sending import worker
 from journeylab.sender.sending.journal import adopt
 from journeylab.sender.sending.preparing import Fault, Made
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import Store
+from journeylab.sender.store import Store, bulk
 from journeylab.sender.store import store as store_module
 from journeylab.sender.store import tables as t
 
@@ -215,12 +215,20 @@ def _watch_statements(observe: Observer) -> None:
 
     @event.listens_for(Engine, "after_cursor_execute")
     def _executed(connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
-        if statement.startswith("INSERT INTO sends"):
-            planned.add(id(connection))
-            observe("after_plan_insert", "")
-        elif statement.lstrip().startswith("CREATE TABLE sends"):
+        if statement.lstrip().startswith("CREATE TABLE sends"):
             migrating.add(id(connection))
             observe("in_migration", "")
+
+    driven = bulk.driven
+
+    def seen(connection: Connection, text: str, *given: Any, **more: Any) -> Any:
+        cursor = driven(connection, text, *given, **more)
+        if text.startswith("INSERT INTO sends"):
+            planned.add(id(connection))
+            observe("after_plan_insert", "")
+        return cursor
+
+    bulk.driven = seen
 
     @event.listens_for(Engine, "commit")
     def _commits(connection: Connection) -> None:

@@ -27,6 +27,7 @@ USES: Final = ("message", "unsubscribe", "preferences", "confirm", "click", "ope
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16
 _LENGTH: Final = 52
+_AS_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _text(data: bytes) -> str:
@@ -95,7 +96,7 @@ class Keys:
         >>> Keys(bytes(32)).message_key("welcome", "ada", 1, "hello", 1)
         '...'
         """
-        identity = json.dumps([journey, contact, entry, node, visit], ensure_ascii=False, separators=(",", ":"))
+        identity = _AS_JSON([journey, contact, entry, node, visit])
         return self.digest("message", identity.encode()).hex()
 
     @classmethod

@@ -19,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 
 from journeylab.errors import DataError, JourneyLabError
 from journeylab.sender.keys import Keys
+from journeylab.sender.live.decisions import HELD
 from journeylab.sender.live.drops import take_files, take_table
 from journeylab.sender.live.running import Running
-from journeylab.sender.live.ticks import HELD, Ticked, tick
+from journeylab.sender.live.ticks import Ticked, tick
 from journeylab.sender.logs import logger
 from journeylab.sender.mail.recommend import Recommender
 from journeylab.sender.promotion.deviation import compare

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, select, text, update
 
-from journeylab.sender.store import TICK, insert_into, lock_contacts
+from journeylab.sender.store import TICK, lock_contacts
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, among, held
+from journeylab.sender.store.bulk import Bulk, among
 
 from .addresses import normal_address
 from .kinds import LONGEST_ID, Names, declare, is_name, known_names, not_a_text
@@ -181,36 +181,24 @@ def _locked(connection: Connection, contacts: set[str], now: datetime) -> dict[s
     at = lock_contacts(connection, contacts, now)
     missing = sorted(contacts - at.keys())
     if missing:
-        created, last = held(connection, now), held(connection, now - TICK)
-        _make(connection, [(one, None, "{}", created, last) for one in missing])
+        _MAKING.run(connection, [(one, None, "{}", now, now - TICK) for one in missing])
         at |= lock_contacts(connection, missing, now)
     return at
 
 
-def _make(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Makes contacts that are not there: contact, address, attributes as JSON, created_at, last_at."""
-    names = ("contact", "address", "attributes", "created_at", "last_at")
-    statement = _NEW.get(connection.dialect.name)
-    if statement is None:
-        into = insert_into(connection, t.contacts)
-        statement = _NEW[connection.dialect.name] = Bulk(
-            lambda given: into.values({name: given(name) for name in names}).on_conflict_do_nothing(), *names
-        )
-    statement.run(connection, rows)
-
-
-_NEW: Final[dict[str, Bulk]] = {}
+_CONTACT: Final = ("contact", "address", "attributes", "created_at", "last_at")
+_MAKING: Final = Bulk(lambda given: given.into(t.contacts, *_CONTACT).on_conflict_do_nothing(), *_CONTACT)
+"""Makes contacts that are not there, with their attributes as JSON."""
 
 
 def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mapping[str, datetime]) -> None:
     """Stores events, and makes their contacts due at the instant at which these were received."""
-    instants = {at: held(connection, at) for row in rows for at in (row["occurred_at"], row["received_at"])}
     _EVENTS.run(
         connection,
         [
             (
-                row.get("source_id"), row["contact"], row["event"], instants[row["occurred_at"]],
-                instants[row["received_at"]], _text(row["properties"]),
+                row.get("source_id"), row["contact"], row["event"], row["occurred_at"], row["received_at"],
+                _text(row["properties"]),
             )
             for row in rows
         ],
@@ -218,18 +206,11 @@ def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mappin
     if connection.dialect.name == "postgresql" and len(at) > _MANY:
         connection.execute(_DUE_AT_ONCE, {"of": [*at], "at": [*at.values()]})
     else:
-        _DUE.run(connection, [(contact, held(connection, instant)) for contact, instant in at.items()])
+        _DUE.run(connection, [*at.items()])
 
 
-_EVENTS: Final = Bulk(
-    lambda given: insert(t.events).values(
-        {
-            name: given(name)
-            for name in ("source_id", "contact", "event", "occurred_at", "received_at", "properties")
-        }
-    ),
-    *("source_id", "contact", "event", "occurred_at", "received_at", "properties"),
-)
+_EVENT: Final = ("source_id", "contact", "event", "occurred_at", "received_at", "properties")
+_EVENTS: Final = Bulk(lambda given: given.into(t.events, *_EVENT), *_EVENT)
 _DUE: Final = Bulk(
     lambda given: (
         update(t.contacts).where(t.contacts.c.contact == given("of")).values(last_at=given("at"), next_at=given("at"))
@@ -299,9 +280,8 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     at = lock_contacts(connection, ids, now)
     fresh = [one for one in ids if one not in at]
     if fresh:
-        created = held(connection, now)
-        _make(connection, [
-            (one, good[one][0], _text(good[one][1]), created, created)
+        _MAKING.run(connection, [
+            (one, good[one][0], _text(good[one][1]), now, now)
             for one in fresh
         ])  # fmt: skip
         lock_contacts(connection, fresh, now)

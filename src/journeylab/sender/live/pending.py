@@ -60,7 +60,7 @@ def open_until(journey: Journey, node: Send, at: datetime, zone: str) -> datetim
     quiet = journey.quiet_hours
     if quiet is not None:
         start = parse_time_of_day(quiet.start)
-        ends.append(min(one for day in range(3) if (one := _at(today + day * _DAY, start, place)) > at))
+        ends.append(next(one for day in range(3) if (one := _at(today + day * _DAY, start, place)) > at))
     if isinstance(node.at, Window):
         ends += _window_end(node.at, at, today, place)
     elif isinstance(node.at, Best):

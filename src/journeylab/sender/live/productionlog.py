@@ -26,10 +26,11 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import among
 
+from .decisions import entries_of, plain_rows
 from .kinds import known_names
 from .running import Running
 from .storelog import arrow_instants, as_arrow_wants, typed
-from .ticks import advanced, entries_of, plain_rows
+from .ticks import advanced
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Text, func, select, type_coerce
+from sqlalchemy import Connection, CursorResult, Text, func, select, type_coerce
 
 from journeylab.columnvalues import marked_texts
 from journeylab.eventlog import EventLog
@@ -24,7 +24,8 @@ __all__ = ["arrow_instants", "as_arrow_wants", "log_of", "typed"]
 _KNOWN: Final = "(known)"  # no event's name: the contact is there
 
 
-def _columns(rows: Sequence[Any], n: int) -> list[list[Any]]:
+def _columns(found: CursorResult[Any], n: int) -> list[list[Any]]:
+    rows = found.cursor.fetchall()  # as the driver has them: nothing is to be converted
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(n)]
 
 
@@ -51,11 +52,11 @@ def log_of(
         asked = asked.where(mine(e.contact))
     if heard is not None:
         asked = asked.where(e.event.in_(sorted(heard)))
-    contact, event, received, texts = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)).all(), 4)
+    contact, event, received, texts = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)), 4)
     people = select(c.contact, created_at, type_coerce(c.attributes, Text)).where(c.created_at <= until)
     if contacts is not None:
         people = people.where(mine(c.contact))
-    known, created, attributes = _columns(connection.execute(people.order_by(c.contact)).all(), 3)
+    known, created, attributes = _columns(connection.execute(people.order_by(c.contact)), 3)
     fixed = {
         "contact": pa.array(known + contact, pa.string()),
         "event": pa.array([_KNOWN] * len(known) + event, pa.string()),
@@ -87,7 +88,7 @@ def typed(fixed: Mapping[str, pa.Array], texts: Sequence[str], kinds: Mapping[st
     """Some columns, and one of each name, from rows of JSON; texts are marked, so that nothing else is read in them."""
     import pyarrow as pa
 
-    rows = [json.loads(text) if text != "{}" else {} for text in texts]
+    rows = json.loads(f"[{','.join(texts)}]")
     types = {"number": pa.float64(), "flag": pa.bool_()}
     columns = dict(fixed)
     for name, kind in kinds.items():

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, case, select, update
 
 from journeylab.errors import known
 from journeylab.sender.logs import without_addresses
-from journeylab.sender.store import insert_into
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import insert_into
 
 from .notices import tell
 

@@ -27,8 +27,9 @@ from sqlalchemy import Connection, Row, case, delete, func, literal, select, upd
 from journeylab.errors import known
 from journeylab.sender.promotion.releases import pause
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import Store, act, insert_into
+from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import insert_into
 from journeylab.sender.store.lookup import Lookup
 
 from .alerts import raise_alert, resolve

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
 
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, Given, held
+from journeylab.sender.store.bulk import Bulk, Given
 from journeylab.sender.store.lookup import Lookup
 
 from .gate import repeated_until
@@ -33,7 +33,7 @@ def claim(connection: Connection, worker: str, most: int, lease_until: datetime,
     keys = connection.scalars(_READY, {"now": now, "most": most}).all()
     if not keys:
         return []
-    _CLAIMING.run(connection, [(key, worker, held(connection, lease_until)) for key in keys])
+    _CLAIMING.run(connection, [(key, worker, lease_until) for key in keys])
     return list(keys)
 
 
@@ -46,7 +46,7 @@ def claim_repeated(
     since = now - (repeated_until(now, relay) - now)
     given = {"now": now, "most": most, "relay": relay.name, "since": since, "attempts": attempts}
     keys = connection.scalars(_REPEATABLE, given).all()
-    _REPEATING.run(connection, [(key, worker, held(connection, lease_until)) for key in keys])
+    _REPEATING.run(connection, [(key, worker, lease_until) for key in keys])
     return list(keys)
 
 

@@ -313,10 +313,10 @@ class _Moves:
         if self.kept:
             _KEEPING.run(
                 connection,
-                [(row["message_key"], row["fence"], held(connection, row["not_before"])) for row in self.kept],
+                [(row["message_key"], row["fence"], row["not_before"]) for row in self.kept],
             )
         if self.last:
-            _DECIDED.run(connection, [(contact, held(connection, at)) for contact, at in self.last.items()])
+            _DECIDED.run(connection, [*self.last.items()])
         if self.postponed:
             record_all(connection, self.postponed)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from journeylab.sender.store import insert_into
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import insert_into
 
 __all__ = ["tell"]
 

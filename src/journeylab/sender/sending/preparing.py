@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -18,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, Given, held
+from journeylab.sender.store.bulk import Bulk
 from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
@@ -193,8 +192,7 @@ def frozen(connection: Connection, making: Making, now: datetime) -> list[Prepar
         now: the store's instant.
     """
     _UNFREEZING.run(connection, making.moved)
-    at = held(connection, now)
-    n_new = _freezing(connection.dialect.name).run(connection, [(*row, at) for row in making.fresh])
+    n_new = _FREEZING.run(connection, [(*row, now) for row in making.fresh])
     if n_new == len(making.fresh):
         return making.ready
     kept = {row.message_key: row for row in _KEPT.rows(connection, [key for key, *_ in making.fresh])}
@@ -204,21 +202,10 @@ def frozen(connection: Connection, making: Making, now: datetime) -> list[Prepar
     ]
 
 
-@cache
-def _freezing(dialect: str) -> Bulk:
-    if dialect == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    names = ("message_key", "address", "body", "hash", "links", "rendered_at")
-
-    def freezing(given: Given) -> Any:
-        made = insert(t.renderings).values({name: given(name) for name in names})
-        return made.on_conflict_do_nothing(index_elements=["message_key"])
-
-    return Bulk(freezing, *names)
-
-
+_FROZEN: Final = ("message_key", "address", "body", "hash", "links", "rendered_at")
+_FREEZING: Final = Bulk(
+    lambda given: given.into(t.renderings, *_FROZEN).on_conflict_do_nothing(index_elements=["message_key"]), *_FROZEN
+)
 _MANY: Final[Any] = bindparam("of", expanding=True)
 _BREAKERS: Final = select(t.relays.c.relay, t.relays.c.state).where(t.relays.c.relay.in_(_MANY))
 _KEPT: Final = Lookup(

@@ -22,14 +22,14 @@ without ceasing to be ambiguous: a worker takes a lease on it, and the gate lets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection, update
 
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, Given, held
+from journeylab.sender.store.bulk import Bulk, Given
 
 __all__ = ["FINAL", "IN_FLIGHT", "WAITING", "WAYS", "move", "move_all"]
 
@@ -87,23 +87,20 @@ def move_all(connection: Connection, state: str, to: str, rows: Sequence[Mapping
     Args:
         connection: a writing transaction.
         state: the state that they must be in.
-        to: where they go.
+        to: where they go; they may stay where they are.
         rows: of each message its `message_key`, the `fence` that it must have, and the other columns to set, the same
             ones for all.
 
     Raises:
         ValueError: for a way that there is not: a fault of the program.
     """
-    _refuse_unknown(state, to)
+    if to != state:
+        _refuse_unknown(state, to)
     if not rows:
         return 0
     columns = tuple(name for name in rows[0] if name not in ("message_key", "fence"))
-    names = ("message_key", "fence", *columns)
-    given = [
-        tuple([held(connection, row[name]) if type(row[name]) is datetime else row[name] for name in names])
-        for row in rows
-    ]
-    return _moving(state, to, columns).run(connection, given)
+    values = itemgetter("message_key", "fence", *columns)
+    return _moving(state, to, columns).run(connection, [values(row) for row in rows])
 
 
 def _refuse_unknown(state: str | tuple[str, ...], to: str) -> None:

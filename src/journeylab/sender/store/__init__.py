@@ -1,5 +1,5 @@
 """The sender's database: `tables` says what it has, `store` how it is reached and what it must not forget."""
 
-from .store import TICK, Clock, Store, act, insert_into, insert_missing, lock_contacts
+from .store import TICK, Clock, Store, act, insert_missing, lock_contacts
 
-__all__ = ["TICK", "Clock", "Store", "act", "insert_into", "insert_missing", "lock_contacts"]
+__all__ = ["TICK", "Clock", "Store", "act", "insert_missing", "lock_contacts"]

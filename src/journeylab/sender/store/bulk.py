@@ -1,7 +1,7 @@
 """Statements for many rows, compiled once for each kind of database and executed by its driver without more ado.
 
 SQLAlchemy looks at every parameter of every row, and prepares a result, each time; where a message costs a handful of
-such rows that is most of what it costs. Values are given as the database holds them: instants through `held`.
+such rows that is most of what it costs. Values are plain: texts, numbers, flags, bytes, aware instants, and None.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Insert, Update, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
-from .tables import Instant
+from .tables import as_text
 
-__all__ = ["Bulk", "among", "driven", "held"]
+__all__ = ["Bulk", "Given", "among", "driven", "held", "insert_into"]
 
-Given = Callable[[str], Any]
-"""What gives a row's value of a name, in a statement."""
-_INSTANT: Final = Instant()
 _MOST_VALUES: Final = 900
 """SQLite takes 999 or more in one statement."""
 
@@ -41,6 +38,39 @@ def driven(connection: Connection, text: str, given: Any, *, is_many: bool = Fal
             text, None, problem, base, hide_parameters=True, dialect=connection.dialect
         ) from problem
     return cursor
+
+
+class Given:
+    """What a statement for many rows is made from: `given(name)` is a row's value of a name.
+
+    Args:
+        dialect: the database's kind.
+        value: makes the expression of a name.
+    """
+
+    def __init__(self, dialect: str, value: Callable[[str], Any]) -> None:
+        self._dialect, self._value = dialect, value
+
+    def __call__(self, name: str) -> Any:
+        """A row's value."""
+        return self._value(name)
+
+    def into(self, table: Table, *names: str) -> Any:
+        """An INSERT of rows with these columns, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        return _insert(self._dialect, table).values({name: self(name) for name in names})
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT of a table which knows `on_conflict_do_nothing` and `on_conflict_do_update` in the database's words."""
+    return _insert(connection.dialect.name, table)
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    return insert(table)
 
 
 class Bulk:
@@ -63,19 +93,19 @@ class Bulk:
         if not rows:
             return 0
         run = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
+        if connection.dialect.name == "sqlite":
+            rows = [tuple([_text(cell) if type(cell) is datetime else cell for cell in row]) for row in rows]
         return run(connection, rows)
 
     def _compile(self, dialect: Dialect) -> Callable[[Connection, Sequence[tuple[Any, ...]]], int]:
-        statement = self._statement(bindparam)
+        statement = self._statement(Given(dialect.name, bindparam))
         if dialect.name == "sqlite" and isinstance(statement, Insert):
             run = self._as_values(statement.compile(dialect=dialect))
         elif dialect.name == "sqlite" and isinstance(statement, Update):
             rows = func.json_each(bindparam("rows", None)).table_valued("value")
-            places = {name: f"$[{place}]" for place, name in enumerate(self._names)}
-            run = self._as_json(
-                self._statement(lambda name: func.json_extract(rows.c.value, literal_column(f"'{places[name]}'")))
-                .compile(dialect=dialect)
-            )  # fmt: skip
+            places: dict[str, Any] = {name: literal_column(f"'$[{place}]'") for place, name in enumerate(self._names)}
+            given = Given(dialect.name, lambda name: func.json_extract(rows.c.value, places[name]))
+            run = self._as_json(self._statement(given).compile(dialect=dialect))
         else:
             run = self._one_by_one(statement.compile(dialect=dialect))
         self._compiled[dialect.name] = run
@@ -127,13 +157,13 @@ def _changed(cursor: Any) -> int:
 
 
 @lru_cache(4096)
-def _text(at: datetime, dialect: Dialect) -> Any:
-    return _INSTANT.process_bind_param(at, dialect)
+def _text(at: datetime) -> str:
+    return as_text(at)
 
 
-def held(connection: Connection, at: datetime | None) -> Any:
+def held(connection: Connection, at: datetime) -> Any:
     """An instant as the database of a connection holds it."""
-    return _text(at, connection.dialect) if at is not None and connection.dialect.name == "sqlite" else at
+    return _text(at) if connection.dialect.name == "sqlite" else at
 
 
 def among(connection: Connection, column: Any, values: Sequence[Any]) -> Any:

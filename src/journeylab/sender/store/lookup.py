@@ -23,7 +23,7 @@ class Lookup:
 
     Args:
         statement: makes the query from the condition that a column is among the keys; its other parameters are named
-            by `bindparam` with the value None, and given as the database holds them.
+            by `bindparam` with the value None, and given as the database holds them: instants through `held`.
     """
 
     def __init__(self, statement: Callable[[Among], Select[Any]]) -> None:

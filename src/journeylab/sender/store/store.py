@@ -22,10 +22,10 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from journeylab.errors import DataError
 
 from . import tables as t
-from .bulk import driven
+from .bulk import driven, insert_into
 from .lookup import Lookup
 
-__all__ = ["TICK", "Clock", "Store", "act", "insert_into", "insert_missing", "lock_contacts"]
+__all__ = ["TICK", "Clock", "Store", "act", "insert_missing", "lock_contacts"]
 
 TICK: Final = timedelta(microseconds=1)
 Clock = Callable[[Connection], datetime]
@@ -178,15 +178,6 @@ _LAST: Final = Lookup(
         .with_for_update()
     )
 )
-
-
-def insert_into(connection: Connection, table: Table) -> Any:
-    """An INSERT of a table which knows `on_conflict_do_nothing` and `on_conflict_do_update` in the database's words."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    return insert(table)
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:

@@ -75,6 +75,17 @@ _PUT: Final = text("taken_at is null")
 _REFUSED: Final = text("refused_because is not null")
 
 
+def as_text(at: datetime) -> str:
+    """An instant as SQLite holds it.
+
+    Raises:
+        ValueError: for one without a time zone: a fault of the program.
+    """
+    if at.tzinfo is None:
+        raise ValueError(f"the instant {at} has no time zone")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware UTC instant to the microsecond: `timestamptz` in PostgreSQL, text that sorts in SQLite."""
 
@@ -89,9 +100,7 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"the instant {value} has no time zone")
-        if dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        return as_text(value) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
@@ -309,9 +318,8 @@ sends = Table(
     Column("relay", Text),
     Column("queue_id", Text),
     Column("reply", Text),
-    UniqueConstraint("journey", "contact", "entry", "node", "visit"),
+    UniqueConstraint("contact", "journey", "entry", "node", "visit"),
     CheckConstraint("state in (" + ", ".join(f"'{one}'" for one in STATES) + ")", name="state"),
-    Index("ix_sends_contact", "contact"),
     Index("ix_sends_state_not_before", "state", "not_before", "journey"),
     Index("ix_sends_gated_at", "gated_at"),
 )
@@ -345,9 +353,8 @@ calls = Table(
     Column("lease_until", Instant),
     Column("settled_at", Instant),
     Column("reply", Text),
-    UniqueConstraint("journey", "contact", "entry", "node", "visit"),
+    UniqueConstraint("contact", "journey", "entry", "node", "visit"),
     CheckConstraint("state in ('planned', 'ready', 'claimed', 'succeeded', 'failed', 'cancelled')", name="state"),
-    Index("ix_calls_contact", "contact"),
     Index("ix_calls_state_not_before", "state", "not_before"),
 )
 

@@ -273,10 +273,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"], name=op.f("fk_calls_release_id")),
         sa.PrimaryKeyConstraint("call_key", name=op.f("pk_calls")),
         sa.UniqueConstraint(
-            "journey", "contact", "entry", "node", "visit", name=op.f("uq_calls_journey_contact_entry_node_visit")
+            "contact", "journey", "entry", "node", "visit", name=op.f("uq_calls_contact_journey_entry_node_visit")
         ),
     )
-    op.create_index("ix_calls_contact", "calls", ["contact"], unique=False)
     op.create_index("ix_calls_state_not_before", "calls", ["state", "not_before"], unique=False)
     op.create_table(
         "consents",
@@ -336,10 +335,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["release_id"], ["releases.release_id"], name=op.f("fk_sends_release_id")),
         sa.PrimaryKeyConstraint("message_key", name=op.f("pk_sends")),
         sa.UniqueConstraint(
-            "journey", "contact", "entry", "node", "visit", name=op.f("uq_sends_journey_contact_entry_node_visit")
+            "contact", "journey", "entry", "node", "visit", name=op.f("uq_sends_contact_journey_entry_node_visit")
         ),
     )
-    op.create_index("ix_sends_contact", "sends", ["contact"], unique=False)
     op.create_index("ix_sends_gated_at", "sends", ["gated_at"], unique=False)
     op.create_index("ix_sends_state_not_before", "sends", ["state", "not_before", "journey"], unique=False)
     op.create_table(
