@@ -31,7 +31,7 @@ from sqlalchemy import Connection, update
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, Given
 
-__all__ = ["FINAL", "IN_FLIGHT", "WAITING", "WAYS", "move", "move_all"]
+__all__ = ["FINAL", "IN_FLIGHT", "MAY_STAY", "WAITING", "WAYS", "move", "move_all"]
 
 WAYS: Final[dict[str, frozenset[str]]] = {
     "planned": frozenset({"ready", "accepted", "suppressed", "cancelled", "expired", "failed"}),
@@ -53,6 +53,8 @@ FINAL: Final = tuple(state for state, ways in WAYS.items() if not ways)
 """The states in which a message stays."""
 WAITING: Final = ("planned", "ready", "claimed")
 """The states in which nothing of a message has left: it can still be taken back."""
+MAY_STAY: Final = ("planned", "ready")
+"""The states in which the machine may change its mind about when a message goes."""
 IN_FLIGHT: Final = ("transmitting", "ambiguous")
 """The states in which a message may have been taken by a relay."""
 
@@ -87,14 +89,14 @@ def move_all(connection: Connection, state: str, to: str, rows: Sequence[Mapping
     Args:
         connection: a writing transaction.
         state: the state that they must be in.
-        to: where they go; they may stay where they are.
+        to: where they go; or the same state, one of `MAY_STAY`, to set columns alone.
         rows: of each message its `message_key`, the `fence` that it must have, and the other columns to set, the same
             ones for all.
 
     Raises:
         ValueError: for a way that there is not: a fault of the program.
     """
-    if to != state:
+    if not (state == to in MAY_STAY):
         _refuse_unknown(state, to)
     if not rows:
         return 0
