@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,6 +66,8 @@ class LiveRun:
     ) -> None:
         assert isinstance(store.clock, StillClock)
         self.store, self.clock, self.calls, self.relay = store, store.clock, calls or {}, relay
+        policy = running.pop("policy", None)
+        self.releases = releases = [replace(one, policy=policy) for one in releases]
         basis = dict.fromkeys(running.get("basis", ()), "contract")
         self.settings = settings.model_copy(update={"basis": basis})
         by_version: dict[tuple[str, str], list[Release]] = {}

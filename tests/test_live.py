@@ -62,10 +62,10 @@ def consent(contact: str, at: datetime = START) -> dict[str, Any]:
     return event(contact, "consent_given", at, purpose="marketing")
 
 
-def assert_reproduced(run: LiveRun, releases: list[Release], **terms: Any) -> None:
+def assert_reproduced(run: LiveRun, **terms: Any) -> None:
     """The production log replayed by receipt makes the same visits (rule 29)."""
-    terms = {"policy": run.running.policy, "assumed_consent": frozenset(run.running.basis)} | terms
-    again = replay(releases, run.log(), until=run.clock.at, live=True, **terms)
+    terms = {"assumed_consent": frozenset(run.running.basis)} | terms
+    again = replay(run.releases, run.log(), until=run.clock.at, live=True, **terms)
     pd.testing.assert_frame_equal(run.visits(), plain(again.visits), check_dtype=False)
 
 
@@ -96,7 +96,7 @@ def shop_run(store: Store, file: str, n: int) -> None:
     for name in ("arrived_at", "left_at"):  # what two things at one instant shift by
         assert ((got[name] - expected[name]).abs().dropna() < timedelta(milliseconds=1)).all()
         assert (got[name].isna() == expected[name].isna()).all()
-    assert_reproduced(run, releases)
+    assert_reproduced(run)
 
 
 def test_journeys_run_live_over_a_log_give_the_visits_of_its_replay(live: Store) -> None:
@@ -138,7 +138,7 @@ def run_world(store: Store, world: World) -> None:
         if one["event"] != "sent"
     ]
     run.run(events, max(log.end_at, world.until or log.end_at))
-    assert_reproduced(run, releases, **{**terms, "send_times": terms["send_times"] or None})
+    assert_reproduced(run, **{**terms, "send_times": terms["send_times"] or None})
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=SLOW)

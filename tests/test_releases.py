@@ -23,7 +23,6 @@ from journeylab.sender.promotion.standing import (
     frozen_release,
     machine_releases,
     pauses,
-    policy_of,
     releases,
     running,
     taking,
@@ -358,7 +357,7 @@ def test_a_release_reads_back_from_the_database_alone(either: Live) -> None:
     done = either.promote(what)
     with either.store.reading() as connection:
         read = frozen_release(connection, int(done.release_id or 0))
-        assert policy_of(connection) == what.policy
+        assert taking(connection)[0].release.policy == what.policy
     assert read.hash == what.hash
     assert read.journey.version == journey.version
     assert read.journey.first == "z"
@@ -372,9 +371,44 @@ def test_a_release_reads_back_from_the_database_alone(either: Live) -> None:
     assert [(one.release_id, one.version, one.transactional) for one in found.versions] == [
         (done.release_id, journey.version, frozenset())
     ]
-    assert found.send_times["best"].version == times.version
-    assert found.scores["churn"]["score"].tolist() == [0.7]
-    assert (found.policy, list(found.basis)) == (what.policy, ["contract"])
+    (span,) = found.versions[0].spans
+    assert (span.policy, list(found.basis)) == (what.policy, ["contract"])
+    assert found.send_times[span.models["best"]].version == times.version
+    assert found.scores[span.models["churn"]]["score"].tolist() == [0.7]
+
+
+def test_entries_keep_the_models_and_the_policy_of_their_release(either: Live) -> None:
+    """Whatever is promoted later, of a past entry the same is decided (rule 26)."""
+    journey = jl.Journey.from_data(
+        {
+            "journey": "hello", "trigger": {"event": "signup"},
+            "nodes": {
+                "ask": {"decide": [{"if": 'score("churn") > 0.5', "go": "one"}], "else": "other"},
+                "one": {"send": "help", "next": "two"},
+                "two": {"send": "help", "when_capped": "skip", "next": "end"},
+                "other": {"exit": "other"}, "end": {"exit": "finished"},
+            },
+        }
+    )  # fmt: skip
+    message = Message(message="help", subject="Hi", templates={"help.html": "<p>Hi</p>"})
+    policies = ({"cap": {"sends": 1, "within": "7d"}}, {})
+    at = []
+    for score, policy in zip((0.9, 0.1), policies, strict=True):
+        model = Model.of_scores("churn", pd.DataFrame({"contact": ["ada", "bob"], "score": [score, score]}))
+        messages = Messages({"help": message})
+        at.append(either.at)
+        either.promote(
+            Frozen(journey, Policy.model_validate(policy), messages, (model,), None, {"without": "new"})
+        )  # fmt: skip
+    with either.store.reading() as connection:
+        found = what_runs(connection)
+    spans = [span for version in found.versions for span in version.spans]
+    assert [found.of(span).release_id for span in spans] == [1, 2]
+    rows = [{"contact": c, "event": "signup", "occurred_at": one} for c, one in zip(("ada", "bob"), at, strict=True)]
+    log = jl.EventLog.read(pd.DataFrame(rows))
+    run = jl.replay(spans, log, scores=found.scores, assumed_consent=["marketing"])
+    assert run.entries.set_index("contact")["exit"].to_dict() == {"ada": "finished", "bob": "other"}
+    assert [*zip(run.sends["node"], run.sends["is_sent"], strict=True)] == [("one", True), ("two", False)]
 
 
 def test_a_release_that_was_changed_in_the_database_is_refused(live: Live) -> None:

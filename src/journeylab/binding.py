@@ -100,7 +100,6 @@ def bare_program(postfix: Postfix, zone: int = 0) -> o.Program:
             "arms_x": _NO_FLOATS,
             "bests_x": _NO_FLOATS,
             "suppressions": _NO_INTS,
-            "policy_cap": _NO_INTS,
             "features": _NO_INTS,
             "sizes": np.zeros(o.N_SIZES, np.int64),
         }

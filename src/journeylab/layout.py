@@ -30,8 +30,8 @@ LAST_ROW: int = np.int64(2**61)  # type: ignore[assignment]
     J_REENTRY, J_COOLDOWN, J_CONSENT, J_CONSENT_ASSUMED, J_FIRST_NODE, J_QUIET_START, J_QUIET_END,
     J_CAP_SENDS, J_CAP_WITHIN, J_MAX_VISITS, J_ZONE, J_CAUSES, J_CAUSES_END, J_HOLDOUT_KEY, J_GROUP,
     J_FROM, J_UNTIL, J_MAX_VISITS_EXIT, J_PAUSES, J_PAUSES_END, J_ORDER,
-    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_COLUMNS,
-) = range(36)  # fmt: skip
+    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_POLICY_SENDS, J_POLICY_WITHIN, J_COLUMNS,
+) = range(38)  # fmt: skip
 X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, X_SHARE_FROM, X_SHARE_TO, JX_COLUMNS = range(6)
 TRIGGER_EVENT, TRIGGER_SEGMENT, TRIGGER_DATE = range(3)
 REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
@@ -114,7 +114,6 @@ class Program(NamedTuple):
         conditions: int64, the first operation of each condition and the one after its last.
         code, code_x: int64 operation with two arguments, float64 argument.
         options: float64, the literals of all `in` lists.
-        policy_cap: int64, sends and within, or NONE.
         features: int64, the conditions whose values go with the request of a send.
         sizes: int64, how many journeys, nodes, edges, exits and features there are; the kind of
             own event that is a conversion, or NONE.
@@ -140,7 +139,6 @@ class Program(NamedTuple):
     code_x: NDArray[np.float64]
     options: NDArray[np.float64]
     pauses: NDArray[np.int64]
-    policy_cap: NDArray[np.int64]
     features: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
@@ -151,7 +149,7 @@ PROGRAM = group_type(
     edges=(_INT, 1), awaits=(_INT, 4), clauses=(_INT, 2), causes=(_INT, 3), assigned=(_INT, 1), assigned_x=(_FLOAT, 1),
     arms=(_INT, 2), arms_x=(_FLOAT, 1), bests=(_INT, BEST_COLUMNS), bests_x=(_FLOAT, 1), consents=(_INT, 3),
     suppressions=(_INT, 1), conditions=(_INT, 2),
-    code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2), policy_cap=(_INT, 1),
+    code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2),
     features=(_INT, 1), sizes=(_INT, 1),
 )  # fmt: skip
 N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_SIZES = range(7)

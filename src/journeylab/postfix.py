@@ -139,6 +139,8 @@ class Postfix:
         self.options: list[float] = []
         self.conditions: list[tuple[int, int]] = []
         self.faults: list[Fault] = []
+        self.scores: Mapping[str, str] = {}
+        """Under which name a score is given, where it is not its own."""
 
     def condition(
         self,
@@ -261,7 +263,7 @@ class Postfix:
             case c.SegmentMembership(name):
                 self._segment(name, segments)
             case c.Score(name):
-                self._add(o.SCORE, self.names.score(name))
+                self._add(o.SCORE, self.names.score(self.scores.get(name, name)))
             case c.Missing(of):
                 self._walk(of, nodes, segments)
                 self._add(o.MISSING)

@@ -65,7 +65,8 @@ class Release:
     """One version of a journey: takes entries in [from_at, until_at) (rule 26), stands still in `pauses` (rule 28).
 
     It takes those of the contacts whose number, a keyed hash of `share_salt`, lies in the `share`; an open pause has
-    no end.
+    no end. Its entries keep the `policy` that it has, where it has one of its own, and the `models`: the scores and
+    send times that are given under other names than the journey has for them.
     """
 
     journey: Journey
@@ -74,6 +75,8 @@ class Release:
     pauses: tuple[tuple[datetime, datetime | None], ...] = ()
     share: tuple[float, float] = (0.0, 1.0)
     share_salt: str = ""
+    policy: Policy | None = None
+    models: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,8 @@ class _Compiler:
 
     def journey(self, index: int, order: int, release: Release, groups: Sequence[str]) -> None:
         journey, row = release.journey, [o.NONE] * o.J_COLUMNS
+        policy = self.policy if release.policy is None else release.policy
+        self.postfix.scores = release.models
         path: tuple[str | int, ...] = (journey.journey,)
         consent = self.consent(journey.purpose)
         row[o.J_CONSENT], row[o.J_CONSENT_ASSUMED] = consent, int(journey.purpose in self.assume_consent)
@@ -274,6 +279,8 @@ class _Compiler:
             row[o.J_QUIET_END] = parse_time_of_day(journey.quiet_hours.end, end=True)
         if journey.cap:
             row[o.J_CAP_SENDS], row[o.J_CAP_WITHIN] = journey.cap.sends, _us(journey.cap.within)
+        if policy.cap:
+            row[o.J_POLICY_SENDS], row[o.J_POLICY_WITHIN] = policy.cap.sends, _us(policy.cap.within)
         row[o.J_MAX_VISITS], row[o.J_ZONE] = journey.max_visits, self.names.zone(journey.timezone)
         row[o.J_MAX_VISITS_EXIT] = self.exit(index, "max_visits")
         row[o.J_CAUSES] = len(self.causes)
@@ -295,11 +302,11 @@ class _Compiler:
         )
         row[o.J_PAUSES_END], row[o.J_ORDER] = len(self.pauses), order
         row[o.J_UNIT] = self.units.get(journey.unit, o.NONE)
-        salt = "" if self.policy.salt is None else f"{self.policy.salt}/"
+        salt = "" if policy.salt is None else f"{policy.salt}/"
         row[o.J_POLICY_HOLDOUT_KEY] = _signed(purpose_key(f"(policy)/{salt}holdout"))  # no journey is called so
         row[o.J_SHARE_KEY] = _signed(purpose_key(f"{journey.journey}/release/{release.share_salt}"))
         self.journeys.append(row)
-        shares = float(journey.holdout), float(self.policy.holdout_of(journey))
+        shares = float(journey.holdout), float(policy.holdout_of(journey))
         self.journeys_x.append([shares[0], journey.trigger.at_least, shares[1], *release.share])
 
     def _trigger(self, journey: Journey, row: list[int], path: tuple[str | int, ...]) -> None:
@@ -419,7 +426,7 @@ class _Compiler:
             row[o.C], row[o.D : o.F + 1] = o.AT_WINDOW, _window(node.at)
         elif node.best is not None:
             row[o.C], row[o.D] = o.AT_BEST, len(self.bests)
-            self._best(node.best, node.expires, f"{self.releases[part.index].journey.journey}/{part.prefix}{name}")
+            self._best(node.best, node.expires, self.releases[part.index], f"{part.prefix}{name}")
         row[o.G] = message_stream(self.names, "sent", node.send)
         responses = [self.names.own_event(kind, {"message": node.send}) for kind in RESPONSES]
         row[o.H] = responses[0]
@@ -428,13 +435,14 @@ class _Compiler:
             self.names.own_event("consent_withdrawn", {"purpose": self.releases[part.index].journey.purpose})
             self.names.own_event("bounced", {"message": node.send, "bounce_type": "soft"})
 
-    def _best(self, best: Best, expires: timedelta, salt: str) -> None:
-        if best.best not in self.models:
-            self.models.append(best.best)
+    def _best(self, best: Best, expires: timedelta, release: Release, node: str) -> None:
+        model, salt = release.models.get(best.best, best.best), f"{release.journey.journey}/{node}"
+        if model not in self.models:
+            self.models.append(model)
         ahead = min(expires, MOST_AHEAD) if best.within is None else best.within
         window = [o.NONE, o.NONE, o.NONE] if best.window is None else _window(best.window)
         keys = [_signed(purpose_key(f"{salt}/{what}")) for what in ("explore", "hour")]
-        self.bests.append([self.models.index(best.best), _us(ahead), *window, *keys])
+        self.bests.append([self.models.index(model), _us(ahead), *window, *keys])
         self.bests_x.append(float(best.explore))
 
     def converted(self) -> int:
@@ -556,7 +564,6 @@ def compile_portfolio(
     converted, features = work.converted(), work.features()
     if work.postfix.faults:
         raise DefinitionError(work.postfix.faults)
-    cap = policy.cap
     complained = names.stream("complained")
     soft = c.Compare("==", c.Property("bounce_type"), c.Text("soft"))
     bounced = names.stream("bounced", c.Not(soft) if "bounce_type" in names.property_names else None)
@@ -577,7 +584,6 @@ def compile_portfolio(
         consents=_table(work.consents, 3),
         suppressions=np.array([complained, bounced], np.int64),
         pauses=_table(work.pauses, 2),
-        policy_cap=np.array([o.NONE, o.NONE] if cap is None else [cap.sends, _us(cap.within)], np.int64),
         features=np.array(features, np.int64),
         sizes=_sizes(work, features, converted),
         **work.postfix.tables(),

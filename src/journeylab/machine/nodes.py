@@ -145,8 +145,8 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
         answer = _cap_free(s, t, j[J_CAP_SENDS], j[J_CAP_WITHIN], j[J_GROUP])
         if answer > t:
             return BECAUSE_CAP, answer
-    if p.policy_cap[0] >= 0:
-        answer = _cap_free(s, t, p.policy_cap[0], p.policy_cap[1], NONE)
+    if j[J_POLICY_SENDS] >= 0:
+        answer = _cap_free(s, t, j[J_POLICY_SENDS], j[J_POLICY_WITHIN], NONE)
         if answer > t:
             return BECAUSE_POLICY_CAP, answer
     return BECAUSE_NOT, t

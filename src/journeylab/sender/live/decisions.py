@@ -20,7 +20,7 @@ from journeylab.eventlog import EventLog
 from journeylab.execution import due
 from journeylab.journey import Call, Send
 from journeylab.machine import Out
-from journeylab.records import tables
+from journeylab.records import drawn, tables
 from journeylab.sender.keys import Keys
 from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.sending.gate import CONFIRMATION
@@ -80,7 +80,10 @@ class Decisions:
         )
         changed = self._write_entries(entries, entered)
         self._write_visits(visits, changed, entered)
-        self._write_sends(ready, visits, entries, sends, changed, _by_contact(ready, due(outs)))
+        spans = [ready.compiled.releases[index] for index in drawn(ready.log, outs).release.tolist()]
+        by_entry = zip(_rows(entries, ("journey", "contact", "entry")), spans, strict=True)
+        releases = {entry: self.running.of(span) for entry, span in by_entry}
+        self._write_sends(ready, visits, releases, sends, changed, _by_contact(ready, due(outs)))
         self.note_next(next_at)
         if self.n_ready:
             self._hold_the_disputed()
@@ -130,15 +133,14 @@ class Decisions:
         _VISITS.run(self.connection, [row for row in _rows(visits, _VISIT) if row[:3] in changed])
 
     def _write_sends(
-        self, ready: Ready, visits: pd.DataFrame, entries: pd.DataFrame, sends: pd.DataFrame, changed: set[Entry],
-        waiting: dict[Key, tuple[int, int]],
+        self, ready: Ready, visits: pd.DataFrame, releases: Mapping[Any, Version], sends: pd.DataFrame,
+        changed: set[Entry], waiting: dict[Key, tuple[int, int]],
     ) -> None:  # fmt: skip
         """Plans messages and calls, makes them ready, and takes back those whose visit has ended."""
         nodes = ready.compiled.nodes
-        version = {row[:3]: row[3] for row in _rows(entries, ("journey", "contact", "entry", "version"))}
         arrived = {row[:5]: row[5] for row in _rows(visits[visits["left_at"].isna()], (*_KEY, "arrived_at"))}
         calls = {key: one for key, one in waiting.items() if isinstance(nodes[one[0]].node, Call)}
-        self._write_calls(calls, nodes, version)
+        self._write_calls(calls, nodes, releases)
         known = {_key(row): row for row in _SENDS.rows(self.connection, self.contacts)}
         zones = _Zones(ready.log)
         skipped = {
@@ -152,7 +154,7 @@ class Decisions:
             if key in calls:
                 continue
             row = known.get(key)
-            node, running = nodes[index].node, self.running.of(key[0], version[key[:3]])
+            node, running = nodes[index].node, releases[key[:3]]
             assert isinstance(node, Send), node  # the machine says so of sends and calls alone
             at = None if at_us >= NEVER else instant(at_us)
             is_ready = at is not None and at <= self.now
@@ -177,7 +179,7 @@ class Decisions:
                 moved.append((row, "cancelled", {"reason": "left"}))
         for key, one in skipped.items():
             if key not in known and one["reason"] != "holdout":
-                new.append(self._skipped(key, one, version))
+                new.append(self._skipped(key, one, releases[key[:3]]))
         _SENDING.run(self.connection, new)
         self._move(moved)
         self._note_choices(sends, changed)
@@ -205,7 +207,8 @@ class Decisions:
         opens: datetime | None,
     ) -> tuple[Any, ...]:  # fmt: skip
         """The row of a message that is planned for the first time."""
-        cap, policy = running.spans[0].journey.cap, self.running.policy.cap
+        span = running.spans[0]
+        cap, policy = span.journey.cap, None if span.policy is None else span.policy.cap
         limits = [
             *((None, None) if cap is None else (cap.sends, cap.within // _US)),
             *((None, None) if policy is None else (policy.sends, policy.within // _US)),
@@ -215,9 +218,8 @@ class Decisions:
             *limits, None,
         )  # fmt: skip
 
-    def _skipped(self, key: Key, one: dict[str, Any], version: Mapping[Any, str]) -> tuple[Any, ...]:
+    def _skipped(self, key: Key, one: dict[str, Any], running: Version) -> tuple[Any, ...]:
         """The row of a message that was never planned: skipped as soon as its node was reached."""
-        running = self.running.of(key[0], version[key[:3]])
         state = "expired" if one["reason"] in _EXPIRED else "suppressed"
         decided = one["decided_at"]
         return (
@@ -229,14 +231,14 @@ class Decisions:
         purpose, is_transactional = running.spans[0].journey.purpose, message in running.transactional
         return self.keys.message_key(*key), *key, running.release_id, message, purpose, is_transactional, 0, 0
 
-    def _write_calls(self, waiting: dict[Key, tuple[int, int]], nodes: Any, version: Mapping[Any, str]) -> None:
+    def _write_calls(self, waiting: dict[Key, tuple[int, int]], nodes: Any, releases: Mapping[Any, Version]) -> None:
         known = {_key(row): row for row in _CALLS.rows(self.connection, self.contacts)}
         now = microseconds(self.now)
         _CALLING.run(
             self.connection,
             [
                 (
-                    self.keys.message_key(*key), *key, self.running.of(key[0], version[key[:3]]).release_id,
+                    self.keys.message_key(*key), *key, releases[key[:3]].release_id,
                     nodes[index].node.call, "ready", self.now, instant(at), 0,
                 )
                 for key, (index, at) in waiting.items()

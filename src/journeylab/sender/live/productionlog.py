@@ -3,7 +3,7 @@
 Replayed by the instants of receipt it reproduces every decision:
 
 >>> log = EventLog.read("events.parquet", contacts="contacts.parquet").by_received()     # doctest: +SKIP
->>> replay(releases, log, live=True, assumed_consent=basis, policy=policy)               # doctest: +SKIP
+>>> replay(releases, log, live=True, assumed_consent=basis)                              # doctest: +SKIP
 """
 
 from __future__ import annotations

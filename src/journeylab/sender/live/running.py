@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from journeylab.journey import Policy
 from journeylab.program import Release
 
 if TYPE_CHECKING:
@@ -54,14 +53,12 @@ class Running:
 
     Attributes:
         versions: the releases.
-        policy: the caps and the holdout over all journeys.
         basis: the purposes whose basis is not consent.
-        send_times: for `at: best`, by the names that journeys have for them.
-        scores: tables of scores by name.
+        send_times: for `at: best`, by the names under which the releases ask for them.
+        scores: tables of scores, likewise.
     """
 
     versions: tuple[Version, ...]
-    policy: Policy = field(default_factory=Policy)
     basis: Collection[str] = ()
     send_times: Mapping[str, SendTimes] = field(default_factory=dict)
     scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -71,17 +68,16 @@ class Running:
         return [one for one in self.versions if one.is_open(at) or (one.journey, one.version) in entered]
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], Version]:
-        return {(one.journey, one.version): one for one in self.versions}
+    def _by_span(self) -> dict[int, Version]:
+        return {id(span): one for one in self.versions for span in one.spans}
 
-    def of(self, journey: str, version: str) -> Version:
-        """The release of a journey's version; of several the last."""
-        return self._by_name[journey, version]
+    def of(self, span: Release) -> Version:
+        """The release of one of the spans: two may be of one version, and differ in messages, models or policy."""
+        return self._by_span[id(span)]
 
     def arguments(self) -> dict[str, Any]:
         """What `worlds.prepared` takes beside journeys and log."""
         return {
-            "policy": self.policy,
             "assumed_consent": frozenset(self.basis),
             "send_times": dict(self.send_times) or None,
             "scores": dict(self.scores),

@@ -355,11 +355,10 @@ def _policy(candidate: Candidate, there: Known) -> Iterator[Finding]:
     for journey, policy in sorted((there.policies or {}).items()):
         if policy != candidate.policy:
             message = (
-                f"{journey} runs under another policy ({_shown(policy)}, here {_shown(candidate.policy)}); one policy "
-                f"holds over all: {candidate.journey.journey} would change it for {journey}, its past included. "
-                f"Promote with the same policy, or withdraw {journey} first"
+                f"{journey} runs under another policy ({_shown(policy)}, here {_shown(candidate.policy)}), and its "
+                f"entries keep it; if one is to hold over all, promote {journey} with the same policy too"
             )
-            yield _error("policy", candidate.journey.journey, message)
+            yield _warning("policy", candidate.journey.journey, message)
 
 
 def _shown(policy: Policy) -> str:

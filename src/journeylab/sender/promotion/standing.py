@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +17,14 @@ from journeylab.sender.store import tables as t
 from .frozen import Frozen, journey_of, models_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from journeylab.journey import Journey
     from journeylab.sender.live.running import Running
+    from journeylab.sendtimes import SendTimes
 
 __all__ = [
-    "Paused", "RunningRelease", "Taking", "frozen_release", "machine_releases", "pauses", "policy_of", "releases",
+    "Paused", "RunningRelease", "Taking", "frozen_release", "machine_releases", "pauses", "releases",
     "running", "share_text", "taking", "what_runs",
 ]  # fmt: skip
 
@@ -126,7 +129,8 @@ def taking(connection: Connection, journeys: Sequence[str] | None = None) -> lis
     Raises:
         DataError: when a definition is not that of its version.
     """
-    query = select(t.spans, t.releases.c.journey, t.releases.c.version).join(t.releases).order_by(t.spans.c.span_id)
+    of = [t.releases.c[name] for name in ("journey", "version", "policy")]
+    query = select(t.spans, *of).join(t.releases).order_by(t.spans.c.span_id)
     if journeys is not None:
         query = query.where(t.releases.c.journey.in_(journeys))
     rows = [*connection.execute(query)]
@@ -151,6 +155,7 @@ def taking(connection: Connection, journeys: Sequence[str] | None = None) -> lis
                 pauses=tuple(stops.get(row.journey, ())),
                 share=(row.share_from, row.share_to),
                 share_salt=row.share_salt,
+                policy=Policy.model_validate(row.policy),
             ),
         )
         for row in rows
@@ -163,13 +168,11 @@ def machine_releases(connection: Connection, journeys: Sequence[str] | None = No
 
 
 def what_runs(connection: Connection, basis: Collection[str] = ()) -> Running:
-    """All releases that ever took entries with their models, and the policy, as ticks take them.
+    """All releases that ever took entries, each with its own models and policy, as ticks take them.
 
     Args:
         connection: a transaction that reads.
         basis: the purposes whose basis is not consent (`Settings.basis`).
-
-    Of two releases that have different models under one name, the newer one's count.
     """
     from journeylab.sender.live.running import Running, Version
 
@@ -178,29 +181,19 @@ def what_runs(connection: Connection, basis: Collection[str] = ()) -> Running:
         spans.setdefault(one.release_id, []).append(one.release)
     query = select(t.releases.c.release_id, t.releases.c.messages, t.releases.c.models)
     rows = {row.release_id: row for row in connection.execute(query.where(t.releases.c.release_id.in_(spans)))}
-    models = {(one.kind, one.name): one for release_id in sorted(rows) for one in models_of(rows[release_id].models)}
-    return Running(
-        versions=tuple(
-            Version(
-                release_id, tuple(spans[release_id]),
-                frozenset(
-                    name for name, one in rows[release_id].messages["messages"].items() if one.get("transactional")
-                ),
-            )
-            for release_id in sorted(spans)
-        ),
-        policy=policy_of(connection),
-        basis=basis,
-        send_times={name: one.send_times() for (kind, name), one in models.items() if kind == "send_times"},
-        scores={name: one.scores() for (kind, name), one in models.items() if kind == "scores"},
-    )  # fmt: skip
-
-
-def policy_of(connection: Connection) -> Policy:
-    """The policy over all journeys: that of the release promoted last of those that were ever opened."""
-    query = select(t.releases.c.policy).join(t.spans).order_by(t.spans.c.span_id.desc()).limit(1)
-    found = connection.scalars(query).one_or_none()
-    return Policy() if found is None else Policy.model_validate(found)
+    send_times: dict[str, SendTimes] = {}
+    scores: dict[str, pd.DataFrame] = {}
+    versions = []
+    for release_id in sorted(spans):
+        models = models_of(rows[release_id].models)
+        own = {one.name: f"{one.name} of release {release_id}" for one in models}
+        send_times |= {own[one.name]: one.send_times() for one in models if one.kind == "send_times"}
+        scores |= {own[one.name]: one.scores() for one in models if one.kind == "scores"}
+        messages = rows[release_id].messages["messages"]
+        transactional = frozenset(name for name, one in messages.items() if one.get("transactional"))
+        of = tuple(replace(span, models=own) for span in spans[release_id])
+        versions.append(Version(release_id, of, transactional))
+    return Running(tuple(versions), basis, send_times, scores)
 
 
 def pauses(connection: Connection) -> list[Paused]:
