@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.process
 import os
 import signal
 import subprocess
@@ -147,6 +148,8 @@ class Run:
     def start(self, worker: str, **changed: Any) -> BaseProcess:
         process = self.bench.context.Process(target=runner.run, args=(self.orders(worker, **changed),), name=worker)
         process.start()
+        # Whoever starts a process asks after all of them; of two threads that read a status one would find none (255).
+        multiprocessing.process._children.discard(process)
         self.processes[worker] = process
         return process
 

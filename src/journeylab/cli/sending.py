@@ -71,6 +71,7 @@ def run(
       journeylab run --once --json
       journeylab run --adopt            after the database was restored from a copy
     """
+    import gc
     import logging
 
     from journeylab.sender.logs import export_traces, log_to
@@ -86,6 +87,7 @@ def run(
         with Sender(store, read, keys, name) as sender:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, sender.on_signal)
+            gc.freeze()  # what is loaded by now stays, and need not be looked through for rubbish
             done = sender.run_once() if once else sender.run()
     if as_json:
         show_json({"worker": name, "messages": dict(sorted(done.items()))})

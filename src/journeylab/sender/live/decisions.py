@@ -26,7 +26,7 @@ from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.sending.gate import CONFIRMATION
 from journeylab.sender.sending.states import FINAL, WAITING, move_all
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.bulk import Bulk, among
+from journeylab.sender.store.bulk import Bulk, Given, among
 from journeylab.sender.store.lookup import Lookup
 from journeylab.worlds import Ready
 
@@ -114,23 +114,26 @@ class Decisions:
             raise_alert(self.connection, HELD, "error", said, self.now)
 
     def _write_entries(self, entries: pd.DataFrame, entered: Sequence[Any]) -> set[Entry]:
-        """Writes the entries that are new or not what is written; which they are."""
-        closed = {
-            (one.contact, one.journey, one.entry): (one.left_at, one.exit) for one in entered if one.left_at is not None
-        }
+        """Writes the entries that are new or not what is written; which are, or may be as they have not ended."""
+        known = {(one.contact, one.journey, one.entry): (one.left_at, one.exit) for one in entered}
         rows, changed = [], set()
         for row in _rows(entries, _ENTRY):
             key, end = row[:3], row[5:7]
-            if key not in closed or closed[key] != end:
-                changed.add(key)
+            is_written = key in known and known[key] == end
+            if not is_written:
                 rows.append(row)
+            if not is_written or end[0] is None:
+                changed.add(key)
         _ENTRIES.run(self.connection, rows)
         return changed
 
     def _write_visits(self, visits: pd.DataFrame, changed: set[Entry], entered: Sequence[Any]) -> None:
-        before = {(one.contact, one.journey, one.entry) for one in entered}
-        _UNVISITING.run(self.connection, sorted(changed & before))
-        _VISITS.run(self.connection, [row for row in _rows(visits, _VISIT) if row[:3] in changed])
+        before = {(one.contact, one.journey, one.entry) for one in entered} & changed
+        found = _KNOWN_VISITS.rows(self.connection, sorted({contact for contact, *_ in before}))
+        known = {row[:5]: row for row in found if row[:3] in before}
+        rows = {row[:5]: row for row in _rows(visits, _VISIT) if row[:3] in changed}
+        _UNVISITING.run(self.connection, sorted(known.keys() - rows.keys()))
+        _VISITS.run(self.connection, [row for key, row in rows.items() if known.get(key) != row])
 
     def _write_sends(
         self, ready: Ready, visits: pd.DataFrame, releases: Mapping[Any, Version], sends: pd.DataFrame,
@@ -356,17 +359,23 @@ _CALLS: Final = Lookup(
 )
 
 
-def _entering(given: Any) -> Any:
-    made = given.into(t.entries, *_ENTRY)
-    changing = {name: made.excluded[name] for name in _ENTRY[3:]}
-    return made.on_conflict_do_update(index_elements=[*_ENTRY[:3]], set_=changing)
+def _writing(table: Any, names: Sequence[str], n_key: int) -> Bulk:
+    """Inserts rows, or replaces those with the same key, which is the first names."""
+
+    def writing(given: Given) -> Any:
+        made = given.into(table, *names)
+        changing = {name: made.excluded[name] for name in names[n_key:]}
+        return made.on_conflict_do_update(index_elements=[*names[:n_key]], set_=changing)
+
+    return Bulk(writing, *names)
 
 
-_ENTRIES: Final = Bulk(_entering, *_ENTRY)
-_VISITS: Final = Bulk(lambda given: given.into(t.visits, *_VISIT), *_VISIT)
+_ENTRIES: Final = _writing(t.entries, _ENTRY, 3)
+_VISITS: Final = _writing(t.visits, _VISIT, 5)
 _UNVISITING: Final = Bulk(
-    lambda given: delete(t.visits).where(*(t.visits.c[name] == given(name) for name in _VISIT[:3])), *_VISIT[:3]
+    lambda given: delete(t.visits).where(*(t.visits.c[name] == given(name) for name in _VISIT[:5])), *_VISIT[:5]
 )
+_KNOWN_VISITS: Final = Lookup(lambda among: select(*t.visits.c).where(among(t.visits.c.contact)))
 _SENDING: Final = Bulk(lambda given: given.into(t.sends, *_SEND), *_SEND)
 _CALLING: Final = Bulk(lambda given: given.into(t.calls, *_CALL), *_CALL)
 _CHOOSING: Final = Bulk(

@@ -129,8 +129,8 @@ def taking(connection: Connection, journeys: Sequence[str] | None = None) -> lis
     Raises:
         DataError: when a definition is not that of its version.
     """
-    of = [t.releases.c[name] for name in ("journey", "version", "policy")]
-    query = select(t.spans, *of).join(t.releases).order_by(t.spans.c.span_id)
+    kept: list[Any] = [t.releases.c[name] for name in ("journey", "version", "policy")]
+    query = select(t.spans, *kept).join(t.releases).order_by(t.spans.c.span_id)
     if journeys is not None:
         query = query.where(t.releases.c.journey.in_(journeys))
     rows = [*connection.execute(query)]

@@ -169,6 +169,7 @@ contacts = Table(
     Column("held_because", Text),
     Index("ix_contacts_next_at", "next_at"),
     Index("ix_contacts_address", "address"),
+    Index("ix_contacts_created_at", "created_at"),
 )
 
 names = Table(

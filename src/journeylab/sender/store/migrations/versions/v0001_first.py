@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("contact", name=op.f("pk_contacts")),
     )
     op.create_index("ix_contacts_address", "contacts", ["address"], unique=False)
+    op.create_index("ix_contacts_created_at", "contacts", ["created_at"], unique=False)
     op.create_index("ix_contacts_next_at", "contacts", ["next_at"], unique=False)
     op.create_table(
         "entries",
