@@ -408,6 +408,29 @@ def test_a_second_signal_takes_back_what_has_not_passed_the_gate(tmp_path: Path)
         assert sorted(one.states().values()) == ["accepted", *["ready"] * 4]
 
 
+def test_who_aborts_without_a_database_still_keeps_what_relays_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [Rule(at="dot", delay=1, nth=(1,)), Rule(at="dot", delay=2, nth=(2, 3))]
+    with sending(tmp_path, *rules, relay={"connections": 3}) as (one, oracle):
+        keys = [one.add(f"c{i}") for i in range(3)]
+        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        real = worker_module.settle
+
+        def settle(*given: Any) -> None:
+            if given[1]:
+                worker.abort()
+                raise OperationalError("update", {}, Exception("gone"))
+
+        monkeypatch.setattr(worker_module, "settle", settle)
+        worker.run()
+        assert oracle.counts() == dict.fromkeys(keys, 1)
+        assert {*one.states().values()} == {"transmitting"}
+        monkeypatch.setattr(worker_module, "settle", real)
+        assert run(one, "w2") == {}
+        assert {*one.states().values()} == {"accepted"}
+
+
 def test_it_waits_for_messages_until_it_is_stopped(tmp_path: Path) -> None:
     with sending(tmp_path) as (one, oracle):
         worker = Worker(one.store, one.settings, one.keys, "w1", rendered)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -178,13 +179,25 @@ class Worker:
                 break
         self._to_make.put(None)
         self._lanes.close()
-        for thread in (making, self._lanes):
-            thread.join()
+        while self._lanes.is_alive():
+            self._wind_up()
+        making.join()
+        self._wind_up()
         self._journal.close()
         self._note_worker(started=False)
         if self._trouble is not None:
             raise DataError(f"sending has stopped: {_plainly(self._trouble)}") from None
         return self._n
+
+    def _wind_up(self) -> None:
+        """Lets lanes come to their end without a database: nothing more passes, and what relays say is on disk."""
+        self._lanes.join(0.01)
+        told: list[_Told] = []
+        with suppress(Empty):
+            while True:
+                told.extend(self._told.get_nowait())
+        self._lanes.answer([(one.lane, None) for one in told if isinstance(one, Asked)])
+        self._write_receipts([one for one in told if isinstance(one, Carried)])
 
     def _is_done(self) -> bool:
         return not self._held and not self._n_to_make and self._told.empty()
