@@ -130,6 +130,19 @@ def test_a_held_contact_is_listed_with_the_reason_and_tried_again(people: Path, 
 
 def test_consent_is_asked_given_and_withdrawn_with_its_proof(people: Path, run: Run) -> None:
     of = ("contacts", "consent", "ada")
+    asks = (*of, "--purpose", "marketing", "--ask", "wording.txt")
+    messages = people / "messages"
+    messages.mkdir()
+    (messages / "hello.yaml").write_text("message: hello\nsubject: Hello\n")
+    (messages / "hello.html").write_text('<p>Hello <a href="{{ unsubscribe_url }}">no more</a></p>')
+    assert "no message asks to confirm" in run(*asks, status=1)
+    for name in ("confirm_subscription", "confirm_once_more"):
+        (messages / f"{name}.yaml").write_text(f"message: {name}\nsubject: Please confirm\ntransactional: true\n")
+        (messages / f"{name}.html").write_text('<p><a href="{{ confirm_url }}">Yes</a></p>')
+    assert "several messages ask to confirm (confirm_once_more, confirm_subscription)" in run(*asks, status=1)
+    assert "'confirm' asks nobody to confirm; did you mean 'confirm_" in run(*asks, "--message", "confirm", status=1)
+    (messages / "confirm_once_more.yaml").unlink()
+    (messages / "confirm_once_more.html").unlink()
     assert "ada is asked by a message" in run(*of, "--purpose", "marketing", "--ask", "wording.txt")
     assert "within the last day already" in run(*of, "--purpose", "marketing", "--ask", "wording.txt")
     assert "needs it" in run(*of, "--purpose", "news", "--given", "wording.txt", status=2)
@@ -147,6 +160,7 @@ def test_consent_is_asked_given_and_withdrawn_with_its_proof(people: Path, run: 
     assert "nothing more at all; 1 message taken back" in run(*of, "--withdraw")
     assert "since" in run(*of, "--withdraw")
     assert "no contact 'nobody'" in run("contacts", "consent", "nobody", "--withdraw", status=1)
+    assert [one.message for one in rows(t.sends, contact="ada")] == ["confirm_subscription"]
     assert [one.action for one in rows(t.actions)][:3] == ["consent_requested", "consent_requested", "consent_given"]
 
 

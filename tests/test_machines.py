@@ -42,7 +42,6 @@ def load(**facts):
         (click(method="HEAD"), "scanner", "method", True),
         (click(method="OPTIONS"), "scanner", "method", True),
         (load(method="head"), "scanner", "method", True),
-        (click(is_trapped=True), "scanner", "trap", True),
         (click(agent="Barracuda Sentinel (EE)"), "scanner", "scanner_agent", True),
         (click(agent=f"{FIREFOX} Proofpoint"), "scanner", "scanner_agent", True),
         (click(agent="Mimecast URL Protect"), "scanner", "scanner_agent", True),
@@ -115,7 +114,6 @@ fetches = st.builds(
     st.none() | st.sampled_from("abc"),
     st.integers(0, 5),
     st.lists(st.builds(OtherClick, st.sampled_from("abc"), st.timedeltas(-HOUR, HOUR))).map(tuple),
-    st.booleans(),
 )
 
 
@@ -129,8 +127,9 @@ def test_every_hit_has_one_class_by_a_rule_of_the_table(hit):
 @given(fetches)
 def test_what_comes_later_than_it_takes_to_settle_changes_nothing(hit):
     late = (*hit.others, *(OtherClick(link, SETTLED_AFTER + seconds(0.001)) for link in "abc"))
-    assert classify(hit) == classify(Fetch(hit.kind, hit.method, hit.agent, hit.after_accepted, hit.link, hit.n_links,
-                                           late, hit.is_trapped))  # fmt: skip
+    assert classify(hit) == classify(
+        Fetch(hit.kind, hit.method, hit.agent, hit.after_accepted, hit.link, hit.n_links, late)
+    )
 
 
 def test_very_long_agents_take_no_time():

@@ -256,6 +256,9 @@ def consent(
         str | None, typer.Option("--evidence", metavar="TEXT", help="With --given: how it can be shown: letter no. 17.")
     ] = None,
     language: Annotated[str, typer.Option("--language", metavar="CODE", help="The wording's language.")] = "en",
+    message: Annotated[
+        str | None, typer.Option("--message", metavar="NAME", help="With --ask: which of several messages asks.")
+    ] = None,
     settings: SettingsFile = SETTINGS,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -280,8 +283,9 @@ def consent(
         from journeylab.sender.store import act
 
         now = store.now(connection)
+        asking = None if ask is None else _asking(settings, message)
         said, data = _consent(
-            connection, keys, contact, purpose, text, language, who, now, asks=ask is not None, evidence=evidence
+            connection, keys, contact, purpose, text, language, who, now, asking=asking, evidence=evidence
         )
         act(connection, now, who, f"consent_{data['what']}", contact, purpose=purpose)
     if as_json:
@@ -292,15 +296,17 @@ def consent(
 
 def _consent(
     connection: Any, keys: Any, contact: str, purpose: str | None, wording: str, language: str, who: str, now: Any, *,
-    asks: bool, evidence: str | None,
+    asking: str | None, evidence: str | None,
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
     """What is asked, given or withdrawn, as a sentence and as plain data."""
     from journeylab.sender.consent.requests import ask, give
     from journeylab.sender.consent.withdrawals import withdraw
 
     by = {"by": who, "through": "command line"}
-    if asks and purpose is not None:
-        request = ask(connection, keys, contact, purpose, wording, language, f"person: {who}", by, now)
+    if asking is not None and purpose is not None:
+        request = ask(
+            connection, keys, contact, purpose, wording, language, f"person: {who}", by, now, message=asking
+        )  # fmt: skip
         asked = "is asked by a message" if request.is_new else "was asked within the last day already"
         said = f"{contact} {asked}; it can be confirmed until {request.expires_at:%Y-%m-%d %H:%M} UTC"
         return said, {"what": "requested", "message_key": request.message_key, "new": request.is_new}
@@ -318,6 +324,26 @@ def _consent(
         "what": "withdrawn", "at": receipt.at.isoformat(), "repeated": receipt.is_repeated,
         "cancelled": [*receipt.cancelled], "on_its_way": [one.message_key for one in receipt.on_its_way],
     }  # fmt: skip
+
+
+def _asking(settings: Path, message: str | None) -> str:
+    """The message that asks to confirm: the one of that name, or the only one that there is."""
+    from journeylab.errors import DataError, known, listed
+    from journeylab.sender.mail.messages import Messages
+    from journeylab.sender.settings import Settings
+
+    read = Settings.read(settings)
+    folder = read.path(read.messages)
+    fit = [name for name, one in Messages.read(folder).items() if one.asks_to_confirm]
+    if message in fit:
+        return str(message)
+    if message is not None:
+        raise DataError(f"{folder}: {message!r} asks nobody to confirm; {known(message, fit, 'messages that do')}")
+    if not fit:
+        raise DataError(f"{folder}: no message asks to confirm; one that uses `confirm_url` does")
+    if len(fit) > 1:
+        raise DataError(f"{folder}: several messages ask to confirm ({listed(fit)}); say which by --message")
+    return fit[0]
 
 
 @contextmanager

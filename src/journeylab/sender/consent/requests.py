@@ -95,7 +95,8 @@ class Confirmed:
 
 def ask(
     connection: Connection, keys: Keys, contact: str, purpose: str, wording: str, language: str, route: str,
-    evidence: Mapping[str, Any], now: datetime, *, message: str = "confirm",
+    evidence: Mapping[str, Any], now: datetime, *,
+    message: str = "confirm_subscription",
 ) -> Request:  # fmt: skip
     """The request for a contact's consent, whose message is ready to go.
 

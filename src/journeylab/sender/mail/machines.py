@@ -69,7 +69,6 @@ class Fetch:
         link: the name of the link, for a click.
         n_links: how many tracked links the message has.
         others: the other clicks on the message's links, at least those up to `SETTLED_AFTER` before and after.
-        is_trapped: whether in that time somebody followed the message's hidden link, which no person sees.
     """
 
     kind: Literal["open", "click"]
@@ -79,7 +78,6 @@ class Fetch:
     link: str | None = None
     n_links: int = 1
     others: tuple[OtherClick, ...] = ()
-    is_trapped: bool = False
 
     @property
     def said_agent(self) -> str:
@@ -131,8 +129,6 @@ class Classified:
 RULES: Final[tuple[Rule, ...]] = (
     Rule("method", "scanner", "people's programs ask by GET; HEAD and OPTIONS only look whether a link is there",
          lambda hit: hit.method.upper() != "GET"),
-    Rule("trap", "scanner", "the hidden link was followed within ten seconds, which no person sees",
-         lambda hit: hit.is_trapped),
     Rule("scanner_agent", "scanner", "the agent names a product that checks mail",
          lambda hit: _SCANNERS.search(hit.said_agent) is not None),
     Rule("program_agent", "scanner", "the agent names a program that loads pages for nobody to see",
