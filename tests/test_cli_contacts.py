@@ -140,7 +140,9 @@ def test_consent_is_asked_given_and_withdrawn_with_its_proof(people: Path, run: 
         (messages / f"{name}.yaml").write_text(f"message: {name}\nsubject: Please confirm\ntransactional: true\n")
         (messages / f"{name}.html").write_text('<p><a href="{{ confirm_url }}">Yes</a></p>')
     assert "several messages ask to confirm (confirm_once_more, confirm_subscription)" in run(*asks, status=1)
-    assert "'confirm' asks nobody to confirm; did you mean 'confirm_" in run(*asks, "--message", "confirm", status=1)
+    assert "'hello' asks nobody to confirm; Known messages that do: confirm_once_more" in run(
+        *asks, "--message", "hello", status=1
+    )
     (messages / "confirm_once_more.yaml").unlink()
     (messages / "confirm_once_more.html").unlink()
     assert "ada is asked by a message" in run(*of, "--purpose", "marketing", "--ask", "wording.txt")
