@@ -89,13 +89,18 @@ class Bulk:
         self._compiled: dict[str, Callable[[Connection, Sequence[tuple[Any, ...]]], int]] = {}
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-        """How many rows the statement has changed."""
+        """How many rows the statement has changed.
+
+        Raises:
+            ValueError: for an instant without a time zone: a fault of the program.
+        """
         if not rows:
             return 0
         run = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
-        if connection.dialect.name == "sqlite":
-            rows = [tuple([_text(cell) if type(cell) is datetime else cell for cell in row]) for row in rows]
-        return run(connection, rows)
+        hold = _text if connection.dialect.name == "sqlite" else _aware
+        return run(
+            connection, [tuple([hold(cell) if type(cell) is datetime else cell for cell in row]) for row in rows]
+        )
 
     def _compile(self, dialect: Dialect) -> Callable[[Connection, Sequence[tuple[Any, ...]]], int]:
         statement = self._statement(Given(dialect.name, bindparam))
@@ -159,6 +164,12 @@ def _changed(cursor: Any) -> int:
 @lru_cache(4096)
 def _text(at: datetime) -> str:
     return as_text(at)
+
+
+def _aware(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError(f"the instant {at} has no time zone")
+    return at
 
 
 def held(connection: Connection, at: datetime) -> Any:
