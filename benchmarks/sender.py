@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--connections", type=int, nargs="*", default=[1, 20, 50, 100])
+    parser.add_argument("--connections", type=int, nargs="*", default=[1, 20, 50, 100, 200])
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     ratios = {one: compare(one, options.messages, options.runs) for one in options.connections}
