@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, func, insert, select
 
+from journeylab.display import counted
 from journeylab.errors import DataError, listed
 from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.store import TICK, Store, act, insert_missing, lock_contacts
@@ -257,9 +258,10 @@ def refuse_older_copy(store: Store, receipts: Sequence[Receipt]) -> None:
         ]
     if unknown:
         raise DataError(
-            f"the database was restored from an older copy: it does not know of {len(unknown)} messages that this "
-            f"machine has sent, the first at {unknown[0].gated_at.isoformat()}, and would send them again; restore a "
-            "newer copy, or write what this machine knows into this one with `journeylab sends adopt` "
+            "the database was restored from an older copy: it does not know of "
+            f"{counted(len(unknown), 'message')} that this machine has sent, the first at "
+            f"{unknown[0].gated_at.isoformat()}, and would send them again; restore a newer copy, or write what this "
+            "machine knows into this one with `journeylab sends adopt` "
             f"(messages {listed(one.message_key for one in unknown[:3])})"
         )
 
