@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,3 +120,20 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
             connection.execute(text(f"truncate {', '.join(metadata.tables)} restart identity cascade"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command line, which has to end with `status`; what it prints, and after a failure also why it ended."""
+    from journeylab.cli import main
+
+    def call(*arguments: object, status: int = 0) -> str:
+        with pytest.raises(SystemExit) as exited:
+            main([str(argument) for argument in arguments])
+        streams = capsys.readouterr()
+        code = exited.value.code
+        found = code if isinstance(code, int) else 0 if code is None else 1
+        assert found == status, f"{code}\n{streams.out}{streams.err}"
+        return streams.out if status == 0 else f"{streams.out}{streams.err}{code}"
+
+    return call

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import insert, update
 
-from journeylab.cli import main
 from journeylab.eventlog import EventLog
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.ticks import tick
@@ -37,20 +36,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("wording.txt").write_text(WORDING)
     Keys.made(tmp_path / "state" / "keys.json")
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object, status: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            main([str(argument) for argument in arguments])
-        streams = capsys.readouterr()
-        code = exited.value.code
-        found = code if isinstance(code, int) else 0 if code is None else 1
-        assert found == status, f"{code}\n{streams.out}{streams.err}"
-        return streams.out if status == 0 else f"{streams.out}{streams.err}{code}"
-
-    return call
 
 
 @pytest.fixture

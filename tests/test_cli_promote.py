@@ -14,7 +14,6 @@ import pytest
 from ruamel.yaml import YAML
 from sqlalchemy import insert, update
 
-from journeylab.cli import main
 from journeylab.datasets import fixtures
 from journeylab.journey import Journey
 from journeylab.sender.store import Store
@@ -38,20 +37,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         connection.execute(insert(t.names), [{"scope": of, "name": name, "kind": "text"} for of, name in names])
     store.close()
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object, status: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            main([str(argument) for argument in arguments])
-        streams = capsys.readouterr()
-        code = exited.value.code
-        found = code if isinstance(code, int) else 0 if code is None else 1
-        assert found == status, f"{code}\n{streams.out}{streams.err}"
-        return streams.out if status == 0 else f"{streams.out}{streams.err}{code}"
-
-    return call
 
 
 def promoted(run: Run, *more: object, status: int = 0) -> str:

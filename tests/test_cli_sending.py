@@ -19,7 +19,6 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from journeylab.cli import main
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from promotable import SETTINGS, write_key, write_messages
@@ -59,20 +58,6 @@ def folder(tmp_path: Path, oracle: SmtpOracle, monkeypatch: pytest.MonkeyPatch) 
     write_key(tmp_path / "dkim.pem")
     Path("people.csv").write_text("contact,address,plan\nada,ada@mail.example,trial\n")
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object, status: int = 0) -> str:
-        with pytest.raises(SystemExit) as exited:
-            main([str(argument) for argument in arguments])
-        streams = capsys.readouterr()
-        code = exited.value.code
-        found = code if isinstance(code, int) else 0 if code is None else 1
-        assert found == status, f"{code}\n{streams.out}{streams.err}"
-        return streams.out if status == 0 else f"{streams.out}{streams.err}{code}"
-
-    return call
 
 
 def command(*arguments: object) -> list[str]:

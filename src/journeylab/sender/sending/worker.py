@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from journeylab.errors import DataError
 from journeylab.sender.logs import logger
-from journeylab.sender.store import Store
+from journeylab.sender.store import Store, insert_missing
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert
@@ -379,8 +379,6 @@ class Worker:
             self._held.pop(key, None)
 
     def _note_worker(self, *, started: bool) -> None:
-        from journeylab.sender.store import insert_missing
-
         try:
             with self._store.writing() as connection:
                 now = self._store.now(connection)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
-from .tables import as_text
+from .tables import as_text, aware
 
 __all__ = ["Bulk", "Given", "among", "driven", "held", "insert_into"]
 
@@ -97,7 +97,7 @@ class Bulk:
         if not rows:
             return 0
         run = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
-        hold = _text if connection.dialect.name == "sqlite" else _aware
+        hold = _text if connection.dialect.name == "sqlite" else aware
         return run(
             connection, [tuple([hold(cell) if type(cell) is datetime else cell for cell in row]) for row in rows]
         )
@@ -164,12 +164,6 @@ def _changed(cursor: Any) -> int:
 @lru_cache(4096)
 def _text(at: datetime) -> str:
     return as_text(at)
-
-
-def _aware(at: datetime) -> datetime:
-    if at.tzinfo is None:
-        raise ValueError(f"the instant {at} has no time zone")
-    return at
 
 
 def held(connection: Connection, at: datetime) -> Any:

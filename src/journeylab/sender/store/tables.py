@@ -75,15 +75,20 @@ _PUT: Final = text("taken_at is null")
 _REFUSED: Final = text("refused_because is not null")
 
 
-def as_text(at: datetime) -> str:
-    """An instant as SQLite holds it.
+def aware(at: datetime) -> datetime:
+    """The instant.
 
     Raises:
         ValueError: for one without a time zone: a fault of the program.
     """
     if at.tzinfo is None:
         raise ValueError(f"the instant {at} has no time zone")
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return at
+
+
+def as_text(at: datetime) -> str:
+    """An instant as SQLite holds it; raises like `aware`."""
+    return aware(at).astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -98,9 +103,8 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError(f"the instant {value} has no time zone")
-        return as_text(value) if dialect.name == "sqlite" else value
+        at = aware(value)
+        return as_text(at) if dialect.name == "sqlite" else at
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
