@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DataError", "DefinitionError", "Fault", "JourneyLabError", "known", "listed"]
+__all__ = ["DataError", "DefinitionError", "Fault", "JourneyLabError", "known", "listed", "nearest"]
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:
@@ -25,6 +25,16 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return ", ".join(all_names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def nearest(name: str, names: Iterable[object]) -> str | None:
+    """The known name that is most like another; None when none is.
+
+    >>> nearest("helo", ["hello", "read"]), nearest("x", ["hello"])
+    ('hello', None)
+    """
+    near = difflib.get_close_matches(name, sorted({str(other) for other in names}), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def known(name: str, names: Iterable[object], what: str) -> str:
     """The ending of a message on an unknown name: the nearest known name, then what exists.
 
@@ -36,8 +46,8 @@ def known(name: str, names: Iterable[object], what: str) -> str:
     all_names = sorted({str(other) for other in names})
     if not all_names:
         return f"There are no {what}."
-    near = difflib.get_close_matches(name, all_names, n=1, cutoff=0.6)
-    guess = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, all_names)
+    guess = "" if near is None else f"did you mean {near!r}? "
     return f"{guess}Known {what}: {listed(all_names)}."
 
 

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pandas as pd
 
-from .drawing import count_text, share_text
+from .language import count_text, date_text, duration_words, plural, say, share_text
 from .visits import exits_table, funnel, wilson_interval
 
-__all__ = ["duration_words", "found", "observed_share"]
+__all__ = ["found", "observed_share"]
 
 # The verbs whose outcome rests on a response, a score or an outside answer (rules 31 and 33).
 _ASKING = ("send", "wait_for", "decide", "call")
-
-
-def duration_words(duration: timedelta) -> str:
-    """A duration for people, in the unit that suits it.
-
-    >>> duration_words(timedelta(days=4)), duration_words(timedelta(hours=30)), duration_words(timedelta(minutes=1))
-    ('4 days', '30 hours', '60 s')
-    """
-    seconds = pd.Timedelta(duration).total_seconds()
-    if seconds == 86_400:
-        return "1 day"
-    for unit, size, digits in (("days", 86_400, 1), ("hours", 3_600, 1), ("min", 60, 0)):
-        if seconds >= 2 * size:
-            number = f"{seconds / size:.{digits}f}".removesuffix(".0")
-            return f"{number} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def observed_share(counts: pd.DataFrame) -> float | None:
@@ -63,9 +47,12 @@ def found(
         smallest: numbers below this are not given.
     """
     if entries.empty:
-        return ["Nobody entered: no event of the log made an entry. Look at the trigger, its condition and consent."]
+        return [
+            say("Nobody entered: no event of the log made an entry. Look at the trigger, its condition and consent.")
+        ]
     if len(entries) < smallest:
-        return [f"{count_text(len(entries), smallest)} entries: too few to say more without pointing at people."]
+        n = count_text(len(entries), smallest)
+        return [say("{n} entries: too few to say more without pointing at people.", n=n)]
     return [
         *_entered(entries, until, smallest),
         *_converted(entries, curve, smallest),
@@ -78,29 +65,42 @@ def found(
 
 def _entered(entries: pd.DataFrame, until: datetime, smallest: int) -> Iterator[str]:
     n_contacts, n_entries = entries["contact"].nunique(), len(entries)
-    days = [pd.Timestamp(at).tz_convert("UTC").strftime("%Y-%m-%d") for at in (entries["entered_at"].min(), until)]
-    times = "once each" if n_contacts == n_entries else f"{count_text(n_entries, smallest)} times"
-    text = f"{count_text(n_contacts, smallest)} contacts entered {times} between {days[0]} and {days[1]}."
+    span = {"start": date_text(entries["entered_at"].min()), "end": date_text(until)}
+    n, times = count_text(n_contacts, smallest), count_text(n_entries, smallest)
+    if n_contacts == n_entries:
+        text = say("{n} contacts entered once each between {start} and {end}.", n=n, **span)
+    else:
+        text = say("{n} contacts entered {times} times between {start} and {end}.", n=n, times=times, **span)
     n_held_out = int(entries["held_out"].sum())
     if n_held_out >= smallest:
-        text += f" {count_text(n_held_out)} of the entries ({share_text(n_held_out / n_entries)}) are held out."
+        share = share_text(n_held_out / n_entries)
+        text += " " + plural(
+            "{n} of the entries ({share}) is held out.", "{n} of the entries ({share}) are held out.", n_held_out,
+            share=share,
+        )  # fmt: skip
     yield text
 
 
 def _converted(entries: pd.DataFrame, curve: pd.DataFrame | None, smallest: int) -> Iterator[str]:
     if curve is None:
-        yield "The journey names no goal, so nothing counts as converted."
+        yield say("The journey names no goal, so nothing counts as converted.")
         return
     n, of = int(entries["converted"].sum()), len(entries)
     if n < smallest:
-        yield f"{count_text(n, smallest)} entries converted: too few to say more."
+        yield say("{n} entries converted: too few to say more.", n=count_text(n, smallest))
         return
     low, high = wilson_interval(n, of)
     lasted = (entries["left_at"] - entries["entered_at"])[entries["converted"].astype(bool)]
-    yield (
-        f"{count_text(n)} entries converted by the horizon: {share_text(n / of)} "
-        f"(95% interval {share_text(float(low))} to {share_text(float(high))}); "
-        f"half of them within {duration_words(lasted.median())} of entering."
+    yield plural(
+        "{n} entry converted by the horizon: {share} (95% interval {low} to {high}); half of them within {length} of "
+        "entering.",
+        "{n} entries converted by the horizon: {share} (95% interval {low} to {high}); half of them within {length} of "
+        "entering.",
+        n,
+        share=share_text(n / of),
+        low=share_text(float(low)),
+        high=share_text(float(high)),
+        length=duration_words(lasted.median()),
     )
 
 
@@ -109,9 +109,10 @@ def _path(visits: pd.DataFrame, smallest: int) -> Iterator[str]:
     shown = steps[steps["n_entries"] >= smallest]
     if len(shown) > 1:
         last = shown.iloc[-1]
-        yield (
-            f"The most travelled path is {' → '.join(shown['node'])}; "
-            f"{share_text(last.reached_share)} of the entries came through all of it."
+        yield say(
+            "The most travelled path is {path}; {share} of the entries came through all of it.",
+            path=" → ".join(shown["node"]),
+            share=share_text(last.reached_share),
         )
 
 
@@ -120,30 +121,39 @@ def _left(entries: pd.DataFrame, smallest: int) -> Iterator[str]:
     left = exits[exits["exit"].notna() & (exits["n_entries"] >= smallest)]
     if len(left):
         first = left.iloc[0]
-        yield f"The most frequent exit is “{first.exit}”, with {share_text(first.exit_share)} of the entries."
+        yield say(
+            "The most frequent exit is “{exit}”, with {share} of the entries.",
+            exit=first.exit,
+            share=share_text(first.exit_share),
+        )
 
 
 def _inside(visits: pd.DataFrame, entries: pd.DataFrame, smallest: int) -> Iterator[str]:
     n = int(entries["left_at"].isna().sum())
     if not n:
-        yield "Nobody is still inside."
+        yield say("Nobody is still inside.")
         return
-    text = f"{count_text(n, smallest)} entries are still inside at the horizon"
     at = visits.loc[visits["left_at"].isna(), "node"].value_counts()
-    most = (
-        ""
-        if at.empty or at.iloc[0] < smallest
-        else f", the largest group at “{at.index[0]}” ({count_text(at.iloc[0])})"
+    inside = count_text(n, smallest)
+    if at.empty or at.iloc[0] < smallest:
+        yield say("{n} entries are still inside at the horizon: what becomes of them is not known yet.", n=inside)
+        return
+    yield say(
+        "{n} entries are still inside at the horizon, the largest group at “{node}” ({most}): what becomes of them is "
+        "not known yet.",
+        n=inside,
+        node=at.index[0],
+        most=count_text(int(at.iloc[0])),
     )
-    yield f"{text}{most}: what becomes of them is not known yet."
 
 
 def _observed(counts: pd.DataFrame) -> Iterator[str]:
     share = observed_share(counts)
     if share == 1:
-        yield "Every outcome is in the log; nothing had to be assumed."
+        yield say("Every outcome is in the log; nothing had to be assumed.")
     elif share is not None:
-        yield (
-            f"{share_text(share)} of the sends, waits for events, decisions and calls are observed in the log; "
-            "the rest is assumed or predicted, and marked."
+        yield say(
+            "{share} of the sends, waits for events, decisions and calls are observed in the log; the rest is assumed "
+            "or predicted, and marked.",
+            share=share_text(share),
         )

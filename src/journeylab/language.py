@@ -360,20 +360,25 @@ def weekday_text(place: int) -> str:
     return _said(name, weekday_text, (place,), {})
 
 
-def duration_words(length: timedelta, *, is_exact: bool = False) -> str:
+def duration_words(length: timedelta, written: str | None = None) -> str:
     """A duration for people, in the unit that suits it; the words are such that other words may stand around them.
 
     Args:
         length: the duration.
-        is_exact: in the largest unit that it is a whole number of, rather than rounded.
+        written: how a definition writes it, such as "76h": that is said in English, and elsewhere the duration is not
+            rounded.
 
     >>> duration_words(timedelta(days=4)), duration_words(timedelta(hours=30)), duration_words(timedelta(minutes=1))
     ('4 days', '30 hours', '60 s')
-    >>> duration_words(timedelta(hours=76)), duration_words(timedelta(hours=76), is_exact=True)
-    ('3.2 days', '76 hours')
+    >>> with using("pl"):
+    ...     duration_words(timedelta(hours=76)), duration_words(timedelta(hours=76), "76h")
+    ('3,2 dnia', '76 godz.')
     """
-    made = _length(length.total_seconds(), is_exact=is_exact)
-    return _said(made, duration_words, (length,), {"is_exact": is_exact})
+    if written is not None and _CURRENT.get() == LANGUAGES[0]:
+        text = written
+    else:
+        text = _length(length.total_seconds(), is_exact=written is not None)
+    return _said(text, duration_words, (length, written), {})
 
 
 def _length(seconds: float, *, is_exact: bool) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .drawing import count_text
+from .drawing.facts import length_text
 from .durations import duration_text
 from .journey import Journey
+from .language import count_text, date_text, formatted
 from .visits import flow
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def curve_plot(curve: pd.DataFrame, smallest: int) -> dict[str, object] | None:
         "plot": plot,
         "line": _steps_path(x, line),
         "band": f"{_steps_path(x, top)}{back}z",
-        "across": [(f"{tick:g}", plot.left + plot.width * tick / days[-1]) for tick in across if tick <= days[-1]],
-        "up": [(f"{tick:g}%", plot.top + plot.height * (1 - tick / up[-1])) for tick in up],
+        "across": [
+            (formatted(tick, "g"), plot.left + plot.width * tick / days[-1]) for tick in across if tick <= days[-1]
+        ],
+        "up": [(f"{formatted(tick, 'g')}%", plot.top + plot.height * (1 - tick / up[-1])) for tick in up],
     }
 
 
@@ -130,16 +133,16 @@ def _flow_plot(node: str, taken: pd.DataFrame, every: timedelta, smallest: int) 
     plot = Plot(height=130)
     up = _ticks(float(table.to_numpy().max()))
     x = plot.left + plot.width * (np.arange(len(periods)) + 0.5) / len(periods)
-    dates = [at.strftime("%Y-%m-%d") for at in periods]
+    dates = [date_text(at) for at in periods]
     shown = sorted({0, len(dates) // 2, len(dates) - 1})
     return FlowPlot(
         plot=plot,
         node=node,
-        every=duration_text(every),
+        every=length_text(every),
         branches=branches,
         lines=["".join(_pieces(x, table[branch].to_numpy(), plot, up[-1], smallest)) for branch in branches],
         across=[(dates[place], float(x[place])) for place in shown],
-        up=[(f"{tick:,g}", plot.top + plot.height * (1 - tick / up[-1])) for tick in up],
+        up=[(formatted(tick, ",g"), plot.top + plot.height * (1 - tick / up[-1])) for tick in up],
         rows=[
             (date, [count_text(int(n), smallest) for n in numbers])
             for date, numbers in zip(dates, table.to_numpy(), strict=True)

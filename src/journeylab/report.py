@@ -8,28 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .drawing import count_text, share_text, svg
-from .durations import duration_text
+from .drawing import svg
+from .drawing.facts import length_text
 from .errors import DataError
-from .findings import duration_words, found, observed_share
+from .findings import found, observed_share
 from .journey import Journey, Policy
-from .journeyfile import to_yaml
+from .journeytext import plain_text
+from .language import (
+    again,
+    count_text,
+    current,
+    duration_words,
+    formatted,
+    plural,
+    say,
+    share_text,
+    using,
+)
+from .pages import template
 from .plots import curve_plot, flow_plots
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, funnel, paths, waiting_times
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 __all__ = ["Result", "report"]
 
@@ -84,6 +91,7 @@ def report(
     title: str | None = None,
     data: Sequence[str] = (),
     smallest: int = 5,
+    language: str | None = None,
 ) -> Path:
     """Writes the report, of at most 400 KB, and returns its path.
 
@@ -93,17 +101,21 @@ def report(
         title: the heading; by default the journeys' titles.
         data: what the data of each result is, such as "Akacja: a simulated shop"; shown wherever its numbers are.
         smallest: numbers of entries or visits below this are shown as "<5", without their shares.
+        language: the language of its words, "en" or "pl"; by default the current one of `language`.
 
     Raises:
-        DataError: when the path is a folder, a frame lacks a column, or the page would be longer than 400 KB.
+        DataError: when the path is a folder, a frame lacks a column, there is no such language, or the page would be
+            longer than 400 KB.
     """
     target = Path(path)
     if target.is_dir():
         raise DataError(f"{target} is a folder; name a file in it, such as {target / 'report.html'}")
     results = list(result) if isinstance(result, Sequence) else [result]
-    sections = [_section(one, about, smallest) for one, about in zip_longest(results, data)]
-    titles = [chapter.journey.title or chapter.journey.journey for section in sections for chapter in section.chapters]
-    page = _template().render(title=title or ", ".join(titles), smallest=smallest, sections=sections)
+    with using(language or current()):
+        sections = [_section(one, about, smallest) for one, about in zip_longest(results, data)]
+        titles = [one.journey.title or one.journey.journey for section in sections for one in section.chapters]
+        heading = title or ", ".join(titles)
+        page = template("report.html.j2").render(title=heading, smallest=smallest, sections=sections)
     n_bytes = len(page.encode())
     if n_bytes > _MOST_BYTES:
         raise DataError(
@@ -134,7 +146,8 @@ class _Section(NamedTuple):
 def _section(result: Result, data: str | None, smallest: int) -> _Section:
     latest = {journey.journey: journey for journey in result.journeys}
     chapters = [SimpleNamespace(**_chapter(result, journey, smallest)) for journey in latest.values()]
-    return _Section(data, result.log_summary, result.until, _policy_text(result.policy), list(result.notes), chapters)
+    summary, notes = again(result.log_summary), [again(note) for note in result.notes]
+    return _Section(data, summary, result.until, _policy_text(result.policy), notes, chapters)
 
 
 class _Measure(NamedTuple):
@@ -149,7 +162,7 @@ class _Measure(NamedTuple):
 def _measure(n: int, share: float, low: float, high: float, smallest: int) -> _Measure:
     if 0 < n < smallest or pd.isna(share):
         return _Measure(count_text(n, smallest), share_text(float("nan")), "", None)
-    interval = f"{share_text(low)} to {share_text(high)}"
+    interval = _interval(share_text(low), share_text(high))
     return _Measure(count_text(n), share_text(share), interval, (100 * share, 100 * low, 100 * high))
 
 
@@ -161,13 +174,13 @@ def _chapter(result: Result, journey: Journey, smallest: int) -> dict[str, objec
     drawn_curve = None if curve is None or int(entries["converted"].sum()) < smallest else curve
     n_converted, n_inside = int(entries["converted"].sum()), int(entries["left_at"].isna().sum())
     n_entries = len(entries)
-    figures = [("entries", count_text(n_entries, smallest), "")]
+    figures = [(say("entries"), count_text(n_entries, smallest), "")]
     if goals:
-        figures.append(("converted", *_figure(n_converted, n_entries, smallest)))
-    figures.append(("still inside", *_figure(n_inside, n_entries, smallest)))
+        figures.append((say("converted"), *_figure(n_converted, n_entries, smallest)))
+    figures.append((say("still inside"), *_figure(n_inside, n_entries, smallest)))
     evidence = observed_share(counts)
     if evidence is not None:
-        figures.append(("of the answers are in the log", share_text(evidence), ""))
+        figures.append((say("of the answers are in the log"), share_text(evidence), ""))
     return {
         "journey": journey,
         "purpose": journey.purpose,
@@ -188,7 +201,7 @@ def _chapter(result: Result, journey: Journey, smallest: int) -> dict[str, objec
         "goals": goals,
         "exits": [
             (
-                "still inside" if pd.isna(row.exit) else row.exit,
+                say("still inside") if pd.isna(row.exit) else row.exit,
                 bool(row.converted),
                 _measure(row.n_entries, row.exit_share, row.low, row.high, smallest),
             )
@@ -202,7 +215,7 @@ def _chapter(result: Result, journey: Journey, smallest: int) -> dict[str, objec
             if row.n_entries >= smallest
         ],
         "evidence": _evidence_rows(counts, smallest),
-        "definition": to_yaml(journey),
+        "definition": plain_text(journey),
     }
 
 
@@ -214,7 +227,11 @@ def _of(journey: Journey, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _figure(n: int, of: int, smallest: int) -> tuple[str, str]:
     shown = of and not 0 < n < smallest
-    return count_text(n, smallest), f"{share_text(n / of)} of entries" if shown else ""
+    return count_text(n, smallest), say("{share} of entries", share=share_text(n / of)) if shown else ""
+
+
+def _interval(low: str, high: str) -> str:
+    return say("{low} to {high}", low=low, high=high)
 
 
 def _in_order(journey: Journey, table: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +256,7 @@ def _branch_rows(journey: Journey, counts: pd.DataFrame, smallest: int) -> list[
                 "node": row.node,
                 "first": not rows or rows[-1]["node"] != row.node,
                 "verb": row.verb,
-                "branch": "left the journey" if gone else row.branch,
+                "branch": say("left the journey") if gone else row.branch,
                 "target": "" if gone or row.branch == row.target else row.target,
                 "measure": _measure(row.n_visits, row.branch_share, row.low, row.high, smallest),
                 "unsure": _unsure_text(row.n_visits, row.n_assumed, row.n_predicted, smallest),
@@ -251,12 +268,11 @@ def _branch_rows(journey: Journey, counts: pd.DataFrame, smallest: int) -> list[
 def _unsure_text(n: int, n_assumed: int, n_predicted: int, smallest: int) -> str:
     if n < smallest:
         return ""
-    parts = (("assumed", n_assumed), ("predicted", n_predicted))
-    texts = [
-        f"{count_text(part, smallest) if part < smallest else share_text(part / n)} {word}"
-        for word, part in parts
-        if part
-    ]
+    assumed, predicted = (
+        count_text(part, smallest) if part < smallest else share_text(part / n) for part in (n_assumed, n_predicted)
+    )
+    texts = [say("{share} assumed", share=assumed)] if n_assumed else []
+    texts += [say("{share} predicted", share=predicted)] if n_predicted else []
     return ", ".join(texts)
 
 
@@ -276,10 +292,10 @@ def _wait_rows(journey: Journey, visits: pd.DataFrame, smallest: int) -> list[tu
     return [
         (
             row.node,
-            "left the journey" if pd.isna(row.branch) else row.branch,
+            say("left the journey") if pd.isna(row.branch) else row.branch,
             count_text(row.n_visits),
             duration_words(row.median),
-            f"{duration_words(row.p10)} to {duration_words(row.p90)}",
+            _interval(duration_words(row.p10), duration_words(row.p90)),
         )
         for row in _in_order(journey, waiting_times(visits)).itertuples()
         if row.n_visits >= smallest and row.p90 > timedelta(0)
@@ -315,7 +331,7 @@ def _checkpoints(curve: pd.DataFrame, smallest: int) -> list[tuple[str, str, str
         if followed.empty or followed["n_at_risk"].iloc[0] < smallest:
             break
         last = curve[curve["after"] <= after].iloc[-1]
-        interval = "" if pd.isna(last.low) else f"{share_text(last.low)} to {share_text(last.high)}"
+        interval = "" if pd.isna(last.low) else _interval(share_text(last.low), share_text(last.high))
         rows.append(
             (duration_words(after), share_text(last.reached_share), interval, count_text(followed["n_at_risk"].iloc[0]))
         )
@@ -325,25 +341,15 @@ def _checkpoints(curve: pd.DataFrame, smallest: int) -> list[tuple[str, str, str
 def _policy_text(policy: Policy) -> str:
     texts = []
     if policy.cap is not None:
-        within = duration_text(policy.cap.within)
-        texts.append(f"at most {policy.cap.sends} sends to a contact within {within} over all journeys")
+        texts.append(
+            plural(
+                "at most {n} send to a contact within {length} over all journeys",
+                "at most {n} sends to a contact within {length} over all journeys",
+                policy.cap.sends,
+                length=length_text(policy.cap.within),
+            )
+        )
     if policy.holdout:
-        texts.append(f"{float(policy.holdout * 100):.4g}% of contacts held out of all journeys for marketing")
+        share = f"{formatted(float(policy.holdout * 100), '.4g')}%"
+        texts.append(say("{share} of contacts held out of all journeys for marketing", share=share))
     return "; ".join(texts)
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("journeylab"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["instant"] = partial(_instant_text, form="%Y-%m-%d %H:%M UTC")
-    environment.filters["date"] = partial(_instant_text, form="%Y-%m-%d")
-    return environment.get_template("report.html.j2")
-
-
-def _instant_text(at: datetime, *, form: str) -> str:
-    return str(pd.Timestamp(at).tz_convert("UTC").strftime(form))

@@ -5,7 +5,9 @@ same facts as a frame. All three may carry the numbers of a replay. Ranks run do
 wide and low, so a journey fits the width of a page at its natural size and a notebook cell scrolls the way it grows.
 """
 
-from .facts import count_text, draw_table, share_text
+from journeylab.language import count_text, share_text
+
+from .facts import draw_table
 from .mermaid import mermaid
 from .svg import svg
 

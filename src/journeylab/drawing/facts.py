@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from journeylab.durations import duration_text
 from journeylab.errors import DataError, listed
@@ -29,13 +30,14 @@ from journeylab.journey import (
     WaitUntil,
     Window,
 )
+from journeylab.language import current, duration_words, formatted, plural, say, weekday_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Edge", "count_text", "draw_table", "edges_of", "exits_text", "left_here", "limits_text", "node_facts",
-    "share_text", "trigger_facts",
+    "Edge", "draw_table", "edges_of", "exits_text", "left_here", "length_text", "limits_text", "node_facts",
+    "trigger_facts",
 ]  # fmt: skip
 
 _COUNTED = ("journey", "node", "branch", "n_visits", "n_assumed", "n_predicted")
@@ -55,26 +57,13 @@ class Edge:
     n_predicted: int = 0
 
 
-def count_text(n: int, smallest: int = 1) -> str:
-    """A count with separated thousands; one below `smallest`, which could single people out, as "<5".
+def length_text(length: timedelta) -> str:
+    """A duration of a definition: in English as journey files write it, elsewhere in words.
 
-    >>> count_text(12345), count_text(3, smallest=5), count_text(0, smallest=5)
-    ('12,345', '<5', '0')
+    >>> length_text(timedelta(days=3))
+    '3d'
     """
-    return f"<{smallest}" if 0 < n < smallest else f"{n:,}"
-
-
-def share_text(share: float) -> str:
-    """A share as a percentage with one decimal; an en dash when it is missing.
-
-    >>> share_text(0.1234), share_text(1.0), share_text(0.0), share_text(0.0002)
-    ('12.3%', '100%', '0%', '<0.1%')
-    """
-    if math.isnan(share):
-        return "\N{EN DASH}"
-    if share in (0, 1):
-        return f"{share:.0%}"
-    return "<0.1%" if share < 0.0005 else ">99.9%" if share >= 0.9995 else f"{share:.1%}"
+    return duration_words(length, duration_text(length))
 
 
 def node_facts(node: Node) -> list[str]:
@@ -89,16 +78,14 @@ def node_facts(node: Node) -> list[str]:
         case Wait():
             return [f"wait {duration_text(node.wait)}"]
         case WaitUntil():
-            return [f"wait until {_until_text(node.wait_until)}"]
+            return [say("wait until {when}", when=_until_text(node.wait_until))]
         case WaitFor():
-            since = f", since {node.since}" if node.since else ""
-            first = "" if isinstance(node.wait_for, str) else "the first of "
-            return [f"wait for {first}{', '.join(node.awaited)}", f"within {duration_text(node.within)}{since}"]
+            return _wait_for_facts(node)
         case Decide():
             numbers = [""] if len(node.decide) == 1 else [f" {number}" for number in range(1, len(node.decide) + 1)]
             return [f"if{number}: {one.condition}" for number, one in zip(numbers, node.decide, strict=True)]
         case Split():
-            return [f"split each {node.per} {len(node.split)} ways"]
+            return [say("split each {what} {n} ways", what=node.per, n=len(node.split))]
         case Run():
             return [f"run {node.run}"]
         case Set():
@@ -120,35 +107,48 @@ def trigger_facts(trigger: Trigger) -> list[str]:
     ['on date renewal - 2w at 09:00', 'again after 30d']
     """
     if trigger.event is not None:
-        first = f"on event {trigger.event}"
+        first = say("on event {event}", event=trigger.event)
     elif trigger.segment is not None and trigger.every is not None:
-        first = f"every {duration_text(trigger.every)}{_offset_text(trigger.offset)} in segment {trigger.segment}"
+        every = f"{length_text(trigger.every)}{_offset_text(trigger.offset)}"
+        first = say("every {length} in segment {segment}", length=every, segment=trigger.segment)
     else:
-        first = f"on date {trigger.date}{_offset_text(trigger.offset)} at {trigger.time}"
-    words = {"never": "once for each contact", "after_exit": "again after each exit", "always": "each time anew"}
-    again = words.get(str(trigger.reentry)) or f"again after {duration_text(trigger.reentry)}"  # type: ignore[arg-type]
-    return [first, *([f"where {trigger.where}"] if trigger.where else []), again]
+        date = f"{trigger.date}{_offset_text(trigger.offset)}"
+        first = say("on date {date} at {time}", date=date, time=trigger.time)
+    match trigger.reentry:
+        case "never":
+            again = say("once for each contact")
+        case "after_exit":
+            again = say("again after each exit")
+        case "always":
+            again = say("each time anew")
+        case length:
+            again = say("again after {length}", length=length_text(length))
+    return [first, *([say("where {condition}", condition=trigger.where)] if trigger.where else []), again]
 
 
 def exits_text(journey: Journey) -> str:
     """The events at which an entry leaves from wherever it is; empty when there are none."""
-    exits = [
-        f"{one.event}{' (goal)' if one.goal else ''}{f' where {one.where}' if one.where else ''}"
-        for one in journey.exit_when
-    ]
-    return f"Leaves at once on: {' · '.join(exits)}" if exits else ""
+    exits = []
+    for one in journey.exit_when:
+        event = say("{event} (goal)", event=one.event) if one.goal else one.event
+        exits.append(say("{event} where {condition}", event=event, condition=one.where) if one.where else event)
+    return say("Leaves at once on: {exits}", exits=" · ".join(exits)) if exits else ""
 
 
 def limits_text(journey: Journey) -> str:
     """What holds in all nodes: quiet hours, cap and holdout; empty when there is none of them."""
     limits = []
     if journey.quiet_hours is not None:
-        limits.append(f"quiet hours {journey.quiet_hours.start} to {journey.quiet_hours.end}")
+        limits.append(say("quiet hours {start} to {end}", start=journey.quiet_hours.start, end=journey.quiet_hours.end))
     if journey.cap is not None:
-        limits.append(f"at most {journey.cap.sends} sends within {duration_text(journey.cap.within)}")
+        within = length_text(journey.cap.within)
+        limits.append(
+            plural("at most {n} send within {length}", "at most {n} sends within {length}", journey.cap.sends,
+                   length=within)
+        )  # fmt: skip
     if journey.holdout:
-        limits.append(f"{float(journey.holdout * 100):.4g}% held out")
-    return f"All sends: {' · '.join(limits)}" if limits else ""
+        limits.append(say("{share} held out", share=_percent(journey.holdout)))
+    return say("All sends: {limits}", limits=" · ".join(limits)) if limits else ""
 
 
 def edges_of(journey: Journey, counts: pd.DataFrame | None = None) -> list[Edge]:
@@ -251,13 +251,29 @@ def _branch_labels(node: Node) -> list[str]:
     """What to write on each branch: for arms their share, for clauses their number, for a list what is awaited."""
     match node:
         case Split():
-            return [f"{float(share * 100):.4g}%" for share in node.split.values()]
+            return [_percent(share) for share in node.split.values()]
         case Decide():
             count = len(node.decide)
             return [*(["if"] if count == 1 else [f"if {number}" for number in range(1, count + 1)]), "else"]
         case WaitFor() if not isinstance(node.wait_for, str):
             return [*node.awaited, "else"]
     return [branch for branch, _, _ in node.branches()]
+
+
+def _wait_for_facts(node: WaitFor) -> list[str]:
+    awaited = ", ".join(node.awaited)
+    if isinstance(node.wait_for, str):
+        first = say("wait for {awaited}", awaited=awaited)
+    else:
+        first = say("wait for the first of {awaited}", awaited=awaited)
+    within = length_text(node.within)
+    if node.since:
+        return [first, say("within {length}, since {since}", length=within, since=node.since)]
+    return [first, say("within {length}", length=within)]
+
+
+def _percent(share: Any) -> str:
+    return f"{formatted(float(share * 100), '.4g')}%"
 
 
 def _send_terms(node: Send) -> list[str]:
@@ -267,37 +283,39 @@ def _send_terms(node: Send) -> list[str]:
     elif isinstance(node.at, Window):
         terms.append(_window_text(node.at.between, node.at.days))
     if "expires" in node.model_fields_set:
-        terms.append(f"expires after {duration_text(node.expires)}")
+        terms.append(say("expires after {length}", length=length_text(node.expires)))
     if node.when_capped == "skip":
-        terms.append("skipped when capped")
+        terms.append(say("skipped when capped"))
     return terms
 
 
 def _best_terms(best: Best) -> list[str]:
-    by = "" if best.best == "best" else f" by {best.best}"
-    terms = [f"at the contact's best time{by}"]
+    if best.best == "best":
+        terms = [say("at the contact's best time")]
+    else:
+        terms = [say("at the contact's best time by {model}", model=best.best)]
     if best.between is not None:
         terms.append(_window_text(best.between, best.days))
     elif best.window is not None:
         terms.append(_days_text(best.days).removeprefix(", "))
     if best.within is not None:
-        terms.append(f"within {duration_text(best.within)}")
+        terms.append(say("within {length}", length=length_text(best.within)))
     if "explore" in best.model_fields_set:
-        terms.append(f"{float(best.explore * 100):.4g}% explored")
+        terms.append(say("{share} explored", share=_percent(best.explore)))
     return terms
 
 
 def _until_text(until: Until) -> str:
     if until.date is not None:
-        at = f" at {until.time}" if until.time else ""
-        return f"{until.date}{_offset_text(until.offset)}{at}"
+        date = f"{until.date}{_offset_text(until.offset)}"
+        return say("{date} at {time}", date=date, time=until.time) if until.time else date
     if until.between is not None:
         return _window_text(until.between, until.days)
     return f"{until.time}{_days_text(until.days)}"
 
 
 def _window_text(between: tuple[str, str], days: Sequence[str]) -> str:
-    return f"{between[0]} to {between[1]}{_days_text(days)}"
+    return say("{start} to {end}", start=between[0], end=between[1]) + _days_text(days)
 
 
 def _days_text(days: Sequence[str]) -> str:
@@ -305,12 +323,15 @@ def _days_text(days: Sequence[str]) -> str:
     if len(places) == len(WEEKDAYS):
         return ""
     if len(places) > 2 and places == list(range(places[0], places[-1] + 1)):
-        return f", {WEEKDAYS[places[0]]} to {WEEKDAYS[places[-1]]}"
-    return ", " + " ".join(WEEKDAYS[place] for place in places)
+        return ", " + say("{start} to {end}", start=_day_text(places[0]), end=_day_text(places[-1]))
+    return ", " + " ".join(_day_text(place) for place in places)
 
 
-def _offset_text(offset: object) -> str:
-    text = duration_text(offset)  # type: ignore[arg-type]
-    if text == "0s":
+def _day_text(place: int) -> str:
+    return WEEKDAYS[place] if current() == "en" else weekday_text(place)
+
+
+def _offset_text(offset: timedelta) -> str:
+    if not offset:
         return ""
-    return f" - {text[1:]}" if text.startswith("-") else f" + {text}"
+    return f" - {length_text(-offset)}" if offset < timedelta(0) else f" + {length_text(offset)}"

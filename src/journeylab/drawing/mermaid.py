@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from journeylab.journey import Journey, Node
+from journeylab.language import count_text, say, share_text
 
-from .facts import count_text, edges_of, node_facts, share_text, trigger_facts
+from .facts import edges_of, node_facts, trigger_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ def _names(journey: Journey) -> list[str]:
 
 
 def _node_text(name: str, node: Node | None) -> str:
-    facts = node_facts(node) if node else ["is not defined"]
+    facts = node_facts(node) if node else [say("is not defined")]
     return f"<b>{_escaped(name)}</b><br/>{'<br/>'.join(map(_escaped, facts))}"
 
 

@@ -12,8 +12,9 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from journeylab.journey import Journey, Node
+from journeylab.language import count_text, formatted, later, say, share_text
 
-from .facts import Edge, count_text, edges_of, exits_text, left_here, limits_text, node_facts, share_text, trigger_facts
+from .facts import Edge, edges_of, exits_text, left_here, limits_text, node_facts, trigger_facts
 from .layers import Box, Placement, place
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ _STROKE = {"identified": " g", "weak": " w", "not identified": " r"}
 _MARK_DASHES = {
     "identified": "", "weak": ' stroke-dasharray="7 4"', "not identified": ' stroke-dasharray="2 3"',
 }  # fmt: skip
-_LEGEND_OF_COUNTS = (
+_STATUSES = {"identified": later("identified"), "weak": later("weak"), "not identified": later("not identified")}
+_LEGEND_OF_COUNTS = later(
     "Numbers: visits that took the branch, and their share of all that left the node. "
     "Dashed: at least half of them assumed; dotted: predicted."
 )
-_LEGEND_OF_MARKS = (
+_LEGEND_OF_MARKS = later(
     "Identified (green, solid): the log can tell. Weak (amber, dashed): it tells little. Not identified (red, dotted): "
     "it cannot. n: visits with every send behind them on record, and how many equally likely ones they are worth; "
     "p: how likely those sends were."
@@ -166,7 +168,7 @@ def svg(
         parts.append(_label_text(label, x + 6, y + 13))
     parts += [_box(card, placement.boxes[name], boxes[name]) for name, card in cards.items()]
     legend = _LEGEND_OF_MARKS if support is not None else _LEGEND_OF_COUNTS if counts is not None else ""
-    return _page(journey, legend, parts, placement)
+    return _page(journey, say(legend), parts, placement)
 
 
 def _cards(journey: Journey, counts: pd.DataFrame | None, smallest: int) -> dict[str, _Card]:
@@ -177,9 +179,9 @@ def _cards(journey: Journey, counts: pd.DataFrame | None, smallest: int) -> dict
     for name in dict.fromkeys([*journey.nodes, *targets]):
         node: Node | None = journey.nodes.get(name)
         if node is None:
-            cards[name] = _Card(name, "", ["is not defined"])
+            cards[name] = _Card(name, "", [say("is not defined")])
             continue
-        left = [f"left the journey here: {count_text(gone[name], smallest)}"] if name in gone else []
+        left = [say("left the journey here: {n}", n=count_text(gone[name], smallest))] if name in gone else []
         cards[name] = _Card(name, node.verb, [*node_facts(node), *left])
     return cards
 
@@ -194,13 +196,15 @@ def _label(edge: Edge, smallest: int) -> list[tuple[str, str]]:
     else:
         lines.append(("q", f"{count_text(edge.n_visits)} · {share_text(edge.branch_share)}"))
     if edge.n_visits >= smallest:
-        unsure = {"assumed": edge.n_assumed, "predicted": edge.n_predicted}
-        for word, n in unsure.items():
-            if n:
-                lines.append(
-                    ("i", f"{count_text(n, smallest) if n < smallest else share_text(n / edge.n_visits)} {word}")
-                )
+        if edge.n_assumed:
+            lines.append(("i", say("{share} assumed", share=_part(edge.n_assumed, edge.n_visits, smallest))))
+        if edge.n_predicted:
+            lines.append(("i", say("{share} predicted", share=_part(edge.n_predicted, edge.n_visits, smallest))))
     return lines
+
+
+def _part(n: int, of: int, smallest: int) -> str:
+    return count_text(n, smallest) if n < smallest else share_text(n / of)
 
 
 class _Mark(NamedTuple):
@@ -225,12 +229,12 @@ def _mark(edge: Edge, support: pd.DataFrame) -> _Mark:
 def _marked_label(edge: Edge, mark: _Mark) -> list[tuple[str, str]]:
     """The lines on a marked edge: what the branch is, its status, how many are on record, and how likely they were."""
     lines = [("b", _fit(edge.label, _FACT_SIZE, 150.0))] if edge.label else []
-    lines.append(("q", mark.status))
-    effective = "" if round(mark.effective_n) == mark.n else f", worth {count_text(round(mark.effective_n))}"
-    lines.append(("q", f"n {count_text(mark.n)}{effective}"))
+    lines.append(("q", say(_STATUSES[mark.status])))
+    n, worth = count_text(mark.n), count_text(round(mark.effective_n))
+    lines.append(("q", f"n {n}" if n == worth else say("n {n}, worth {worth}", n=n, worth=worth)))
     if mark.n and (mark.low < 1 or mark.high < 1):
-        low, high = f"{mark.low:.2g}", f"{mark.high:.2g}"
-        lines.append(("i", f"p {low}" if low == high else f"p {low} to {high}"))
+        low, high = formatted(mark.low, ".2g"), formatted(mark.high, ".2g")
+        lines.append(("i", f"p {low}" if low == high else say("p {low} to {high}", low=low, high=high)))
     return lines
 
 
@@ -402,7 +406,10 @@ def _page(journey: Journey, legend: str, parts: Sequence[str], placement: Placem
         f'<text x="16" y="{y + 16 * number:.0f}">{escape(line)}</text>' for number, line in enumerate(lines)
     )
     height = math.ceil(y + 16 * len(lines)) if lines else math.ceil(placement.height)
-    title = escape(f"Journey {journey.journey}{f': {journey.title}' if journey.title else ''}")
+    if journey.title:
+        title = escape(say("Journey {name}: {title}", name=journey.journey, title=journey.title))
+    else:
+        title = escape(say("Journey {name}", name=journey.journey))
     shift = (width - placement.width) / 2
     drawing = "".join(parts) if not shift else f'<g transform="translate({shift:.0f} 0)">{"".join(parts)}</g>'
     return (
