@@ -16,7 +16,7 @@ with app.setup:
     import journeylab as jl
     from journeylab.definitiondiff import as_text
     from journeylab.drawing import share_text
-    from journeylab.journeyfile import to_yaml
+    from journeylab.journeytext import plain_text
 
     DAY = timedelta(days=1)
 
@@ -364,7 +364,7 @@ def _(result):
 @app.cell(hide_code=True)
 def _(base, journey):
     _changes = as_text(jl.diff(base, journey))
-    _yaml = to_yaml(journey)
+    _yaml = plain_text(journey)
     mo.vstack(
         [
             mo.md("## 5. Keep it"),

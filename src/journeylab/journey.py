@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
 from functools import cache
@@ -25,6 +26,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainSerializer,
+    PrivateAttr,
     StrictBool,
     StrictInt,
     Tag,
@@ -603,6 +605,13 @@ def _node(value: Any) -> Any:
 AnyNode = Annotated[Node, BeforeValidator(_node)]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The YAML text that a journey was read from, if it was; two journeys are equal whatever their texts."""
+
+    text: str | None = field(default=None, compare=False)
+
+
 class Journey(Definition):
     """One journey: what makes an entry, its nodes, and the rules that hold in all of them.
 
@@ -640,6 +649,7 @@ class Journey(Definition):
     layout: dict[str, Any] = Field(default_factory=dict)
     parts: dict[str, Journey] = Field(default_factory=dict, exclude=True, repr=False)
     shared: dict[str, Segment] = Field(default_factory=dict, exclude=True, repr=False)
+    _written: Written = PrivateAttr(default=Written())
 
     @property
     def first(self) -> str:
@@ -740,6 +750,15 @@ class Journey(Definition):
         from .check import faults_of
 
         return faults_of(self)
+
+    def to_yaml(self) -> str:
+        """The journey as YAML; what was read from YAML keeps the comments, order and blanks of that text.
+
+        Its parts and the segments of the surrounding file are not in it.
+        """
+        from .journeytext import text_of_journey
+
+        return text_of_journey(self)
 
     def save(self, path: str | Path) -> None:
         """Writes the journey to a YAML or JSON file; comments and order of an existing file are kept."""

@@ -12,20 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml.nodes import MappingNode, Node
+from ruamel.yaml.nodes import Node
 
 from .check import faults_of, segment_faults
 from .errors import DefinitionError, Fault, known
-from .journey import Journey, Policy, Portfolio, Run, Segment
+from .journey import Journey, Policy, Portfolio, Run, Segment, Written
 from .journeyform import Form, form_of, part_of, segments_of
-from .yamledit import edited, reordered
+from .journeytext import block_text, child, rewritten, text_of_journey
 from .yamlsource import Document, documents
 from .yamlsource import Path as Place
-from .yamltext import yaml_text
 
-__all__ = ["journey_from_data", "read", "save", "to_json", "to_yaml"]
+__all__ = ["journey_from_data", "read", "save", "to_json"]
 
-_LEADING_ON = ("skipped", "failed", "next", "then", "else")
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -42,14 +40,6 @@ def journey_from_data(data: Mapping[str, Any], source: str | None = None) -> Jou
     if form.faults or form.journey is None:
         raise DefinitionError(form.faults)
     return form.journey
-
-
-def to_yaml(journey: Journey) -> str:
-    """The YAML text of a journey, in the layout of the documentation; its parts and shared segments are not in it."""
-    data = journey.data()
-    for name, node in data["nodes"].items():
-        data["nodes"][name] = {key: node[key] for key in sorted(node, key=lambda key: key in _LEADING_ON)}
-    return yaml_text(data)
 
 
 def to_json(journey: Journey) -> str:
@@ -82,7 +72,7 @@ def save(journey: Journey, path: str | Path) -> None:
     """
     path = Path(path)
     if not path.exists():
-        new = to_json(journey) if path.suffix == ".json" else to_yaml(journey)
+        new = to_json(journey) if path.suffix == ".json" else text_of_journey(journey)
         path.write_bytes(new.encode())
         return
     before = text_of(path)
@@ -112,6 +102,7 @@ class _File:
     """One journey file: its journeys, and what they share."""
 
     path: Path
+    text: str = ""
     entries: list[_Entry] = field(default_factory=list)
     shared: dict[str, Segment] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
@@ -156,7 +147,7 @@ def text_of(path: Path) -> _FileText:
 
 def _file_of(text: str, path: Path) -> _File:
     """The form of every journey in a text, with all faults of the text and the forms."""
-    file = _File(path)
+    file = _File(path, text)
     for document in documents(text, source=str(path), is_json=path.suffix == ".json"):
         at_fault = {fault.path for fault in document.faults}
         file.faults += document.faults
@@ -191,7 +182,7 @@ def _forms(file: _File, document: Document) -> Iterator[Fault]:
         listed = []
     for i, one in enumerate(listed):
         form = form_of(one, document, ("journeys", i))
-        file.entries.append(_Entry(document, ("journeys", i), form, _child(_child(document.node, "journeys"), i)))
+        file.entries.append(_Entry(document, ("journeys", i), form, child(child(document.node, "journeys"), i)))
         yield from form.faults
     shared, faults = segments_of(data.get("segments", {}), document, ("segments",))
     file.shared |= shared
@@ -201,13 +192,6 @@ def _forms(file: _File, document: Document) -> Iterator[Fault]:
     policy, faults = part_of(Policy, data.get("policy", {}), document, ("policy",), "policy")
     file.policy = policy or file.policy
     yield from faults
-
-
-def _child(node: Node | None, key: str | int) -> Node | None:
-    """The value under a key, or the item, of a collection."""
-    if isinstance(node, MappingNode):
-        return next((value for name, value in node.value if name.value == key), None)
-    return node.value[key] if node is not None and isinstance(key, int) else None
 
 
 def _twice(file: _File) -> Iterator[Fault]:
@@ -251,6 +235,8 @@ class _Reading:
                 parts |= {node.run: part} if part is not None else {}
                 unread |= {("nodes", name, "run")} if part is None else set()
         journey = journey.model_copy(update={"parts": parts, "shared": file.shared})
+        if entry.node is not None and file.path.suffix != ".json":
+            journey._written = Written(block_text(file.text, entry.node))
         if id(entry) not in self._checked:
             self._checked.add(id(entry))
             for fault in faults_of(journey, unclear=entry.form.unclear, around=around):
@@ -297,16 +283,17 @@ def _changed_text(text: str, journey: Journey, path: Path) -> str:
         return text
     if path.suffix == ".json":
         return _changed_json(text, entry, after)
-    new = edited(text, entry.node, before, after)
-    entry = _entry(new, path, journey.journey)
-    nodes = _child(entry.node, "nodes") if entry is not None else None
-    if isinstance(nodes, MappingNode):
-        new = reordered(new, nodes, list(after["nodes"]))
-        entry = _entry(new, path, journey.journey)
-    written = entry.form.journey if entry is not None else None
+    new = rewritten(text, lambda one: _node_of(one, path, journey.journey), before, after)
+    changed = _entry(new, path, journey.journey)
+    written = changed.form.journey if changed is not None else None
     if written is None or written.data() != after or list(written.nodes) != list(journey.nodes):
         raise DefinitionError([Fault((), "cannot be changed in place; save the journey to a new file", str(path))])
     return new
+
+
+def _node_of(text: str, path: Path, name: str) -> Node | None:
+    entry = _entry(text, path, name)
+    return entry.node if entry is not None else None
 
 
 def _entry(text: str, path: Path, name: str) -> _Entry | None:

@@ -11,7 +11,7 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, Seq
 
 from .yamltext import entry_lines, flow_text, item_lines, scalar_text
 
-__all__ = ["edited", "reordered"]
+__all__ = ["edited", "end_of", "renamed", "reordered"]
 
 
 class Member(NamedTuple):
@@ -58,6 +58,21 @@ def reordered(text: str, node: MappingNode, names: Sequence[str]) -> str:
     chunks = {str(one.key): text[start:end] for one, start, end in zip(members, starts, ends, strict=True)}
     closed = "".join(chunk if chunk.endswith("\n") else f"{chunk}\n" for chunk in (chunks[name] for name in names))
     return text[: starts[0]] + closed + text[ends[-1] :]
+
+
+def end_of(text: str, node: Node) -> int:
+    """Where the text of a node ends, the comments and blank lines after it left out."""
+    return _Edit(text).end(node)
+
+
+def renamed(text: str, node: MappingNode, names: Mapping[str, str]) -> str:
+    """The text with keys of a mapping under other names, as `names` has them; nothing else is touched."""
+    keys = [
+        (key.start_mark.index, key.end_mark.index, names[str(key.value)]) for key, _ in node.value if key.value in names
+    ]
+    for start, end, name in reversed(keys):
+        text = text[:start] + scalar_text(name) + text[end:]
+    return text
 
 
 class _Edit:

@@ -249,7 +249,7 @@ def list_releases(settings: SettingsFile = SETTINGS, as_json: AsJson = False) ->
 @release.command("show")
 def show(journey: OfJourney, settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
     """Show what the newest release of a journey is made of: definition, messages, models, record and forecast."""
-    from journeylab.journeyfile import to_yaml
+    from journeylab.journeytext import plain_text
     from journeylab.sender.promotion.forecast import Forecast
     from journeylab.sender.promotion.standing import frozen_release
 
@@ -260,7 +260,7 @@ def show(journey: OfJourney, settings: SettingsFile = SETTINGS, as_json: AsJson 
         models = [{"kind": one.kind, "name": one.name, "hash": one.hash} for one in frozen.models]
         show_json({**data, "models": models})
         return
-    typer.echo(to_yaml(frozen.journey))
+    typer.echo(plain_text(frozen.journey))
     typer.echo(f"messages: {', '.join(f'{name} {one.hash}' for name, one in frozen.messages.items()) or 'none'}")
     typer.echo(f"models: {', '.join(f'{one.name} {one.hash[:12]}' for one in frozen.models) or 'none'}")
     if frozen.record is not None:
