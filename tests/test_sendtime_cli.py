@@ -239,9 +239,9 @@ def test_the_challenger_knows_nothing_of_the_sends_it_is_judged_on(
 ) -> None:
     seen: list[SendTimes] = []
 
-    def watched(champion: SendTimes, sends: SendTable, *, challenger: SendTimes, slot_hours: int) -> Watch:
+    def watched(champion: SendTimes, sends: SendTable, *, challenger: SendTimes, **options: Any) -> Watch:
         seen.append(challenger)
-        return watch(champion, sends, challenger=challenger, slot_hours=slot_hours)
+        return watch(champion, sends, challenger=challenger, **options)
 
     monkeypatch.setattr(retraining, "watch", watched)
     sends = send_table(EventLog.read(str(evenings)), outcome="opened")

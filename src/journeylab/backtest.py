@@ -30,9 +30,9 @@ from . import layout as o
 from .clock import instant, microseconds
 from .display import block, counted, plain, table
 from .errors import DataError, listed
-from .execution import Progress
 from .journey import Decide, Journey, Policy, Segment, Send, Split, WaitFor
 from .program import Release
+from .progress import Progress
 from .replay import Replay, replay
 from .responses import Responses, fit_responses
 from .simulate import simulate
@@ -70,7 +70,7 @@ def backtest(
     policy: Policy | None = None,
     send_times: SendTimesGiven | None = None,
     scores: Mapping[str, pd.DataFrame] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> Backtest:
     """What a model that knew nothing later than the cutoff says of a journey that really ran, against what came.
 
@@ -88,7 +88,8 @@ def backtest(
         policy: what holds over all journeys.
         send_times: for `at: best`, as for `replay.replay`.
         scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of`.
-        progress: called with the contacts done and in all.
+        progress: `True` for a bar of each stage (the fit, the replay, the draws), or what to call with how much is done
+            of a stage and how much there is in all; see `progress`.
 
     Raises:
         DataError: when the cutoff leaves no sends before it, or no entries after it.
@@ -97,10 +98,10 @@ def backtest(
     at = _instant(cutoff, log)
     converts = converts or goal_of([journey])
     known = log.truncated(at)
-    model = responses or fit_responses(known, converts=converts, within=within, rng=rng)
+    model = responses or fit_responses(known, converts=converts, within=within, rng=rng, progress=progress)
     releases = [Release(journey=journey, until_at=at), Release(journey=journey, from_at=at)]
     given: dict[str, Any] = {"match": match, "policy": policy, "send_times": send_times, "scores": scores}
-    came = replay(releases, log, **given)
+    came = replay(releases, log, progress=progress, **given)
     predicted = simulate(
         releases, log, responses=model, draws=draws, level=level, rng=rng, forget_from=at, override="a backtest",
         assumed_consent=came.assumed_consent, progress=progress, **given,

@@ -11,7 +11,7 @@ from . import datasets
 
 if TYPE_CHECKING:
     from .eventlog import EventLog
-    from .execution import Progress
+    from .progress import Progress
     from .replay import Replay
 
 __all__ = ["DEMOS", "Demo", "next_commands", "save_picture", "write_report"]
@@ -29,7 +29,7 @@ class Demo:
     data: str
     telling: Sequence[tuple[str, str, str]]
 
-    def replay(self, progress: Progress | None = None) -> Replay:
+    def replay(self, progress: Progress = None) -> Replay:
         """What the journeys would have seen and done."""
         from .journeyfile import read
         from .replay import replay

@@ -15,9 +15,9 @@ EventLog(2 events of 2 contacts, 2 kinds, 2026-03-01 to 2026-03-04)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -35,6 +35,7 @@ from .eventindex import Stream, group_by_contact
 from .instants import check_zone, instants
 from .logreading import Prepared, Properties, mapped, prepare, properties_of, renamed
 from .logsource import open_source
+from .progress import Progress, shown
 from .rejects import Rejects
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class EventLog:
         rejects: Literal["error", "set_aside"] = "error",
         query: str | None = None,
         cache: bool | str | Path | None = None,
-        progress: bool = False,
+        progress: Progress = None,
     ) -> EventLog:
         """The event log in a file, at a URL, in a data frame or in a database.
 
@@ -123,7 +124,7 @@ class EventLog:
             query: the SQL query that gives the events of a database.
             cache: `False` to leave nothing on disk, a folder to use it; by default logs of 100,000 events and more
                 that come from files are kept prepared in the user's cache folder (or `JOURNEYLAB_CACHE`).
-            progress: whether to show a progress bar on stderr.
+            progress: `True` for a bar, or what to call with the steps done and in all; see `progress`.
 
         Raises:
             DataError: when something is missing, of a wrong type, naive, unreadable, empty, or has bad rows.
@@ -140,10 +141,14 @@ class EventLog:
             if properties is None:
                 properties = properties_of(renamed(open_source(source), mapping), prepared.keep)
             return cls(prepared, properties, timezone=timezone, entry=entry)
-        with _steps(shown=progress) as step:
+        with shown(progress, "reading the event log") as tell:
             people = open_source(contacts, what="contacts") if contacts is not None else None
             events, people = mapped(open_source(source, query), people, mapping)
-            prepared, properties = prepare(events, people, event=event, zone=timezone, rejects=rejects, step=step)
+            prepared, properties = prepare(
+                events, people, event=event, zone=timezone, rejects=rejects,
+                step=lambda name: tell(_STEPS.index(name), len(_STEPS)),
+            )  # fmt: skip
+            tell(len(_STEPS), len(_STEPS))
         if entry is not None and (cache is not None or prepared.n_events >= _WORTH_CACHING):
             logcache.save(entry, prepared, None if events.is_lazy else properties)
         else:
@@ -447,21 +452,3 @@ class EventLog:
 
     def _repr_html_(self) -> str:
         return logviews.html_of(self)
-
-
-@contextmanager
-def _steps(*, shown: bool) -> Iterator[Callable[[str], None]]:
-    """What to call as each step of reading begins; a progress bar where it is `shown`."""
-    if not shown:
-        yield lambda _: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=len(_STEPS), desc="event log", unit="step") as bar:
-
-        def step(name: str) -> None:
-            bar.update(_STEPS.index(name) - bar.n)
-            bar.set_postfix_str(name)
-
-        yield step
-        bar.update(len(_STEPS) - bar.n)

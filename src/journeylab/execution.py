@@ -17,6 +17,7 @@ import numpy as np
 
 from . import layout as o
 from .machine import O_REQUESTS, Out, State, advance, new_out, new_state
+from .progress import Tell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +29,6 @@ __all__ = [
 
 CHUNK = 1 << 15
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Called with the contacts done so far and in all."""
 
 
 class Request(NamedTuple):
@@ -106,7 +105,7 @@ def run(
     record: bool,
     contacts: NDArray[np.int64] | None = None,
     bounds: Sequence[tuple[int, int]] | None = None,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> list[Out]:
     """What happens to all contacts (or those given by index), in the order of the chunks (or those given)."""
     listed = np.empty(0, np.int64) if contacts is None else contacts
@@ -123,9 +122,7 @@ def run(
         return _collect(pool.map(work, bounds), bounds, total, progress)
 
 
-def _collect(
-    results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: int, progress: Progress | None
-) -> list[Out]:
+def _collect(results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: int, progress: Tell | None) -> list[Out]:
     done = []
     for out, (_, end) in zip(results, bounds, strict=True):
         done.append(out)

@@ -20,13 +20,14 @@ from .advice import SendTimesGiven
 from .clock import microseconds
 from .display import counted
 from .drawing import svg
-from .durations import duration_text
 from .errors import DataError, known
-from .execution import Progress, run
+from .execution import run
 from .journey import Journey, Policy
+from .language import plural, say
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .notes import notes_on
 from .program import Compiled
+from .progress import Progress, shown
 from .records import Drawn, Tally, assignments, counts_table, drawn, tables, tally
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
@@ -52,7 +53,7 @@ def replay(
     calls: Mapping[str, Call] | None = None,
     assumed_consent: Collection[str] | None = None,
     live: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> Replay:
     """What the journeys would have seen and done over the log, as a `Replay`.
 
@@ -71,7 +72,7 @@ def replay(
         assumed_consent: the purposes for which consent is assumed; by default those for which the log has no consent
             event (rule 34). For a part of a log, pass what the whole log's replay has.
         live: whether the log is a release's own: its sends answer for themselves (rule 29).
-        progress: called with the contacts done and in all.
+        progress: `True` for a bar, or what to call with the contacts done and in all; see `progress`.
 
     Raises:
         DefinitionError: when a journey is unsound or names what the log does not have, with all faults.
@@ -109,7 +110,7 @@ class Replay:
     policy: Policy
     assumed_consent: frozenset[str]
     _ready: Ready
-    _progress: Progress | None
+    _progress: Progress
     _again: Callable[[datetime], Replay]
     tally: Tally = field(init=False)
     n_contacts: int = field(init=False)
@@ -122,14 +123,15 @@ class Replay:
         self._by_fallback = n_sends, n_contacts
 
     def _run(self, *, record: bool) -> list[Out]:
-        return run(
-            self.compiled.program,
-            self._ready.world,
-            len(self.compiled.exits),
-            self.log.n_contacts,
-            record=record,
-            progress=self._progress,
-        )
+        with shown(self._progress, "listing visits" if record else "replaying") as tell:
+            return run(
+                self.compiled.program,
+                self._ready.world,
+                len(self.compiled.exits),
+                self.log.n_contacts,
+                record=record,
+                progress=tell,
+            )
 
     @property
     def journeys(self) -> list[Journey]:
@@ -151,7 +153,11 @@ class Replay:
     @property
     def log_summary(self) -> str:
         """What the log is, in a few words."""
-        return f"{counted(self.log.n_events, 'event')} of {counted(self.log.n_contacts, 'contact')}"
+        return say(
+            "{events} of {contacts}",
+            events=plural("{n} event", "{n} events", self.log.n_events),
+            contacts=plural("{n} contact", "{n} contacts", self.log.n_contacts),
+        )
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -229,7 +235,7 @@ class Replay:
                 self.log,
                 self.policy,
                 until_us=microseconds(self.until),
-                match=duration_text(timedelta(microseconds=int(self._ready.world.limits[o.L_MATCH]))),
+                match=timedelta(microseconds=int(self._ready.world.limits[o.L_MATCH])),
                 assumed_consent=self.assumed_consent,
                 events=self._ready.names.event_names,
                 has_send_times=len(self._ready.advice.times) > 0,
@@ -342,11 +348,11 @@ class Replay:
 
         return flow_chart(self.flow(every))
 
-    def report(self, path: str | Path, title: str | None = None) -> Path:
-        """Writes the report, one HTML file without names of contacts; see `report.report`."""
+    def report(self, path: str | Path, title: str | None = None, *, language: str | None = None) -> Path:
+        """Writes the report, one HTML file without names of contacts, in English or Polish; see `report.report`."""
         from .report import report
 
-        return report(self, path, title=title)
+        return report(self, path, title=title, language=language)
 
     def _repr_html_(self) -> str:
         return "".join(self.draw(name) for name in self.compiled.groups)

@@ -9,7 +9,7 @@ Nothing here is an effect: a model says what came of sends like those on record,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import NormalDist
@@ -22,6 +22,7 @@ from .clock import instant
 from .delays import DelayTable
 from .durations import duration_text
 from .errors import DataError, JourneyLabError
+from .progress import Progress, shown
 from .sendhistory import Features, default_features, sends_in
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def fit_responses(
     features: Sequence[str] | None = None,
     within: timedelta | str = "7d",
     rng: np.random.Generator | int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     *,
     timezone: str = "UTC",
     n_jobs: int = 1,
@@ -239,7 +240,7 @@ def fit_responses(
         features: values in the language of conditions; by default those that the log offers.
         within: how long after a send responses are looked for.
         rng: a seed, or a generator to draw one from.
-        progress: called with the responses done and in all.
+        progress: `True` for a bar, or what to call with the responses done and in all; see `progress`.
         timezone: the zone of contacts without one of their own (rule 3).
         n_jobs: how many threads LightGBM may use; more than are idle make it slower.
 
@@ -291,11 +292,11 @@ def fit_responses(
             "bounced, complained or unsubscribed, with their message"
         )
     fitted = {}
-    for done, name in enumerate(sends.came):
-        slots = hours.astype(np.int64) // 4
-        fitted[name] = fit_response(sends, name, design, clusters, slots, tenures, cut_us, seed, n_jobs)
-        if progress is not None:
-            progress(done + 1, len(sends.came))
+    slots = hours.astype(np.int64) // 4
+    with shown(progress, "fitting responses") as tell:
+        for done, name in enumerate(sends.came):
+            fitted[name] = fit_response(sends, name, design, clusters, slots, tenures, cut_us, seed, n_jobs)
+            tell(done + 1, len(sends.came))
     validation = pd.DataFrame([{"response": name, **one.validation} for name, one in fitted.items()])
     return ResponseModel(
         responses=tuple(fitted),

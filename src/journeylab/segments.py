@@ -38,6 +38,7 @@ from .errors import DataError, DefinitionError, Fault
 from .journey import Journey, Portfolio, Segment
 from .machine import evaluate, new_out, new_state
 from .postfix import Postfix
+from .progress import Progress, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,6 +148,7 @@ def sizes(
     start: datetime | str | None = None,
     until: datetime | str | None = None,
     at_least: float = 0.5,
+    progress: Progress = None,
 ) -> pd.DataFrame:
     """How many contacts are in each segment over time, at the instants at which a trigger with `every` looks.
 
@@ -157,6 +159,7 @@ def sizes(
         start: the first instant to look at; by default the log's.
         until: the last; by default the log's.
         at_least: the least membership that counts.
+        progress: `True` for a bar, or what to call with the instants done and in all; see `progress`.
 
     Returns:
         A frame sorted by segment as given, then time: `segment` (text), `as_of` (UTC), `n_contacts` in the segment,
@@ -170,11 +173,13 @@ def sizes(
     evaluator = _evaluator(log, segments)
     instants = _schedule(log, every, start, until)
     rows = []
-    for at_us in instants:
-        exists = evaluator.exists(at_us)
-        for name in evaluator.conditions:
-            is_in = (evaluator.membership(name, at_us) >= at_least) & exists
-            rows.append((name, instant(at_us), int(is_in.sum()), int(exists.sum())))
+    with shown(progress, "counting segments") as tell:
+        for done, at_us in enumerate(instants):
+            exists = evaluator.exists(at_us)
+            for name in evaluator.conditions:
+                is_in = (evaluator.membership(name, at_us) >= at_least) & exists
+                rows.append((name, instant(at_us), int(is_in.sum()), int(exists.sum())))
+            tell(done + 1, len(instants))
     table = pd.DataFrame(rows, columns=["segment", "as_of", "n_contacts", "n_known"])
     table["as_of"] = table["as_of"].astype("datetime64[us, UTC]")
     table["audience_share"] = (table["n_contacts"] / table["n_known"]).where(table["n_known"] > 0)

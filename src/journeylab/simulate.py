@@ -21,9 +21,10 @@ from .answering import LOCAL_HOUR, Answering
 from .clock import NEVER, microseconds
 from .divergence import diverged_since, events_of, hidden_after, is_near, messages_in
 from .errors import DataError, known, listed
-from .execution import Progress, run
+from .execution import run
 from .journey import Policy, Send
 from .program import Model
+from .progress import Progress
 from .records import Tally, tally
 from .simulation import Simulation
 from .worlds import Journeys, Ready, prepared
@@ -56,7 +57,7 @@ def simulate(
     like: Mapping[str, str] | None = None,
     override: str | None = None,
     forget_from: datetime | None = None,
-    progress: Progress | None = None,
+    progress: Progress = None,
 ) -> Simulation:
     """What the journeys would have done, with the responses of a model where the log has none, as a `Simulation`.
 
@@ -80,7 +81,7 @@ def simulate(
         override: the reason to use a model that does not reproduce the log's own rates; printed in the result.
         forget_from: an instant from which on the log answers no send; a contact's events after its first send from
             then on are not seen, those that trigger a journey excepted. This is how `backtest` hides what came.
-        progress: called with the contacts done and in all.
+        progress: `True` for a bar, or what to call with the draws done and in all; see `progress`.
 
     Raises:
         DataError: when the model does not know a message, or does not reproduce the log's own rates and no `override`

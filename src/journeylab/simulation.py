@@ -17,10 +17,11 @@ from .conditions import AwaitedMessage, parse_awaited
 from .display import counted, plain
 from .drawing import svg
 from .errors import DataError, known
-from .execution import Answers, Asked, Progress, in_rounds, offsets_of, run
+from .execution import Answers, Asked, in_rounds, offsets_of, run
 from .journey import Journey, WaitFor
 from .machine import Out
 from .program import Compiled
+from .progress import Progress, shown
 from .records import Tally, counts_table, tables, tally
 from .worlds import Ready
 
@@ -79,19 +80,19 @@ class Simulation:
     draws: int
     level: float
     given_notes: tuple[str, ...]
-    progress: Progress | None
+    progress: Progress
 
     def __post_init__(self) -> None:
         self._units = self.log.unit_hashes[self.diverged]
         silent = self._follow_silence()
         stirred: list[tuple[int, Out]] = []
         replaced: list[tuple[int, Out]] = []
-        for who, draws, first in self._batches():
-            more, less = self._stirred(who, draws, first)
-            stirred += more
-            replaced += less
-            if self.progress is not None:
-                self.progress(int(draws[-1]) + 1, self.draws)
+        with shown(self.progress, "drawing responses") as tell:
+            for who, draws, first in self._batches():
+                more, less = self._stirred(who, draws, first)
+                stirred += more
+                replaced += less
+                tell(int(draws[-1]) + 1, self.draws)
         parts = (
             _by_draw(self.ready.compiled, stirred, self.draws),
             _by_draw(self.ready.compiled, replaced, self.draws),

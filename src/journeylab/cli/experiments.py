@@ -111,8 +111,9 @@ def _analyzed(
     announce_compiling()
     with step("analysing") as analysing:
         found = analyze_experiment(
-            declared, source, until=until, send_times=send_times_of(send_times), query=query, past=records
-        )
+            declared, source, until=until, send_times=send_times_of(send_times), query=query, past=records,
+            progress=analysing.progress,
+        )  # fmt: skip
         analysing.done = f"analysed {counted(found.maturity.n_matured, 'matured unit')}"
     return found
 
@@ -137,7 +138,9 @@ def _for_whom(units: UnitTable, segments: Sequence[str], features: Sequence[str]
     if not features:
         return for_whom(units, units.metrics[0], segments=segments)
     with step("learning for whom it works") as learning:
-        found = for_whom(units, units.metrics[0], segments=segments, features=features, seed=seed)
+        found = for_whom(
+            units, units.metrics[0], segments=segments, features=features, seed=seed, progress=learning.progress
+        )
         learning.done = "learned for whom it works"
     return found
 
@@ -205,8 +208,9 @@ def plan(
     announce_compiling()
     with step("planning") as planning:
         found = plan_experiment(
-            declared, source, until=until, send_times=send_times_of(send_times), aa_runs=aa_runs, seed=seed
-        )
+            declared, source, until=until, send_times=send_times_of(send_times), aa_runs=aa_runs, seed=seed,
+            progress=planning.progress,
+        )  # fmt: skip
         planning.done = f"planned on {counted(found.n_units, 'unit')} of history"
     if out is not None:
         found.declared(datetime.now(UTC)).write(out)
@@ -452,8 +456,12 @@ def watch(
     source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
     announce_compiling()
     with step("looking at the units as they came in") as looking:
-        exposed = exposed_units(declared, source, until=until, send_times=send_times_of(send_times), query=query)
-        found = watched(exposed.units, stopping=declared.stopping, alpha=declared.alpha, looks=looks)
+        exposed = exposed_units(
+            declared, source, until=until, send_times=send_times_of(send_times), query=query, progress=looking.progress
+        )
+        found = watched(
+            exposed.units, stopping=declared.stopping, alpha=declared.alpha, looks=looks, progress=looking.progress
+        )
         looking.done = f"looked at {counted(sum(exposed.units.counts().values()), 'unit')}"
     if as_json:
         show_json(found.to_dict())

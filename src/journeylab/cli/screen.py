@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import typer
-from tqdm import tqdm
 
 __all__ = ["Step", "announce_compiling", "show_json", "step", "table_lines"]
 
@@ -38,34 +38,20 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], right: str =
         yield "  " + "  ".join(cells).rstrip()
 
 
+@dataclass
 class Step:
-    """One piece of long work: `progress` moves its bar, `done` says what came of it."""
+    """One piece of long work: `progress` is for the function that does it, `done` says what came of it."""
 
-    def __init__(self, doing: str) -> None:
-        self.done = doing
-        self._bar = tqdm(
-            desc=doing, leave=False, disable=None, delay=0.2, bar_format="{desc} {percentage:3.0f}% |{bar}|"
-        )
-
-    def progress(self, n_done: int, n_all: int) -> None:
-        """Says how much is done."""
-        self._bar.total = n_all
-        self._bar.update(n_done - self._bar.n)
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        self._bar.close()
+    done: str
+    progress: bool
 
 
 @contextmanager
 def step(doing: str) -> Iterator[Step]:
-    """Shows on stderr what is being done: a bar on a terminal, and one line with the time it took when it is done."""
+    """Shows on stderr what is being done: bars on a terminal, and one line with the time it took when it is done."""
     start = perf_counter()
-    current = Step(doing)
-    try:
-        yield current
-    finally:
-        current.close()
+    current = Step(doing, progress=sys.stderr.isatty())
+    yield current
     typer.echo(f"{current.done} ({perf_counter() - start:.1f} s)", err=True)
 
 

@@ -149,7 +149,7 @@ def fit(
     sends = _sends(log, outcome, converts, segment, within, until, contact_timezone)
     estimator = _estimator(model)
     with step(f"fitting {type(estimator).__name__}") as fitting:
-        estimator.fit(sends)
+        estimator.fit(sends, progress=fitting.progress)
         times = estimator.send_times(assume_causal=assume_causal)
         fitting.done = f"fitted {type(estimator).__name__} to {counted(len(sends), 'send')}"
     challenge = None
@@ -157,7 +157,7 @@ def fit(
         from journeylab.sendtime.retraining import challenged
 
         with step("holding it against the champion") as holding:
-            challenge = challenged(old, estimator, sends, assume_causal=assume_causal)
+            challenge = challenged(old, estimator, sends, assume_causal=assume_causal, progress=holding.progress)
             holding.done = f"held it against the champion from {challenge.held_out_from:%Y-%m-%d} on"
         if not challenge.is_won:
             times = old
@@ -200,7 +200,9 @@ def _write_card(
 
     with step("evaluating for the card") as evaluating:
         watched = None if challenge is None else challenge.watch
-        value = evaluate_out_of_time(sends, {"model": model}) if watched is None else watched.comparison
+        value = watched.comparison if watched is not None else evaluate_out_of_time(
+            sends, {"model": model}, progress=evaluating.progress
+        )  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(card(times, value, watched, data), encoding="utf-8")
         evaluating.done = f"wrote the card: {path}"
@@ -300,12 +302,16 @@ def evaluate(
         if models:
             arms = {name: _estimator(name) for name in models}
             value = evaluate_out_of_time(
-                sends, arms, share=share, baseline=baseline, slot_hours=slot_hours, level=level
-            )
+                sends, arms, share=share, baseline=baseline, slot_hours=slot_hours, level=level,
+                progress=evaluating.progress,
+            )  # fmt: skip
         else:
             fitted_until = [one.about["until"] for one in given_times.values() if "until" in one.about]
             begin = since or (max(map(datetime.fromisoformat, fitted_until)) if fitted_until else None)
-            value = evaluated(sends, given_times, since=begin, baseline=baseline, slot_hours=slot_hours, level=level)
+            value = evaluated(
+                sends, given_times, since=begin, baseline=baseline, slot_hours=slot_hours, level=level,
+                progress=evaluating.progress,
+            )  # fmt: skip
         evaluating.done = f"evaluated on {counted(value.n_random, 'send')} at drawn hours"
     if as_json:
         show_json(value.to_dict())

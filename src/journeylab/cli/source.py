@@ -43,6 +43,7 @@ class Source:
                 timezone=self.timezone,
                 query=self.query,
                 rejects="error" if self.rejects is None else "set_aside",
+                progress=reading.progress,
             )
             reading.done = f"read {counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')}"
         if self.rejects is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from journeylab.display import block, plain_rows
 from journeylab.errors import DataError, known
+from journeylab.progress import Progress
 
 from .checks.journeychecks import Check, journey_checks
 from .comparison import Comparison, compare, effect_sentence, sample_ratio_of
@@ -234,6 +235,7 @@ def analyze_units(
     checks: dict[str, Check] | None = None,
     past: Iterable[DecisionRecord] = (),
     notes: tuple[str, ...] = (),
+    progress: Progress = None,
 ) -> Analysis:
     """What an experiment found on a table of exposed units; those not matured are left out and counted.
 
@@ -244,6 +246,7 @@ def analyze_units(
         past: the records of past experiments, all and not only those that found something; effects on a metric of the
             primary one's name are held beside this one's.
         notes: what to know of the data.
+        progress: with features, of what is learned of them.
     """
     stopping, alpha = experiment.stopping, experiment.alpha
     n_exposed = sum(units.counts().values())
@@ -268,7 +271,7 @@ def analyze_units(
         secondary,
         held,
         shrunken=_shrunken(experiment, primary, past),
-        who=_for_whom(experiment, units) if is_given else ForWhom(),
+        who=_for_whom(experiment, units, progress) if is_given else ForWhom(),
         bayesian=_bayesian(experiment, units) if is_given else None,
         maturity=Maturity(n_exposed, n_matured, stopping.planned_n, is_over),
         checks=checks or {},
@@ -285,6 +288,7 @@ def analyze_experiment(
     send_times: SendTimesGiven | None = None,
     query: str | None = None,
     past: Iterable[DecisionRecord] = (),
+    progress: Progress = None,
 ) -> Analysis:
     """What an experiment found in the log in which it ran, or in its table.
 
@@ -298,16 +302,18 @@ def analyze_experiment(
         send_times: for a log what `at: best` asked.
         query: for a table in a database.
         past: the records of past experiments; see `analyze_units`.
+        progress: `True` for a bar of each stage, the replays and, with features, what is learned of them; or what to
+            call with how much is done of a stage and how much there is in all; see `journeylab.progress`.
 
     Raises:
         DataError: when the log does not have the experiment's sends, so that it cannot have run there; when the data
             do not fit.
         DefinitionError: when a journey does not fit the log.
     """
-    exposed = exposed_units(experiment, source, until=until, send_times=send_times, query=query)
+    exposed = exposed_units(experiment, source, until=until, send_times=send_times, query=query, progress=progress)
     exposures = exposed.exposures
     if exposures is None:
-        return analyze_units(experiment, exposed.units, past=past)
+        return analyze_units(experiment, exposed.units, past=past, progress=progress)
     if not exposures.has_run:
         raise DataError(
             "\n".join(
@@ -319,7 +325,8 @@ def analyze_experiment(
             )
         )
     notes = (*exposures.sentences(), *getattr(exposed.units, "notes", ()))
-    return replace(analyze_units(experiment, exposed.units, past=past, notes=notes), checks=journey_checks(exposed))
+    found = analyze_units(experiment, exposed.units, past=past, notes=notes, progress=progress)
+    return replace(found, checks=journey_checks(exposed))
 
 
 def _guardrails(experiment: Experiment, units: UnitTable) -> tuple[GuardrailResult, ...]:
@@ -349,10 +356,11 @@ def _shrunken(experiment: Experiment, primary: Comparison, past: Iterable[Decisi
     }
 
 
-def _for_whom(experiment: Experiment, units: UnitTable) -> ForWhom:
+def _for_whom(experiment: Experiment, units: UnitTable, progress: Progress) -> ForWhom:
     return for_whom(
-        units, experiment.primary, segments=experiment.segments, features=experiment.features, alpha=experiment.alpha
-    )
+        units, experiment.primary, segments=experiment.segments, features=experiment.features, alpha=experiment.alpha,
+        progress=progress,
+    )  # fmt: skip
 
 
 def _bayesian(experiment: Experiment, units: UnitTable) -> pd.DataFrame | None:

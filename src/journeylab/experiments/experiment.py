@@ -33,6 +33,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_val
 
 from journeylab.errors import DefinitionError, Fault, known, listed
 from journeylab.journey import Definition, Journey, Name, Policy, Portfolio, PositiveDuration, Run, Share, Split
+from journeylab.progress import Progress
 
 from .metrics import AnyMetric, Guardrail, Metric
 
@@ -356,13 +357,13 @@ class Experiment(Definition):
 
         return analyze_experiment(self, source, **options)
 
-    def watch(self, source: Any, *, looks: int = 40, **options: Any) -> Watch:
+    def watch(self, source: Any, *, looks: int = 40, progress: Progress = None, **options: Any) -> Watch:
         """The effect and the arms' ratio as units came in; see `watching.watch`, and `exposed.exposed_units`."""
         from .exposed import exposed_units
         from .watching import watch
 
-        units = exposed_units(self, source, **options).units
-        return watch(units, stopping=self.stopping, alpha=self.alpha, looks=looks)
+        units = exposed_units(self, source, progress=progress, **options).units
+        return watch(units, stopping=self.stopping, alpha=self.alpha, looks=looks, progress=progress)
 
     def _with_arms(self, source: str | None = None) -> Self:
         faults = [Fault(fault.path, fault.message, source) for fault in self._faults()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
+from journeylab.progress import Progress
 
 from .experiment import HOLDOUT, POLICY_HOLDOUT
 
@@ -63,6 +64,7 @@ def exposed_units(
     until: datetime | str | None = None,
     send_times: SendTimesGiven | None = None,
     query: str | None = None,
+    progress: Progress = None,
 ) -> Exposed:
     """The exposed units of an experiment.
 
@@ -72,6 +74,7 @@ def exposed_units(
         until: for a log the horizon: what came later is not looked at.
         send_times: for a log what `at: best` asks; see `replay`.
         query: for a table in a database.
+        progress: for a log of each replay; see `journeylab.progress`.
 
     Raises:
         DataError: when a log is given for a table or the other way round, or the data do not fit.
@@ -83,7 +86,7 @@ def exposed_units(
         return Exposed(experiment, _table_of(experiment, source, query), None)
     if not isinstance(source, EventLog):
         raise DataError(f"{experiment.experiment} is an experiment on journeys: it needs an event log")
-    exposures, run = _exposures_of(experiment, source, until, send_times)
+    exposures, run = _exposures_of(experiment, source, until=until, send_times=send_times, progress=progress)
     if experiment.start_at is not None:
         exposures = exposures.since(experiment.start_at)
     units = _units_of(experiment, exposures, machines=False)
@@ -101,9 +104,7 @@ def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTab
     )  # fmt: skip
 
 
-def _exposures_of(
-    experiment: Experiment, log: EventLog, until: datetime | str | None, send_times: SendTimesGiven | None
-) -> tuple[Exposures, Replay | None]:
+def _exposures_of(experiment: Experiment, log: EventLog, **given: Any) -> tuple[Exposures, Replay | None]:
     """Who was exposed, and the replay that says so, where there is one for all arms."""
     from journeylab.replay import replay
 
@@ -111,14 +112,11 @@ def _exposures_of(
     from .exposure.exposures import holdout_exposures, split_exposures
 
     if experiment.journey is None:
-        replays = {
-            arm: replay(journey, log, until=until, send_times=send_times)
-            for arm, journey in experiment.definitions.items()
-        }
+        replays = {arm: replay(journey, log, **given) for arm, journey in experiment.definitions.items()}
         found = journey_exposures(replays, experiment.arms, salt=experiment.experiment, control=experiment.control)
         return found, None
     journey, *others = experiment.definitions.values()
-    run = replay(experiment.portfolio or journey, log, until=until, send_times=send_times)
+    run = replay(experiment.portfolio or journey, log, **given)
     if experiment.split == POLICY_HOLDOUT:
         only = None if others else journey.journey
         return holdout_exposures(run, only, holdout="policy", control=experiment.control), run

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.display import block, counted, plain, plain_rows, table
 from journeylab.errors import DataError
+from journeylab.progress import Progress, shown
 from journeylab.visits import wilson_interval
 
 from .comparison import at_any_time
@@ -192,6 +193,7 @@ def plan_experiment(
     send_times: SendTimesGiven | None = None,
     aa_runs: int = 200,
     seed: int = 0,
+    progress: Progress = None,
 ) -> Plan:
     """What an experiment can find, how long it takes, and how often it would be wrong on the data one has.
 
@@ -202,6 +204,8 @@ def plan_experiment(
         send_times: what `at: best` asks; see `replay`.
         aa_runs: how many A/A experiments are run on history.
         seed: of the arms that are drawn for them.
+        progress: `True` for a bar of each stage, the replays and the A/A runs; or what to call with how much is done of
+            a stage and how much there is in all; see `journeylab.progress`.
 
     Raises:
         DataError: when history has too few units to plan on, or the data do not fit.
@@ -210,7 +214,7 @@ def plan_experiment(
     import pandas as pd
 
     history = experiment.model_copy(update={"start_at": None})  # which is before the start
-    exposed = exposed_units(history, source, until=until, send_times=send_times)
+    exposed = exposed_units(history, source, until=until, send_times=send_times, progress=progress)
     weekly = _weekly(exposed.units if exposed.units.has("exposed_at") else None)
     units = exposed.units
     if units.has("is_matured"):
@@ -236,6 +240,7 @@ def plan_experiment(
     alarms = false_alarms(
         units, experiment.metrics[:1], n_runs=aa_runs, seed=seed, alpha=experiment.alpha,
         planned_n=experiment.stopping.planned_n if experiment.stopping.rule == "always_valid" else None,
+        progress=progress,
     )  # fmt: skip
     found_plan = Plan(experiment, n_units, weekly, pd.DataFrame(rows, columns=names), alarms, None)
     if not found_plan.per_week > 0:
@@ -285,6 +290,7 @@ def false_alarms(
     seed: int = 0,
     alpha: float = 0.05,
     planned_n: int | None = None,
+    progress: Progress = None,
 ) -> pd.DataFrame:
     """How often an experiment without any difference finds one, by A/A runs on the units one has.
 
@@ -298,6 +304,7 @@ def false_alarms(
         seed: of the arms.
         alpha: the error that is allowed.
         planned_n: for intervals that are valid at any time, the units they are tuned to; by default one look is taken.
+        progress: `True` for a bar, or what to call with the runs done and in all; see `journeylab.progress`.
 
     Returns:
         A frame with a row for each metric: `metric` (text), `n_runs`, `n_alarms` (int; a run with an alarm in any arm),
@@ -309,14 +316,16 @@ def false_alarms(
     drawn = _Drawn.of(units)
     n_arms, n = len(units.arms) - 1, sum(units.counts().values())
     n_alarms = dict.fromkeys((metric.name for metric in metrics), 0)
-    for run in range(n_runs):
-        alarmed = set()
-        for effect in effects(drawn.with_arms(f"aa/{seed}/{run}"), metrics, alpha=alpha):
-            seen = effect if planned_n is None else at_any_time(effect, n, planned_n)
-            if effect.kind != "winsorised" and seen.p_value < alpha / n_arms:
-                alarmed.add(effect.metric)
-        for name in alarmed:
-            n_alarms[name] += 1
+    with shown(progress, "running A/A experiments") as tell:
+        for run in range(n_runs):
+            alarmed = set()
+            for effect in effects(drawn.with_arms(f"aa/{seed}/{run}"), metrics, alpha=alpha):
+                seen = effect if planned_n is None else at_any_time(effect, n, planned_n)
+                if effect.kind != "winsorised" and seen.p_value < alpha / n_arms:
+                    alarmed.add(effect.metric)
+            for name in alarmed:
+                n_alarms[name] += 1
+            tell(run + 1, n_runs)
     rows = [
         (name, n_runs, alarms, alarms / n_runs, *map(float, wilson_interval(alarms, n_runs)))
         for name, alarms in n_alarms.items()

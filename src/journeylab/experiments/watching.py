@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.display import block, counted, plain_rows
 from journeylab.errors import DataError, known
+from journeylab.progress import Progress, shown
 
 from .comparison import at_any_time, sample_ratio_of
 from .estimation.effects import effects
@@ -97,6 +98,7 @@ def watch(
     stopping: Stopping,
     alpha: float = 0.05,
     looks: int = 40,
+    progress: Progress = None,
 ) -> Watch:
     """The effect of each arm as units came in, by the order of their exposure.
 
@@ -106,6 +108,7 @@ def watch(
         stopping: when the experiment is over; its planned units tune the intervals.
         alpha: the error of each effect over all looks.
         looks: how many, at equal numbers of units.
+        progress: `True` for a bar, or what to call with the looks done and in all; see `journeylab.progress`.
 
     Raises:
         DataError: when the table has no `exposed_at`.
@@ -122,15 +125,18 @@ def watch(
     total = sum(units.counts().values()) if ratio.passed is not False else 0
     at = [max(_FIRST, total * look // looks) for look in range(1, looks + 1)]
     rows: list[tuple[Any, ...]] = []
-    for n in dict.fromkeys(n for n in at if n <= total):
-        [(last,)] = units.rows("exposed_at", f"ORDER BY exposed_at LIMIT 1 OFFSET {n - 1}")
-        until = units.narrowed(f"exposed_at <= TIMESTAMPTZ '{last.isoformat()}'")
-        n_units = sum(until.counts().values())
-        for once in effects(until, metrics, alpha=alpha):
-            valid = at_any_time(once, n_units, stopping.planned_n)
-            rows.append((
-                last, n_units, once.metric, once.arm, once.effect, valid.low, valid.high, once.low, once.high,
-                valid.p_value,
-            ))  # fmt: skip
+    at = list(dict.fromkeys(n for n in at if n <= total))
+    with shown(progress, "looking") as tell:
+        for done, n in enumerate(at):
+            [(last,)] = units.rows("exposed_at", f"ORDER BY exposed_at LIMIT 1 OFFSET {n - 1}")
+            until = units.narrowed(f"exposed_at <= TIMESTAMPTZ '{last.isoformat()}'")
+            n_units = sum(until.counts().values())
+            for once in effects(until, metrics, alpha=alpha):
+                valid = at_any_time(once, n_units, stopping.planned_n)
+                rows.append((
+                    last, n_units, once.metric, once.arm, once.effect, valid.low, valid.high, once.low, once.high,
+                    valid.p_value,
+                ))  # fmt: skip
+            tell(done + 1, len(at))
     names = ["looked_at", "n_units", "metric", "arm", "effect", "low", "high", "fixed_low", "fixed_high", "p_value"]
     return Watch(pd.DataFrame(rows, columns=names), ratio, stopping, alpha)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 from journeylab.journey import Best, Exit, Journey, Send, Trigger, Window
+from journeylab.progress import Progress, shown
 from journeylab.replay import replay
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 
@@ -67,18 +68,30 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
     is_rule = False
     """Whether it is a rule of thumb: it advises by itself, claims nothing and is not tested."""
 
-    def fit(self, log: EventLog | SendTable, y: None = None) -> SendTimeEstimator:  # noqa: ARG002
+    def fit(
+        self,
+        log: EventLog | SendTable,
+        y: None = None,  # noqa: ARG002
+        *,
+        progress: Progress = None,
+    ) -> Self:
         """The fitted model; `log` is an event log, or a `send_table` of one with other than the usual options.
+
+        `progress` is `True` for a bar, or what to call with the stages done and in all; see `journeylab.progress`.
 
         Raises:
             DataError: when the log has no sends, or no person answered any.
         """
-        sends = log if isinstance(log, SendTable) else send_table(log)
-        self._sends_seen(sends)
-        self._early: SendTimeEstimator | None = None
-        self.evidence_, self._groups = self._tested(sends)
-        self._learn(sends)
-        self._early = None
+        with shown(progress, f"fitting {type(self).__name__}") as tell:
+            sends = log if isinstance(log, SendTable) else send_table(log)
+            tell(1, 3)
+            self._sends_seen(sends)
+            self._early: SendTimeEstimator | None = None
+            self.evidence_, self._groups = self._tested(sends)
+            tell(2, 3)
+            self._learn(sends)
+            self._early = None
+            tell(3, 3)
         used = set(self.evidence_.loc[self.evidence_["is_used"], "level"])
         self.is_causal_ = bool(used)
         self.notes_ = [*sends.notes, *self._claims(used)]

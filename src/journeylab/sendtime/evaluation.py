@@ -14,6 +14,7 @@ import pandas as pd
 from journeylab.clock import NEVER, instant, microseconds
 from journeylab.display import counted
 from journeylab.errors import DataError, known
+from journeylab.progress import Progress
 from journeylab.sendtimes import SendTimes
 
 from .arms import DayChoices, day_choices, hours_for_everyone
@@ -44,6 +45,7 @@ def evaluate(
     estimator: Literal["snips", "dr"] = "snips",
     level: float = 0.9,
     rng: int | np.random.Generator = 0,
+    progress: Progress = None,
 ) -> SendTimeValue:
     """What sends at the advised hours would have earned, as a `SendTimeValue`, or why the log cannot say.
 
@@ -70,6 +72,7 @@ def evaluate(
         estimator: "snips", or "dr" with the mean of each hour as its model.
         level: of all intervals.
         rng: a seed or generator, for the folds of "dr" alone.
+        progress: `True` for a bar, or what to call with the arms done and in all; see `journeylab.progress`.
 
     Raises:
         DataError: when an argument or an arm does not fit.
@@ -116,7 +119,7 @@ def evaluate(
     ]  # fmt: skip
     found = Found((), (), (), (_nothing(table, period, choices),), {}, ())
     if len(np.unique(choices.sends.contact)) > 1:
-        found = judged(choices, arms, baseline, _per_contact(period), estimator, level, rng)
+        found = judged(choices, arms, baseline, _per_contact(period), estimator, level, rng, progress)
     return SendTimeValue(
         pd.DataFrame(found.values, columns=list(VALUE_COLUMNS)), pd.DataFrame(found.gains, columns=list(GAIN_COLUMNS)),
         pd.DataFrame(found.needed, columns=list(NEEDED_COLUMNS)), found.sentences, (*notes, *found.notes), baseline,
@@ -135,6 +138,7 @@ def evaluate_out_of_time(
     estimator: Literal["snips", "dr"] = "snips",
     level: float = 0.9,
     rng: int | np.random.Generator = 0,
+    progress: Progress = None,
 ) -> SendTimeValue:
     """What models are worth on sends that came after those they were fitted to, as a `SendTimeValue`.
 
@@ -150,6 +154,8 @@ def evaluate_out_of_time(
         estimator: "snips" or "dr";
         level: of all intervals;
         rng: for the folds of "dr".
+        progress: `True` for a bar of each fit and of the judging, or what to call with how much is done of each and
+            how much there is in all; see `journeylab.progress`.
 
     Raises:
         DataError: when an argument does not fit, or there is nothing to fit to.
@@ -165,10 +171,13 @@ def evaluate_out_of_time(
     early = known_by(table, cut)
     if not early.answered.any():
         raise DataError(f"no send before {instant(cut).isoformat()} was answered by then; a greater share has more")
-    fitted = {name: one if isinstance(one, SendTimes) else clone(one).fit(early) for name, one in models.items()}
+    fitted = {
+        name: one if isinstance(one, SendTimes) else clone(one).fit(early, progress=progress)
+        for name, one in models.items()
+    }
     return evaluate(
         table, fitted, since=instant(cut), baseline=baseline, slot_hours=slot_hours, estimator=estimator, level=level,
-        rng=rng,
+        rng=rng, progress=progress,
     )  # fmt: skip
 
 

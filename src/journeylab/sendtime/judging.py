@@ -11,6 +11,7 @@ import pandas as pd
 
 from journeylab.display import counted
 from journeylab.policy import PolicyValue, policy_value
+from journeylab.progress import Progress, shown
 
 from .arms import DAY_HOURS, DayChoices, hours_chosen
 from .value import GAIN_COLUMNS, LIFTS, sends_needed
@@ -42,7 +43,7 @@ class Found(NamedTuple):
 
 def judged(
     choices: DayChoices, arms: dict[str, SendTimes], baseline: str, per_contact: float, estimator: str, level: float,
-    rng: int | np.random.Generator,
+    rng: int | np.random.Generator, progress: Progress = None,
 ) -> Found:  # fmt: skip
     notes: list[str] = []
     targets: dict[str, NDArray[np.int64]] = {}
@@ -63,17 +64,19 @@ def judged(
         {"hour": choices.block[kept], "answered": sends.answered, "propensity": propensity, "contact": sends.contact}
     )
     by_arm = {}
-    for name, target in targets.items():
-        left = leaves[name][kept]
-        by_policy = np.where(left, propensity, target[kept] == choices.block[kept])
-        one_value = policy_value(
-            frame.assign(target=target[kept], by_policy=by_policy),
-            target=None if left.any() else "target",
-            target_propensity="by_policy" if left.any() else None,
-            action="hour", reward="answered",
-            propensity="propensity", unit="contact", level=level, rng=rng,
-        )  # fmt: skip
-        by_arm[name] = replace(one_value, policy=name)
+    with shown(progress, "judging arms") as tell:
+        for done_arms, (name, target) in enumerate(targets.items()):
+            left = leaves[name][kept]
+            by_policy = np.where(left, propensity, target[kept] == choices.block[kept])
+            one_value = policy_value(
+                frame.assign(target=target[kept], by_policy=by_policy),
+                target=None if left.any() else "target",
+                target_propensity="by_policy" if left.any() else None,
+                action="hour", reward="answered",
+                propensity="propensity", unit="contact", level=level, rng=rng,
+            )  # fmt: skip
+            by_arm[name] = replace(one_value, policy=name)
+            tell(done_arms + 1, len(targets))
     done = by_arm[baseline].observed
     values: list[Row] = [
         (DRAWN, len(frame), len(frame), float(len(frame)), done["value"], done["low"], done["high"], None)

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from journeylab.clock import instant
 from journeylab.errors import DataError
+from journeylab.progress import Progress
 
 from .evaluation import known_by, microseconds_of
 from .watching import Watch, watch
@@ -41,7 +42,13 @@ class Challenge(NamedTuple):
 
 
 def challenged(
-    champion: SendTimes, model: SendTimeEstimator, sends: SendTable, *, assume_causal: bool = False, slot_hours: int = 1
+    champion: SendTimes,
+    model: SendTimeEstimator,
+    sends: SendTable,
+    *,
+    assume_causal: bool = False,
+    slot_hours: int = 1,
+    progress: Progress = None,
 ) -> Challenge:
     """Whether a model, fitted anew, is to take the place of the send times in use, as a `Challenge`.
 
@@ -55,6 +62,7 @@ def challenged(
         sends: from a log with the sends before and since the champion was fitted.
         assume_causal: as for `SendTimeEstimator.send_times`.
         slot_hours: as for `evaluate`.
+        progress: as for `evaluate_out_of_time`.
 
     Raises:
         DataError: when the champion does not say until when it knew the log, there are no sends since, or there is
@@ -78,6 +86,6 @@ def challenged(
     early = known_by(sends, cut)
     if not early.answered.any():
         raise DataError(f"no send before {instant(cut).isoformat()} was answered, so there is nothing to fit to")
-    held = clone(model).fit(early).send_times(assume_causal=assume_causal)
-    found = watch(champion, sends, challenger=held, slot_hours=slot_hours)
+    held = clone(model).fit(early, progress=progress).send_times(assume_causal=assume_causal)
+    found = watch(champion, sends, challenger=held, slot_hours=slot_hours, progress=progress)
     return Challenge(found, instant(cut))

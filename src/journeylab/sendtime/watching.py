@@ -17,6 +17,7 @@ from journeylab.display import block
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.policy.result import value_text
+from journeylab.progress import Progress
 from journeylab.sendtimes import WEEK, SendTimes
 
 from . import drift
@@ -141,6 +142,7 @@ def watch(
     slot_hours: int = 1,
     level: float = 0.9,
     rng: int | np.random.Generator = 0,
+    progress: Progress = None,
 ) -> Watch:
     """Whether send times still hold for the sends since they were fitted, and what to do, as a `Watch`.
 
@@ -160,7 +162,8 @@ def watch(
         since: from when on sends are looked at: aware, or ISO text; by default from when the champion was fitted.
         slot_hours: as for `evaluate`.
         level: of the intervals that are shown.
-        rng: as for `evaluate`.
+        rng: as for `evaluate`, as is
+        progress: for each of what is judged.
 
     Raises:
         DataError: when it is not said since when, there are no sends since, or an argument does not fit.
@@ -182,16 +185,15 @@ def watch(
         notes.append("The log has no sends from before, so there is nothing to tell drift by.")
     drifted = drift.drift_of(before, recent, champion)
     calibration, reliability, said = _calibrated(champion, recent, before, since_us, level)
-    gain = evaluate(sends, {CHAMPION: champion}, since=instant(since_us), slot_hours=slot_hours, level=level, rng=rng)
+    given: dict[str, Any] = {"slot_hours": slot_hours, "level": level, "rng": rng, "progress": progress}
+    gain = evaluate(sends, {CHAMPION: champion}, since=instant(since_us), **given)
     alarms = (*_drift_alarms(drifted), *_calibration_alarms(calibration), *_gain_alarms(champion, gain))
     comparison, decision, reason = None, None, ""
     if challenger is not None:
         seen = [microseconds_of(one.about["until"], "until") for one in (champion, challenger) if "until" in one.about]
         arms = {CHAMPION: champion, CHALLENGER: challenger}
         begin = instant(max(since_us, *seen) if seen else since_us)
-        comparison = evaluate(
-            sends, arms, since=begin, baseline=CHAMPION, slot_hours=slot_hours, level=level, rng=rng
-        )  # fmt: skip
+        comparison = evaluate(sends, arms, since=begin, baseline=CHAMPION, **given)
         decision, reason = _decided(comparison, alarms)
     return Watch(
         champion.version, None if challenger is None else challenger.version,

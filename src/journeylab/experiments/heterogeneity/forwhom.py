@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from journeylab.experiments.effect import effects_table
 from journeylab.experiments.estimation.effects import effects
+from journeylab.progress import Progress
 
 if TYPE_CHECKING:
     from journeylab.experiments.metrics import Metric
@@ -59,6 +60,7 @@ def for_whom(
     features: Sequence[str] = (),
     alpha: float = 0.05,
     seed: int = 0,
+    progress: Progress = None,
 ) -> ForWhom:
     """For whom each arm works better or worse, by one metric.
 
@@ -69,6 +71,7 @@ def for_whom(
         features: what a ranking and a rule may look at.
         alpha: one minus the level of intervals.
         seed: of the parts that are learned on and judged on.
+        progress: with features, of each arm and of the rule; see `journeylab.progress`.
 
     Raises:
         DataError: when there are too few units to learn from, or a feature has nothing to tell.
@@ -83,7 +86,7 @@ def for_whom(
     from .uplift import UpliftModel, judge_uplift
 
     frame, control = units.frame(list(dict.fromkeys(["arm", metric.name, *features]))), units.control
-    given: dict[str, Any] = {"features": features, "control": control, "outcome": metric.name}
+    given: dict[str, Any] = {"features": features, "control": control, "outcome": metric.name, "progress": progress}
     rankings = {
         arm: judge_uplift(
             UpliftModel(seed=seed), frame, treated=arm, level=1 - alpha,

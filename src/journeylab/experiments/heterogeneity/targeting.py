@@ -15,6 +15,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
+from journeylab.progress import Progress, shown
 
 from .uplift import Learner, UpliftModel, later_parts, rows_of
 
@@ -135,6 +136,7 @@ def recommend(
     n_parts: int = 5,
     level: float = 0.95,
     seed: int = 0,
+    progress: Progress = None,
 ) -> Recommendation:
     """Whom to send what by a randomised experiment, as a `Recommendation`: by default one arm for all.
 
@@ -163,6 +165,7 @@ def recommend(
         n_parts: into how many parts the rows are cut; all but the first are judged.
         level: of all intervals, together.
         seed: of all that is drawn.
+        progress: `True` for a bar, or what to call with the parts done and in all; see `journeylab.progress`.
 
     Raises:
         DataError: for unknown columns or arms, missing values, probabilities that do not add up to 1, or too few rows.
@@ -179,11 +182,13 @@ def recommend(
         raise DataError(f"better={better!r}: it is 'higher' or 'lower'")
     of = _read(frame_of(frame), control, outcome, arm, arms, propensities, rules or {}, cost or {}, better, n_parts)
     rows, scores, by_contact = [], [], []
-    for before, now in later_parts(len(of.frame), n_parts, seed):
-        expected, means = _learnt(of, before, now, features, learner, seed)
-        rows.append(now)
-        scores.append(_scores(of, now, means) - of.costs)
-        by_contact.append(np.argmax(expected - of.costs, axis=1))
+    with shown(progress, "learning a rule") as tell:
+        for before, now in later_parts(len(of.frame), n_parts, seed):
+            expected, means = _learnt(of, before, now, features, learner, seed)
+            rows.append(now)
+            scores.append(_scores(of, now, means) - of.costs)
+            by_contact.append(np.argmax(expected - of.costs, axis=1))
+            tell(len(rows), n_parts - 1)
     judged = np.concatenate(rows)
     given = {one: np.full(len(judged), code) for code, one in enumerate(of.arms)}
     given |= {name: np.where(flags[judged], of.arms.index((rules or {})[name]), 0) for name, flags in of.flags.items()}

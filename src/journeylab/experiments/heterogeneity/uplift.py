@@ -12,6 +12,7 @@ from journeylab.display import counted
 from journeylab.errors import DataError, JourneyLabError, known
 from journeylab.offpolicy import folds
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
+from journeylab.progress import Progress, shown
 
 from .ranking import JudgedRanking, doubly_robust_scores, judge_ranking, shares_within
 from .treefeatures import CautiousTrees, TreeFeatures, lightgbm
@@ -274,6 +275,7 @@ def judge_uplift(
     n_parts: int = 5,
     top: Sequence[float] = (0.1, 0.2, 0.3),
     level: float = 0.95,
+    progress: Progress = None,
 ) -> JudgedRanking:
     """What the model's ranking is worth on contacts it was not fitted on, as a `JudgedRanking`.
 
@@ -293,6 +295,7 @@ def judge_uplift(
         n_parts: two or more.
         top: the shares at which uplift is shown.
         level: of all intervals.
+        progress: `True` for a bar, or what to call with the parts done and in all; see `journeylab.progress`.
 
     Raises:
         DataError, JourneyLabError: as for `UpliftModel.fit`, and for fewer than two parts.
@@ -300,16 +303,18 @@ def judge_uplift(
     two = rows_of(frame_of(frame), arm, [treated, control], n_parts).reset_index(drop=True)
     whole = _trial(two, TreeFeatures.of(two, features), arm, treated, control, outcome, propensity)
     scores, ranks = [], []
-    for before, now in later_parts(len(two), n_parts, model.seed):
-        fitted = UpliftModel(model.learner, n_folds=model.n_folds, n_threads=model.n_threads, seed=model.seed).fit(
-            two.iloc[before], features=features, treated=treated, control=control, outcome=outcome, arm=arm,
-            propensity=propensity,
-        )  # fmt: skip
-        means, uplift = fitted.outcomes(two.iloc[now]), fitted.predict(two.iloc[now])
-        scores.append(
-            doubly_robust_scores(
-                whole.outcome[now], whole.is_treated[now], whole.propensity[now], means["treated"], means["control"]
+    with shown(progress, f"learning whom {treated} moves") as tell:
+        for before, now in later_parts(len(two), n_parts, model.seed):
+            fitted = UpliftModel(model.learner, n_folds=model.n_folds, n_threads=model.n_threads, seed=model.seed).fit(
+                two.iloc[before], features=features, treated=treated, control=control, outcome=outcome, arm=arm,
+                propensity=propensity,
+            )  # fmt: skip
+            means, uplift = fitted.outcomes(two.iloc[now]), fitted.predict(two.iloc[now])
+            scores.append(
+                doubly_robust_scores(
+                    whole.outcome[now], whole.is_treated[now], whole.propensity[now], means["treated"], means["control"]
+                )
             )
-        )
-        ranks.append(shares_within(uplift, np.zeros(len(now), np.int64)))
+            ranks.append(shares_within(uplift, np.zeros(len(now), np.int64)))
+            tell(len(ranks), n_parts - 1)
     return judge_ranking(np.concatenate(scores), np.concatenate(ranks), top=top, level=level)
