@@ -20,7 +20,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from .program import Release
 from .progress import Progress
 from .replay import Replay, replay
 from .responses import Responses, fit_responses
+from .resulttables import Tables
 from .simulate import simulate
 from .simulation import Simulation
 from .worlds import goal_of
@@ -166,7 +167,7 @@ def _events_in(text: str, segments: Mapping[str, Segment]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Backtest:
+class Backtest(Tables):
     """A journey that really ran, predicted from before a cutoff, beside what came.
 
     Attributes:
@@ -177,6 +178,8 @@ class Backtest:
         predicted: the simulation whose model knew nothing later than the cutoff.
         converts: the event that a conversion is.
     """
+
+    _table_names: ClassVar = ("nodes", "branches", "outcomes")
 
     journey: Journey
     cutoff: datetime

@@ -22,7 +22,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from .logreading import Prepared, Properties, mapped, prepare, properties_of, re
 from .logsource import open_source
 from .progress import Progress, shown
 from .rejects import Rejects
+from .resulttables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ _WORTH_THREADS = 10_000
 _STEPS = ("read", "check", "index")
 
 
-class EventLog:
+class EventLog(Tables):
     """The events of contacts over a span of time, with their properties, and the contacts' attributes.
 
     Made by `read` or `from_rows`; it never changes. Contacts have codes from 0 on, which index every array by contact;
@@ -65,6 +66,8 @@ class EventLog:
         end_us: the last event's.
         rejects: Arrow table of what was set aside: source, row, column, value, reason.
     """
+
+    _table_names: ClassVar = ("summary", "contacts", "events", "rejects")
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from .display import counted
 from .experimentplots import Words, effect_text, number_text
+from .language import formatted, instant_text, plural, say
 
 if TYPE_CHECKING:
     from .experiments.heterogeneity.ranking import Rate
@@ -30,19 +30,28 @@ def watch_words(path: pd.DataFrame, planned_n: int | None = None) -> Words:
     first = beyond.groupby(["metric", "arm"], sort=False).head(1)
     n_lines = len(path[["metric", "arm"]].drop_duplicates())
     if first.empty:
-        title = "Nothing is beyond chance so far" if n else "There is nothing to look at yet"
+        title = say("Nothing is beyond chance so far") if n else say("There is nothing to look at yet")
     elif len(first) == 1:
         one = first.iloc[0]
-        title = f"{one['metric']}: {one['arm']} is beyond chance, first at {one['n_units']:,} units"
-        title += f" ({n_lines - 1} other {'is' if n_lines == 2 else 'are'} not)" if n_lines > 1 else ""
+        title = say(
+            "{metric}: {arm} is beyond chance, first at {n} units", metric=one["metric"], arm=one["arm"],
+            n=formatted(one["n_units"]),
+        )  # fmt: skip
+        title += " " + plural("({n} other is not)", "({n} other are not)", n_lines - 1) if n_lines > 1 else ""
     else:
-        title = f"{len(first)} of {n_lines} effects are beyond chance, the first at {first['n_units'].min():,} units"
-    planned = "" if planned_n is None else f" of {planned_n:,} planned"
-    return Words(
-        title,
+        title = say(
+            "{n} of {of} effects are beyond chance, the first at {first} units", n=len(first), of=n_lines,
+            first=formatted(first["n_units"].min()),
+        )  # fmt: skip
+    if planned_n is None:
+        units = _n_units(n)
+    else:
+        units = say("n = {n} of {planned} planned units", n=formatted(n), planned=formatted(planned_n))
+    band = say(
         "band: the interval that holds whenever one looks; dashed: what a single look would say, which misleads "
-        f"whoever looks again; n = {n:,}{planned} units",
+        "whoever looks again"
     )
+    return Words(title, f"{band}; {units}")
 
 
 def clear_part(path: pd.DataFrame) -> tuple[float, float]:
@@ -60,16 +69,23 @@ def ratio_words(path: pd.DataFrame, alpha: float) -> Words:
     n = int(path["n_units"].iloc[-1])
     failed = path[path["p_value"] < alpha]
     if failed.empty:
-        title = f"While units came in the check did not fail: p stays above {alpha:g}"
+        title = say("While units came in the check did not fail: p stays above {alpha}", alpha=formatted(alpha, "g"))
     else:
         first = failed.iloc[0]
-        at = "" if pd.isna(first["exposed_at"]) else f" at {first['exposed_at']:%Y-%m-%d %H:%M} UTC"
-        title = f"While units came in the check failed{at}, with {first['n_units']:,} units"
-    return Words(
-        title,
-        "sequential p value on a log scale, the least so far, which may be looked at as often as one likes; "
-        f"n = {n:,} units",
-    )
+        units = formatted(first["n_units"])
+        if pd.isna(first["exposed_at"]):
+            title = say("While units came in the check failed, with {n} units", n=units)
+        else:
+            title = say(
+                "While units came in the check failed at {at}, with {n} units", at=instant_text(first["exposed_at"]),
+                n=units,
+            )  # fmt: skip
+    scale = say("sequential p value on a log scale, the least so far, which may be looked at as often as one likes")
+    return Words(title, f"{scale}; {_n_units(n)}")
+
+
+def _n_units(n: int) -> str:
+    return say("n = {n} units", n=formatted(n))
 
 
 def shares_words(shares: pd.DataFrame) -> Words:
@@ -77,11 +93,14 @@ def shares_words(shares: pd.DataFrame) -> Words:
     last = shares.groupby("arm", sort=False).tail(1)
     away = last["share"] - last["expected_share"]
     arm = last.loc[away.abs().idxmax()]
-    return Words(
-        f"At the end {arm['arm']} has {arm['share']:.2%} of the units and should have {arm['expected_share']:.2%}",
-        "share of each arm so far, in percentage points from what it should have; it wanders while units are few; "
-        f"n = {int(last['n_units'].max()):,} units",
+    title = say(
+        "At the end {arm} has {share} of the units and should have {expected}", arm=arm["arm"],
+        share=formatted(arm["share"], ".2%"), expected=formatted(arm["expected_share"], ".2%"),
+    )  # fmt: skip
+    points = say(
+        "share of each arm so far, in percentage points from what it should have; it wanders while units are few"
     )
+    return Words(title, f"{points}; {_n_units(int(last['n_units'].max()))}")
 
 
 def settled_part(shares: pd.DataFrame) -> float:
@@ -94,14 +113,17 @@ def novelty_words(table: pd.DataFrame, trend: pd.DataFrame, alpha: float = 0.05)
     """What the picture of `Novelty.table` says; whether an effect changes goes by its trend."""
     changing = trend[trend["p_value"] < alpha / max(len(trend), 1)]
     if changing.empty:
-        title = "Nothing says that an effect changes with the days since the exposure"
+        title = say("Nothing says that an effect changes with the days since the exposure")
     else:
         one = changing.iloc[0]
         mine = table[(table["metric"] == one["metric"]) & (table["arm"] == one["arm"])]
         first, last = (number_text(mine["effect"].iloc[place], "+.3g") for place in (0, -1))
-        title = f"{one['metric']}: the effect of {one['arm']} goes from {first} to {last}"
+        title = say(
+            "{metric}: the effect of {arm} goes from {first} to {last}", metric=one["metric"], arm=one["arm"],
+            first=first, last=last,
+        )  # fmt: skip
     return Words(
-        title, "effect of what happened in each part of the window, with intervals that hold the truth together"
+        title, say("effect of what happened in each part of the window, with intervals that hold the truth together")
     )
 
 
@@ -110,26 +132,38 @@ def overlap_words(matrix: pd.DataFrame) -> Words:
     by_journey = matrix.groupby("journey", sort=False)["p_value"].first()
     unequal = by_journey[by_journey < _BALANCED / max(len(by_journey), 1)]
     if unequal.empty:
-        title = "Arms were in other journeys alike"
+        title = say("Arms were in other journeys alike")
+    elif len(unequal) == 1:
+        title = say("Arms were not in {journey} alike", journey=unequal.index[0])
     else:
-        title = f"Arms were not in {unequal.index[0]} alike"
-        title += "" if len(unequal) == 1 else f", nor in {counted(len(unequal) - 1, 'other journey')}"
-    return Words(title, "share of each arm's units that were in another journey within their window; p of equal shares")
+        title = plural(
+            "Arms were not in {journey} alike, nor in {n} other journey",
+            "Arms were not in {journey} alike, nor in {n} other journeys",
+            len(unequal) - 1,
+            journey=unequal.index[0],
+        )
+    return Words(
+        title, say("share of each arm's units that were in another journey within their window; p of equal shares")
+    )
 
 
 def uplift_words(autoc: Rate, qini: Rate) -> Words:
     """What the picture of an `experiments.heterogeneity.ranking.uplift_curve` says; it goes by AUTOC alone."""
     rates = "; ".join(
         f"{name} {effect_text(one.value, one.low, one.high, '.3g')}"
-        for name, one in (("AUTOC", autoc), ("Qini-weighted RATE", qini))
+        for name, one in (("AUTOC", autoc), (say("Qini-weighted RATE"), qini))
     )
     if autoc.low > 0:
-        title = "The ranking finds contacts to whom the treatment does more than to others"
+        title = say("The ranking finds contacts to whom the treatment does more than to others")
     elif autoc.high < 0:
-        title = "The ranking is worse than a random one"
+        title = say("The ranking is worse than a random one")
     else:
-        title = "The ranking is not shown to be better than a random one"
-    return Words(title, f"{rates}, {autoc.level:.0%} intervals; n = {autoc.n:,} contacts that the ranking had not seen")
+        title = say("The ranking is not shown to be better than a random one")
+    subtitle = say(
+        "{rates}, {level} intervals; n = {n} contacts that the ranking had not seen", rates=rates,
+        level=formatted(autoc.level, ".0%"), n=formatted(autoc.n),
+    )  # fmt: skip
+    return Words(title, subtitle)
 
 
 def power_table(plan: Plan) -> pd.DataFrame:
@@ -151,9 +185,19 @@ def power_table(plan: Plan) -> pd.DataFrame:
 def power_words(table: pd.DataFrame, metric: str, planned_weeks: int, minimum_effect: float | None = None) -> Words:
     """What the picture of a `power_table` says: what the planned weeks find, and how many the wanted effect needs."""
     found = float(np.interp(planned_weeks, table["week"], table["minimum_effect"]))
-    title = f"{counted(planned_weeks, 'week')} of exposures find an effect of {found:.3g} on {metric}"
+    title = plural(
+        "{n} week of exposures find an effect of {effect} on {metric}",
+        "{n} weeks of exposures find an effect of {effect} on {metric}",
+        planned_weeks,
+        effect=formatted(found, ".3g"),
+        metric=metric,
+    )
     if minimum_effect is not None:
-        enough = table[table["minimum_effect"] <= minimum_effect]
-        needs = counted(int(enough["week"].iloc[0]), "week") if len(enough) else f"more than {len(table)}"
-        title += f"; {minimum_effect:.4g} needs {needs}"
-    return Words(title, "least effect that is found with the wanted power, by how many weeks are planned")
+        enough, wanted = table[table["minimum_effect"] <= minimum_effect], formatted(minimum_effect, ".4g")
+        if len(enough):
+            weeks = int(enough["week"].iloc[0])
+            needs = plural("{effect} needs {n} week", "{effect} needs {n} weeks", weeks, effect=wanted)
+        else:
+            needs = say("{effect} needs more than {n}", effect=wanted, n=len(table))
+        title = f"{title}; {needs}"
+    return Words(title, say("least effect that is found with the wanted power, by how many weeks are planned"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -29,6 +29,7 @@ from .notes import notes_on
 from .program import Compiled
 from .progress import Progress, shown
 from .records import Drawn, Tally, assignments, counts_table, drawn, tables, tally
+from .resulttables import Tables
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
 from .worlds import Call, Journeys, Ready, Score, horizon_of, prepared
@@ -93,7 +94,7 @@ def replay(
 
 
 @dataclass(eq=False, repr=False)
-class Replay:
+class Replay(Tables):
     """What journeys would have seen and done over a log.
 
     The counts (`branches`, `nodes`, `summary`) are there at once. `visits`, `entries`, `sends` and `assignments` are
@@ -103,6 +104,19 @@ class Replay:
     `until` is the horizon (aware UTC), `assumed_consent` the purposes whose consent was assumed (rule 34), `tally` has
     the machine's counts, `n_contacts` is how many contacts entered at least once.
     """
+
+    _table_names: ClassVar = (
+        "branches",
+        "nodes",
+        "exits",
+        "visits",
+        "entries",
+        "sends",
+        "assignments",
+        "flow",
+        "waiting_times",
+        "paths",
+    )
 
     compiled: Compiled
     log: EventLog

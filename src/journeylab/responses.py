@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from .delays import DelayTable
 from .durations import duration_text
 from .errors import DataError, JourneyLabError
 from .progress import Progress, shown
+from .resulttables import Tables
 from .sendhistory import Features, default_features, sends_in
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Responses(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ResponseModel:
+class ResponseModel(Tables):
     """Fitted responses to sends, with what they are worth.
 
     Attributes:
@@ -129,6 +130,8 @@ class ResponseModel:
         cut_at: the first instant of the validation, aware UTC.
         failures: what its validation or a backtest found wrong with it, in sentences.
     """
+
+    _table_names: ClassVar = ("validation", "calibration")
 
     responses: tuple[str, ...]
     features: tuple[str, ...]

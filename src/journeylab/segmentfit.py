@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from .durations import duration_text, parse_duration
 from .errors import DataError, DefinitionError, Fault, JourneyLabError, known
 from .expressions import literal_text
 from .journey import Evidence, Segment
+from .resulttables import Tables
 from .segments import Evaluator, instant_in
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class FittedSegment:
+class FittedSegment(Tables):
     """A segment whose weights were fitted, with how sure they are and what they are worth.
 
     Attributes:
@@ -81,6 +82,8 @@ class FittedSegment:
         outcome_rate: the share of them with the outcome, 0..1.
         validation: what the fit is worth at a later instant, missing where the log ends too early.
     """
+
+    _table_names: ClassVar = ("coefficients",)
 
     segment: Segment
     coefficients: pd.DataFrame

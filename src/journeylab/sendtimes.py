@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from .errors import DataError, known
+from .resulttables import Tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +34,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SendTimes:
+class SendTimes(Tables):
     """Scores of the 168 local hours of the week, by contact.
 
     Attributes:
@@ -58,6 +59,8 @@ class SendTimes:
     0     ada             9  fallback
     1     jan            42  fallback
     """
+
+    _table_names: ClassVar = ("table",)
 
     contacts: pa.Array
     profile: NDArray[np.int32]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from .machine import Out
 from .program import Compiled
 from .progress import Progress, shown
 from .records import Tally, counts_table, tables, tally
+from .resulttables import Tables
 from .worlds import Ready
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _by_draw(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> T
 
 
 @dataclass(eq=False, repr=False)
-class Simulation:
+class Simulation(Tables):
     """What journeys would have done, in many draws of a response model.
 
     `branches` and `outcomes` have the figures with their prediction intervals; `visits(draw)` and `entries(draw)` are
@@ -70,6 +71,8 @@ class Simulation:
     `diverged` are the contacts that the model speaks for, `draws` is the number of draws, `level` that of the
     intervals, `notes` what was overridden or assumed.
     """
+
+    _table_names: ClassVar = ("branches", "outcomes", "visits", "entries")
 
     ready: Ready
     log: EventLog

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from journeylab.display import block, plain_rows
 from journeylab.errors import DataError, known
 from journeylab.progress import Progress
+from journeylab.resulttables import Tables
 
 from .checks.journeychecks import Check, journey_checks
 from .comparison import Comparison, compare, effect_sentence, sample_ratio_of
@@ -37,7 +38,7 @@ __all__ = ["Analysis", "analyze_experiment", "analyze_units"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Analysis:
+class Analysis(Tables):
     """What an experiment found: effects, guardrails, checks, and a verdict on each arm.
 
     Attributes:
@@ -55,6 +56,8 @@ class Analysis:
         verdicts: one for each arm but the control.
         notes: what to know of the data, in sentences.
     """
+
+    _table_names: ClassVar = ("table", "bayesian")
 
     experiment: Experiment
     units: UnitTable

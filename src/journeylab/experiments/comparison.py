@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from journeylab.display import block, counted, plain, table
 from journeylab.errors import DataError
 from journeylab.intervals import always_valid_p, anytime_interval, widest_error
+from journeylab.resulttables import Tables
 
 from .effect import Effect, effects_table
 from .estimation.corrections import corrected
@@ -43,7 +44,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Tables):
     """The effects of each arm against the control on each metric, and what they rest on.
 
     Attributes:
@@ -57,6 +58,8 @@ class Comparison:
         refused: why there are no effects, in sentences.
         warnings: what to know before one believes them, in sentences.
     """
+
+    _table_names: ClassVar = ("table",)
 
     ratio: SampleRatio
     effects: tuple[Effect, ...]

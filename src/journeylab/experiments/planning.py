@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from journeylab.display import block, counted, plain, plain_rows, table
 from journeylab.errors import DataError
 from journeylab.progress import Progress, shown
+from journeylab.resulttables import Tables
 from journeylab.visits import wilson_interval
 
 from .comparison import at_any_time
@@ -49,7 +50,7 @@ _RECENT: Final = 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Tables):
     """What an experiment can find and how long it takes.
 
     Attributes:
@@ -67,6 +68,8 @@ class Plan:
         recruiting: how long it takes; missing (None) where history has no whole week.
         declared_at: when the plan was declared; missing (None) where it was not.
     """
+
+    _table_names: ClassVar = ("metrics", "alarms", "weekly")
 
     experiment: Experiment
     n_units: int

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from journeylab.errors import DataError, known
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ def quoted(name: str) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class UnitTable:
+class UnitTable(Tables):
     """The exposed units of an experiment with their arms and values, as a view of an in-memory database.
 
     The view `view` of `connection` has the columns:
@@ -55,6 +56,8 @@ class UnitTable:
         columns: the columns of the view.
         kept: what has been read of the view already, by what it is; see `moments.read_moments`.
     """
+
+    _table_names: ClassVar = ("table",)
 
     connection: Any
     view: str
@@ -84,6 +87,10 @@ class UnitTable:
         order = [name for name in ("exposed_at", "unit") if self.has(name)]
         sql = f"SELECT {', '.join(map(quoted, columns))} FROM {self.view} WHERE {where}"
         return self.connection.execute(sql + (f" ORDER BY {', '.join(order)}" if order else "")).df()
+
+    def table(self) -> pd.DataFrame:
+        """All columns and units as a frame."""
+        return self.frame(self.columns)
 
     def narrowed(self, where: str) -> UnitTable:
         """The same table with those units only for which a condition in SQL holds."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from journeylab.display import block, counted, plain_rows
 from journeylab.errors import DataError, known
 from journeylab.progress import Progress, shown
+from journeylab.resulttables import Tables
 
 from .comparison import at_any_time, sample_ratio_of
 from .estimation.effects import effects
@@ -29,7 +30,7 @@ _FIRST: Final = 100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Watch:
+class Watch(Tables):
     """How the effect and the arms' ratio came to be what they are.
 
     Attributes:
@@ -40,6 +41,8 @@ class Watch:
         stopping: when the experiment is over.
         alpha: the error.
     """
+
+    _table_names: ClassVar = ("path", "crossings")
 
     path: pd.DataFrame
     ratio: SampleRatio

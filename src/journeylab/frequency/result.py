@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from html import escape
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from journeylab.durations import duration_text
 from journeylab.errors import DataError
 from journeylab.intervals import normal_interval
 from journeylab.journey import Cap
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +116,7 @@ def seen_note(rates: Rates, outcome: str, level: float) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class MailFrequency:
+class MailFrequency(Tables):
     """What comes of a mail by how many the contact is sent a week, who is sent how many adjusted for.
 
     Attributes:
@@ -138,6 +139,8 @@ class MailFrequency:
         level: of all intervals, 0..1.
         notes: what the figures rest on, in sentences.
     """
+
+    _table_names: ClassVar = ("curve",)
 
     curve: pd.DataFrame
     falls_from: int | None

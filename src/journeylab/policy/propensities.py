@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError, JourneyLabError
 from journeylab.intervals import normal_interval
 from journeylab.offpolicy import folds
+from journeylab.resulttables import Tables
 
 from .context import read_context
 from .decisions import Faults, action_names, codes_of, frame_of, require
@@ -32,7 +33,7 @@ _N_BINS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EstimatedPropensities:
+class EstimatedPropensities(Tables):
     """Probabilities of logged actions, estimated from what was known; for the `propensity` of `policy_value`.
 
     Attributes:
@@ -41,6 +42,8 @@ class EstimatedPropensities:
         context: the columns they rest on.
         calibration: by tenths of the probabilities of all actions: `n`, `predicted_share` and `observed_share`.
     """
+
+    _table_names: ClassVar = ("probabilities", "calibration")
 
     propensity: pd.Series
     probabilities: pd.DataFrame

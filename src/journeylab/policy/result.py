@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from journeylab.display import block, counted
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.intervals import normal_interval
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     from journeylab.intervals import Interval
@@ -48,7 +49,7 @@ def value_text(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PolicyValue:
+class PolicyValue(Tables):
     """What a policy would have earned by a log of what another one did, or why the log cannot say.
 
     Attributes:
@@ -74,6 +75,8 @@ class PolicyValue:
         level: of all intervals, 0..1.
         row: what is counted: "decision" or "unit".
     """
+
+    _table_names: ClassVar = ("estimates", "intervals", "contrast", "nodes", "sensitivity")
 
     policy: str
     n: int

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from journeylab.clock import NEVER, instant, zones
 from journeylab.durations import duration_text
 from journeylab.errors import DataError, known
+from journeylab.resulttables import Tables
 from journeylab.sendhistory import cut, next_at, positive
 from journeylab.sendtimes import WEEK
 
@@ -34,7 +35,7 @@ _HEX_DIGITS = WEEK // 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SendTable:
+class SendTable(Tables):
     """The sends of a log, by contact and then instant, and what people did about them.
 
     Attributes:
@@ -59,6 +60,8 @@ class SendTable:
         machine_rules: name and version of the rules that tell machines from people.
         notes: what to know of the data, in sentences.
     """
+
+    _table_names: ClassVar = ("table",)
 
     contacts: pa.Array
     contact: NDArray[np.int64]

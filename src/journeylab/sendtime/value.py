@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from journeylab.display import block
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.policy.result import value_text
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     from journeylab.policy import PolicyValue
@@ -60,7 +61,7 @@ def sends_needed(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SendTimeValue:
+class SendTimeValue(Tables):
     """What sends at the advised hours would have earned, by the sends of a log whose hours were drawn at random.
 
     Attributes:
@@ -88,6 +89,8 @@ class SendTimeValue:
         seen: the arms that were fitted to sends that they are judged on.
         by_arm: the `PolicyValue` of each arm.
     """
+
+    _table_names: ClassVar = ("values", "gains", "needed")
 
     values: pd.DataFrame
     gains: pd.DataFrame

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.policy.result import value_text
 from journeylab.progress import Progress
+from journeylab.resulttables import Tables
 from journeylab.sendtimes import WEEK, SendTimes
 
 from . import drift
@@ -49,7 +50,7 @@ class Alarm(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Watch:
+class Watch(Tables):
     """What became of send times since they were fitted.
 
     Attributes:
@@ -71,6 +72,8 @@ class Watch:
         notes: what to know before using the figures, in sentences.
         level: of all intervals shown, 0..1; alarms have a level of their own, 99 %.
     """
+
+    _table_names: ClassVar = ("drift", "calibration", "reliability")
 
     version: str
     challenger: str | None

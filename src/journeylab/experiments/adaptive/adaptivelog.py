@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import anytime_interval, normal_interval
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     from journeylab.offpolicy import Floats, Ints
@@ -26,7 +27,7 @@ _FEWEST, _FEW = 2, 50
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AdaptiveMeans:
+class AdaptiveMeans(Tables):
     """The mean of each arm, as if every unit had been given it, and the differences to the control.
 
     Attributes:
@@ -40,6 +41,8 @@ class AdaptiveMeans:
         level: of all intervals.
         notes: what to know before using the figures, in sentences.
     """
+
+    _table_names: ClassVar = ("arms", "effects")
 
     arms: pd.DataFrame
     effects: pd.DataFrame

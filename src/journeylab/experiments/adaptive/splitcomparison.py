@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from journeylab.display import block, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.policy.decisions import Faults, numbers
+from journeylab.resulttables import Tables
 
 from .thompson import best_chances, check_floor, floored
 
@@ -32,7 +33,7 @@ _FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SplitComparison:
+class SplitComparison(Tables):
     """What a fixed split with equal shares and an adaptive one bring and tell, over many runs.
 
     Attributes:
@@ -49,6 +50,8 @@ class SplitComparison:
         floor: the least probability of an arm in the adaptive split.
         level: of all intervals.
     """
+
+    _table_names: ClassVar = ("table",)
 
     table: pd.DataFrame
     best: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from journeylab.display import plain_rows
 from journeylab.errors import DataError
 from journeylab.experiments.exposure.windows import DAY_US, microseconds_of
 from journeylab.journey import WEEKDAYS
+from journeylab.resulttables import Tables
 from journeylab.sendhistory import Features
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Of: TypeAlias = Literal["exposures", "first sends"]
 
 
 @dataclass(frozen=True, eq=False)
-class CalendarBalance:
+class CalendarBalance(Tables):
     """How arms lie over the calendar.
 
     Attributes:
@@ -42,6 +43,8 @@ class CalendarBalance:
         name: what messages call the experiment.
         alpha: the p value below which arms are said to differ, divided by the number of tests.
     """
+
+    _table_names: ClassVar = ("table",)
 
     table: pd.DataFrame
     is_time_treatment: bool

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from journeylab.display import plain_rows
 from journeylab.errors import DataError
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ Finding: TypeAlias = Literal["more", "less", "undecided"]
 
 
 @dataclass(frozen=True, eq=False)
-class MachineCheck:
+class MachineCheck(Tables):
     """The same comparison without and with what machines opened and clicked.
 
     Attributes:
@@ -29,6 +30,8 @@ class MachineCheck:
             `low`, `high`, `finding` of people alone, the same with `_with_machines` after the name, and `is_fragile`
             (bool). A finding is `more` or `less` where the interval lies above or below 0, else `undecided`.
     """
+
+    _table_names: ClassVar = ("table",)
 
     table: pd.DataFrame
 

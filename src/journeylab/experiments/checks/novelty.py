@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from journeylab.experiments.effect import effects_table
 from journeylab.experiments.exposure.eventvalues import EventValues
 from journeylab.experiments.exposure.windows import DAY_US
 from journeylab.experiments.metrics import Mean, Quantile, Revenue, TimeToEvent
+from journeylab.resulttables import Tables
 
 from .differences import differences
 
@@ -35,7 +36,7 @@ _US = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, eq=False)
-class Novelty:
+class Novelty(Tables):
     """How effects change with the time since the exposure, and with when units entered.
 
     Attributes:
@@ -51,6 +52,8 @@ class Novelty:
         name: what messages call the experiment.
         notes: what to know, in sentences.
     """
+
+    _table_names: ClassVar = ("table", "trend", "entrants", "by_entrants")
 
     table: pd.DataFrame
     trend: pd.DataFrame

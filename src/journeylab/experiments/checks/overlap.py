@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from journeylab.experiments.effect import effects_table
 from journeylab.experiments.exposure.windows import microseconds_of, upto
 from journeylab.experiments.unittable import quoted
 from journeylab.journey import CONTACT
+from journeylab.resulttables import Tables
 from journeylab.worlds import codes_of
 
 from .differences import differences
@@ -41,7 +42,7 @@ _ALPHA = 0.001
 
 
 @dataclass(frozen=True, eq=False)
-class Overlap:
+class Overlap(Tables):
     """What else went on around the units of an experiment.
 
     Attributes:
@@ -56,6 +57,8 @@ class Overlap:
         name: what messages call the experiment.
         notes: what to know of the overlap, in sentences.
     """
+
+    _table_names: ClassVar = ("matrix", "caps", "effects", "difference")
 
     matrix: pd.DataFrame
     caps: pd.DataFrame

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
 from journeylab.eventindex import Stream
 from journeylab.journey import CONTACT
+from journeylab.resulttables import Tables
 from journeylab.worlds import codes_of
 
 from .windows import Ints, microseconds_of, upto
@@ -33,7 +34,7 @@ _RAN_SHARE, _WELL_CONFIRMED_SHARE = 0.5, 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Exposures:
+class Exposures(Tables):
     """The units of an experiment with their arms, and what the log says of whether it ran.
 
     Attributes:
@@ -53,6 +54,8 @@ class Exposures:
         journeys: the journeys that sent them.
         notes: what to know of the exposures, in sentences.
     """
+
+    _table_names: ClassVar = ("frame", "sends")
 
     frame: pd.DataFrame
     shares: Mapping[str, float]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from journeylab.display import block, counted, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error, normal_interval
+from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -301,7 +302,7 @@ def _with_interval(found: Mapping[str, float]) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class JudgedRanking:
+class JudgedRanking(Tables):
     """What a ranking is worth, and whether it is worth anything.
 
     Attributes:
@@ -313,6 +314,8 @@ class JudgedRanking:
         n: rows it was judged on.
         level: of all intervals.
     """
+
+    _table_names: ClassVar = ("top", "curve")
 
     average: dict[str, float]
     autoc: Rate

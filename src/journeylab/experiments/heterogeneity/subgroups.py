@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from journeylab.display import block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
+from journeylab.resulttables import Tables
 
 from .shrinkage import read_effects, shrink
 
@@ -23,7 +24,7 @@ __all__ = ["SubgroupEffects", "subgroup_effects"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SubgroupEffects:
+class SubgroupEffects(Tables):
     """The effect in each segment, as measured and as it is likely to be.
 
     Attributes:
@@ -39,6 +40,8 @@ class SubgroupEffects:
         mean, mean_error: the mean of the effects over segments, each weighted by how well it is known.
         level: of all intervals; 1 less it is the share of false claims.
     """
+
+    _table_names: ClassVar = ("table",)
 
     table: pd.DataFrame
     q: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.progress import Progress, shown
+from journeylab.resulttables import Tables
 
 from .uplift import Learner, UpliftModel, later_parts, rows_of
 
@@ -29,7 +30,7 @@ BY_CONTACT = "by contact"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Recommendation:
+class Recommendation(Tables):
     """Whom to send what, and what speaks for it.
 
     Attributes:
@@ -45,6 +46,8 @@ class Recommendation:
         n: contacts it was judged on, who taught the rule nothing before they were judged.
         level: of all intervals.
     """
+
+    _table_names: ClassVar = ("values", "contrasts")
 
     choice: str
     is_rule: bool

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
 from journeylab.display import block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
+from journeylab.resulttables import Tables
 
 from .spending import Spending, boundaries, crossing_probabilities, spent_alpha
 
@@ -60,7 +61,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class GroupSequential:
+class GroupSequential(Tables):
     """What the looks of a group-sequential experiment say.
 
     Attributes:
@@ -70,6 +71,8 @@ class GroupSequential:
         sides: 2, or 1 for an effect above zero only.
         adjusted: once it has stopped or ended, the median-unbiased estimate with its interval and p value; None before.
     """
+
+    _table_names: ClassVar = ("table",)
 
     looks: tuple[Look, ...]
     alpha: float

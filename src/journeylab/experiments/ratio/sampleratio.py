@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from journeylab.durations import MICROSECOND_UNITS
 from journeylab.errors import DataError, known
 from journeylab.experiments.estimation.corrections import holm
 from journeylab.instants import check_zone
+from journeylab.resulttables import Tables
 
 from .assigned import arm_codes, chances_of, check_arms, instants_of, shares_of
 from .multinomial import Groups, grouped, log_bayes_factor, log_bayes_factors, p_values, with_shares
@@ -36,7 +37,7 @@ _GROUPINGS = ("node", "day")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SampleRatio:
+class SampleRatio(Tables):
     """Whether the arms have the units that they should.
 
     Attributes:
@@ -57,6 +58,8 @@ class SampleRatio:
         timezone: whose days are meant.
         notes: what to know before trusting the check, in sentences.
     """
+
+    _table_names: ClassVar = ("by_node", "by_day", "path", "shares")
 
     n: dict[str, int]
     expected: dict[str, float]
