@@ -168,7 +168,7 @@ def exposures() -> Any:
     return split_exposures(replayed(), "offer")
 
 
-def _split_batches() -> pd.DataFrame:
+def split_batches() -> pd.DataFrame:
     rng = np.random.default_rng(5)
     split = experiments.ThompsonSplit(["plain", "discount"], salt="a")
     parts = []
@@ -316,7 +316,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "GroupSequential": looks,
     "Look": lambda: looks().looks[0],
     "ThompsonSplit": lambda: experiments.ThompsonSplit(["plain", "discount"], salt="welcome/offer"),
-    "AdaptiveMeans": lambda: experiments.adaptive_means(_split_batches(), control="plain"),
+    "AdaptiveMeans": lambda: experiments.adaptive_means(split_batches(), control="plain"),
     "SplitComparison": lambda: experiments.compare_splits(
         {"plain": 0.1, "discount": 0.15}, control="plain", n_units=4000, n_runs=20
     ),

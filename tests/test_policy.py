@@ -670,7 +670,7 @@ def test_options_out_of_range_are_named(more, said):
 
 def test_tables_that_are_none_are_refused():
     assert "no rows" in faults(sends(5).iloc[:0])
-    assert "got dict" in faults({"sent": []})
+    assert "a dict is no table" in faults({"sent": []})
     assert "two columns are named 'plan'" in faults(pd.concat([sends(5), sends(5)[["plan"]]], axis=1))
     assert "only one unit" in faults(sends(10).assign(contact=1), unit="contact")
 

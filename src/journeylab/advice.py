@@ -16,6 +16,7 @@ from . import layout as o
 from .errors import DataError, known
 from .machine import O_CHOICES, O_VISITS, Out
 from .sendtimes import WEEK, SendTimes
+from .tablesource import Table, is_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ADVICE", "Advice", "Advised", "OneSendTimes", "SendTimesGiven", "advised", "advice_of", "ranked", "read"]
 
-OneSendTimes: TypeAlias = SendTimes | pd.DataFrame | str | Path
+OneSendTimes: TypeAlias = SendTimes | Table | str | Path
 """Send times, a table of one hour for each contact (`SendTimes.of_hours`), or the path of a file with either."""
 SendTimesGiven: TypeAlias = OneSendTimes | Mapping[str, OneSendTimes]
 """Send times for every `at: best`, or by the names that journeys have for them."""
@@ -112,7 +113,7 @@ def advice_of(given: SendTimesGiven | None, models: Sequence[str], log: EventLog
 def _send_times(one: OneSendTimes) -> SendTimes:
     if isinstance(one, SendTimes):
         return one
-    if isinstance(one, pd.DataFrame):
+    if is_table(one):
         return SendTimes.of_hours(one)
     if isinstance(one, str | Path):
         return read(one)

@@ -38,6 +38,7 @@ from .responses import Responses, fit_responses
 from .resulttables import Tables
 from .simulate import simulate
 from .simulation import Simulation
+from .tablesource import Table
 from .worlds import goal_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def backtest(
     match: timedelta | str = "1d",
     policy: Policy | None = None,
     send_times: SendTimesGiven | None = None,
-    scores: Mapping[str, pd.DataFrame] | None = None,
+    scores: Mapping[str, Table] | None = None,
     progress: Progress = None,
 ) -> Backtest:
     """What a model that knew nothing later than the cutoff says of a journey that really ran, against what came.

@@ -117,8 +117,8 @@ class EventLog(Tables):
 
         Args:
             source: path or URL of a Parquet, CSV, JSON Lines or Arrow (Feather) file, the texts also with `.gz`; a
-                folder of Parquet files; a pandas or polars DataFrame; an Arrow table; a DuckDB relation; or, with
-                `query`, a DuckDB connection, an SQLAlchemy engine, connection or URL.
+                folder of Parquet files; a pandas or polars DataFrame; an Arrow table or reader; a DuckDB relation; or,
+                with `query`, a DuckDB connection, an SQLAlchemy engine, connection or URL.
             contacts: the same for a table with one row for each contact: `contact`, and attributes.
             columns: their names there to names here, such as `{"customer_id": "contact", "date": "occurred_at"}`.
             event: the name of the one kind of event, for a table without a column `event`.

@@ -12,13 +12,13 @@ from typing import Any
 from .errors import DataError
 from .logfiles import open_file
 from .rejects import Rejects
-from .tablesource import Source, of_columns, of_table
+from .tablesource import Source, as_arrow, is_table, of_columns, of_table
 
 __all__ = ["open_source"]
 
 _TAKEN = (
-    "a path or URL of a Parquet, CSV, JSON Lines or Arrow file, a pandas or polars DataFrame, an Arrow table, "
-    "or a database with a query"
+    "a path or URL of a Parquet, CSV, JSON Lines or Arrow file, a pandas or polars DataFrame, an Arrow table or "
+    "reader, a DuckDB relation, or a database with a query"
 )
 _PARTITION = 50_000
 
@@ -77,14 +77,11 @@ def _from_pandas(frame: Any, what: str) -> Source:
 
 
 def _from_arrow(source: Any, what: str) -> Source:
-    import pyarrow as pa
-
-    if not isinstance(source, pa.Table):
-        if not hasattr(source, "__arrow_c_stream__"):
-            raise DataError(f"the {what} are a {type(source).__name__}, which cannot be read; give {_TAKEN}")
-        source = pa.table(source)
+    if not is_table(source):
+        taken = "a collected frame, by collect()" if type(source).__name__ == "LazyFrame" else _TAKEN
+        raise DataError(f"the {what} are a {type(source).__name__}, which cannot be read; give {taken}")
     name = f"the {what} table"
-    return of_table(name, source, Rejects(name))
+    return of_table(name, as_arrow(source, name), Rejects(name))
 
 
 def _from_duckdb(connection: Any, query: str, what: str) -> Source:

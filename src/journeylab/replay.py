@@ -30,6 +30,7 @@ from .program import Compiled
 from .progress import Progress, shown
 from .records import Drawn, Tally, assignments, counts_table, drawn, tables, tally
 from .resulttables import Tables
+from .tablesource import Table
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
 from .worlds import Call, Journeys, Ready, Score, horizon_of, prepared
@@ -49,7 +50,7 @@ def replay(
     until: datetime | str | None = None,
     match: timedelta | str = "1d",
     policy: Policy | None = None,
-    scores: Mapping[str, pd.DataFrame | Score] | None = None,
+    scores: Mapping[str, Table | Score] | None = None,
     send_times: SendTimesGiven | None = None,
     calls: Mapping[str, Call] | None = None,
     assumed_consent: Collection[str] | None = None,
@@ -64,8 +65,8 @@ def replay(
         until: the horizon, an aware instant or ISO text; by default the log's last instant (rule 35).
         match: how far a logged `sent` may lie from the replayed send to answer for it (rule 33).
         policy: what holds over all journeys; by default the portfolio's.
-        scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of` (aware), or a function
-            of contacts and instants; what rests on them is `predicted`.
+        scores: for each `score("name")`, a table (pandas, polars, Arrow, DuckDB) with `contact`, `score` and optionally
+            `as_of` (aware), or a function of contacts and instants; what rests on them is `predicted`.
         send_times: for `at: best`, a `SendTimes`, the path of its file, or a table with `contact` and `hour_of_week`
             (0 is Monday 00:00 local, to 167); or several of these by the names that the journeys have for them.
         calls: for each service, a function of contact and instant that says whether the call succeeds; a service

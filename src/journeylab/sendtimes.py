@@ -18,6 +18,7 @@ import pandas as pd
 
 from .errors import DataError, known
 from .resulttables import Tables
+from .tablesource import Table, as_frame
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,17 +96,18 @@ class SendTimes(Tables):
         return shown(self)
 
     @classmethod
-    def of_hours(cls, table: pd.DataFrame) -> SendTimes:
+    def of_hours(cls, table: Table) -> SendTimes:
         """Send times of one hour of the week for each contact, and none for others.
 
         Args:
-            table: with `contact` and `hour_of_week` (0 is Monday 00:00 local, to 167).
+            table: pandas, polars, Arrow or DuckDB, with `contact` and `hour_of_week` (0 is Monday 00:00 local, to 167).
 
         Raises:
             DataError: when a column is missing, an hour is not one of the week, or a contact is there twice.
         """
         import pyarrow as pa
 
+        table = as_frame(table, "send_times")
         for column in ("contact", "hour_of_week"):
             if column not in table.columns:
                 raise DataError(f"send_times needs a column {column!r}; {known(column, table.columns, 'columns')}")

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from . import layout as o
 from .answering import LOCAL_HOUR, Answering
@@ -27,6 +26,7 @@ from .program import Model
 from .progress import Progress
 from .records import Tally, tally
 from .simulation import Simulation
+from .tablesource import Table, is_table
 from .worlds import Journeys, Ready, prepared
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def simulate(
     until: datetime | str | None = None,
     match: timedelta | str = "1h",
     policy: Policy | None = None,
-    scores: Mapping[str, pd.DataFrame] | None = None,
+    scores: Mapping[str, Table] | None = None,
     send_times: SendTimesGiven | None = None,
     assumed_consent: Collection[str] | None = None,
     replaces: Collection[str] | None = None,
@@ -148,7 +148,7 @@ def _check(draws: int, level: float, scores: Mapping[str, Any] | None) -> None:
     if not 0 < level < 1:
         raise DataError(f"level: an interval's level lies between 0 and 1, got {level}")
     for name, score in (scores or {}).items():
-        if not isinstance(score, pd.DataFrame):
+        if not is_table(score):
             raise DataError(f"score {name!r}: a simulation takes scores as tables with contact, score and as_of")
 
 

@@ -1,20 +1,85 @@
-"""A table whose columns can be read, wherever it is: what files, frames and databases have in common."""
+"""A table whose columns can be read, wherever it is: what files, frames and databases have in common.
+
+Every function that takes a table takes it through `as_frame` or `as_arrow`: a pandas frame, or whatever gives itself as
+an Arrow stream, as polars frames, Arrow tables and readers, and DuckDB relations do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .columnvalues import from_values
 from .errors import DataError
 from .rejects import Rejects
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Source", "of_columns", "of_table"]
+__all__ = ["Source", "Table", "as_arrow", "as_frame", "is_table", "of_columns", "of_table"]
+
+Table: TypeAlias = Any
+"""A table of any kind: a pandas or polars DataFrame, an Arrow table or reader, a DuckDB relation."""
+_KINDS = "a pandas or polars DataFrame, an Arrow table or reader, or a DuckDB relation"
+
+
+def is_table(value: object) -> bool:
+    """Whether a value is a table: a pandas frame, or one that gives itself as an Arrow stream.
+
+    >>> import pandas as pd, pyarrow as pa
+    >>> is_table(pd.DataFrame({"n": [1]})), is_table(pa.table({"n": [1]})), is_table([1])
+    (True, True, False)
+    """
+    return hasattr(value, "__arrow_c_stream__") and not _is_column(value)
+
+
+def _is_column(value: object) -> bool:
+    return type(value).__name__ in ("Series", "ChunkedArray")
+
+
+def as_arrow(table: Table, what: str) -> pa.Table:
+    """A table as an Arrow table; `what` is what messages call it.
+
+    Raises:
+        DataError: when it is none.
+    """
+    import pyarrow as pa
+
+    if isinstance(table, pa.Table):
+        return table
+    if not is_table(table):
+        remedy = "collect() it" if type(table).__name__ == "LazyFrame" else f"give {_KINDS}"
+        raise DataError(f"{what}: a {type(table).__name__} is no table; {remedy}")
+    made = pa.table(table)
+    # Arrow has hardly a function for texts as polars keeps them.
+    schema = pa.schema([field.with_type(_without_views(field.type)) for field in made.schema])
+    return made if schema.equals(made.schema) else made.cast(schema)
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _without_views(kind.value_type), kind.ordered)
+    return pa.string() if pa.types.is_string_view(kind) else kind
+
+
+def as_frame(table: Table, what: str = "the table") -> pd.DataFrame:
+    """A table as a pandas frame: a frame as it is, any other turned into one by way of Arrow.
+
+    Raises:
+        DataError: when it is no table.
+
+    >>> import pyarrow as pa
+    >>> as_frame(pa.table({"contact": ["ada"], "n": [1]})).dtypes.astype(str).tolist()
+    ['str', 'int64']
+    """
+    import pandas as pd
+
+    return table if isinstance(table, pd.DataFrame) else as_arrow(table, what).to_pandas()
 
 
 @dataclass

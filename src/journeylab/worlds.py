@@ -23,6 +23,7 @@ from .execution import Answer, Request, answered, no_answers_yet
 from .journey import Journey, Policy, Portfolio
 from .ownsends import answers_of, own_of
 from .program import Compiled, Model, Release, compile_portfolio, for_purpose
+from .tablesource import Table, as_frame, is_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def prepared(
     until: datetime | str | None = None,
     match: timedelta | str = "1d",
     policy: Policy | None = None,
-    scores: Mapping[str, pd.DataFrame | Score] | None = None,
+    scores: Mapping[str, Table | Score] | None = None,
     send_times: SendTimesGiven | None = None,
     calls: Mapping[str, Call] | None = None,
     assumed_consent: Collection[str] | None = None,
@@ -176,7 +177,7 @@ def _columns(table: pd.DataFrame, wanted: Sequence[str], what: str) -> None:
 
 
 def _scores(
-    names: LogNames, log: EventLog, scores: Mapping[str, pd.DataFrame | Score]
+    names: LogNames, log: EventLog, scores: Mapping[str, Table | Score]
 ) -> tuple[dict[str, AsOf], dict[str, Score]]:
     """The scores that are tables, and those that are asked for."""
     tables, asked = {}, {}
@@ -184,9 +185,10 @@ def _scores(
         if name not in scores:
             raise DataError(f"no score {name!r} was given; {known(name, scores, 'scores')}")
         score = scores[name]
-        if not isinstance(score, pd.DataFrame):
+        if callable(score) and not is_table(score):
             asked[name] = score
             continue
+        score = as_frame(score, f"score {name!r}")
         _columns(score, ("contact", "score"), f"score {name!r}")
         code = codes_of(log, score["contact"], f"score {name!r}")
         at = (

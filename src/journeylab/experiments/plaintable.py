@@ -52,7 +52,7 @@ def read_units(
 
     Args:
         source: a path or URL of a Parquet, CSV, JSON Lines or Arrow file, a folder of Parquet files, a pandas or polars
-            frame, an Arrow table, rows as dicts, or a database with a `query`.
+            frame, an Arrow table or reader, a DuckDB relation, rows as dicts, or a database with a `query`.
         arm: the column of arms; never missing.
         control: the arm that the others are held against.
         metrics: what is measured; the columns that they name have a number for every unit. A covariate may be missing.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from journeylab.errors import DataError, known
 from journeylab.resulttables import Tables
+from journeylab.tablesource import as_arrow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +127,7 @@ class UnitTable(Tables):
 
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("given", frame)
+        connection.register("given", frame if hasattr(frame, "itertuples") else as_arrow(frame, name))
         columns = tuple(row[0] for row in connection.execute("DESCRIBE given").fetchall())
         metrics = tuple(metrics)
         needed = ["arm", *(value.column for metric in metrics for value in metric.columns())]

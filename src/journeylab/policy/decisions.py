@@ -11,6 +11,7 @@ import pandas as pd
 
 from journeylab.display import counted
 from journeylab.errors import DataError, known
+from journeylab.tablesource import as_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,24 +85,18 @@ def _shown(value: Any) -> str:
 
 
 def frame_of(table: Any) -> pd.DataFrame:
-    """The table as a pandas frame: a frame as it is, Arrow and polars tables turned into one.
+    """The table as a pandas frame, whichever kind it is, with rows and names of its own for columns.
 
     Raises:
         DataError: when it is no table, has no rows, or has two columns of one name.
     """
-    frame = table if isinstance(table, pd.DataFrame) else _converted(table)
+    frame = as_frame(table)
     if not len(frame):
         raise DataError("the table has no rows; there is nothing to take a value from")
     if not frame.columns.is_unique:
         twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
         raise DataError(f"two columns are named {', '.join(map(repr, twice))}; rename one")
     return frame
-
-
-def _converted(table: Any) -> pd.DataFrame:
-    if not hasattr(table, "to_pandas"):
-        raise DataError(f"a table is a pandas, polars or Arrow one, got {type(table).__name__}")
-    return table.to_pandas()
 
 
 def require(frame: pd.DataFrame, columns: Iterable[tuple[str, str]]) -> None:

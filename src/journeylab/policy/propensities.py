@@ -15,6 +15,7 @@ from journeylab.errors import DataError, JourneyLabError
 from journeylab.intervals import normal_interval
 from journeylab.offpolicy import folds
 from journeylab.resulttables import Tables
+from journeylab.tablesource import Table
 
 from .context import read_context
 from .decisions import Faults, action_names, codes_of, frame_of, require
@@ -98,7 +99,7 @@ class Sensitivity(NamedTuple):
 
 
 def estimate_propensities(
-    table: Any,
+    table: Table,
     *,
     action: str,
     context: Sequence[str],
@@ -113,7 +114,7 @@ def estimate_propensities(
     sensitivity bound. Each row's probability is estimated on other rows.
 
     Args:
-        table: a pandas, polars or Arrow table with a row for each decision.
+        table: a pandas, polars, Arrow or DuckDB table with a row for each decision.
         action: the column of what was done; none missing.
         context: the columns of what was known when it was chosen; all that mattered for the choice.
         unit: the column of whom a decision is about; one unit's rows are estimated on other units.

@@ -25,6 +25,7 @@ from journeylab.offpolicy import (
     unsupported_mass,
     weighted_per_decision,
 )
+from journeylab.tablesource import Table
 
 from .assembly import IntervalKind, Options, Weighed, assembled
 from .context import as_numbers
@@ -41,7 +42,7 @@ __all__ = ["sequential_policy_value"]
 
 
 def sequential_policy_value(
-    table: Any,
+    table: Table,
     *,
     unit: str,
     step: str,
@@ -68,7 +69,7 @@ def sequential_policy_value(
     is lacking. The value is for the units that have a decision in the log.
 
     Args:
-        table: a pandas, polars or Arrow table with a row for each decision.
+        table: a pandas, polars, Arrow or DuckDB table with a row for each decision.
         unit: the column of whom a decision is about; none missing.
         step: the column that orders the decisions of a unit: numbers or instants, none twice.
         action: the column of what was done; none missing.

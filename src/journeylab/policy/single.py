@@ -10,6 +10,7 @@ import pandas as pd
 
 from journeylab.errors import DataError
 from journeylab.offpolicy import cross_fitted, doubly_robust, folds, ips, observed, snips
+from journeylab.tablesource import Table
 
 from .assembly import IntervalKind, Options, Weighed, assembled
 from .context import read_context
@@ -28,7 +29,7 @@ __all__ = ["check_targets", "policy_value"]
 
 
 def policy_value(
-    table: Any,
+    table: Table,
     *,
     action: str,
     reward: str,
@@ -54,7 +55,7 @@ def policy_value(
     be. The value of the logged policy itself is the observed mean.
 
     Args:
-        table: a pandas, polars or Arrow table with a row for each decision.
+        table: a pandas, polars, Arrow or DuckDB table with a row for each decision.
         action: the column of what was done: texts, numbers or flags; none missing.
         reward: the column of what came of it: numbers or flags; none missing.
         propensity: the column of the probability with which it was done, above 0 and up to 1. Rows on which it is

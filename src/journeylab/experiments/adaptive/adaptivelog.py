@@ -15,6 +15,7 @@ from journeylab.errors import DataError, known
 from journeylab.intervals import anytime_interval, normal_interval
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.resulttables import Tables
+from journeylab.tablesource import Table
 
 if TYPE_CHECKING:
     from journeylab.offpolicy import Floats, Ints
@@ -87,7 +88,7 @@ class AdaptiveMeans(Tables):
 
 
 def adaptive_means(
-    log: pd.DataFrame,
+    log: Table,
     *,
     control: str,
     outcome: str = "outcome",

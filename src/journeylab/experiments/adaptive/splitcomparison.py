@@ -15,6 +15,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.policy.decisions import Faults, numbers
 from journeylab.resulttables import Tables
+from journeylab.tablesource import as_frame, is_table
 
 from .thompson import best_chances, check_floor, floored
 
@@ -215,7 +216,8 @@ def shop_outcomes(shop: Shop, journeys: Mapping[str, Journey], *, exit: str) -> 
 def _read(world: World, n_units: int | None, n_batches: int) -> _Truth:
     if n_batches < 1:
         raise DataError(f"n_batches={n_batches}: there is at least one")
-    if isinstance(world, pd.DataFrame):
+    if is_table(world):
+        world = as_frame(world, "world")
         arms = [str(name) for name in world.columns]
         faults = Faults(world)
         missing = "must give what comes of every unit"

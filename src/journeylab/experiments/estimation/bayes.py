@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from journeylab.errors import DataError, known
+from journeylab.tablesource import Table, as_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 _TAILS = np.array([1e-16, 1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4])
 
 
-def bayesian_view(arms: pd.DataFrame, better: Better = "higher", *, level: float = 0.95) -> pd.DataFrame:
+def bayesian_view(arms: Table, better: Better = "higher", *, level: float = 0.95) -> pd.DataFrame:
     """How likely each arm is to be the best, and the expected loss of choosing it.
 
     This stands beside the decision, never instead of it: it has no rate of false alarms that would hold under
@@ -57,6 +58,7 @@ def bayesian_view(arms: pd.DataFrame, better: Better = "higher", *, level: float
         raise DataError(f"better is 'higher' or 'lower'; got {better!r}")
     if not 0 < level < 1:
         raise DataError(f"a level lies between 0 and 1, such as 0.95; got {level!r}")
+    arms = as_frame(arms, "arms")
     posteriors = _posteriors(arms, mirrored=better == "lower")
     points, weights = _quadrature(posteriors)
     below = np.array([one.cdf(points) for one in posteriors])

@@ -20,6 +20,7 @@ from journeylab.display import plain
 from journeylab.errors import DataError
 from journeylab.intervals import normal_interval
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
+from journeylab.tablesource import Table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -175,7 +176,7 @@ class ShrunkenEffect:
 def shrunken(
     effect: float,
     standard_error: float,
-    past: pd.DataFrame | None = None,
+    past: Table | None = None,
     *,
     mean: Literal["estimated", "zero"] = "zero",
     level: float = 0.95,
@@ -220,7 +221,7 @@ def shrunken(
     )  # fmt: skip
 
 
-def read_effects(table: pd.DataFrame) -> tuple[Floats, Floats]:
+def read_effects(table: Table) -> tuple[Floats, Floats]:
     """The columns `effect` and `standard_error` of a table, float64.
 
     Raises:

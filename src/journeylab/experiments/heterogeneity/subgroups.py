@@ -14,6 +14,7 @@ from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.resulttables import Tables
+from journeylab.tablesource import Table
 
 from .shrinkage import read_effects, shrink
 
@@ -98,7 +99,7 @@ class SubgroupEffects(Tables):
         }
 
 
-def subgroup_effects(table: pd.DataFrame, *, level: float = 0.95) -> SubgroupEffects:
+def subgroup_effects(table: Table, *, level: float = 0.95) -> SubgroupEffects:
     """The effect in each of the declared segments, shrunken, and whether it differs, as `SubgroupEffects`.
 
     Segments are to be declared before the results are seen, and not to overlap.

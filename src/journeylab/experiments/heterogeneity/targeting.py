@@ -17,6 +17,7 @@ from journeylab.intervals import mean_and_error
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.progress import Progress, shown
 from journeylab.resulttables import Tables
+from journeylab.tablesource import Table
 
 from .uplift import Learner, UpliftModel, later_parts, rows_of
 
@@ -124,7 +125,7 @@ class _Experiment(NamedTuple):
 
 
 def recommend(
-    frame: pd.DataFrame,
+    frame: Table,
     *,
     features: Sequence[str],
     control: str,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from journeylab.errors import DataError, JourneyLabError
 from journeylab.policy.decisions import Faults, numbers, require
+from journeylab.tablesource import Table, as_frame
 
 if TYPE_CHECKING:
     from journeylab.offpolicy import Floats
@@ -55,7 +56,7 @@ class TreeFeatures:
         """The places of the columns of texts."""
         return [place for place, levels in enumerate(self.levels) if levels is not None]
 
-    def matrix(self, frame: pd.DataFrame) -> Floats:
+    def matrix(self, frame: Table) -> Floats:
         """The features of each row, float64 (row, column); missing values are NaN.
 
         Raises:
@@ -66,6 +67,7 @@ class TreeFeatures:
         array([[ 1.],
                [nan]])
         """
+        frame = as_frame(frame)
         require(frame, [("features", name) for name in self.columns])
         faults = Faults(frame)
         found = []

@@ -13,6 +13,7 @@ from journeylab.errors import DataError, JourneyLabError, known
 from journeylab.offpolicy import folds
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.progress import Progress, shown
+from journeylab.tablesource import Table, as_frame
 
 from .ranking import JudgedRanking, doubly_robust_scores, judge_ranking, shares_within
 from .treefeatures import CautiousTrees, TreeFeatures, lightgbm
@@ -93,7 +94,7 @@ class UpliftModel:
 
     def fit(
         self,
-        frame: pd.DataFrame,
+        frame: Table,
         *,
         features: Sequence[str],
         treated: str,
@@ -159,26 +160,26 @@ class UpliftModel:
             raise JourneyLabError("the model is not fitted; call fit first")
         return self._fitted
 
-    def predict(self, frame: pd.DataFrame) -> pd.Series:
+    def predict(self, frame: Table) -> pd.Series:
         """The effect expected on each row, float64 in units of the outcome, named `uplift`, indexed as the table.
 
         Raises:
             DataError: for columns that are not there or are of another kind than those of the fit.
             JourneyLabError: before `fit`.
         """
-        fitted = self._ready()
+        fitted, frame = self._ready(), as_frame(frame)
         X = fitted.features.matrix(frame)  # noqa: N806
         weighted = fitted.effect or [(1.0, fitted.treated), (-1.0, fitted.control)]
         values = np.sum([weight * trees.predict(X) for weight, trees in weighted], axis=0)
         return pd.Series(values, index=frame.index, name="uplift", dtype=float)
 
-    def outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def outcomes(self, frame: Table) -> pd.DataFrame:
         """The outcome expected of each row with the `treated` and with the `control`: two columns of float64.
 
         Raises:
             DataError, JourneyLabError: as for `predict`.
         """
-        fitted = self._ready()
+        fitted, frame = self._ready(), as_frame(frame)
         X = fitted.features.matrix(frame)  # noqa: N806
         return pd.DataFrame(
             {"treated": fitted.treated.predict(X), "control": fitted.control.predict(X)}, index=frame.index
@@ -264,7 +265,7 @@ def later_parts(n: int, n_parts: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
 
 def judge_uplift(
     model: UpliftModel,
-    frame: pd.DataFrame,
+    frame: Table,
     *,
     features: Sequence[str],
     treated: str,

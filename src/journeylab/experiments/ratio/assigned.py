@@ -10,6 +10,7 @@ import pandas as pd
 
 from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
+from journeylab.tablesource import Table, as_frame, is_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def check_arms(names: Iterable[str], arms: Sequence[str]) -> None:
 
 def chances_of(
     shares: Mapping[str, float] | None,
-    probabilities: pd.DataFrame | Floats | None,
+    probabilities: Table | Floats | None,
     arms: Sequence[str] | None,
     n_rows: int,
 ) -> tuple[list[str], Floats]:
@@ -66,8 +67,9 @@ def chances_of(
         raise DataError("give either shares, the same for all rows, or probabilities of each row")
     if shares is not None:
         return shares_of(shares)
-    if isinstance(probabilities, pd.DataFrame):
-        arms = [str(column) for column in probabilities.columns]
+    if is_table(probabilities):
+        given = as_frame(probabilities, "probabilities")
+        probabilities, arms = given.to_numpy(dtype=float), [str(column) for column in given.columns]
     if arms is None:
         raise DataError("name the columns of probabilities with arms=")
     matrix = np.asarray(probabilities, dtype=float)

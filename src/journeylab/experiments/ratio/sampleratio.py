@@ -20,6 +20,7 @@ from journeylab.errors import DataError, known
 from journeylab.experiments.estimation.corrections import holm
 from journeylab.instants import check_zone
 from journeylab.resulttables import Tables
+from journeylab.tablesource import Table, as_frame
 
 from .assigned import arm_codes, chances_of, check_arms, instants_of, shares_of
 from .multinomial import Groups, grouped, log_bayes_factor, log_bayes_factors, p_values, with_shares
@@ -184,10 +185,10 @@ class SampleRatio(Tables):
 
 
 def sample_ratio(
-    assignments: pd.DataFrame,
+    assignments: Table,
     shares: Mapping[str, float] | None = None,
     *,
-    probabilities: pd.DataFrame | Floats | None = None,
+    probabilities: Table | Floats | None = None,
     arms: Sequence[str] | None = None,
     by: Sequence[str] = _GROUPINGS,
     alpha: float = 0.001,
@@ -233,6 +234,7 @@ def sample_ratio(
     for one in by:
         if one not in _GROUPINGS:
             raise DataError(f"by={one!r}: {known(one, _GROUPINGS, 'groupings')}")
+    assignments = as_frame(assignments, "assignments")
     if "arm" not in assignments.columns:
         raise DataError(f"assignments: no column 'arm'; {known('arm', assignments.columns, 'columns')}")
     if not len(assignments):

@@ -12,9 +12,10 @@ import numpy as np
 from journeylab.display import counted
 from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError, known
+from journeylab.tablesource import Table, as_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = ["Recruiting", "duration"]
 
@@ -61,7 +62,7 @@ class Recruiting:
         }
 
 
-def duration(n_units: int, per_week: float | pd.DataFrame, window: str | timedelta) -> Recruiting:
+def duration(n_units: int, per_week: float | Table, window: str | timedelta) -> Recruiting:
     """How many whole weeks until so many units are in, and how long with the window of the last one.
 
     Args:
@@ -88,6 +89,7 @@ def duration(n_units: int, per_week: float | pd.DataFrame, window: str | timedel
             raise DataError(f"per_week={per_week!r}: nobody comes, so that no number of weeks is enough")
         n_weeks = math.ceil(n_units / per_week - 1e-9)
         return Recruiting(n_units, n_weeks, math.floor(n_weeks * per_week + 1e-9), watched)
+    per_week = as_frame(per_week, "per_week")
     if "n_units" not in per_week.columns:
         raise DataError(f"per_week: no column 'n_units'; {known('n_units', per_week.columns, 'columns')}")
     arrivals = per_week["n_units"].to_numpy(dtype=float)
