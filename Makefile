@@ -13,7 +13,7 @@ DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test nightly crash check bench notebook fixtures picture lock clean
+.PHONY: help demo test nightly crash check bench notebook fixtures picture words lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ fixtures: $(DEV) ## Rebuild the simulated shop under data/fixtures
 
 picture: $(DEV) ## Draw the README's picture anew
 	$(IN_VENV) -c "from journeylab.demo import save_picture; save_picture('docs/images/trial_welcome.svg')"
+
+words: $(DEV) ## Bring the catalogues of languages up to date with the texts in the code, keeping translations
+	@cd tests && ../$(IN_VENV) -m words
 
 lock: ## Resolve the locks anew (needs uv)
 	$(LOCK) --extra notebook --extra models --output-file requirements.lock

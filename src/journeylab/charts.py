@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.subplots import make_subplots
 
-from .drawing import count_text, share_text
+from .language import count_text, current, date_text, formatted, say, separators, share_text
 from .visits import require_columns
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "branch_chart", "flow_chart", "frequency_chart", "funnel_chart", "segment_overlap_chart", "segment_size_chart",
-    "time_to_event_chart",
+    "time_to_event_chart", "titled",
 ]  # fmt: skip
 
 # Blue and orange first, then the rest of Okabe and Ito's colours, which people with any colour vision tell apart.
@@ -66,10 +66,11 @@ def branch_chart(branches: pd.DataFrame) -> go.Figure:
         DataError: when a column is missing.
     """
     require_columns(branches, ["journey", "node", "branch", "n_visits", "branch_share", "low", "high"], "branches")
-    branch = branches["branch"].fillna("left the journey")
+    branch = branches["branch"].fillna(say("left the journey"))
     labels = [f"{node} · {name}" for node, name in zip(_named(branches), branch, strict=True)]
-    subtitle = f"share of the closed visits of each node, 95% intervals; {_count(branches['n_visits'])} visits"
-    return _share_bars(branches, labels, "branch_share", "n_visits", "Which way visits left each node", subtitle)
+    subtitle = say("share of the closed visits of each node, 95% intervals; {n} visits", n=_count(branches["n_visits"]))
+    title = say("Which way visits left each node")
+    return _share_bars(branches, labels, "branch_share", "n_visits", title, subtitle)
 
 
 def funnel_chart(funnel: pd.DataFrame) -> go.Figure:
@@ -79,11 +80,12 @@ def funnel_chart(funnel: pd.DataFrame) -> go.Figure:
         DataError: when a column is missing.
     """
     require_columns(funnel, ["journey", "step", "node", "n_entries", "reached_share", "low", "high"], "funnel")
-    title = "How far entries came"
+    title = say("How far entries came")
     if funnel["journey"].nunique() == 1:
         last = funnel.iloc[-1]
-        title = f"{share_text(last['reached_share'])} of entries reached {last['node']}"
-    subtitle = f"share of entries that visited all steps up to this one; {_started(funnel)} entries"
+        share = share_text(last["reached_share"])
+        title = say("{share} of entries reached {node}", share=share, node=last["node"])
+    subtitle = say("share of entries that visited all steps up to this one; {n} entries", n=_started(funnel))
     return _share_bars(funnel, _named(funnel), "reached_share", "n_entries", title, subtitle)
 
 
@@ -106,16 +108,21 @@ def time_to_event_chart(curve: pd.DataFrame) -> go.Figure:
             )  # fmt: skip
         figure.add_scatter(
             x=days, y=part["reached_share"], mode="lines", name=journey, line={"shape": "hv", "color": colour},
-            customdata=part["n_at_risk"], hovertemplate="%{y:.1%} after %{x:.1f} days, %{customdata:,} still inside",
+            customdata=part["n_at_risk"],
+            hovertemplate=say(
+                "{share} after {x} days, {n} still inside", share="%{y:.1%}", x="%{x:.1f}", n="%{customdata:,}"
+            ),
         )  # fmt: skip
-    title = "Time to the event"
+    title = say("Time to the event")
     if len(parts) == 1:
         last = parts[0][1].iloc[-1]
-        title = f"{share_text(last['reached_share'])} within {last['after'] / timedelta(days=1):.0f} days"
+        share, days = share_text(last["reached_share"]), formatted(last["after"] / timedelta(days=1), ".0f")
+        title = say("{share} within {days} days", share=share, days=days)
     n_entries = sum(int(part["n_at_risk"].iloc[0]) for _, part in parts)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    figure.update_xaxes(title_text="days since entering")
-    return _titled(figure, title, f"share of entries with 95% interval; {n_entries:,} entries", legend=len(parts) > 1)
+    figure.update_xaxes(title_text=say("days since entering"))
+    subtitle = say("share of entries with 95% interval; {n} entries", n=formatted(n_entries))
+    return titled(figure, title, subtitle, legend=len(parts) > 1)
 
 
 def flow_chart(flow: pd.DataFrame) -> go.Figure:
@@ -142,8 +149,9 @@ def flow_chart(flow: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(rangemode="tozero", nticks=4)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_layout(height=170 + 110 * len(nodes), margin={"t": 104}, legend={"y": -0.35 / (len(nodes) or 1)})
-    subtitle = f"visits by the period in which they left, {_span(flow['period_at'])}; {_count(flow['n_visits'])} visits"
-    return _titled(figure, "Which way visits went over time", subtitle)
+    span, n = _span(flow["period_at"]), _count(flow["n_visits"])
+    subtitle = say("visits by the period in which they left, {span}; {n} visits", span=span, n=n)
+    return titled(figure, say("Which way visits went over time"), subtitle, over_time=True)
 
 
 def segment_size_chart(sizes: pd.DataFrame) -> go.Figure:
@@ -157,13 +165,14 @@ def segment_size_chart(sizes: pd.DataFrame) -> go.Figure:
     parts = [(str(segment), part) for segment, part in sizes.groupby("segment", observed=True, sort=False)]
     for segment, part in parts:
         figure.add_scatter(x=part["as_of"], y=part["n_contacts"], mode="lines", name=segment)
-    title = "How segments grow"
+    title = say("How segments grow")
     if len(parts) == 1:
         segment, part = parts[0]
         first, last = (count_text(int(part["n_contacts"].iloc[place])) for place in (0, -1))
-        title = f"{segment}: from {first} to {last} contacts"
-    figure.update_yaxes(title_text="contacts", rangemode="tozero")
-    return _titled(figure, title, f"contacts in the segment, {_span(sizes['as_of'])}", legend=len(parts) > 1)
+        title = say("{segment}: from {first} to {last} contacts", segment=segment, first=first, last=last)
+    figure.update_yaxes(title_text=say("contacts"), rangemode="tozero")
+    subtitle = say("contacts in the segment, {span}", span=_span(sizes["as_of"]))
+    return titled(figure, title, subtitle, legend=len(parts) > 1, over_time=True)
 
 
 def segment_overlap_chart(overlaps: pd.DataFrame) -> go.Figure:
@@ -181,7 +190,10 @@ def segment_overlap_chart(overlaps: pd.DataFrame) -> go.Figure:
     ordered = overlaps.sort_values("n_contacts", ascending=False, kind="stable")
     segments = [str(column) for column in ordered.columns if column != "n_contacts"]
     places = list(range(len(ordered)))
-    names = [" and ".join(name for name in segments if row[name]) or "none of them" for _, row in ordered.iterrows()]
+    names = [
+        say(" and ").join(name for name in segments if row[name]) or say("none of them")
+        for _, row in ordered.iterrows()
+    ]
     figure = go.Figure()
     figure.add_bar(x=places, y=ordered["n_contacts"], customdata=names, marker_color=_COLOURS[0],
                    hovertemplate="%{customdata}: %{y:,}<extra></extra>", showlegend=False)  # fmt: skip
@@ -190,12 +202,13 @@ def segment_overlap_chart(overlaps: pd.DataFrame) -> go.Figure:
         figure.add_scatter(x=[x for x, _ in dots], y=[y for _, y in dots], mode="markers", yaxis="y2", hoverinfo="skip",
                            marker={"size": 11, "color": colour}, showlegend=False)  # fmt: skip
     figure.update_layout(
-        yaxis={"domain": [0.42, 1], "title": {"text": "contacts"}, "rangemode": "tozero"},
+        yaxis={"domain": [0.42, 1], "title": {"text": say("contacts")}, "rangemode": "tozero"},
         yaxis2={"domain": [0, 0.36], "type": "category", "categoryarray": segments[::-1], "showgrid": False},
         xaxis={"visible": False, "anchor": "y2"},
     )
-    title = f"Most contacts are in {names[0]}" if names else "No contacts"
-    return _titled(figure, title, f"contacts in exactly these segments; {_count(overlaps['n_contacts'])} contacts")
+    title = say("Most contacts are in {segments}", segments=names[0]) if names else say("No contacts")
+    subtitle = say("contacts in exactly these segments; {n} contacts", n=_count(overlaps["n_contacts"]))
+    return titled(figure, title, subtitle)
 
 
 def frequency_chart(curve: pd.DataFrame, outcome: str, harm: str, level: float) -> go.Figure:
@@ -226,22 +239,34 @@ def frequency_chart(curve: pd.DataFrame, outcome: str, harm: str, level: float) 
                 x=curve["mean_mails"], y=curve[column], mode="lines", hoverinfo="skip", showlegend=False, row=at, col=1,
                 line={"width": 0}, fill=fill, fillcolor=_translucent(_COLOURS[0]),
             )  # fmt: skip
-        for column, name, dash in ((naive, "on record, not adjusted", "dash"), (rate, "adjusted", "solid")):
+        for column, name, dash in ((naive, say("on record, not adjusted"), "dash"), (rate, say("adjusted"), "solid")):
             figure.add_scatter(
                 x=curve["mean_mails"], y=curve[column], mode="lines+markers", name=name, legendgroup=name,
                 showlegend=at == 1, line={"color": _COLOURS[column == naive], "dash": dash}, row=at, col=1,
-                customdata=curve["n_sends"], hovertemplate="%{y:.2%} at %{x:.3g} a week, %{customdata:,} sends",
+                customdata=curve["n_sends"],
+                hovertemplate=say(
+                    "{share} at {x} a week, {n} sends", share="%{y:.2%}", x="%{x:.3g}", n="%{customdata:,}"
+                ),
             )  # fmt: skip
-    labels = [f"{row.mails_per_week}{' or more' if row.and_more else ''}" for row in curve.itertuples()]
+    labels = [
+        say("{n} or more", n=row.mails_per_week) if row.and_more else f"{row.mails_per_week}"
+        for row in curve.itertuples()
+    ]
     figure.update_yaxes(tickformat=".2~%", rangemode="tozero", nticks=5)
     figure.update_xaxes(tickmode="array", tickvals=curve["mean_mails"], ticktext=labels)
-    figure.update_xaxes(title_text="mails a week", row=len(shown), col=1)
+    figure.update_xaxes(title_text=say("mails a week"), row=len(shown), col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_layout(height=200 + 180 * len(shown), margin={"t": 104})
-    first, last = curve["outcome_rate"].iloc[0], curve["outcome_rate"].iloc[-1]
-    title = f"{outcome}: {first:.2%} at {labels[0]} a week, {last:.2%} at {labels[-1]}"
-    subtitle = f"share of the mails to the average contact, {level:.0%} intervals; {_count(curve['n_sends'])} sends"
-    return _titled(figure, title, subtitle)
+    first, last = (formatted(curve["outcome_rate"].iloc[place], ".2%") for place in (0, -1))
+    title = say(
+        "{outcome}: {first} at {few} a week, {last} at {many}", outcome=outcome, first=first, few=labels[0], last=last,
+        many=labels[-1],
+    )  # fmt: skip
+    subtitle = say(
+        "share of the mails to the average contact, {level} intervals; {n} sends", level=formatted(level, ".0%"),
+        n=_count(curve["n_sends"]),
+    )  # fmt: skip
+    return titled(figure, title, subtitle)
 
 
 def _share_bars(
@@ -259,15 +284,27 @@ def _share_bars(
     figure.update_xaxes(tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(tickmode="array", tickvals=places, ticktext=list(labels), autorange="reversed", showgrid=False)
     figure.update_layout(height=150 + 28 * len(table))
-    return _titled(figure, title, subtitle)
+    return titled(figure, title, subtitle)
 
 
-def _titled(figure: go.Figure, title: str, subtitle: str, *, legend: bool = True) -> go.Figure:
+def titled(figure: go.Figure, title: str, subtitle: str, *, legend: bool = True, over_time: bool = False) -> go.Figure:
+    """The figure with its titles, and with numbers and dates as the current language has them.
+
+    Args:
+        figure: the figure.
+        title: what was found.
+        subtitle: unit, period and number.
+        legend: whether it has one.
+        over_time: whether the horizontal axis has dates.
+    """
     figure.update_layout(
         template="journeylab",
         title={"text": title, "subtitle": {"text": subtitle, "font": {"size": 13}}},
         showlegend=legend,
+        separators=separators(),
     )
+    if over_time and current() != "en":
+        figure.update_xaxes(tickformat="%-d.%m.%Y", hoverformat="%-d.%m.%Y")
     return figure
 
 
@@ -290,8 +327,8 @@ def _count(numbers: pd.Series) -> str:
 
 def _span(instants: pd.Series) -> str:
     if instants.empty:
-        return "no period"
-    return f"{instants.min():%Y-%m-%d} to {instants.max():%Y-%m-%d}"
+        return say("no period")
+    return say("{low} to {high}", low=date_text(instants.min()), high=date_text(instants.max()))
 
 
 def _repeated(n: int) -> list[str]:

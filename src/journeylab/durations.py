@@ -6,7 +6,16 @@ import re
 from datetime import timedelta
 from functools import lru_cache
 
-__all__ = ["MICROSECOND_UNITS", "duration_text", "parse_duration", "parse_time_of_day", "time_of_day_text"]
+from .language import duration_words
+
+__all__ = [
+    "MICROSECOND_UNITS",
+    "duration_text",
+    "length_text",
+    "parse_duration",
+    "parse_time_of_day",
+    "time_of_day_text",
+]
 
 MICROSECOND_UNITS = {
     "w": 7 * 86_400_000_000,
@@ -72,6 +81,15 @@ def duration_text(value: timedelta) -> str:
         if total % size == 0 and (unit != "w" or total // size > 1):
             return f"{sign}{total // size}{unit}"
     raise AssertionError("microseconds divide every timedelta")
+
+
+def length_text(value: timedelta) -> str:
+    """A duration of a definition for people: in English as files write it, in other languages in words.
+
+    >>> length_text(timedelta(days=3))
+    '3d'
+    """
+    return duration_words(value, duration_text(value))
 
 
 @lru_cache

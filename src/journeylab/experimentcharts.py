@@ -38,6 +38,7 @@ from .experimentwords import (
     uplift_words,
     watch_words,
 )
+from .language import formatted, say, separators
 from .sendtimedrawing import shade
 from .svgaxes import BLUE, ORANGE
 from .visits import require_columns
@@ -59,7 +60,6 @@ _LINE: Final = 100
 _ROW: Final = 38
 _BETWEEN: Final = 84
 _HEIGHT: Final = 280
-_IN_ORDER: Final = "units, in the order of their exposure"
 _MARKERS: Final[dict[Finding, dict[str, Any]]] = {
     "better": {"color": BLUE}, "above": {"color": BLUE}, "shrunken": {"color": BLUE},
     "worse": {"color": ORANGE, "symbol": "square"}, "below": {"color": ORANGE, "symbol": "square"},
@@ -127,7 +127,7 @@ def _rows(words: Words, panels: Sequence[Panel], keys: Mapping[Finding, str] = K
                 continue
             figure.add_scatter(
                 x=[mark.value for _, _, mark in marks], y=[y for y, _, _ in marks], mode="markers",
-                name=keys[finding], legendgroup=finding, showlegend=finding not in named,
+                name=say(keys[finding]), legendgroup=finding, showlegend=finding not in named,
                 marker={"size": 10, **_MARKERS[finding]},
                 error_x={"array": [mark.high - mark.value for _, _, mark in marks],
                          "arrayminus": [mark.value - mark.low for _, _, mark in marks]},
@@ -167,7 +167,7 @@ def overlap_chart(matrix: pd.DataFrame) -> go.Figure:
             colorbar={"tickformat": ".0%", "thickness": 12, "outlinewidth": 0},
         )
     )  # fmt: skip
-    figure.update_xaxes(type="category", title_text="arm", showgrid=False)
+    figure.update_xaxes(type="category", title_text=say("arm"), showgrid=False)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return _titled(figure, overlap_words(matrix), _ROW * len(wide))
 
@@ -196,8 +196,7 @@ def watch_chart(path: pd.DataFrame, planned_n: int | None = None) -> go.Figure:
         figure.add_scatter(
             x=one["n_units"], y=one["effect"], mode="lines", line={"color": BLUE, "width": 2.5},
             customdata=one[["low", "high", "looked_at"]],
-            hovertemplate="%{x:,} units: %{y:+.4g} (%{customdata[0]:+.4g} to %{customdata[1]:+.4g})<extra></extra>",
-            row=place, col=1,
+            hovertemplate=_hover(say("{n} units: {effect}", n="%{x:,}", effect=_interval())), row=place, col=1,
         )  # fmt: skip
         beyond = one[(one["low"] > 0) | (one["high"] < 0)].head(1)
         figure.add_scatter(
@@ -208,7 +207,7 @@ def watch_chart(path: pd.DataFrame, planned_n: int | None = None) -> go.Figure:
         figure.update_yaxes(range=[low, high], zeroline=True, zerolinecolor=_ZERO, row=place, col=1)
         if planned_n is not None:
             figure.add_vline(
-                x=planned_n, line={"dash": "dash", "color": _GREY}, annotation_text="planned end",
+                x=planned_n, line={"dash": "dash", "color": _GREY}, annotation_text=say("planned end"),
                 annotation_position="top left", row=place, col=1,
             )  # fmt: skip
     figure.update_xaxes(rangemode="tozero")
@@ -229,17 +228,18 @@ def ratio_chart(path: pd.DataFrame, alpha: float) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         x=path["n_units"], y=path["p_value"], mode="lines", line={"color": BLUE, "width": 2.5, "shape": "hv"},
-        customdata=path["exposed_at"], hovertemplate="%{x:,} units: p = %{y:.3g}, %{customdata}<extra></extra>",
+        customdata=path["exposed_at"],
+        hovertemplate=_hover(say("{n} units: {effect}", n="%{x:,}", effect="p = %{y:.3g}, %{customdata}")),
     )  # fmt: skip
     figure.add_scatter(
-        x=[0, path["n_units"].max()], y=[alpha, alpha], mode="lines+text", text=["", f"alpha {alpha:g}"],
+        x=[0, path["n_units"].max()], y=[alpha, alpha], mode="lines+text", text=["", f"alpha {formatted(alpha, 'g')}"],
         textposition="top left", line={"color": ORANGE, "dash": "dash"}, hoverinfo="skip",
     )  # fmt: skip
     failed = path[path["p_value"] < alpha].head(1)
     for first in failed["n_units"]:
         figure.add_vline(x=first, line={"color": ORANGE, "dash": "dash"})
-    figure.update_yaxes(type="log", title_text="p value", exponentformat="power")
-    figure.update_xaxes(title_text=_IN_ORDER)
+    figure.update_yaxes(type="log", title_text=say("p value"), exponentformat="power")
+    figure.update_xaxes(title_text=_in_order())
     return _titled(figure, ratio_words(path, alpha))
 
 
@@ -256,11 +256,12 @@ def shares_chart(shares: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=one["n_units"], y=100 * (one["share"] - one["expected_share"]), mode="lines", line={"color": BLUE},
             customdata=one[["share", "expected_share"]],
-            hovertemplate="%{x:,} units: %{customdata[0]:.2%}, should be %{customdata[1]:.2%}<extra></extra>",
+            hovertemplate=_hover(say("{n} units: {effect}", n="%{x:,}", effect=say(
+                "{share}, should be {expected}", share="%{customdata[0]:.2%}", expected="%{customdata[1]:.2%}"))),
             row=place, col=1,
         )  # fmt: skip
     most = settled_part(shares)
-    figure.update_yaxes(zeroline=True, zerolinecolor=_ZERO, range=[-most, most], title_text="points")
+    figure.update_yaxes(zeroline=True, zerolinecolor=_ZERO, range=[-most, most], title_text=say("points"))
     return _titled(figure, shares_words(shares), 120 * len(parts))
 
 
@@ -283,15 +284,15 @@ def uplift_chart(curve: pd.DataFrame, autoc: Rate, qini: Rate) -> go.Figure:
     ):  # fmt: skip
         figure.add_scatter(
             x=curve["share"], y=curve[name], mode="lines", line={"color": ORANGE, **line}, hoverinfo="skip",
-            name="at random (dots: by chance)", showlegend=name == "random",
+            name=say("at random (dots: by chance)"), showlegend=name == "random",
         )  # fmt: skip
     figure.add_scatter(
         x=curve["share"], y=curve["uplift"], mode="lines", line={"color": BLUE, "width": 2.5}, showlegend=True,
-        name="effect on them, with the band of the whole curve", customdata=curve[["low", "high"]],
-        hovertemplate="first %{x:.0%}: %{y:+.4g} (%{customdata[0]:+.4g} to %{customdata[1]:+.4g})<extra></extra>",
+        name=say("effect on them, with the band of the whole curve"), customdata=curve[["low", "high"]],
+        hovertemplate=_hover(say("first {share}: {effect}", share="%{x:.0%}", effect=_interval())),
     )  # fmt: skip
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], title_text="share of contacts, those ranked first")
-    figure.update_yaxes(zeroline=True, zerolinecolor=_ZERO, title_text="effect")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], title_text=say("share of contacts, those ranked first"))
+    figure.update_yaxes(zeroline=True, zerolinecolor=_ZERO, title_text=say("effect"))
     return _titled(figure, uplift_words(autoc, qini), legend=True)
 
 
@@ -312,15 +313,16 @@ def power_chart(table: pd.DataFrame, metric: str, planned_weeks: int, minimum_ef
     figure.add_scatter(
         x=table["week"], y=table["minimum_effect"], mode="lines", line={"color": BLUE, "width": 2.5},
         customdata=table["n_units"],
-        hovertemplate="%{x} weeks, %{customdata:,.0f} units: %{y:.3g}<extra></extra>",
+        hovertemplate=_hover(
+            say("{n} weeks, {units} units: {effect}", n="%{x}", units="%{customdata:,.0f}", effect="%{y:.3g}")
+        ),
     )  # fmt: skip
-    figure.add_vline(x=planned_weeks, line={"dash": "dash", "color": _GREY}, annotation_text="planned")
+    figure.add_vline(x=planned_weeks, line={"dash": "dash", "color": _GREY}, annotation_text=say("planned"))
     if minimum_effect is not None:
-        figure.add_hline(
-            y=minimum_effect, line={"color": ORANGE, "dash": "dash"}, annotation_text=f"wanted: {minimum_effect:.4g}"
-        )
-    figure.update_xaxes(title_text="weeks of exposures, the window to mature not counted", rangemode="tozero")
-    figure.update_yaxes(title_text="least effect", rangemode="tozero")
+        wanted = say("wanted: {effect}", effect=formatted(minimum_effect, ".4g"))
+        figure.add_hline(y=minimum_effect, line={"color": ORANGE, "dash": "dash"}, annotation_text=wanted)
+    figure.update_xaxes(title_text=say("weeks of exposures, the window to mature not counted"), rangemode="tozero")
+    figure.update_yaxes(title_text=say("least effect"), rangemode="tozero")
     return _titled(figure, power_words(table, metric, planned_weeks, minimum_effect))
 
 
@@ -338,25 +340,39 @@ def novelty_chart(table: pd.DataFrame, trend: pd.DataFrame, alpha: float = 0.05)
     require_columns(table, ["metric", "arm", "from_day", "to_day", "effect", "low", "high"], "novelty")
     require_columns(trend, ["metric", "arm", "p_value"], "trend")
     parts = list(table.groupby(["metric", "arm"], sort=False))
-    figure = _stacked([f"{metric}: {arm}" for (metric, arm), _ in parts], "days since the exposure")
+    figure = _stacked([f"{metric}: {arm}" for (metric, arm), _ in parts], say("days since the exposure"))
     for place, (_, one) in enumerate(parts, 1):
         days = one[["from_day", "to_day"]].to_numpy(float).ravel()
         effect, low, high = (np.repeat(one[name].to_numpy(float), 2) for name in ("effect", "low", "high"))
         figure.add_traces(_band(days, low, high), rows=place, cols=1)
         figure.add_scatter(
             x=days, y=effect, mode="lines", line={"color": BLUE, "width": 2.5}, customdata=np.column_stack([low, high]),
-            hovertemplate="day %{x:.3g}: %{y:+.4g} (%{customdata[0]:+.4g} to %{customdata[1]:+.4g})<extra></extra>",
+            hovertemplate=_hover(say("day {day}: {effect}", day="%{x:.3g}", effect=_interval())),
             row=place, col=1,
         )  # fmt: skip
     figure.update_yaxes(zeroline=True, zerolinecolor=_ZERO)
     return _titled(figure, novelty_words(table, trend, alpha), 190 * len(parts))
 
 
-def _stacked(headings: Sequence[str], across: str = _IN_ORDER) -> go.Figure:
+def _in_order() -> str:
+    return say("units, in the order of their exposure")
+
+
+def _hover(words: str) -> str:
+    return f"{words}<extra></extra>"
+
+
+def _interval() -> str:
+    return say(
+        "{effect} ({low} to {high})", effect="%{y:+.4g}", low="%{customdata[0]:+.4g}", high="%{customdata[1]:+.4g}"
+    )
+
+
+def _stacked(headings: Sequence[str], across: str | None = None) -> go.Figure:
     """Charts below each other with one horizontal axis."""
     n = max(len(headings), 1)
     figure = make_subplots(rows=n, shared_xaxes=True, subplot_titles=headings, vertical_spacing=0.3 / n)
-    figure.update_xaxes(title_text=across, row=n, col=1)
+    figure.update_xaxes(title_text=across or _in_order(), row=n, col=1)
     return figure
 
 
@@ -378,7 +394,7 @@ def _titled(figure: go.Figure, words: Words, height: float = _HEIGHT, *, legend:
     lines = wrap(words.subtitle, _LINE)
     above, below = 86 + 17 * len(lines), 100 if legend else 60
     figure.update_layout(
-        template="journeylab", showlegend=legend, height=above + height + below,
+        template="journeylab", separators=separators(), showlegend=legend, height=above + height + below,
         margin={"t": above, "b": below}, legend={"y": -64 / height},
         title={"text": words.title, "xref": "container", "x": 0.02,
                "subtitle": {"text": "<br>".join(lines), "font": {"size": 13}}},

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence, Set
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from .drawing import share_text
 from .experimentplots import (
     GUARDRAIL_KEYS,
     KEYS,
@@ -30,6 +29,7 @@ from .experimentplots import (
     shortened,
 )
 from .experimentwords import overlap_words
+from .language import formatted, say, share_text
 from .sendtimedrawing import shade
 from .svgaxes import BLUE, ORANGE, Axes, Tick, drawn, head, pointed_at, text_width, ticks
 from .visits import require_columns
@@ -103,9 +103,9 @@ def _rows(words: Words, panels: Sequence[Panel], keys: Mapping[Finding, str] = K
 
 def _panel(panel: Panel, left: float, width: float, down: float) -> tuple[list[str], float]:
     across = ticks(*panel.span, 3)
-    is_share = "share of" in panel.across
     labels = [
-        Tick(one, f"{number_text(100 * one, '+.3g')}%" if is_share else number_text(one, "+.3g")) for one in across
+        Tick(one, f"{number_text(100 * one, '+.3g')}%" if panel.has_shares else number_text(one, "+.3g"))
+        for one in across
     ]
     parts = []
     if panel.heading:
@@ -118,7 +118,7 @@ def _panel(panel: Panel, left: float, width: float, down: float) -> tuple[list[s
         x = float(axes.places(panel.margin, 0)[0])
         parts.append(
             pointed_at(f'<path d="M{x:.1f} {down:.1f}v{axes.height:.1f}" stroke="{ORANGE}" stroke-width="2" '
-                       'stroke-dasharray="5 4"/>', f"margin {panel.margin:.4g}")
+                       'stroke-dasharray="5 4"/>', say("margin {margin}", margin=formatted(panel.margin, ".4g")))
         )  # fmt: skip
     for row, height in zip(panel.rows, heights, strict=True):
         middle = down + height / 2
@@ -183,10 +183,11 @@ def _sign(finding: Finding, x: float, y: float) -> str:
 def _legend(findings: Set[Finding], keys: Mapping[Finding, str], width: float, down: float) -> tuple[list[str], float]:
     parts, x = [], 6.0
     for finding in (one for one in KEYS if one in findings):
-        if x > 6 and x + 20 + text_width(keys[finding]) > width:
+        key = say(keys[finding])
+        if x > 6 and x + 20 + text_width(key) > width:
             x, down = 6.0, down + 20
-        parts.append(f'{_sign(finding, x, down + 6)}<text x="{x + 11:.1f}" y="{down + 10:.1f}">{keys[finding]}</text>')
-        x += 34 + text_width(keys[finding])
+        parts.append(f'{_sign(finding, x, down + 6)}<text x="{x + 11:.1f}" y="{down + 10:.1f}">{key}</text>')
+        x += 34 + text_width(key)
     return parts, down + (20 if parts else 0)
 
 
@@ -219,12 +220,15 @@ def overlap_svg(matrix: pd.DataFrame) -> str:
             f'<text x="{x + cell / 2 - 1:.1f}" y="{y + 17:.1f}" text-anchor="middle" '
             f'fill="{"#fff" if row.inside_share > 0.45 else "#0b3d70"}">{share_text(row.inside_share)}</text>'
         )
-        said = f"{row.journey}, {row.arm}: {row.n_inside:,} of {row.n_units:,} units within the window"
+        said = say(
+            "{journey}, {arm}: {n} of {of} units within the window", journey=row.journey, arm=row.arm,
+            n=formatted(row.n_inside), of=formatted(row.n_units),
+        )  # fmt: skip
         parts.append(pointed_at(box + text, said))
     for place, journey in enumerate(journeys):
         y = down + _CELL * place + 19
         p_value = float(matrix.loc[matrix["journey"] == journey, "p_value"].iloc[0])
-        says = "" if math.isnan(p_value) else f"p = {p_value:.3g}"
+        says = "" if math.isnan(p_value) else f"p = {formatted(p_value, '.3g')}"
         parts.append(f'<text x="{left - 12:.1f}" y="{y:.1f}" text-anchor="end">{escape(shortened(str(journey)))}</text>'
                      f'<text x="{left + cell * len(arms) + 12:.1f}" y="{y:.1f}">{says}</text>')  # fmt: skip
     return drawn(width, down + _CELL * len(journeys) + 8, words.title, parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from .experimentwords import (
     uplift_words,
     watch_words,
 )
+from .language import formatted, instant_text, plural, say
 from .svgaxes import BLUE, ORANGE, Axes, Tick, drawn, head, hovers, pointed_at, text_width, ticks
 from .visits import require_columns
 
@@ -36,7 +37,6 @@ __all__ = ["novelty_svg", "power_svg", "ratio_svg", "shares_svg", "uplift_svg", 
 _LEFT: Final = 70
 _WIDTH: Final = 640
 _LEAST_P: Final = 1e-12
-_IN_ORDER: Final = "units, in the order of their exposure"
 
 
 def watch_svg(path: pd.DataFrame, planned_n: int | None = None) -> str:
@@ -69,20 +69,23 @@ def _watched(path: pd.DataFrame, heading: str, planned_n: int | None, down: floa
     axes = Axes((0, max(right[-1] if right[-1] <= 1.1 * most else most * 1.02, 1)), (up[0], up[-1]), _LEFT, down + 24,
                 _WIDTH, 200)  # fmt: skip
     words = [
-        f"{row.n_units:,} units, {row.looked_at:%Y-%m-%d %H:%M}: {effect_text(row.effect, row.low, row.high)}; "
-        f"a single look: {number_text(row.fixed_low)} to {number_text(row.fixed_high)}"
+        say(
+            "{n} units, {at}: {effect}; a single look: {low} to {high}", n=formatted(row.n_units),
+            at=instant_text(row.looked_at), effect=effect_text(row.effect, row.low, row.high),
+            low=number_text(row.fixed_low), high=number_text(row.fixed_high),
+        )
         for row in path.itertuples()
-    ]
+    ]  # fmt: skip
     parts = [
         f'<text x="0" y="{down + 14:.1f}" font-weight="600">{escape(heading)}</text>',
-        *axes.grid(_IN_ORDER, _unit_ticks(axes), [Tick(one, number_text(one, "+.3g")) for one in up]),
+        *axes.grid(_in_order(), _unit_ticks(axes), [Tick(one, number_text(one, "+.3g")) for one in up]),
         f'<path d="{axes.band(n, path["low"], path["high"])}" fill="{BLUE}" fill-opacity=".2"/>',
     ]  # fmt: skip
     thin = 'fill="none" stroke="currentColor" stroke-opacity=".6" stroke-dasharray="3 3"'
     parts += [f'<path d="{axes.line(n, path[name])}" {thin}/>' for name in ("fixed_low", "fixed_high")]
     parts.append(f'<path d="{axes.line(n, path["effect"])}" fill="none" stroke="{BLUE}" stroke-width="2.5"/>')
     if planned_n is not None:
-        parts.append(axes.upright(planned_n, "planned end"))
+        parts.append(axes.upright(planned_n, say("planned end")))
     beyond = path[(path["low"] > 0) | (path["high"] < 0)]
     if len(beyond):
         x, y = axes.places(beyond["n_units"].iloc[0], beyond["effect"].iloc[0])
@@ -114,28 +117,35 @@ def ratio_svg(path: pd.DataFrame, alpha: float) -> str:
     step = max(1, round(-bottom / 5))
     powers = range(0, int(bottom) - 1, -step)
     n = path["n_units"].to_numpy(float)
-    parts += axes.grid(_IN_ORDER, _unit_ticks(axes), [Tick(one, _p_tick(one)) for one in powers])
-    parts.append(axes.level(math.log10(alpha), f"alpha {alpha:g}", colour=ORANGE))
+    parts += axes.grid(_in_order(), _unit_ticks(axes), [Tick(one, _p_tick(one)) for one in powers])
+    parts.append(axes.level(math.log10(alpha), f"alpha {formatted(alpha, 'g')}", colour=ORANGE))
     parts.append(f'<path d="{axes.steps(n, p_values)}" fill="none" stroke="{BLUE}" stroke-width="2.5"/>')
     failed = path[path["p_value"] < alpha]
     if len(failed):
         first = failed.iloc[0]
-        at = (
-            f"{first['n_units']:,} units"
-            if failed["exposed_at"].isna().any()
-            else f"{first['exposed_at']:%Y-%m-%d %H:%M}"
-        )
-        parts.append(axes.upright(float(first["n_units"]), f"failed: {at}", colour=ORANGE))
-    parts += hovers(axes, n, p_values, [
-        f"{row.n_units:,} units: p = {row.p_value:.3g}" + ("" if row.exposed_at != row.exposed_at else
-                                                           f", {row.exposed_at:%Y-%m-%d %H:%M} UTC")
-        for row in path.itertuples()
-    ])  # fmt: skip
+        is_timed = not failed["exposed_at"].isna().any()
+        # The title says that it is UTC.
+        at = instant_text(first["exposed_at"]).removesuffix(" UTC") if is_timed else _units(first["n_units"])
+        parts.append(axes.upright(float(first["n_units"]), say("failed: {at}", at=at), colour=ORANGE))
+    parts += hovers(axes, n, p_values, [_ratio_words(row) for row in path.itertuples()])
     return drawn(_LEFT + _WIDTH + 24, down, words.title, parts)
 
 
+def _in_order() -> str:
+    return say("units, in the order of their exposure")
+
+
+def _units(n: float) -> str:
+    return plural("{n} unit", "{n} units", int(n))
+
+
+def _ratio_words(row: Any) -> str:
+    words = f"{_units(row.n_units)}: p = {formatted(row.p_value, '.3g')}"
+    return words if row.exposed_at != row.exposed_at else f"{words}, {instant_text(row.exposed_at)}"
+
+
 def _p_tick(power: int) -> str:
-    text = "1" if power == 0 else f"{10.0**power:g}"
+    text = "1" if power == 0 else formatted(10.0**power, "g")
     return f"\N{LESS-THAN OR EQUAL TO}{text}" if 10.0**power <= _LEAST_P else text
 
 
@@ -149,7 +159,7 @@ def _over_units(
 
 
 def _unit_ticks(axes: Axes) -> list[Tick]:
-    return [Tick(one, f"{one:,.0f}") for one in ticks(0, axes.x[1]) if one <= axes.x[1]]
+    return [Tick(one, formatted(one, ",.0f")) for one in ticks(0, axes.x[1]) if one <= axes.x[1]]
 
 
 def shares_svg(shares: pd.DataFrame) -> str:
@@ -176,18 +186,22 @@ def shares_svg(shares: pd.DataFrame) -> str:
         last = one.iloc[-1]
         parts.append(
             f'<text x="0" y="{down + 14:.1f}"><tspan font-weight="600">{escape(str(arm))}</tspan>: '
-            f"{last['share']:.2%}, should be {last['expected_share']:.2%}</text>"
+            f"{_share_words(last['share'], last['expected_share'])}</text>"
         )
         is_last = arm == arms[-1]
         beside = [Tick(one, number_text(one, "+.3g")) for one in up if one in (up[0], 0.0, up[-1])]
-        parts += axes.grid(_IN_ORDER if is_last else "", _unit_ticks(axes) if is_last else [], beside)
+        parts += axes.grid(_in_order() if is_last else "", _unit_ticks(axes) if is_last else [], beside)
         parts.append(f'<path d="{axes.line(n, here)}" fill="none" stroke="{BLUE}" stroke-width="2"/>')
         parts += hovers(axes, n, here, [
-            f"{row.n_units:,} units: {row.n_assigned:,}, {row.share:.2%}, should be {row.expected_share:.2%}"
+            f"{_units(row.n_units)}: {formatted(row.n_assigned)}, {_share_words(row.share, row.expected_share)}"
             for row in one.itertuples()
         ])  # fmt: skip
         down += 28 + height + 12
     return drawn(_LEFT + _WIDTH + 24, down + 36, words.title, parts)
+
+
+def _share_words(share: float, expected: float) -> str:
+    return say("{share}, should be {expected}", share=formatted(share, ".2%"), expected=formatted(expected, ".2%"))
 
 
 def uplift_svg(curve: pd.DataFrame, autoc: Rate, qini: Rate) -> str:
@@ -211,7 +225,8 @@ def uplift_svg(curve: pd.DataFrame, autoc: Rate, qini: Rate) -> str:
     share = curve["share"].to_numpy(float)
     parts = [
         top,
-        *axes.grid("share of contacts, those ranked first", [Tick(one / 4, f"{one / 4:.0%}") for one in range(5)],
+        *axes.grid(say("share of contacts, those ranked first"),
+                   [Tick(one / 4, formatted(one / 4, ".0%")) for one in range(5)],
                    [Tick(one, number_text(one, "+.3g")) for one in up]),
         f'<path d="{axes.band(share, curve["low"], curve["high"])}" fill="{BLUE}" fill-opacity=".2"/>',
     ]  # fmt: skip
@@ -220,13 +235,14 @@ def uplift_svg(curve: pd.DataFrame, autoc: Rate, qini: Rate) -> str:
                      f'stroke-width="{2 if name == "random" else 1.2}" stroke-dasharray="{dash}"/>')  # fmt: skip
     parts.append(f'<path d="{axes.line(share, curve["uplift"])}" fill="none" stroke="{BLUE}" stroke-width="2.5"/>')
     parts += hovers(axes, share, curve["uplift"], [
-        f"first {row.share:.0%}: {effect_text(row.uplift, row.low, row.high)}; at random {number_text(row.random)}"
+        say("first {share}: {effect}; at random {random}", share=formatted(row.share, ".0%"),
+            effect=effect_text(row.uplift, row.low, row.high), random=number_text(row.random))
         for row in curve.itertuples()
     ])  # fmt: skip
     y = down + 6 + 240 + 58
     parts.append(_line_legend([
-        (f'stroke="{BLUE}" stroke-width="2.5"', "effect on them, with the band of the whole curve"),
-        (f'stroke="{ORANGE}" stroke-width="2" stroke-dasharray="6 4"', "at random (dots: by chance)"),
+        (f'stroke="{BLUE}" stroke-width="2.5"', say("effect on them, with the band of the whole curve")),
+        (f'stroke="{ORANGE}" stroke-width="2" stroke-dasharray="6 4"', say("at random (dots: by chance)")),
     ], y))  # fmt: skip
     return drawn(_LEFT + _WIDTH + 24, y + 10, words.title, parts)
 
@@ -264,16 +280,19 @@ def power_svg(table: pd.DataFrame, metric: str, planned_weeks: int, minimum_effe
     axes = Axes((0, float(weeks[-1])), (0, up[-1]), _LEFT, down + 6, _WIDTH, 220)
     parts = [
         top,
-        *axes.grid("weeks of exposures, the window to mature not counted",
+        *axes.grid(say("weeks of exposures, the window to mature not counted"),
                    [Tick(one, f"{one:.0f}") for one in ticks(0, weeks[-1]) if one == round(one) and one <= weeks[-1]],
-                   [Tick(one, f"{one:.3g}") for one in up]),
+                   [Tick(one, formatted(one, ".3g")) for one in up]),
         f'<path d="{axes.line(weeks, effect)}" fill="none" stroke="{BLUE}" stroke-width="2.5"/>',
-        axes.upright(planned_weeks, "planned"),
+        axes.upright(planned_weeks, say("planned")),
     ]  # fmt: skip
     if minimum_effect is not None:
-        parts.append(axes.level(minimum_effect, f"wanted: {minimum_effect:.4g}", colour=ORANGE))
+        wanted = say("wanted: {effect}", effect=formatted(minimum_effect, ".4g"))
+        parts.append(axes.level(minimum_effect, wanted, colour=ORANGE))
     parts += hovers(axes, weeks, effect, [
-        f"{row.week} weeks, {row.n_units:,.0f} units: {row.minimum_effect:.3g}" for row in table.itertuples()
+        plural("{n} week, {units} units: {effect}", "{n} weeks, {units} units: {effect}", row.week,
+               units=formatted(row.n_units, ",.0f"), effect=formatted(row.minimum_effect, ".3g"))
+        for row in table.itertuples()
     ])  # fmt: skip
     return drawn(_LEFT + _WIDTH + 24, down + 6 + 220 + 50, words.title, parts)
 
@@ -300,16 +319,21 @@ def novelty_svg(table: pd.DataFrame, trend: pd.DataFrame, alpha: float = 0.05) -
         up = ticks(float(np.nanmin([0.0, one["low"].min()])), float(np.nanmax([0.0, one["high"].max()])))
         last = float(one["to_day"].iloc[-1])
         axes = Axes((0, last), (up[0], up[-1]), _LEFT, down + 24, _WIDTH, 160)
-        days = [Tick(day, f"{day:.3g}") for day in ticks(0, last) if day <= last]
+        days = [Tick(day, formatted(day, ".3g")) for day in ticks(0, last) if day <= last]
         parts.append(f'<text x="0" y="{down + 14:.1f}" font-weight="600">{escape(f"{metric}: {arm}")}</text>')
-        parts += axes.grid("days since the exposure", days, [Tick(value, number_text(value, "+.3g")) for value in up])
+        parts += axes.grid(
+            say("days since the exposure"), days, [Tick(value, number_text(value, "+.3g")) for value in up]
+        )
         for row in one.itertuples():
             ends = [row.from_day, row.to_day]
             shapes = (
                 f'<path d="{axes.band(ends, [row.low] * 2, [row.high] * 2)}" fill="{BLUE}" fill-opacity=".2"/>'
                 f'<path d="{axes.line(ends, [row.effect] * 2)}" stroke="{BLUE}" stroke-width="2.5"/>'
             )
-            said = f"days {row.from_day:.3g} to {row.to_day:.3g}: {effect_text(row.effect, row.low, row.high)}"
+            said = say(
+                "days {start} to {end}: {effect}", start=formatted(row.from_day, ".3g"),
+                end=formatted(row.to_day, ".3g"), effect=effect_text(row.effect, row.low, row.high),
+            )  # fmt: skip
             parts.append(pointed_at(shapes, said))
         down += 24 + 160 + 52
     return drawn(_LEFT + _WIDTH + 24, down, words.title, parts)

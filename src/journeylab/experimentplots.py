@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from .display import counted
+from .language import formatted, later, list_text, plural, say
 from .visits import require_columns
 
 __all__ = [
@@ -28,21 +28,36 @@ Finding: TypeAlias = Literal["better", "worse", "above", "below", "none", "raw",
 """What a mark stands for: an effect beyond chance and its direction, none such, or an estimate and its correction."""
 
 KEYS: Final[dict[Finding, str]] = {
-    "better": "better, beyond chance", "worse": "worse, beyond chance", "above": "above the control, beyond chance",
-    "below": "below the control, beyond chance", "none": "not beyond chance", "shrunken": "shrunken", "raw": "raw",
+    "better": later("better, beyond chance"), "worse": later("worse, beyond chance"),
+    "above": later("above the control, beyond chance"), "below": later("below the control, beyond chance"),
+    "none": later("not beyond chance"), "shrunken": later("shrunken"), "raw": later("raw"),
 }  # fmt: skip
 """What a legend says of each kind of mark."""
 
-GUARDRAIL_KEYS: Final[dict[Finding, str]] = {"better": "held", "worse": "violated", "none": "undecided"}
+GUARDRAIL_KEYS: Final[dict[Finding, str]] = {
+    "better": later("held"), "worse": later("violated"), "none": later("undecided"),
+}  # fmt: skip
 """What a legend says of marks that are guardrails."""
 
 _INTERVALS: Final = {
-    "fixed": "for one look", "always-valid": "that hold whenever one looks",
-    "group-sequential": "over all planned looks",
-}  # fmt: skip
+    "fixed": later("{level} % intervals for one look"),
+    "always-valid": later("{level} % intervals that hold whenever one looks"),
+    "group-sequential": later("{level} % intervals over all planned looks"),
+}
 _UNITS: Final = {
-    "proportion": "difference of shares (0.01 is one percentage point)", "count": "difference of counts per unit",
-    "time_to": "difference of days", "ratio": "difference of ratios",
+    "proportion": later("difference of shares (0.01 is one percentage point)"),
+    "count": later("difference of counts per unit"), "time_to": later("difference of days"),
+    "ratio": later("difference of ratios"),
+}  # fmt: skip
+_ONE_EFFECT: Final[dict[Finding, str]] = {
+    "above": later("{metric}: {arm} lies above {control}"), "below": later("{metric}: {arm} lies below {control}"),
+    "none": later("{metric}: {arm} is not shown to differ from {control}"),
+    "better": later("{metric}: {arm} is better than {control}"),
+    "worse": later("{metric}: {arm} is worse than {control}"),
+}  # fmt: skip
+_SO_MANY: Final[dict[Finding, str]] = {
+    "above": later("{n} above"), "below": later("{n} below"), "better": later("{n} better"),
+    "worse": later("{n} worse"),
 }  # fmt: skip
 _MOST_LABEL: Final = 32
 
@@ -66,12 +81,16 @@ class Row(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Rows on one scale: its heading, what the scale is, and a line of its own such as a margin (missing: None)."""
+    """Rows on one scale: its heading, what the scale is, and a line of its own such as a margin (missing: None).
+
+    `has_shares` is whether the scale is one of shares, to be shown as percentages.
+    """
 
     heading: str
     across: str
     rows: tuple[Row, ...]
     margin: float | None = None
+    has_shares: bool = False
 
     @property
     def span(self) -> tuple[float, float]:
@@ -96,7 +115,7 @@ def number_text(value: float, form: str = "+.4g") -> str:
     """
     if math.isnan(value):
         return "\N{EN DASH}"
-    return "0" if value == 0 else format(value, form).replace("-", "\N{MINUS SIGN}", int(value < 0))
+    return "0" if value == 0 else formatted(value, form).replace("-", "\N{MINUS SIGN}", int(value < 0))
 
 
 def effect_text(effect: float, low: float, high: float, form: str = "+.4g") -> str:
@@ -106,8 +125,11 @@ def effect_text(effect: float, low: float, high: float, form: str = "+.4g") -> s
     '+0.02 (+0.01 to +0.05)'
     """
     if math.isnan(low) or math.isnan(high):
-        return f"{number_text(effect, form)} (no interval)"
-    return f"{number_text(effect, form)} ({number_text(low, form)} to {number_text(high, form)})"
+        return say("{effect} (no interval)", effect=number_text(effect, form))
+    return say(
+        "{effect} ({low} to {high})", effect=number_text(effect, form), low=number_text(low, form),
+        high=number_text(high, form),
+    )  # fmt: skip
 
 
 def shortened(label: str) -> str:
@@ -120,7 +142,7 @@ def shortened(label: str) -> str:
 
 
 def _p_text(p_value: float) -> str:
-    return "p not yet known" if math.isnan(p_value) else f"p = {p_value:.3g}"
+    return say("p not yet known") if math.isnan(p_value) else f"p = {formatted(p_value, '.3g')}"
 
 
 # Effects ------------------------------------------------------------------------------------------------------------
@@ -174,54 +196,63 @@ def forest_panels(table: pd.DataFrame, better: Better | None = None, *, relative
         metric = str(row.metric)
         heading = "" if relative else metric
         label = f"{metric}: {row.arm}" if relative else str(row.arm)
-        label += "" if one_control else f" against {row.control}"
-        label += ", winsorised" if row.kind == "winsorised" else ""
+        label = label if one_control else say("{arm} against {control}", arm=label, control=row.control)
+        label = say("{metric}, winsorised", metric=label) if row.kind == "winsorised" else label
         label += "" if pd.isna(row.group) else f", {row.group}"
         effect, low, high = row.effect, row.low, row.high
         if relative:
             scale = row.mean_control if row.mean_control != 0 else math.nan
             effect, (low, high) = effect / scale, sorted((low / scale, high / scale))
         says = f"{effect_text(effect, low, high, form)}; {_p_text(getattr(row, 'p_value_corrected', row.p_value))}"
-        more = (
-            f"{metric}: {row.arm} {row.mean_arm:.4g} of {row.n_arm:,} units, {row.control} {row.mean_control:.4g} of "
-            f"{row.n_control:,}"
-        )
+        more = say(
+            "{metric}: {arm} {mean_arm} of {n_arm} units, {control} {mean_control} of {n_control}", metric=metric,
+            arm=row.arm, mean_arm=formatted(row.mean_arm, ".4g"), n_arm=formatted(row.n_arm), control=row.control,
+            mean_control=formatted(row.mean_control, ".4g"), n_control=formatted(row.n_control),
+        )  # fmt: skip
         marks = (Mark(effect, low, high, _finding(row, better or {})),)
         panels.setdefault(heading, []).append(Row(label, marks, says, more))
-        unit = _UNITS.get(str(row.kind), f"difference in the unit of {metric}")
-        across.setdefault(heading, "difference as a share of the control's mean" if relative else unit)
-    return [Panel(heading, across[heading], tuple(rows)) for heading, rows in panels.items()]
+        if relative:
+            unit = say("difference as a share of the control's mean")
+        elif row.kind in _UNITS:
+            unit = say(_UNITS[row.kind])
+        else:
+            unit = say("difference in the unit of {metric}", metric=metric)
+        across.setdefault(heading, unit)
+    return [Panel(heading, across[heading], tuple(rows), has_shares=relative) for heading, rows in panels.items()]
 
 
 def forest_words(table: pd.DataFrame, better: Better | None = None, *, relative: bool = False) -> Words:
     """What a forest plot says: which effects are beyond chance, and what its intervals hold for."""
     _forest_columns(table)
     if table.empty:
-        return Words("No effect is given", "the arms do not have the units that they should, or there is no look yet")
+        return Words(
+            say("No effect is given"), say("the arms do not have the units that they should, or there is no look yet")
+        )
     found = [_finding(row, better or {}) for row in table.itertuples()]
     first = table.iloc[0]
     if len(table) == 1:
-        where = {"above": "lies above", "below": "lies below", "none": "is not shown to differ from"}
-        says = where.get(found[0], f"is {found[0]} than")
-        title = f"{first['metric']}: {first['arm']} {says} {first['control']}"
+        title = say(_ONE_EFFECT[found[0]], metric=first["metric"], arm=first["arm"], control=first["control"])
     else:
         kinds = {kind: found.count(kind) for kind in dict.fromkeys(found) if kind != "none"}
-        which = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-        title = f"None of {len(table)} effects is beyond chance"
+        which = ", ".join(say(_SO_MANY[kind], n=n) for kind, n in kinds.items())
+        title = say("None of {n} effects is beyond chance", n=len(table))
         if which:
-            title = f"{sum(kinds.values())} of {len(table)} effects are beyond chance: {which}"
-    controls = ", ".join(map(str, table["control"].unique()))
-    intervals = " and ".join(
-        f"{level:.12g} % intervals {_INTERVALS.get(kind, kind)}"
-        for kind, level in dict.fromkeys(zip(table["interval"], 100 * table["level"], strict=True))
-    )
-    corrected = "; p corrected for each other" if "p_value_corrected" in table and len(table) > 1 else ""
-    share = "; the error of the control's mean is left out" if relative else ""
+            title = say(
+                "{n} of {of} effects are beyond chance: {which}", n=sum(kinds.values()), of=len(table), which=which
+            )
+    parts = [
+        say("arm less {controls}", controls=", ".join(map(str, table["control"].unique()))),
+        list_text([
+            say(_INTERVALS[kind], level=formatted(level, ".12g"))
+            for kind, level in dict.fromkeys(zip(table["interval"], 100 * table["level"], strict=True))
+        ]),
+    ]  # fmt: skip
+    parts += [say("p corrected for each other")] if "p_value_corrected" in table and len(table) > 1 else []
+    parts += [say("the error of the control's mean is left out")] if relative else []
     alike = table[(table["metric"] == first["metric"]) & (table["kind"] == first["kind"])]
     n = int(alike.drop_duplicates("arm")["n_arm"].sum() + first["n_control"]) if alike["group"].isna().all() else 0
-    return Words(
-        title, f"arm less {controls}; {intervals}{corrected}{share}" + (f"; n = {counted(n, 'unit')}" if n else "")
-    )
+    parts += [plural("n = {n} unit", "n = {n} units", n)] if n else []
+    return Words(title, "; ".join(parts))
 
 
 def guardrail_panels(table: pd.DataFrame) -> list[Panel]:
@@ -237,12 +268,13 @@ def guardrail_panels(table: pd.DataFrame) -> list[Panel]:
         lines = tuple(
             Row(
                 str(row.arm), (Mark(row.harm, row.low, row.high, findings.get(row.verdict, "none")),),
-                f"{effect_text(row.harm, row.low, row.high)}; {row.verdict}",
-                f"{metric}: {row.arm} may be worse by {margin:.4g}: {row.verdict}",
+                f"{effect_text(row.harm, row.low, row.high)}; {say(row.verdict)}",
+                say("{metric}: {arm} may be worse by {margin}: {verdict}", metric=metric, arm=row.arm,
+                    margin=formatted(margin, ".4g"), verdict=say(row.verdict)),
             )
             for row in rows.itertuples()
         )  # fmt: skip
-        panels.append(Panel(str(metric), "harm: to the right is worse", lines, float(margin)))
+        panels.append(Panel(str(metric), say("harm: to the right is worse"), lines, float(margin)))
     return panels
 
 
@@ -251,15 +283,16 @@ def guardrail_words(table: pd.DataFrame) -> Words:
     n = table["verdict"].value_counts()
     if n.get("violated"):
         broken = table[table["verdict"] == "violated"].iloc[0]
-        title = (
-            f"{n['violated']} of {len(table)} guardrails are violated, such as {broken['metric']} by {broken['arm']}"
-        )
+        title = say(
+            "{n} of {of} guardrails are violated, such as {metric} by {arm}", n=n["violated"], of=len(table),
+            metric=broken["metric"], arm=broken["arm"],
+        )  # fmt: skip
     elif n.get("undecided"):
-        title = f"{n['undecided']} of {len(table)} guardrails are undecided: harm is not ruled out"
+        title = say("{n} of {of} guardrails are undecided: harm is not ruled out", n=n["undecided"], of=len(table))
     else:
-        title = "All guardrails hold"
+        title = say("All guardrails hold")
     return Words(
-        title, "harm with its one-sided bounds; dashed: the margin, beyond which nothing of the interval may lie"
+        title, say("harm with its one-sided bounds; dashed: the margin, beyond which nothing of the interval may lie")
     )
 
 
@@ -281,22 +314,24 @@ def segment_panels(table: pd.DataFrame) -> list[Panel]:
             (Mark(row.effect, row.low, row.high, "raw"),
              Mark(row.shrunken_effect, row.shrunken_low, row.shrunken_high, "shrunken")),
             effect_text(row.shrunken_effect, row.shrunken_low, row.shrunken_high),
-            f"{row.segment}: raw {effect_text(row.effect, row.low, row.high)}",
+            say("{segment}: raw {effect}", segment=row.segment, effect=effect_text(row.effect, row.low, row.high)),
         )
         for row in table.itertuples()
     )  # fmt: skip
-    return [Panel("", "effect, in the metric's unit", rows)]
+    return [Panel("", say("effect, in the metric's unit"), rows)]
 
 
 def segment_words(table: pd.DataFrame, *, differs: bool) -> Words:
     """What the picture of segments says; `differs` is whether they do beyond chance, as `SubgroupEffects` has it."""
     most, least = table["shrunken_effect"].idxmax(), table["shrunken_effect"].idxmin()
     if not differs:
-        title = "Nothing says that the effect differs between segments"
+        title = say("Nothing says that the effect differs between segments")
     else:
         low, high = (number_text(table.loc[one, "shrunken_effect"]) for one in (least, most))
-        title = (
-            f"Shrunken, the effect lies between {low} ({table.loc[least, 'segment']}) and {high} "
-            f"({table.loc[most, 'segment']})"
-        )
-    return Words(title, "the numbers are the shrunken ones; raw effects of the best segments are too good to be true")
+        title = say(
+            "Shrunken, the effect lies between {low} ({least}) and {high} ({most})", low=low, high=high,
+            least=table.loc[least, "segment"], most=table.loc[most, "segment"],
+        )  # fmt: skip
+    return Words(
+        title, say("the numbers are the shrunken ones; raw effects of the best segments are too good to be true")
+    )

@@ -12,18 +12,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .display import counted
-from .drawing import share_text
-from .durations import duration_text
+from .durations import length_text
 from .experimentdrawing import forest_svg, guardrail_svg, overlap_svg, segment_svg
 from .experimentlines import novelty_svg, power_svg, ratio_svg, shares_svg, uplift_svg, watch_svg
 from .experimentplots import Better, is_beyond_chance, number_text
 from .experiments.checks.novelty import Novelty
 from .experiments.checks.overlap import Overlap
 from .experimentwords import power_table
+from .language import (
+    again,
+    count_text,
+    current,
+    date_text,
+    formatted,
+    instant_text,
+    later,
+    plural,
+    say,
+    say_in,
+    share_text,
+    using,
+)
+from .pages import template
 
 if TYPE_CHECKING:
     from .experiments.analysis import Analysis
@@ -40,11 +52,26 @@ if TYPE_CHECKING:
 __all__ = ["analysis_page", "comparison_page", "plan_page", "watch_page"]
 
 _SMALLEST = 5
-_CORRECTIONS = {"holm": "corrected for each other (Holm)", "fdr_bh": "corrected as explorations (Benjamini-Hochberg)",
-                "none": "not corrected for each other"}  # fmt: skip
+_CORRECTIONS = {
+    "holm": later("Arms less {control}; p values are corrected for each other (Holm)."),
+    "fdr_bh": later("Arms less {control}; p values are corrected as explorations (Benjamini-Hochberg)."),
+    "none": later("Arms less {control}; p values are not corrected for each other."),
+}
 _RULES = {
-    "always_valid": "one may look at any time, and stop", "fixed": "one looks once, at the end",
-    "group_sequential": "one looks at the planned looks",
+    "always_valid": later("one may look at any time, and stop"), "fixed": later("one looks once, at the end"),
+    "group_sequential": later("one looks at the planned looks"),
+}  # fmt: skip
+_ROLES = {"primary": later("primary"), "secondary": later("secondary"), "guardrail": later("guardrail")}
+_DECISIONS = {
+    "ship": later("ship."), "keep control": later("keep control."), "go on": later("go on."),
+    "undecided": later("undecided."), "blocked": later("blocked."),
+}  # fmt: skip
+_LOOKS = {
+    "go on": later("go on"), "stop: difference": later("stop: difference"), "end": later("end"),
+}  # fmt: skip
+_CHECKS = {
+    "calendar": later("calendar"), "overlap": later("overlap"), "machines": later("machines"),
+    "novelty": later("novelty"),
 }  # fmt: skip
 
 
@@ -68,55 +95,84 @@ class _Verdict(NamedTuple):
     is_good: bool
 
 
-def comparison_page(comparison: Comparison, who: ForWhom | None = None) -> str:
+def comparison_page(comparison: Comparison, who: ForWhom | None = None, *, language: str | None = None) -> str:
     """The page of a comparison, as HTML.
 
     Args:
         comparison: the effects, or why there are none.
         who: for whom they are.
+        language: the language of its words, "en" or "pl"; by default the current one of `language`.
+
+    Raises:
+        DataError: when there is no such language.
     """
+    with using(language or current()):
+        return _comparison(comparison, who)
+
+
+def _comparison(comparison: Comparison, who: ForWhom | None) -> str:
     arms = [*comparison.ratio.n]
-    verdicts = [_Verdict("", "No effect is given.", " ".join(comparison.refused), is_good=False)]
+    refused, warnings = [again(one) for one in comparison.refused], [again(one) for one in comparison.warnings]
+    verdicts = [_Verdict("", say("No effect is given."), " ".join(refused), is_good=False)]
     if comparison.refused:
         sections = [*_ratio(comparison.ratio)]
     else:
-        sections = [_Section("What to know", sentences=comparison.warnings)] if comparison.warnings else []
-        sections += [*_effects(comparison, "Effects"), *_looks(comparison), *(_for_whom(who) if who else ())]
+        sections = [_Section(say("What to know"), sentences=warnings)] if warnings else []
+        sections += [*_effects(comparison, say("Effects")), *_looks(comparison), *(_for_whom(who) if who else ())]
         sections += _ratio(comparison.ratio)
     control = comparison.effects[0].control if comparison.effects else None
     others = ", ".join(arm for arm in arms if arm != control)
     return _page(
-        "Arms compared" if control is None else f"{others} against {control}",
-        f"{counted(comparison.n, 'unit')} in {counted(len(arms), 'arm')}.",
+        say("Arms compared") if control is None else say("{arm} against {control}", arm=others, control=control),
+        say("{units} in {arms}.", units=_units(comparison.n), arms=plural("{n} arm", "{n} arms", len(arms))),
         sections,
         verdicts=verdicts if comparison.refused else [],
-        figures=[(f"{n:,}", f"units in {arm}") for arm, n in comparison.ratio.n.items()],
+        figures=[(formatted(n), say("units in {arm}", arm=arm)) for arm, n in comparison.ratio.n.items()],
     )
 
 
-def analysis_page(analysis: Analysis) -> str:
-    """The page of an analysed experiment, as HTML: the verdicts first, what is not known last."""
+def analysis_page(analysis: Analysis, *, language: str | None = None) -> str:
+    """The page of an analysed experiment, as HTML: the verdicts first, what is not known last.
+
+    Args:
+        analysis: the analysis.
+        language: the language of its words, "en" or "pl"; by default the current one of `language`.
+
+    Raises:
+        DataError: when there is no such language.
+    """
+    with using(language or current()):
+        return _analysis(analysis)
+
+
+def _analysis(analysis: Analysis) -> str:
     experiment, maturity = analysis.experiment, analysis.maturity
     better = {metric.name: metric.better for metric in experiment.metrics}
-    sections = [] if not analysis.warnings else [_Section("What to know", sentences=analysis.warnings)]
-    sections += _effects(analysis.primary, f"What decides: {experiment.primary.name}", better)
+    warnings = list(dict.fromkeys(again(one) for one in analysis.warnings))
+    sections = [] if not warnings else [_Section(say("What to know"), sentences=warnings)]
+    sections += _effects(analysis.primary, say("What decides: {metric}", metric=experiment.primary.name), better)
     if analysis.secondary is not None:
-        sections += _effects(analysis.secondary, "What is looked at besides", better)
+        sections += _effects(analysis.secondary, say("What is looked at besides"), better)
     if analysis.likely():
-        sections.append(_Section("What is likely of it", sentences=analysis.likely()))
+        sections.append(_Section(say("What is likely of it"), sentences=analysis.likely()))
     sections += [*_looks(analysis.primary), *_guardrails(analysis), *_for_whom(analysis.who), *_bayesian(analysis)]
     sections += _ratio(analysis.primary.ratio)
     sections += [_check(name, check) for name, check in analysis.checks.items()]
-    sections += [_Section("What cannot be known from this", sentences=[*_unknown(analysis)]), _asked(experiment)]
-    verdicts = [_Verdict(one.arm, f"{one.decision}.", one.reason, one.decision == "ship") for one in analysis.verdicts]
+    sections += [_Section(say("What cannot be known from this"), sentences=[*_unknown(analysis)]), _asked(experiment)]
+    verdicts = [
+        _Verdict(one.arm, say(_DECISIONS[one.decision]), again(one.reason), one.decision == "ship")
+        for one in analysis.verdicts
+    ]
     return _page(
         experiment.experiment,
-        experiment.question or f"Version {experiment.version}.",
+        experiment.question or say("Version {version}.", version=experiment.version),
         sections,
         verdicts=verdicts,
         figures=[
-            (f"{maturity.n_matured:,}", "matured units"), (f"{maturity.planned_n:,}", "planned units"),
-            (f"{maturity.n_exposed:,}", "exposed units"), ("yes" if maturity.is_over else "no", "is it over?"),
+            (formatted(maturity.n_matured), say("matured units")),
+            (formatted(maturity.planned_n), say("planned units")),
+            (formatted(maturity.n_exposed), say("exposed units")),
+            (say("yes") if maturity.is_over else say("no"), say("is it over?")),
         ],
     )  # fmt: skip
 
@@ -128,53 +184,91 @@ def _check(name: str, check: Check) -> _Section:
         drawings = [Markup(novelty_svg(check.table, check.trend, check.alpha))]
     elif isinstance(check, Overlap) and len(check.matrix):
         drawings = [Markup(overlap_svg(check.matrix))]
-    title = f"Check: {name}{'' if check.passed else ' (not passed)'}"
+    name = say(_CHECKS.get(name, name))
+    title = say("Check: {name}", name=name) if check.passed else say("Check: {name} (not passed)", name=name)
     return _Section(title, sentences=check.sentences(), drawings=drawings)
 
 
-def watch_page(watch: Watch) -> str:
-    """The page of an experiment while it runs, as HTML: alarms, the effects as units came in, the arms' ratio."""
+def watch_page(watch: Watch, *, language: str | None = None) -> str:
+    """The page of an experiment while it runs, as HTML: alarms, the effects as units came in, the arms' ratio.
+
+    Args:
+        watch: the watched experiment.
+        language: the language of its words, "en" or "pl"; by default the current one of `language`.
+
+    Raises:
+        DataError: when there is no such language.
+    """
+    with using(language or current()):
+        return _watch(watch)
+
+
+def _watch(watch: Watch) -> str:
     n = int(watch.path["n_units"].max()) if len(watch.path) else 0
     planned = watch.stopping.planned_n
     rows = [
         [
-            f"{row.n_units:,}", f"{row.looked_at:%Y-%m-%d %H:%M}", str(row.metric), str(row.arm),
+            formatted(row.n_units), instant_text(row.looked_at), str(row.metric), str(row.arm),
             *(number_text(one) for one in (row.effect, row.low, row.high, row.fixed_low, row.fixed_high)),
             _p_text(row.p_value),
         ]
         for row in watch.path.itertuples()
     ]  # fmt: skip
-    head = ["units", "last exposure (UTC)", "metric", "arm", "effect", "low", "high", "single low", "single high", "p"]
+    head = [
+        say("units"), say("last exposure"), say("metric"), say("arm"), say("effect"), _low(), _high(),
+        say("single low"), say("single high"), "p",
+    ]  # fmt: skip
     sections = [
         _Section(
-            "The effect as units came in",
-            f"The interval holds whenever one looks, with an error of {watch.alpha:g} over all looks. What a single "
-            "look would say is there as a warning: whoever looks again until it leaves 0 is wrong far more often.",
+            say("The effect as units came in"),
+            say("The interval holds whenever one looks, with an error of {alpha} over all looks. What a single look "
+                "would say is there as a warning: whoever looks again until it leaves 0 is wrong far more often.",
+                alpha=formatted(watch.alpha, "g")),
             sentences=watch.sentences()[:1], drawings=[Markup(watch_svg(watch.path, planned))] if rows else [],
             head=head, rows=rows,
         ),
         *_ratio(watch.ratio),
     ]  # fmt: skip
-    alarms = [_Verdict("", "Act:", alarm, is_good=False) for alarm in watch.alarms]
+    alarms = [_Verdict("", say("Act:"), alarm, is_good=False) for alarm in watch.alarms]
     is_over = n >= planned
-    nothing = [_Verdict("", "It is over." if is_over else "Go on.", watch.sentences()[-1], is_good=not is_over)]
+    what = say("It is over.") if is_over else say("Go on.")
+    nothing = [_Verdict("", what, watch.sentences()[-1], is_good=not is_over)]
     return _page(
-        "An experiment while it runs",
-        f"{n:,} of the planned {counted(planned, 'unit')} are in.",
+        say("An experiment while it runs"),
+        say("{n} of the planned {planned} are in.", n=formatted(n), planned=_units(planned)),
         sections,
         verdicts=alarms or nothing,
-        figures=[(f"{n:,}", "units looked at"), (f"{planned:,}", "planned units"), (f"{n / planned:.0%}", "done")],
-    )
+        figures=[
+            (formatted(n), say("units looked at")), (formatted(planned), say("planned units")),
+            (formatted(n / planned, ".0%"), say("done")),
+        ],
+    )  # fmt: skip
 
 
-def plan_page(plan: Plan) -> str:
-    """The page of a plan, as HTML: what can be found, in how many weeks, and how often it would be wrong."""
+def plan_page(plan: Plan, *, language: str | None = None) -> str:
+    """The page of a plan, as HTML: what can be found, in how many weeks, and how often it would be wrong.
+
+    Args:
+        plan: the plan.
+        language: the language of its words, "en" or "pl"; by default the current one of `language`.
+
+    Raises:
+        DataError: when there is no such language.
+    """
+    with using(language or current()):
+        return _plan(plan)
+
+
+def _plan(plan: Plan) -> str:
     experiment = plan.experiment
     first = plan.metrics.iloc[0]
-    head = ["metric", "role", "control's mean", "error at the end", "least effect", "units needed", "variance saved"]
+    head = [
+        say("metric"), say("role"), say("control's mean"), say("error at the end"), say("least effect"),
+        say("units needed"), say("variance saved"),
+    ]  # fmt: skip
     rows = [
         [
-            str(row.metric), str(row.role), number_text(row.mean_control, ".4g"),
+            str(row.metric), say(_ROLES[row.role]), number_text(row.mean_control, ".4g"),
             number_text(row.standard_error, ".3g"), number_text(row.minimum_effect, ".4g"),
             number_text(row.units_needed, ",.0f"), share_text(row.variance_reduction_share),
         ]
@@ -182,9 +276,10 @@ def plan_page(plan: Plan) -> str:
     ]  # fmt: skip
     sections = [
         _Section(
-            "What can be found",
-            f"The least effect on each metric that is found with a probability of {experiment.power:.0%} by the "
-            "planned units; for a guardrail the least margin within which it can be shown to hold.",
+            say("What can be found"),
+            say("The least effect on each metric that is found with a probability of {power} by the planned units; for "
+                "a guardrail the least margin within which it can be shown to hold.",
+                power=formatted(experiment.power, ".0%")),
             head=head, rows=rows,
         )
     ]  # fmt: skip
@@ -193,39 +288,44 @@ def plan_page(plan: Plan) -> str:
         drawing = power_svg(table, str(first["metric"]), plan.recruiting.n_weeks, experiment.minimum_effect)
         sections.append(
             _Section(
-                "Weeks against the least effect",
-                "History's exposures a week, and errors that shrink with the root of the units.",
-                drawings=[Markup(drawing)], head=["weeks", "units", "least effect"],
-                rows=[[f"{row.week}", f"{row.n_units:,.0f}", number_text(row.minimum_effect, ".4g")]
+                say("Weeks against the least effect"),
+                say("History's exposures a week, and errors that shrink with the root of the units."),
+                drawings=[Markup(drawing)], head=[say("weeks"), say("units"), say("least effect")],
+                rows=[[f"{row.week}", formatted(row.n_units, ",.0f"), number_text(row.minimum_effect, ".4g")]
                       for row in table.itertuples()],
             )
         )  # fmt: skip
     if len(plan.weekly):
-        weeks = [[f"{row.week:%Y-%m-%d}", f"{row.n_units:,}"] for row in plan.weekly.itertuples()]
-        sections.append(_Section("Exposures by week of history", head=["week from (UTC)", "units"], rows=weeks))
+        weeks = [[date_text(row.week), formatted(row.n_units)] for row in plan.weekly.itertuples()]
+        head = [say("week from (UTC)"), say("units")]
+        sections.append(_Section(say("Exposures by week of history"), head=head, rows=weeks))
     if len(plan.alarms):
         sections.append(
             _Section(
-                "A/A on history",
-                f"How often a difference was found where there is none; at most {experiment.alpha:.0%} should.",
-                head=["metric", "runs", "alarms", "share", "low", "high"],
-                rows=[[str(row.metric), f"{row.n_runs:,}", f"{row.n_alarms:,}",
+                say("A/A on history"),
+                say("How often a difference was found where there is none; at most {alpha} should.",
+                    alpha=formatted(experiment.alpha, ".0%")),
+                head=[say("metric"), say("runs"), say("alarms"), say("share"), _low(), _high()],
+                rows=[[str(row.metric), formatted(row.n_runs), formatted(row.n_alarms),
                        *(share_text(one) for one in (row.alarm_share, row.low, row.high))]
                       for row in plan.alarms.itertuples()],
             )
         )  # fmt: skip
     days = "\N{EN DASH}"
     if plan.recruiting is not None:
-        days = counted(math.ceil(plan.recruiting.takes / timedelta(days=1)), "day")
-    declared = "Not declared yet." if plan.declared_at is None else f"Declared {plan.declared_at:%Y-%m-%d %H:%M} UTC."
+        days = plural("{n} day", "{n} days", math.ceil(plan.recruiting.takes / timedelta(days=1)))
+    declared = say("Not declared yet.")
+    if plan.declared_at is not None:
+        declared = say("Declared {at}.", at=instant_text(plan.declared_at))
+    question = experiment.question or say("Version {version}.", version=experiment.version)
     return _page(
-        f"Plan: {experiment.experiment}",
-        f"{experiment.question or f'Version {experiment.version}.'} {declared}",
-        [_Section("In words", sentences=plan.sentences()), *sections, _asked(experiment)],
+        say("Plan: {experiment}", experiment=experiment.experiment),
+        f"{question} {declared}",
+        [_Section(say("In words"), sentences=plan.sentences()), *sections, _asked(experiment)],
         figures=[
-            (f"{experiment.stopping.planned_n:,}", "planned units"),
-            (number_text(first["minimum_effect"], ".4g"), f"least effect on {first['metric']}"),
-            (days, "until the last has been watched"),
+            (formatted(experiment.stopping.planned_n), say("planned units")),
+            (number_text(first["minimum_effect"], ".4g"), say("least effect on {metric}", metric=first["metric"])),
+            (days, say("until the last has been watched")),
         ],
     )  # fmt: skip
 
@@ -234,32 +334,40 @@ def _page(
     title: str, lead: str, sections: Iterable[_Section], *, figures: Sequence[tuple[str, str]] = (),
     verdicts: Sequence[_Verdict] = (),
 ) -> str:  # fmt: skip
-    environment = Environment(
-        loader=PackageLoader("journeylab"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("experiment.html.j2")
-    return template.render(title=title, lead=lead, sections=[*sections], figures=figures, verdicts=verdicts)
+    return template("experiment.html.j2").render(
+        title=title, lead=lead, sections=[*sections], figures=figures, verdicts=verdicts
+    )
+
+
+def _units(n: int) -> str:
+    return plural("{n} unit", "{n} units", n)
+
+
+def _low() -> str:
+    return say_in("of an interval", "low")
+
+
+def _high() -> str:
+    return say_in("of an interval", "high")
 
 
 def _p_text(p_value: float) -> str:
     return number_text(p_value, ".3g")
 
 
-def _few(n: int) -> str:
-    return f"<{_SMALLEST}" if 0 < n < _SMALLEST else f"{n:,}"
-
-
 def _effects(comparison: Comparison, heading: str, better: Better | None = None) -> list[_Section]:
     """The effects of a comparison as a forest plot, or why there are none."""
     if not comparison.effects:
-        return [_Section(heading, sentences=comparison.refused)] if comparison.refused else []
+        refused = [again(one) for one in comparison.refused]
+        return [_Section(heading, sentences=refused)] if refused else []
     pairs = zip(comparison.effects, comparison.p_values, strict=True)
-    head = ["metric", "arm", "arm's mean", "control's mean", "effect", "error", "low", "high", "relative",
-            "p", "p corrected", "variance saved"]  # fmt: skip
+    head = [
+        say("metric"), say("arm"), say("arm's mean"), say("control's mean"), say("effect"), say("error"), _low(),
+        _high(), say("relative"), "p", say("p corrected"), say("variance saved"),
+    ]  # fmt: skip
     return [
         _Section(
-            heading, f"Arms less {comparison.effects[0].control}; p values are {_CORRECTIONS[comparison.correction]}.",
+            heading, say(_CORRECTIONS[comparison.correction], control=comparison.effects[0].control),
             drawings=[Markup(forest_svg(comparison.table, better))], head=head,
             rows=[_effect_row(effect, p_value) for effect, p_value in pairs],
         )
@@ -268,12 +376,16 @@ def _effects(comparison: Comparison, heading: str, better: Better | None = None)
 
 def _effect_row(effect: Effect, p_value: float) -> list[str]:
     return [
-        f"{effect.metric}, winsorised" if effect.kind == "winsorised" else effect.metric, effect.arm,
+        _metric(effect), effect.arm,
         number_text(effect.mean_arm, ".4g"), number_text(effect.mean_control, ".4g"), number_text(effect.effect),
         number_text(effect.standard_error, ".3g"), number_text(effect.low), number_text(effect.high),
         number_text(effect.relative_effect, "+.1%"), _p_text(effect.p_value), _p_text(p_value),
         share_text(effect.variance_reduction_share),
     ]  # fmt: skip
+
+
+def _metric(effect: Effect) -> str:
+    return say("{metric}, winsorised", metric=effect.metric) if effect.kind == "winsorised" else effect.metric
 
 
 def _ratio(ratio: SampleRatio) -> Iterator[_Section]:
@@ -282,9 +394,9 @@ def _ratio(ratio: SampleRatio) -> Iterator[_Section]:
     if len(ratio.path) > 1:
         drawings = [Markup(ratio_svg(ratio.path, ratio.alpha)), Markup(shares_svg(ratio.shares))]
     yield _Section(
-        "Whether the arms have the units that they should", sentences=ratio.sentences(), drawings=drawings,
-        head=["arm", "units", "expected", "difference"],
-        rows=[[arm, f"{n:,}", f"{ratio.expected[arm]:,.1f}", number_text(n - ratio.expected[arm], "+,.1f")]
+        say("Whether the arms have the units that they should"), sentences=ratio.sentences(), drawings=drawings,
+        head=[say("arm"), say("units"), say("expected"), say("difference")],
+        rows=[[arm, formatted(n), formatted(ratio.expected[arm], ",.1f"), number_text(n - ratio.expected[arm], "+,.1f")]
               for arm, n in ratio.n.items()],
     )  # fmt: skip
 
@@ -296,31 +408,33 @@ def _guardrails(analysis: Analysis) -> Iterator[_Section]:
         return
     table = guardrails_table(analysis.guardrails)
     yield _Section(
-        "What may not get worse", "A guardrail holds when harm beyond its margin is ruled out, not when none was seen.",
+        say("What may not get worse"),
+        say("A guardrail holds when harm beyond its margin is ruled out, not when none was seen."),
         [result.sentence for result in analysis.guardrails], [Markup(guardrail_svg(table))],
-        ["metric", "arm", "harm", "low", "high", "margin", "p", "verdict"],
+        [say("metric"), say("arm"), say("harm"), _low(), _high(), say("margin"), "p", say("verdict")],
         [[str(row.metric), str(row.arm), *(number_text(one) for one in (row.harm, row.low, row.high)),
-          f"{row.margin:.4g}", _p_text(row.p_value), str(row.verdict)] for row in table.itertuples()],
+          formatted(row.margin, ".4g"), _p_text(row.p_value), say(row.verdict)] for row in table.itertuples()],
     )  # fmt: skip
 
 
 def _for_whom(who: ForWhom) -> Iterator[_Section]:
     """For whom it works: declared segments, rankings, and whom to send what."""
     for (segment, arm), found in who.segments.items():
-        yield _segment(f"For whom: {arm} by {segment}", found)
+        yield _segment(say("For whom: {arm} by {segment}", arm=arm, segment=segment), found)
     for arm, ranking in who.rankings.items():
         yield _Section(
-            f"For whom: a learned ranking for {arm}", "Judged on contacts that it had not seen.", [ranking.sentence],
+            say("For whom: a learned ranking for {arm}", arm=arm), say("Judged on contacts that it had not seen."),
+            [ranking.sentence],
             [Markup(uplift_svg(ranking.curve, ranking.autoc, ranking.qini))],
-            ["first", "effect", "low", "high", "at random"],
-            [[f"{row.share:.0%}", *(number_text(one) for one in (row.uplift, row.low, row.high, row.random))]
+            [say_in("of contacts", "first"), say("effect"), _low(), _high(), say("at random")],
+            [[formatted(row.share, ".0%"), *(number_text(one) for one in (row.uplift, row.low, row.high, row.random))]
              for row in ranking.curve.itertuples()],
         )  # fmt: skip
     if who.recommendation is not None:
         values = who.recommendation.values
         yield _Section(
-            "Whom to send what", "What each arm for all, and each rule, is worth: mean outcome less costs.",
-            [who.recommendation.sentence], head=["policy", "value", "error", "low", "high"],
+            say("Whom to send what"), say("What each arm for all, and each rule, is worth: mean outcome less costs."),
+            [who.recommendation.sentence], head=[say("policy"), say("value"), say("error"), _low(), _high()],
             rows=[[str(row.policy), *(number_text(one, ".4g") for one in
                                       (row.value, row.standard_error, row.low, row.high))]
                   for row in values.itertuples()],
@@ -330,13 +444,15 @@ def _for_whom(who: ForWhom) -> Iterator[_Section]:
 def _segment(heading: str, found: SubgroupEffects) -> _Section:
     """The effects by segment, raw and shrunken."""
     names = ["effect", "low", "high", "shrunken_effect", "shrunken_low", "shrunken_high"]
-    counts = {"n_arm": "units", "n_control": "control's units"}
+    counts = {"n_arm": say("units"), "n_control": say("control's units")}
+    heads = [say("effect"), _low(), _high(), say("shrunken effect"), say("shrunken low"), say("shrunken high")]
     there = [name for name in counts if name in found.table]
     return _Section(
-        heading, "The best of several raw effects is too good to be true; decide by the shrunken ones.",
+        heading, say("The best of several raw effects is too good to be true; decide by the shrunken ones."),
         [found.sentence], [Markup(segment_svg(found.table, differs=found.differs))],
-        ["segment", *(counts[name] for name in there), *(name.replace("_", " ") for name in names), "p adjusted"],
-        [[str(row["segment"]), *(_few(int(row[name])) for name in there), *(number_text(row[name]) for name in names),
+        [say("segment"), *(counts[name] for name in there), *heads, say("p adjusted")],
+        [[str(row["segment"]), *(count_text(int(row[name]), _SMALLEST) for name in there),
+          *(number_text(row[name]) for name in names),
           _p_text(row["p_value_adjusted"])] for row in found.table.to_dict("records")],
     )  # fmt: skip
 
@@ -345,10 +461,13 @@ def _looks(comparison: Comparison) -> Iterator[_Section]:
     """What planned looks said, for each effect."""
     for (metric, arm), found in comparison.sequential.items():
         yield _Section(
-            f"Planned looks: {arm} on {metric}", sentences=found.sentences(),
-            head=["look", "information", "effect", "low", "high", "z", "bound", "error spent", "decision"],
-            rows=[[f"{one.look}", f"{one.information:.0%}", *(number_text(x) for x in (one.effect, one.low, one.high)),
-                   number_text(one.z, "+.3f"), f"{one.bound:.3f}", f"{one.spent_alpha:.4g}", one.decision]
+            say("Planned looks: {arm} on {metric}", arm=arm, metric=metric), sentences=found.sentences(),
+            head=[say("look"), say("information"), say("effect"), _low(), _high(), "z", say("bound"),
+                  say("error spent"), say("decision")],
+            rows=[[f"{one.look}", formatted(one.information, ".0%"),
+                   *(number_text(x) for x in (one.effect, one.low, one.high)),
+                   number_text(one.z, "+.3f"), formatted(one.bound, ".3f"), formatted(one.spent_alpha, ".4g"),
+                   say(_LOOKS[one.decision])]
                   for one in found.looks],
         )  # fmt: skip
 
@@ -357,9 +476,10 @@ def _bayesian(analysis: Analysis) -> Iterator[_Section]:
     if analysis.bayesian is None:
         return
     yield _Section(
-        "Beside the decision, never instead: the Bayesian view",
-        f"Of {analysis.experiment.primary.name}. It holds for one look and knows of no other metric.",
-        head=["arm", "mean", "low", "high", "probability to be best", "expected loss"],
+        say("Beside the decision, never instead: the Bayesian view"),
+        say("Of {metric}. It holds for one look and knows of no other metric.",
+            metric=analysis.experiment.primary.name),
+        head=[say("arm"), say("mean"), _low(), _high(), say("probability to be best"), say("expected loss")],
         rows=[[str(row.arm), *(number_text(one, ".4g") for one in (row.posterior_mean, row.low, row.high)),
                share_text(row.best_probability), number_text(row.expected_loss, ".4g")]
               for row in analysis.bayesian.itertuples()],
@@ -370,40 +490,55 @@ def _unknown(analysis: Analysis) -> Iterator[str]:
     """What the data do not say, in sentences."""
     experiment, maturity = analysis.experiment, analysis.maturity
     if experiment.window is not None:
-        yield f"What happens later than {duration_text(experiment.window)} after the exposure was not looked at."
+        yield say(
+            "What happens later than {length} after the exposure was not looked at.",
+            length=length_text(experiment.window),
+        )
     waiting = maturity.n_exposed - maturity.n_matured
     if waiting:
-        yield f"{counted(waiting, 'exposed unit')} had not been looked at for the whole window, and do not count."
+        yield plural(
+            "{n} exposed unit had not been looked at for the whole window, and does not count.",
+            "{n} exposed units had not been looked at for the whole window, and do not count.",
+            waiting,
+        )
     comparisons = [one for one in (analysis.primary, analysis.secondary) if one is not None]
     for comparison in comparisons:
         for effect, p_value in zip(comparison.effects, comparison.p_values, strict=True):
-            name = f"{effect.metric}, winsorised," if effect.kind == "winsorised" else effect.metric
+            name = _metric(effect)
             if math.isnan(effect.standard_error):
-                yield f"How sure the effect of {effect.arm} on {name} is cannot be told."
+                yield say("How sure the effect of {arm} on {metric} is cannot be told.", arm=effect.arm, metric=name)
             elif not is_beyond_chance(p_value, effect.low, effect.high, effect.level):
-                low, high = number_text(effect.low), number_text(effect.high)
-                yield f"That {effect.arm} does nothing to {name} is not shown: {low} to {high} is possible."
+                yield say(
+                    "That {arm} does nothing to {metric} is not shown: {low} to {high} is possible.", arm=effect.arm,
+                    metric=name, low=number_text(effect.low), high=number_text(effect.high),
+                )  # fmt: skip
     for result in analysis.guardrails:
         if result.verdict == "undecided":
-            yield f"Whether {result.arm} keeps the margin of {result.metric} is undecided."
+            yield say("Whether {arm} keeps the margin of {metric} is undecided.", arm=result.arm, metric=result.metric)
     if not experiment.guardrails:
-        yield "Whether something got worse was not asked: no guardrails were declared."
+        yield say("Whether something got worse was not asked: no guardrails were declared.")
 
 
 def _asked(experiment: Experiment) -> _Section:
     """What was asked, as it was declared."""
     stopping = experiment.stopping
+    arms = ", ".join(f"{arm} {share_text(share)}" for arm, share in experiment.arms.items())
+    rails = ", ".join(
+        say("{metric} by {margin}", metric=one.metric.name, margin=formatted(one.margin, "g"))
+        for one in experiment.guardrails
+    )
+    none = say_in("of guardrails or segments", "none")
     rows = [
-        ["version", experiment.version],
-        *([f"version of {name}", version] for name, version in experiment.versions.items()),
-        ["arms", ", ".join(f"{arm} {share_text(share)}" for arm, share in experiment.arms.items()) or "of the table"],
-        ["control", experiment.control],
-        ["what decides", experiment.primary.name],
-        ["besides", ", ".join(metric.name for metric in experiment.secondary) or "nothing"],
-        ["guardrails", ", ".join(f"{one.metric.name} by {one.margin:g}" for one in experiment.guardrails) or "none"],
-        ["segments", ", ".join(experiment.segments) or "none"],
-        ["window", "of the table" if experiment.window is None else duration_text(experiment.window)],
-        ["over at", f"{counted(stopping.planned_n, 'unit')}; {_RULES[stopping.rule]}"],
-        ["error and power", f"{experiment.alpha:g}, {experiment.power:.0%}"],
+        [say("version"), experiment.version],
+        *([say("version of {name}", name=name), version] for name, version in experiment.versions.items()),
+        [say("arms"), arms or say("of the table")],
+        [say("control"), experiment.control],
+        [say("what decides"), experiment.primary.name],
+        [say("besides"), ", ".join(metric.name for metric in experiment.secondary) or say("nothing")],
+        [say("guardrails"), rails or none],
+        [say("segments"), ", ".join(experiment.segments) or none],
+        [say("window"), say("of the table") if experiment.window is None else length_text(experiment.window)],
+        [say("over at"), f"{_units(stopping.planned_n)}; {say(_RULES[stopping.rule])}"],
+        [say("error and power"), f"{formatted(experiment.alpha, 'g')}, {formatted(experiment.power, '.0%')}"],
     ]
-    return _Section("What was asked", rows=rows)
+    return _Section(say("What was asked"), rows=rows)

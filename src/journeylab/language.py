@@ -11,6 +11,7 @@ What belongs to a journey's definition (verbs, names of nodes, branches, events 
         plural("{n} entry", "{n} entries", 5)                by the language's forms; `{n}` is the number, as text
         later("held")                                        marks a constant for the catalogue: `say(CONSTANT)` says it
         again(sentence)                                      says anew what was said before in another language
+        from_english(note)                                   the same for what a file has kept, as far as it is known
         formatted(1234.5, ",.1f")                            a number by Python's format, with the language's signs
         count_text(3, smallest=5), share_text(0.123)         "<5", "12,3%"
         date_text(at), instant_text(at), weekday_text(0)     dates; instants are in UTC and say so
@@ -25,22 +26,25 @@ is new in the catalogue. Sentences are whole: languages put words in another ord
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import DataError, known
 
 if TYPE_CHECKING:
     from babel import Locale
+    from babel.messages.catalog import Catalog
 
 __all__ = [
     "LANGUAGES", "again", "checked", "count_text", "current", "date_text", "duration_words", "formatted",
-    "instant_text", "later", "list_text", "plural", "plural_of", "say", "say_in", "share_text", "translation", "using",
-    "weekday_text",
+    "from_english", "instant_text", "later", "list_text", "plural", "plural_of", "say", "say_in", "separators",
+    "share_text", "translation", "using", "weekday_text",
 ]  # fmt: skip
 
 LANGUAGES: Final = ("en", "pl")
@@ -48,6 +52,8 @@ LANGUAGES: Final = ("en", "pl")
 
 _CURRENT: ContextVar[str] = ContextVar("language", default="en")
 _DAY: Final = 86_400
+_NUMBER: Final = re.compile(r"[+\-\N{MINUS SIGN}<>]?\d[\d,]*(?:\.\d+)?%?")
+_LEAST_LETTERS: Final = 8
 _PLURALS: Final = ("zero", "one", "two", "few", "many", "other")
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -182,6 +188,57 @@ def again(text: str) -> str:
     )
 
 
+def from_english(text: str) -> str:
+    """A text that was kept in English, as in a file or a database, in the current language; as it is if nothing fits.
+
+    Whatever the catalogue has is recognised, with values in it, which are said again when they are numbers or texts of
+    the catalogue themselves.
+
+    >>> from_english("Nothing says this.")
+    'Nothing says this.'
+    """
+    language = _CURRENT.get()
+    if language == LANGUAGES[0]:
+        return text
+    if _NUMBER.fullmatch(text):
+        return text.translate(_signs(language))
+    for pattern, function, given in _patterns(language):
+        if found := pattern.fullmatch(text):
+            values = {name: from_english(value) for name, value in found.groupdict().items()}
+            if function is plural:
+                return plural(*given, int(found["n"].replace(",", "")), **values)
+            return function(*given, **values)
+    return text
+
+
+@lru_cache
+def _patterns(language: str) -> list[tuple[re.Pattern[str], Callable[..., str], tuple[str, ...]]]:
+    """What English texts of the catalogue look like, those that leave the least open first, and how each is said."""
+    found: list[tuple[int, re.Pattern[str], Callable[..., str], tuple[str, ...]]] = []
+    for one in _messages(language):
+        if isinstance(one.id, tuple):
+            found += [(*_pattern(form, r"\d[\d,]*"), plural, one.id) for form in one.id]
+        elif one.id:
+            n_letters, pattern = _pattern(one.id, r".+?")
+            if n_letters >= _LEAST_LETTERS:
+                given = (one.id,) if one.context is None else (one.context, one.id)
+                found.append((n_letters, pattern, say if one.context is None else say_in, given))
+    return [rest for _, *rest in sorted(found, key=lambda one: -one[0])]
+
+
+def _pattern(message: str, n: str) -> tuple[int, re.Pattern[str]]:
+    """How many letters of a message are its own, and what it looks like with values in it; `n` is what a number is."""
+    parts, names, n_letters = list[str](), set[str](), 0
+    for literal, name, _, conversion in Formatter().parse(message):
+        parts.append(re.escape(literal))
+        n_letters += len(literal)
+        if name is not None:
+            value = f"(?P={name})" if name in names else f"(?P<{name}>{n if name == 'n' else '.+?'})"
+            parts.append(f"'{value}'" if conversion == "r" else value)
+            names.add(name)
+    return n_letters, re.compile("".join(parts), re.DOTALL)
+
+
 def translation(message: str, context: str | None = None) -> str:
     """The text of a message in the current language, with its braces; in English where the catalogue lacks it.
 
@@ -214,17 +271,21 @@ def plural_of(one: str, many: str, n: float) -> str:
 
 
 @lru_cache
-def _catalogue(language: str) -> dict[tuple[str | None, str], Any]:
-    """The messages of a language by context and English text; those with a number have a tuple of forms."""
+def _messages(language: str) -> Catalog:
     from importlib.resources import files
 
     from babel.messages.pofile import read_po
 
     with (files(__package__) / "languages" / f"{language}.po").open("rb") as file:
-        catalogue = read_po(file, locale=language)
+        return read_po(file, locale=language)
+
+
+@lru_cache
+def _catalogue(language: str) -> dict[tuple[str | None, str], Any]:
+    """The messages of a language by context and English text; those with a number have a tuple of forms."""
     return {
         (one.context, one.id if isinstance(one.id, str) else one.id[0]): one.string
-        for one in catalogue
+        for one in _messages(language)
         if one.id and (all(one.string) if isinstance(one.string, tuple) else one.string)
     }
 
@@ -252,6 +313,18 @@ def formatted(value: float, form: str = ",") -> str:
     if _CURRENT.get() != LANGUAGES[0] and math.isfinite(value):
         text = text.translate(_signs(_CURRENT.get()))
     return _said(text, formatted, (value, form), {})
+
+
+def separators() -> str:
+    """The decimal and the thousands sign, one after the other, as plotly takes them.
+
+    >>> separators()
+    '.,'
+    """
+    if _CURRENT.get() == LANGUAGES[0]:
+        return ".,"
+    signs = _signs(_CURRENT.get())
+    return f"{signs[ord('.')]}{signs[ord(',')]}"
 
 
 @lru_cache

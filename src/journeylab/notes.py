@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import layout as o
 from .clock import instant
-from .drawing.facts import length_text
+from .durations import length_text
 from .errors import nearest
 from .journey import MARKETING, Call, Policy, Send
 from .language import formatted, instant_text, plural, say

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .drawing.facts import length_text
-from .durations import duration_text
+from .durations import duration_text, length_text
 from .journey import Journey
 from .language import count_text, date_text, formatted
 from .visits import flow

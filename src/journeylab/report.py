@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from .drawing import svg
-from .drawing.facts import length_text
+from .durations import length_text
 from .errors import DataError
 from .findings import found, observed_share
 from .journey import Journey, Policy

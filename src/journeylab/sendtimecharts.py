@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from . import charts as _charts  # noqa: F401 (which has the template "journeylab")
-from .sendtimedrawing import calibration_words, gain_words, level_title, reliability_words, shade, week_words
-from .sendtimeplots import DAYS, are_chances, hour_text, score_text
+from .charts import titled
+from .language import formatted, say, weekday_text
+from .sendtimedrawing import (
+    LEVEL_WORDS,
+    calibration_words,
+    gain_words,
+    hour_words,
+    level_words,
+    reliability_words,
+    shade,
+    week_words,
+)
+from .sendtimeplots import DAYS, are_chances
 from .visits import require_columns
 
 if TYPE_CHECKING:
@@ -36,15 +46,12 @@ def week_chart(week: pd.DataFrame, who: str = "everyone", about: dict[str, Any] 
     require_columns(week, ["hour_of_week", "chance", "low", "high", "mark"], "week")
     title, subtitle = week_words(week, who, about or {})
     signs = week["mark"].map({"+": "+", "-": "\N{MINUS SIGN}"}).fillna("").to_numpy(object).reshape(7, 24)
-    words = [
-        f"{hour_text(row.hour_of_week)}: {score_text(row.chance, about or {})}"
-        + ("" if row.low != row.low else f" ({row.low:.1%} to {row.high:.1%})")
-        for row in week.itertuples()
-    ]
+    words = [hour_words(row, about or {}) for row in week.itertuples()]
     figure = go.Figure(
         go.Heatmap(
-            z=week["chance"].to_numpy(float).reshape(7, 24), x=[f"{hour:02d}" for hour in range(24)], y=list(DAYS),
-            colorscale=_SCALE, text=signs, texttemplate="%{text}", xgap=1, ygap=1, hoverongaps=False,
+            z=week["chance"].to_numpy(float).reshape(7, 24), x=[f"{hour:02d}" for hour in range(24)],
+            y=[weekday_text(day) for day in range(len(DAYS))], colorscale=_SCALE, text=signs,
+            texttemplate="%{text}", xgap=1, ygap=1, hoverongaps=False,
             customdata=np.array(words, object).reshape(7, 24), hovertemplate="%{customdata}<extra></extra>",
             colorbar={"tickformat": ".1%" if are_chances(about or {}) else ".3g", "thickness": 12, "outlinewidth": 0},
         )
@@ -57,9 +64,9 @@ def week_chart(week: pd.DataFrame, who: str = "everyone", about: dict[str, Any] 
             type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line={"color": _ORANGE, "width": 3}
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
-    figure.update_xaxes(title_text="local hour (framed: best)", showgrid=False, type="category")
+    figure.update_xaxes(title_text=say("local hour (framed: best)"), showgrid=False, type="category")
     figure.update_layout(height=380)
-    return _titled(figure, title, subtitle)
+    return titled(figure, title, subtitle, legend=False)
 
 
 def gain_chart(gains: pd.DataFrame) -> go.Figure:
@@ -77,12 +84,13 @@ def gain_chart(gains: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     figure.add_scatter(
         x=gains["contact_share"], y=100 * gains["gain"], mode="lines", line={"color": _BLUE, "width": 2.5},
-        customdata=gains["n_contacts"], hovertemplate="%{y:+.2f} points, %{customdata:,} contacts<extra></extra>",
+        customdata=gains["n_contacts"],
+        hovertemplate=say("{gain} points, {n} contacts", gain="%{y:+.2f}", n="%{customdata:,}") + "<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(tickformat=".0%", title_text="share of contacts, those with the greatest gain first")
-    figure.update_yaxes(title_text="points", zeroline=True, zerolinecolor="rgba(128,128,128,0.7)")
-    title, subtitle = gain_words(gains) if len(gains) else ("No gain can be said", "n = 0 contacts")
-    return _titled(figure, title, subtitle)
+    figure.update_xaxes(tickformat=".0%", title_text=say("share of contacts, those with the greatest gain first"))
+    figure.update_yaxes(title_text=say("points"), zeroline=True, zerolinecolor="rgba(128,128,128,0.7)")
+    nothing = say("No gain can be said"), say("n = {n} contacts", n=0)
+    return titled(figure, *(gain_words(gains) if len(gains) else nothing), legend=False)
 
 
 def level_chart(levels: pd.DataFrame) -> go.Figure:
@@ -95,14 +103,14 @@ def level_chart(levels: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     for row in levels[levels["n_contacts"] > 0].itertuples():
         figure.add_bar(
-            x=[row.contact_share], y=[""], orientation="h", name=f"{row.level}: {row.n_contacts:,}",
+            x=[row.contact_share], y=[""], orientation="h",
+            name=f"{say(LEVEL_WORDS[row.level])}: {formatted(row.n_contacts)}",
             marker={"color": _LEVEL_COLOURS[row.level], "line": {"color": "#3d4b5c", "width": 1}},
             hovertemplate="%{x:.1%}",
         )  # fmt: skip
     figure.update_layout(barmode="stack", height=220, legend={"y": -0.6})
     figure.update_xaxes(tickformat=".0%", range=[0, 1])
-    subtitle = f"share of contacts by the finest level that the log bears out; n = {int(levels['n_contacts'].sum()):,}"
-    return _titled(figure, level_title(levels), subtitle, legend=True)
+    return titled(figure, *level_words(levels))
 
 
 def calibration_chart(table: pd.DataFrame) -> go.Figure:
@@ -121,11 +129,14 @@ def calibration_chart(table: pd.DataFrame) -> go.Figure:
         x=table["predicted"], y=table["observed"], mode="markers", marker={"color": _BLUE, "size": 8},
         error_y={"array": table["high"] - table["observed"], "arrayminus": table["observed"] - table["low"]},
         customdata=table["n_sends"],
-        hovertemplate="predicted %{x:.1%}, observed %{y:.1%} of %{customdata:,} sends<extra></extra>",
+        hovertemplate=say(
+            "predicted {predicted}, observed {observed} of {n} sends", predicted="%{x:.1%}", observed="%{y:.1%}",
+            n="%{customdata:,}",
+        ) + "<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(tickformat=".1%", rangemode="tozero", title_text="predicted chance")
-    figure.update_yaxes(tickformat=".1%", rangemode="tozero", title_text="observed share")
-    return _titled(figure, *calibration_words(table))
+    figure.update_xaxes(tickformat=".1%", rangemode="tozero", title_text=say("predicted chance"))
+    figure.update_yaxes(tickformat=".1%", rangemode="tozero", title_text=say("observed share"))
+    return titled(figure, *calibration_words(table), legend=False)
 
 
 def reliability_chart(table: pd.DataFrame) -> go.Figure:
@@ -137,24 +148,17 @@ def reliability_chart(table: pd.DataFrame) -> go.Figure:
     require_columns(table, ["week", "n_sends", "predicted_rate", "observed_rate", "low", "high"], "reliability")
     figure = go.Figure()
     figure.add_scatter(
-        x=table["week"], y=table["predicted_rate"], mode="lines", name="predicted",
+        x=table["week"], y=table["predicted_rate"], mode="lines", name=say("predicted"),
         line={"color": _ORANGE, "dash": "dash"},
     )  # fmt: skip
     figure.add_scatter(
-        x=table["week"], y=table["observed_rate"], mode="lines+markers", name="observed", line={"color": _BLUE},
+        x=table["week"], y=table["observed_rate"], mode="lines+markers", name=say("observed"), line={"color": _BLUE},
         error_y={
             "array": table["high"] - table["observed_rate"], "arrayminus": table["observed_rate"] - table["low"],
         },
-        customdata=table["n_sends"], hovertemplate="%{y:.2%} of %{customdata:,} sends",
+        customdata=table["n_sends"],
+        hovertemplate=say("{share} of {n} sends", share="%{y:.2%}", n="%{customdata:,}"),
     )  # fmt: skip
     figure.update_yaxes(tickformat=".1%", rangemode="tozero")
-    figure.update_xaxes(title_text="week from")
-    return _titled(figure, *reliability_words(table), legend=True)
-
-
-def _titled(figure: go.Figure, title: str, subtitle: str, *, legend: bool = False) -> go.Figure:
-    figure.update_layout(
-        template="journeylab", title={"text": title, "subtitle": {"text": subtitle, "font": {"size": 13}}},
-        showlegend=legend,
-    )  # fmt: skip
-    return figure
+    figure.update_xaxes(title_text=say("week from"))
+    return titled(figure, *reliability_words(table), over_time=True)

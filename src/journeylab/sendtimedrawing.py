@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .drawing import share_text
+from .durations import length_text, parse_duration
+from .language import date_text, formatted, later, say, share_text, weekday_text
 from .sendtimeplots import DAYS, are_chances, hour_text, score_text
 from .svgaxes import BLUE, ORANGE, Axes, Tick, drawn, head, ticks
 from .visits import require_columns
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "calibration_svg", "calibration_words", "gain_svg", "gain_words", "level_svg", "level_title", "reliability_svg",
-    "reliability_words", "shade", "week_svg", "week_words",
+    "LEVEL_WORDS", "calibration_svg", "calibration_words", "gain_svg", "gain_words", "hour_words", "level_svg",
+    "level_words", "reliability_svg", "reliability_words", "shade", "week_svg", "week_words",
 ]  # fmt: skip
+
+LEVEL_WORDS = {
+    "person": later("person"), "segment": later("segment"), "everyone": later("everyone"),
+    "fallback": later("fallback"),
+}  # fmt: skip
+"""What is said for each level of `sendtimes.LEVELS`."""
 
 _PALE, _DEEP = (0xE4, 0xEF, 0xF8), (0x0B, 0x3D, 0x70)
 _CELL_WIDTH, _CELL_HEIGHT = 24, 22
@@ -48,16 +55,26 @@ def week_words(week: pd.DataFrame, who: str, about: dict[str, Any]) -> tuple[str
         about: as send times have it.
     """
     chance = week["chance"]
+    who = say("everyone") if who == "everyone" else who
     if chance.isna().all():
-        title = f"{who}: no hour is ever chosen"
+        title = say("{who}: no hour is ever chosen", who=who)
     elif chance.notna().all() and chance.nunique() == 1:
-        title = f"{who}: all hours are alike"
+        title = say("{who}: all hours are alike", who=who)
     else:
-        title = f"{who}: best at {hour_text(int(chance.idxmax()))}"
-    what = f"chance that a send is {about['outcome']}" if are_chances(about) else "score, which only orders hours"
-    within = f" within {about['within']}" if are_chances(about) and about.get("within") else ""
-    n = f"; n = {about['n_sends']:,} sends, {about['n_random']:,} at drawn hours" if "n_sends" in about else ""
-    return title, f"{what}{within}, by local hour{n}"
+        title = say("{who}: best at {hour}", who=who, hour=hour_text(int(chance.idxmax())))
+    if not are_chances(about):
+        subtitle = say("score, which only orders hours, by local hour")
+    elif about.get("within"):
+        within = length_text(parse_duration(about["within"]))
+        subtitle = say(
+            "chance that a send is {outcome} within {within}, by local hour", outcome=about["outcome"], within=within
+        )
+    else:
+        subtitle = say("chance that a send is {outcome}, by local hour", outcome=about["outcome"])
+    if "n_sends" in about:
+        n, drawn_hours = formatted(about["n_sends"]), formatted(about["n_random"])
+        subtitle += say("; n = {n} sends, {random} at drawn hours", n=n, random=drawn_hours)
+    return title, subtitle
 
 
 def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
@@ -81,8 +98,8 @@ def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
     parts += [
         f'<text x="{left + hour * _CELL_WIDTH}" y="{top - 6}">{hour:02d}</text>' for hour in range(0, 24, 3)
     ]  # fmt: skip
-    parts += [f'<text x="{left - 8}" y="{top + day * _CELL_HEIGHT + 15}" text-anchor="end">{name}</text>'
-              for day, name in enumerate(DAYS)]  # fmt: skip
+    parts += [f'<text x="{left - 8}" y="{top + day * _CELL_HEIGHT + 15}" text-anchor="end">{weekday_text(day)}</text>'
+              for day in range(len(DAYS))]  # fmt: skip
     is_flat = len(known) == len(chance) and low == high
     for row in week.itertuples():
         x, y = left + row.hour_of_week % 24 * _CELL_WIDTH, top + row.hour_of_week // 24 * _CELL_HEIGHT
@@ -97,28 +114,39 @@ def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
     return drawn(width, top + 7 * _CELL_HEIGHT + 42, title, parts)
 
 
+def hour_words(row: Any, about: dict[str, Any]) -> str:
+    """An hour of a `week_table` with its score, and its interval where there is one."""
+    words = f"{hour_text(row.hour_of_week)}: {score_text(row.chance, about)}"
+    if row.low != row.low:
+        return words
+    interval = say("{low} to {high}", low=share_text(row.low), high=share_text(row.high))
+    return f"{words} ({interval})"
+
+
 def _cell(row: Any, x: int, y: int, low: float, high: float, about: dict[str, Any]) -> str:
     box = f'<rect x="{x}" y="{y}" width="{_CELL_WIDTH - 1}" height="{_CELL_HEIGHT - 1}" '
     if row.chance != row.chance:
-        return (f'<g>{box} fill="none" stroke="currentColor" stroke-opacity=".25"/>'
-                f"<title>{hour_text(row.hour_of_week)}: never chosen</title></g>")  # fmt: skip
+        words = say("{hour}: never chosen", hour=hour_text(row.hour_of_week))
+        return f'<g>{box} fill="none" stroke="currentColor" stroke-opacity=".25"/><title>{words}</title></g>'
     part = (row.chance - low) / (high - low) if high > low else 0.5
-    interval = "" if row.low != row.low else f" ({share_text(row.low)} to {share_text(row.high)})"
     mark = ""
     if row.mark in ("+", "-"):
         sign = "+" if row.mark == "+" else "\N{MINUS SIGN}"
         mark = (f'<text x="{x + (_CELL_WIDTH - 1) / 2}" y="{y + 15}" text-anchor="middle" '
                 f'fill="{"#fff" if part > 0.45 else "#0b3d70"}">{sign}</text>')  # fmt: skip
-    noise = {"+": ", above the mean beyond noise", "-": ", below the mean beyond noise"}.get(row.mark, "")
-    words = f"{hour_text(row.hour_of_week)}: {score_text(row.chance, about)}{interval}{noise}"
+    noise = {"+": say(", above the mean beyond noise"), "-": say(", below the mean beyond noise")}.get(row.mark, "")
+    words = f"{hour_words(row, about)}{noise}"
     return f'<g>{box}fill="{shade(part)}"/>{mark}<title>{words}</title></g>'
 
 
 def _week_legend(week: pd.DataFrame, ends: tuple[str, str], x: int, y: int, *, is_flat: bool) -> Iterator[str]:
     if is_flat:
-        text = f"{ends[0]} at every hour: a send goes at once"
+        text = say("{chance} at every hour: a send goes at once", chance=ends[0])
         if week["mark"].isin(["+", "-"]).any():
-            text = f"{ends[0]} at every hour: no curve is borne out; + \N{MINUS SIGN}: more, fewer answers here"
+            text = say(
+                "{chance} at every hour: no curve is borne out; + \N{MINUS SIGN}: more, fewer answers here",
+                chance=ends[0],
+            )
         yield f'<text x="{x}" y="{y + 11}">{text}</text>'
         return
     yield f'<text x="{x}" y="{y + 11}">{ends[0]}</text>'
@@ -126,13 +154,13 @@ def _week_legend(week: pd.DataFrame, ends: tuple[str, str], x: int, y: int, *, i
     for step in range(8):
         yield f'<rect x="{at + 14 * step}" y="{y + 1}" width="14" height="12" fill="{shade(step / 7)}"/>'
     at += 14 * 8 + 6
-    words = [ends[1], "framed: best"]
+    words = [ends[1], say("framed: best")]
     if week["mark"].isin(["+", "-"]).any():
-        words.append("+ \N{MINUS SIGN}: above, below the mean beyond noise")
+        words.append(say("+ \N{MINUS SIGN}: above, below the mean beyond noise"))
     elif (week["mark"] == ".").any():
-        words.append("no hour differs from the mean beyond noise")
+        words.append(say("no hour differs from the mean beyond noise"))
     if week["chance"].isna().any():
-        words.append("empty: never chosen")
+        words.append(say("empty: never chosen"))
     yield f'<text x="{at}" y="{y + 11}">{escape("; ".join(words))}</text>'
 
 
@@ -168,8 +196,9 @@ def gain_svg(gains: pd.DataFrame) -> str:
     gain, low, high = (np.concatenate([gains[name].iloc[:1], gains[name]]) for name in ("gain", "low", "high"))
     up = ticks(min(0.0, float(low.min())), max(0.0, float(high.max())))
     axes, parts = _framed(
-        (title, subtitle), (0, 1), (up[0], up[-1]), "share of contacts, those with the greatest gain first",
-        [Tick(one / 4, f"{one / 4:.0%}") for one in range(5)], [Tick(one, _signed(100 * one)) for one in up],
+        (title, subtitle), (0, 1), (up[0], up[-1]), say("share of contacts, those with the greatest gain first"),
+        [Tick(one / 4, formatted(one / 4, ".0%")) for one in range(5)],
+        [Tick(one, _signed(100 * one)) for one in up],
     )  # fmt: skip
     parts += [
         f'<path d="{axes.band(share, low, high)}" fill="{BLUE}" fill-opacity=".2"/>',
@@ -179,19 +208,25 @@ def gain_svg(gains: pd.DataFrame) -> str:
 
 
 def _signed(value: float) -> str:
-    return "0" if value == 0 else f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
+    return "0" if value == 0 else formatted(value, "+.3g").replace("-", "\N{MINUS SIGN}")
 
 
 def gain_words(gains: pd.DataFrame) -> tuple[str, str]:
     """The title and the subtitle of a `gain_table`."""
     n = gains["n_contacts"]
     if not (gains["gain"].abs() > 1e-12).any():
-        title = "No contact is expected to gain by an hour of their own"
+        title = say("No contact is expected to gain by an hour of their own")
     else:
         mean = float((gains["gain"] * n).sum() / n.sum())
         above = share_text(float(gains["n_above"].sum() / n.sum()))
-        title = f"Hours of their own gain {100 * mean:.2g} points on average; beyond noise for {above}"
-    return title, f"points over the hour best for everyone, 90% intervals; n = {int(n.sum()):,} contacts"
+        title = say(
+            "Hours of their own gain {points} points on average; beyond noise for {above}",
+            points=formatted(100 * mean, ".2g"),
+            above=above,
+        )
+    return title, say(
+        "points over the hour best for everyone, 90% intervals; n = {n} contacts", n=formatted(int(n.sum()))
+    )
 
 
 def level_svg(levels: pd.DataFrame) -> str:
@@ -203,8 +238,7 @@ def level_svg(levels: pd.DataFrame) -> str:
     require_columns(levels, ["level", "n_contacts", "contact_share"], "levels")
     shown = levels[levels["n_contacts"] > 0]
     width, x = 618.0, 0.0
-    subtitle = f"share of contacts by the finest level that the log bears out; n = {levels['n_contacts'].sum():,}"
-    title = level_title(levels)
+    title, subtitle = level_words(levels)
     words, top = head(_WIDTH, title, subtitle)
     parts = [words]
     for place, row in enumerate(shown.itertuples()):
@@ -213,21 +247,27 @@ def level_svg(levels: pd.DataFrame) -> str:
         x += width * row.contact_share
         y = round(top) + 44 + 20 * place
         parts.append(f'<rect x="0.5" y="{y - 10}" width="12" height="12" {style}/><text x="20" y="{y}">'
-                     f"{row.level}: {share_text(row.contact_share)} ({row.n_contacts:,})</text>")  # fmt: skip
+                     f"{say(LEVEL_WORDS[row.level])}: {share_text(row.contact_share)} "
+                     f"({formatted(row.n_contacts)})</text>")  # fmt: skip
     return drawn(_WIDTH, top + 32 + 20 * len(shown), title, parts)
 
 
-def level_title(levels: pd.DataFrame) -> str:
-    """The title of a `level_table`."""
+def level_words(levels: pd.DataFrame) -> tuple[str, str]:
+    """The title and the subtitle of a `level_table`."""
+    n = formatted(int(levels["n_contacts"].sum()))
+    subtitle = say("share of contacts by the finest level that the log bears out; n = {n}", n=n)
+    return _level_title(levels), subtitle
+
+
+def _level_title(levels: pd.DataFrame) -> str:
     share = dict(zip(levels["level"], levels["contact_share"], strict=True))
     if share.get("person"):
-        return f"{share_text(share['person'])} of contacts have hours of their own"
-    finest = next((name for name in ("segment", "everyone", "fallback") if share.get(name)), "fallback")
-    return {
-        "segment": f"{share_text(share.get('segment', 0.0))} of contacts have the hours of their segment",
-        "everyone": "All contacts have the hours of everyone",
-        "fallback": "No model says when to send to anybody",
-    }[finest]
+        return say("{share} of contacts have hours of their own", share=share_text(share["person"]))
+    if share.get("segment"):
+        return say("{share} of contacts have the hours of their segment", share=share_text(share["segment"]))
+    if share.get("everyone"):
+        return say("All contacts have the hours of everyone")
+    return say("No model says when to send to anybody")
 
 
 def calibration_svg(table: pd.DataFrame) -> str:
@@ -241,18 +281,20 @@ def calibration_svg(table: pd.DataFrame) -> str:
         return ""
     title, subtitle = calibration_words(table)
     up = ticks(0.0, float(max(table["predicted"].max(), table["high"].max())))
-    ends, shown = (0, up[-1]), [Tick(one, f"{100 * one:.3g}%") for one in up]
-    axes, parts = _framed(
-        (title, subtitle), ends, ends, "across: predicted chance; up: observed share", shown, shown, 300, 300
-    )
+    ends, shown = (0, up[-1]), [Tick(one, f"{formatted(100 * one, '.3g')}%") for one in up]
+    across = say("across: predicted chance; up: observed share")
+    axes, parts = _framed((title, subtitle), ends, ends, across, shown, shown, 300, 300)
     parts.append(f'<path d="{axes.line([0, up[-1]], [0, up[-1]])}" stroke="currentColor" stroke-opacity=".5" '
                  'stroke-dasharray="5 4" fill="none"/>')  # fmt: skip
     for row in table.itertuples():
         path = axes.line([row.predicted, row.predicted], [row.low, row.high])
         (x,), (y,) = axes.places([row.predicted], [row.observed])
+        words = say(
+            "predicted {predicted}, observed {observed} of {n} sends", predicted=share_text(row.predicted),
+            observed=share_text(row.observed), n=formatted(row.n_sends),
+        )  # fmt: skip
         parts.append(f'<path d="{path}" stroke="{BLUE}" stroke-width="1.6"/><g><circle cx="{x:.1f}" cy="{y:.1f}" '
-                     f'r="4" fill="{BLUE}"/><title>predicted {share_text(row.predicted)}, observed '
-                     f"{share_text(row.observed)} of {row.n_sends:,} sends</title></g>")  # fmt: skip
+                     f'r="4" fill="{BLUE}"/><title>{words}</title></g>')  # fmt: skip
     return _closed(axes, title, parts)
 
 
@@ -261,8 +303,11 @@ def calibration_words(table: pd.DataFrame) -> tuple[str, str]:
     n = int(table["n_sends"].sum())
     held = int(((table["low"] <= table["predicted"]) & (table["predicted"] <= table["high"])).sum())
     return (
-        f"{held} of {len(table)} groups came as predicted",
-        f"groups of sends by predicted chance, 95% Wilson intervals; dashed: as predicted; n = {n:,} sends",
+        say("{n} of {of} groups came as predicted", n=held, of=len(table)),
+        say(
+            "groups of sends by predicted chance, 95% Wilson intervals; dashed: as predicted; n = {n} sends",
+            n=formatted(n),
+        ),
     )
 
 
@@ -280,9 +325,9 @@ def reliability_svg(table: pd.DataFrame) -> str:
     place = np.arange(len(table))
     shown = sorted({0, len(table) // 2, len(table) - 1})
     axes, parts = _framed(
-        (title, subtitle), (-0.5, len(table) - 0.5), (0, up[-1]), "week from",
-        [Tick(float(one), f"{table['week'].iloc[one]:%Y-%m-%d}") for one in shown],
-        [Tick(one, f"{100 * one:.3g}%") for one in up],
+        (title, subtitle), (-0.5, len(table) - 0.5), (0, up[-1]), say("week from"),
+        [Tick(float(one), date_text(table["week"].iloc[one])) for one in shown],
+        [Tick(one, f"{formatted(100 * one, '.3g')}%") for one in up],
     )  # fmt: skip
     parts += [
         f'<path d="{axes.line(place, table["predicted_rate"])}" stroke="{ORANGE}" stroke-width="2" '
@@ -291,10 +336,14 @@ def reliability_svg(table: pd.DataFrame) -> str:
     ]
     for at, row in zip(place, table.itertuples(), strict=True):
         (x,), (y,) = axes.places([at], [row.observed_rate])
-        words = f"{row.week:%Y-%m-%d}: {share_text(row.observed_rate)} of {row.n_sends:,}"
-        parts.append(f'<path d="{axes.line([at, at], [row.low, row.high])}" stroke="{BLUE}" stroke-width="1.6"/>'
-                     f'<g><circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{BLUE}"/><title>{words}, predicted '
-                     f"{share_text(row.predicted_rate)}</title></g>")  # fmt: skip
+        words = say(
+            "{week}: {observed} of {n}, predicted {predicted}", week=date_text(row.week),
+            observed=share_text(row.observed_rate), n=formatted(row.n_sends), predicted=share_text(row.predicted_rate),
+        )  # fmt: skip
+        parts.append(
+            f'<path d="{axes.line([at, at], [row.low, row.high])}" stroke="{BLUE}" stroke-width="1.6"/>'
+            f'<g><circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{BLUE}"/><title>{words}</title></g>'
+        )
     return _closed(axes, title, parts)
 
 
@@ -302,6 +351,9 @@ def reliability_words(table: pd.DataFrame) -> tuple[str, str]:
     """The title and the subtitle of a `Watch.reliability`."""
     within = (table["low"] <= table["predicted_rate"]) & (table["predicted_rate"] <= table["high"])
     return (
-        f"In {int(within.sum())} of {len(table)} weeks answers came as predicted",
-        f"share of sends answered with its interval; dashed: predicted; n = {int(table['n_sends'].sum()):,} sends",
+        say("In {n} of {of} weeks answers came as predicted", n=int(within.sum()), of=len(table)),
+        say(
+            "share of sends answered with its interval; dashed: predicted; n = {n} sends",
+            n=formatted(int(table["n_sends"].sum())),
+        ),
     )

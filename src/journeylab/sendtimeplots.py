@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .drawing import share_text
 from .errors import DataError, known
+from .language import formatted, share_text, weekday_text
 from .sendtimes import LEVELS, WEEK, SendTimes
 from .visits import wilson_interval
 
@@ -37,7 +37,7 @@ def hour_text(hour_of_week: int) -> str:
     >>> hour_text(0), hour_text(167)
     ('Mon 00:00', 'Sun 23:00')
     """
-    return f"{DAYS[hour_of_week // 24]} {hour_of_week % 24:02d}:00"
+    return f"{weekday_text(hour_of_week // 24)} {hour_of_week % 24:02d}:00"
 
 
 def pseudonym(contact: Any) -> str:
@@ -61,7 +61,7 @@ def score_text(score: float, about: dict[str, Any]) -> str:
     >>> score_text(0.25, {"outcome": "opened"}), score_text(0.25, {})
     ('25.0%', '0.25')
     """
-    return share_text(score) if are_chances(about) or score != score else f"{score:.3g}"
+    return share_text(score) if are_chances(about) or score != score else formatted(score, ".3g")
 
 
 def row_of_contact(times: SendTimes, contact: Any) -> int:

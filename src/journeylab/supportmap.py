@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .display import block, counted, table
-from .drawing import share_text, svg
+from .display import block, table
+from .drawing import svg
 from .durations import parse_duration
 from .journey import Journey, Policy
+from .language import formatted, plural, say, share_text
 from .offpolicy import diagnose
 from .policy.refusal import reasons_to_refuse
 from .replay import replay
@@ -145,22 +146,27 @@ def _judged(sends: pd.DataFrame) -> _Judged:
 
     nothing = np.zeros(n)
     if not n:
-        return judged("not identified", "nobody comes here with all sends before it on record", nothing, 0.0)
+        why = say("nobody comes here with all sends before it on record")
+        return judged("not identified", why, nothing, 0.0)
     if not n_on_record:
-        return judged("not identified", "the log never made this send to those whom the journey would", nothing, 0.0)
+        why = say("the log never made this send to those whom the journey would")
+        return judged("not identified", why, nothing, 0.0)
     if n_on_record >= FULL * n:
         few = n_on_record < _FEW
-        why = f"only {counted(n_on_record, 'send')}" if few else None
-        return judged("weak" if few else "identified", why, is_on_record.astype(float), float(n_on_record))
+        only = plural("only {n} send", "only {n} sends", n_on_record) if few else None
+        return judged("weak" if few else "identified", only, is_on_record.astype(float), float(n_on_record))
     is_known = ~np.isnan(propensity[is_on_record])
     if is_known.mean() < FULL or (propensity[is_on_record][is_known] <= 0).any():
-        why = f"the log made {share_text(n_on_record / n)} of these sends, and with which probability is not on record"
+        why = say(
+            "the log made {share} of these sends, and with which probability is not on record",
+            share=share_text(n_on_record / n),
+        )
         return judged("not identified", why, is_on_record.astype(float), 0.0)
     weights = np.where(is_on_record, 1 / np.nan_to_num(propensity, nan=1.0), 0.0)
     found = diagnose(weights)
     lacking = 1 - found.mean_weight
     if lacking > max(0.05, _ERRORS * found.mean_weight_standard_error):
-        why = f"chance left out {share_text(lacking)} of those whom the journey would send this"
+        why = say("chance left out {share} of those whom the journey would send this", share=share_text(lacking))
         return judged("not identified", why, weights, found.effective_n)
     reasons = reasons_to_refuse(found, "send")
     if any(reason.diagnostic == "mean_weight" for reason in reasons):
@@ -233,9 +239,9 @@ class SupportMap:
 
     def _repr_html_(self) -> str:
         rows = [
-            (one.node, f"{one.n_sends:,}", f"{one.n_on_record:,}", f"{one.effective_n:,.0f}", one.status,
-             one.why if isinstance(one.why, str) else "")
+            (one.node, formatted(one.n_sends), formatted(one.n_on_record), formatted(one.effective_n, ",.0f"),
+             say(one.status), one.why if isinstance(one.why, str) else "")
             for one in self.nodes.itertuples()
         ]  # fmt: skip
-        head = ("send", "sends", "on record", "effective", "status", "why")
+        head = ("send", say("sends"), say("on record"), say("effective"), say("status"), say("why"))
         return block(repr(self), self.draw(), table(head, rows))

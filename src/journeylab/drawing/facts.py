@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from journeylab.durations import duration_text
+from journeylab.durations import duration_text, length_text
 from journeylab.errors import DataError, listed
 from journeylab.journey import (
     WEEKDAYS,
@@ -30,13 +30,13 @@ from journeylab.journey import (
     WaitUntil,
     Window,
 )
-from journeylab.language import current, duration_words, formatted, plural, say, weekday_text
+from journeylab.language import current, formatted, plural, say, weekday_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Edge", "draw_table", "edges_of", "exits_text", "left_here", "length_text", "limits_text", "node_facts",
+    "Edge", "draw_table", "edges_of", "exits_text", "left_here", "limits_text", "node_facts",
     "trigger_facts",
 ]  # fmt: skip
 
@@ -55,15 +55,6 @@ class Edge:
     branch_share: float = math.nan
     n_assumed: int = 0
     n_predicted: int = 0
-
-
-def length_text(length: timedelta) -> str:
-    """A duration of a definition: in English as journey files write it, elsewhere in words.
-
-    >>> length_text(timedelta(days=3))
-    '3d'
-    """
-    return duration_words(length, duration_text(length))
 
 
 def node_facts(node: Node) -> list[str]:
