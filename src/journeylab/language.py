@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LANGUAGES", "again", "checked", "count_text", "current", "date_text", "duration_words", "formatted",
-    "from_english", "instant_text", "later", "list_text", "plural", "plural_of", "say", "say_in", "separators",
-    "share_text", "translation", "using", "weekday_text",
+    "from_english", "instant_text", "later", "list_text", "plural", "plural_of", "say", "say_in", "sentences_text",
+    "separators", "share_text", "translation", "using", "weekday_text",
 ]  # fmt: skip
 
 LANGUAGES: Final = ("en", "pl")
@@ -368,6 +368,19 @@ def list_text(names: Sequence[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     return say("{first} and {last}", first=", ".join(names[:-1]), last=names[-1])
+
+
+def sentences_text(sentences: Sequence[str]) -> str:
+    """Sentences after each other.
+
+    >>> sentences_text(["It is so.", "It was so."])
+    'It is so. It was so.'
+    """
+    return _said(" ".join(sentences), _sentences_text, tuple(sentences), {})
+
+
+def _sentences_text(*sentences: str) -> str:
+    return sentences_text(sentences)
 
 
 # Dates and durations ------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from journeylab.display import block, plain_rows
+from journeylab.display import block, plain_rows, said
 from journeylab.errors import DataError, known
+from journeylab.language import say
 from journeylab.progress import Progress
 from journeylab.resulttables import Tables
 
@@ -92,7 +93,7 @@ class Analysis(Tables):
     def likely(self) -> list[str]:
         """What is likely of the effects that are beyond chance, in sentences."""
         return [
-            f"{arm}: {found.sentence}"
+            say("{arm}: {sentence}", arm=arm, sentence=found.sentence)
             for arm, found in self.shrunken.items()
             if self.primary.of(self.experiment.primary.name, arm)[1] < self.experiment.alpha
         ]
@@ -227,8 +228,7 @@ class Analysis(Tables):
         return f"Analysis({self.experiment.experiment}: {said})"
 
     def _repr_html_(self) -> str:
-        said = "".join(block(sentence) for sentence in self.sentences())
-        return block(repr(self), self.primary._repr_html_(), said)
+        return block(repr(self), self.primary._repr_html_(), said(self.sentences()))
 
 
 def analyze_units(

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-from journeylab.display import block, counted, plain, table
+from journeylab.display import block, counted, plain, said, table
 from journeylab.errors import DataError
 from journeylab.intervals import always_valid_p, anytime_interval, widest_error
+from journeylab.language import formatted, later, plural, say
 from journeylab.resulttables import Tables
 
 from .effect import Effect, effects_table
@@ -41,6 +42,9 @@ _WORDS = {
     "fdr_bh": "corrected as explorations (Benjamini-Hochberg)",
     "none": "not corrected for each other",
 }
+
+
+_MOST_ROWS = 40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,20 +133,35 @@ class Comparison(Tables):
             ]
             for effect, p_value in zip(self.effects, self.p_values, strict=True)
         ]  # fmt: skip
-        notes = "".join(block(sentence) for sentence in (*self.refused, *self.warnings))
-        return block(repr(self), table(head, rows) if rows else "", notes)
+        return block(repr(self), table(head, rows, _MOST_ROWS) if rows else "", said((*self.refused, *self.warnings)))
+
+
+_SENTENCES = {
+    "fixed": later(
+        "{metric}: {arm} {mean_arm} against {control} {mean_control}, {effect} ({level} % interval {low} to {high}; "
+        "{p})"
+    ),
+    "always-valid": later(
+        "{metric}: {arm} {mean_arm} against {control} {mean_control}, {effect} (at any time {low} to {high}; {p})"
+    ),
+    "group-sequential": later(
+        "{metric}: {arm} {mean_arm} against {control} {mean_control}, {effect} (over all looks {low} to {high}; {p})"
+    ),
+}
 
 
 def effect_sentence(effect: Effect, p_value: float) -> str:
     """One effect in words; `p_value` is the corrected one."""
-    kind = {"fixed": "95 % interval", "always-valid": "at any time", "group-sequential": "over all looks"}
-    interval = kind[effect.interval].replace("95", f"{effect.level * 100:.12g}")
-    metric = effect.metric if effect.kind != "winsorised" else f"{effect.metric} (winsorised)"
-    says = "p not yet known" if math.isnan(p_value) else f"p = {p_value:.3g}"
-    return (
-        f"{metric}: {effect.arm} {effect.mean_arm:.4g} against {effect.control} {effect.mean_control:.4g}, "
-        f"{effect.effect:+.4g} ({interval} {effect.low:+.4g} to {effect.high:+.4g}; {says})"
-    )
+    metric = effect.metric
+    if effect.kind == "winsorised":
+        metric = say("{metric} (winsorised)", metric=effect.metric)
+    p_text = say("p not yet known") if math.isnan(p_value) else say("p = {p}", p=formatted(p_value, ".3g"))
+    return say(
+        _SENTENCES[effect.interval], metric=metric, arm=effect.arm, mean_arm=formatted(effect.mean_arm, ".4g"),
+        control=effect.control, mean_control=formatted(effect.mean_control, ".4g"),
+        effect=formatted(effect.effect, "+.4g"), level=formatted(effect.level * 100, ".12g"),
+        low=formatted(effect.low, "+.4g"), high=formatted(effect.high, "+.4g"), p=p_text,
+    )  # fmt: skip
 
 
 def compare(
@@ -186,11 +205,17 @@ def compare(
     n = sum(units.counts().values()) if not looks else looks[-1].n
     warnings: list[str] = []
     if ratio.passed is False:
-        refused = (*ratio.sentences(), "No effect is given.")
+        refused: tuple[str, ...] = (*ratio.sentences(), say("No effect is given."))
         return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
     if stopping is not None and stopping.rule == "group_sequential" and not looks:
         first = math.ceil(stopping.looks[0] * stopping.planned_n)
-        refused = (f"The first look is at {first:,} units, and there are {n:,}: nothing is given before.",)
+        refused = (
+            say(
+                "The first look is at {first} units, and there are {n}: nothing is given before.",
+                first=formatted(first),
+                n=formatted(n),
+            ),
+        )
         return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
     sequential: dict[tuple[str, str], GroupSequential] = {}
     if looks:
@@ -208,8 +233,12 @@ def compare(
             found = [at_any_time(effect, n, stopping.planned_n) for effect in found]
             if stopping.rule == "fixed":
                 warnings.append(
-                    f"{n:,} of the {stopping.planned_n:,} planned units are in: until the end only intervals that are "
-                    "valid at any time are given."
+                    say(
+                        "{n} of the {planned} planned units are in: until the end only intervals that are valid at any "
+                        "time are given.",
+                        n=formatted(n),
+                        planned=formatted(stopping.planned_n),
+                    )
                 )
     warnings += _notes(found)
     p_values = _corrected(found, correction)
@@ -231,8 +260,11 @@ def _notes(found: Sequence[Effect]) -> Iterator[str]:
             arms.setdefault((effect.metric, note), []).append(effect.arm)
     every = list(dict.fromkeys(effect.arm for effect in found))
     for (metric, note), of in arms.items():
-        about = metric if list(dict.fromkeys(of)) == every else f"{metric} of {', '.join(dict.fromkeys(of))}"
-        yield f"{about}: {note}."
+        if list(dict.fromkeys(of)) == every:
+            yield say("{metric}: {note}.", metric=metric, note=note)
+        else:
+            arms_of = ", ".join(dict.fromkeys(of))
+            yield say("{metric} of {arms}: {note}.", metric=metric, arms=arms_of, note=note)
 
 
 def at_any_time(effect: Effect, n: int, planned_n: int) -> Effect:
@@ -292,7 +324,7 @@ def _over_looks(
     for place, last in enumerate(by_look[-1]):
         so_far = [by[place] for by in by_look]
         if any(not 0 < one.standard_error < math.inf for one in so_far):
-            found.append(replace(last, notes=(*last.notes, "at one of the looks the error cannot be told")))
+            found.append(replace(last, notes=(*last.notes, say("at one of the looks the error cannot be told"))))
             continue
         said = group_sequential(
             [look.information for look in looks], [one.effect for one in so_far],
@@ -324,9 +356,10 @@ def sample_ratio_of(units: UnitTable) -> SampleRatio:
     found = sample_ratio(firsts, units.shares)
     if len(firsts) == len(frame):
         return found
-    note = (
-        f"{counted(len(frame), 'unit')} got their arms together with others, in {counted(len(firsts), 'group')}; the "
-        "ratio is that of the first unit of each."
+    note = say(
+        "{units} got their arms together with others, in {groups}; the ratio is that of the first unit of each.",
+        units=plural("{n} unit", "{n} units", len(frame)),
+        groups=plural("{n} group", "{n} groups", len(firsts)),
     )
     return replace(found, notes=[*found.notes, note])
 

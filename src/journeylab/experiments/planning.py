@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from journeylab.display import block, counted, plain, plain_rows, table
 from journeylab.errors import DataError
+from journeylab.language import formatted, plural, say
 from journeylab.progress import Progress, shown
 from journeylab.resulttables import Tables
 from journeylab.visits import wilson_interval
@@ -92,37 +93,89 @@ class Plan(Tables):
         """The plan in plain words."""
         experiment, planned_n = self.experiment, self.experiment.stopping.planned_n
         first = self.metrics.iloc[0]
-        planned = f"{experiment.experiment}: {counted(planned_n, 'unit')} in all arms"
+        of = {"experiment": experiment.experiment, "metric": first["metric"]}
         if math.isnan(first["minimum_effect"]):
-            said = [f"{planned}; what they find of {first['metric']} is not known, as history has too little of it."]
+            said = [
+                plural(
+                    "{experiment}: {n} unit in all arms; what they find of {metric} is not known, as history has too "
+                    "little of it.",
+                    "{experiment}: {n} units in all arms; what they find of {metric} is not known, as history has too "
+                    "little of it.",
+                    planned_n,
+                    **of,
+                )
+            ]
         else:
-            least = f"{first['minimum_effect']:.4g} on {first['metric']} (now {first['mean_control']:.4g})"
-            said = [f"{planned}; they find an effect of {least} with a probability of {experiment.power:.0%}."]
+            said = [
+                plural(
+                    "{experiment}: {n} unit in all arms; they find an effect of {effect} on {metric} (now {now}) with "
+                    "a probability of {power}.",
+                    "{experiment}: {n} units in all arms; they find an effect of {effect} on {metric} (now {now}) with "
+                    "a probability of {power}.",
+                    planned_n,
+                    effect=formatted(first["minimum_effect"], ".4g"),
+                    now=formatted(first["mean_control"], ".4g"),
+                    power=formatted(experiment.power, ".0%"),
+                    **of,
+                )
+            ]
         if not math.isnan(first["units_needed"]):
-            needed = counted(int(first["units_needed"]), "unit")
-            enough = "they are planned" if first["units_needed"] <= planned_n else "more than are planned"
-            said.append(f"The wanted effect of {experiment.minimum_effect:.4g} needs {needed}: {enough}.")
+            wanted = formatted(experiment.minimum_effect or math.nan, ".4g")
+            needed = plural("{n} unit", "{n} units", int(first["units_needed"]))
+            if first["units_needed"] <= planned_n:
+                said.append(
+                    say("The wanted effect of {effect} needs {units}: they are planned.", effect=wanted, units=needed)
+                )
+            else:
+                said.append(
+                    say(
+                        "The wanted effect of {effect} needs {units}: more than are planned.",
+                        effect=wanted,
+                        units=needed,
+                    )
+                )
         if self.recruiting is not None:
-            weeks = counted(min(len(self.weekly), _RECENT), "whole week")
-            said.append(f"In the last {weeks} of history {self.per_week:,.0f} units a week were exposed.")
+            said.append(
+                plural(
+                    "In the last {n} whole week of history {units} units a week were exposed.",
+                    "In the last {n} whole weeks of history {units} units a week were exposed.",
+                    min(len(self.weekly), _RECENT),
+                    units=formatted(self.per_week, ",.0f"),
+                )
+            )
             said.append(self.recruiting.sentence)
         elif not experiment.is_of_table:
-            said.append("History has no whole week of exposures: how long it takes cannot be told.")
+            said.append(say("History has no whole week of exposures: how long it takes cannot be told."))
         for row in self.alarms.itertuples():
-            share = f"{row.alarm_share:.1%}, {row.low:.1%} to {row.high:.1%}; at most {experiment.alpha:.0%} should"
-            bad = " Its errors are too small: units belong together that are taken to be their own."
-            said.append(
-                f"A/A on history: {row.n_alarms:,} of {counted(row.n_runs, 'run')} found a difference in {row.metric} "
-                f"where there is none ({share}).{bad if row.low > experiment.alpha else ''}"
+            alarmed = plural(
+                "A/A on history: {alarms} of {n} run found a difference in {metric} where there is none ({share}, "
+                "{low} to {high}; at most {alpha} should).",
+                "A/A on history: {alarms} of {n} runs found a difference in {metric} where there is none ({share}, "
+                "{low} to {high}; at most {alpha} should).",
+                row.n_runs,
+                alarms=formatted(row.n_alarms),
+                metric=row.metric,
+                share=formatted(row.alarm_share, ".1%"),
+                low=formatted(row.low, ".1%"),
+                high=formatted(row.high, ".1%"),
+                alpha=formatted(experiment.alpha, ".0%"),
             )
+            bad = say("Its errors are too small: units belong together that are taken to be their own.")
+            said.append(f"{alarmed} {bad}" if row.low > experiment.alpha else alarmed)
         said += [
-            f"{row.metric}: history has too little of it to say what will be found."
+            say("{metric}: history has too little of it to say what will be found.", metric=row.metric)
             for row in self.metrics.iloc[1:].itertuples()
             if math.isnan(row.standard_error)
         ]
         said += [
-            f"Guardrail {row.metric}: to show that its margin holds needs {counted(int(row.units_needed), 'unit')}; "
-            "with those planned it will often stay undecided."
+            plural(
+                "Guardrail {metric}: to show that its margin holds needs {n} unit; with those planned it will often "
+                "stay undecided.",
+                "Guardrail {metric}: to show that its margin holds needs {n} units; with those planned it will often "
+                "stay undecided.",
+                int(row.units_needed),
+                metric=row.metric,
+            )
             for row in self.metrics.itertuples()
             if row.role == "guardrail" and row.units_needed > planned_n
         ]

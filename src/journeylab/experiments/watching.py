@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from journeylab.display import block, counted, plain_rows
+from journeylab.display import block, plain_rows
 from journeylab.errors import DataError, known
+from journeylab.language import formatted, plural, say
 from journeylab.progress import Progress, shown
 from journeylab.resulttables import Tables
 
@@ -56,11 +57,14 @@ class Watch(Tables):
             return self.ratio.sentences()
         last = self.path.groupby(["metric", "arm"], sort=False).tail(1)
         return [
-            f"{row.metric}: {row.arm} differs by {row.effect:+.4g} ({row.low:+.4g} to {row.high:+.4g}), whenever one "
-            "looks."
+            say(
+                "{metric}: {arm} differs by {effect} ({low} to {high}), whenever one looks.", metric=row.metric,
+                arm=row.arm, effect=formatted(row.effect, "+.4g"), low=formatted(row.low, "+.4g"),
+                high=formatted(row.high, "+.4g"),
+            )
             for row in last.itertuples()
             if row.low > 0 or row.high < 0
-        ]
+        ]  # fmt: skip
 
     @property
     def crossings(self) -> pd.DataFrame:
@@ -71,10 +75,15 @@ class Watch(Tables):
     def sentences(self) -> list[str]:
         """What is seen, in plain words."""
         n, planned_n = int(self.path["n_units"].max()) if len(self.path) else 0, self.stopping.planned_n
-        done = f"{n:,} of the planned {counted(planned_n, 'unit')} are in ({n / planned_n:.0%})."
-        quiet = "Nothing is beyond chance so far; looking again costs nothing."
+        done = say(
+            "{n} of the planned {planned} are in ({share}).",
+            n=formatted(n),
+            planned=plural("{n} unit", "{n} units", planned_n),
+            share=formatted(n / planned_n, ".0%"),
+        )
+        quiet = say("Nothing is beyond chance so far; looking again costs nothing.")
         if n >= planned_n:
-            quiet = "The planned end is reached, and nothing is beyond chance."
+            quiet = say("The planned end is reached, and nothing is beyond chance.")
         return [done, *(self.alarms or [quiet])]
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from journeylab.display import plain
+from journeylab.display import Shown, plain
 from journeylab.experiments.metrics import Guardrail, Metric, Proportion
 from journeylab.intervals import anytime_interval, widest_error
+from journeylab.language import formatted, later, say
 
 from .effects import effects
 
@@ -30,10 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["GuardrailResult", "at_any_time", "guardrails", "guardrails_table"]
 
 _LEAST = 1e-12
+_SENTENCES = {
+    "held": later("{metric} of {arm}: held, at most {high} worse, within the margin of {margin}"),
+    "violated": later("{metric} of {arm}: violated, at least {low} worse, beyond the margin of {margin}"),
+    "undecided": later(
+        "{metric} of {arm}: undecided, somewhere between {low} and {high} worse, the margin is {margin}"
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuardrailResult:
+class GuardrailResult(Shown):
     """Whether a guardrail holds for an arm.
 
     Attributes:
@@ -79,13 +87,11 @@ class GuardrailResult:
     def sentence(self) -> str:
         """The verdict in words."""
         if math.isnan(self.harm):
-            return f"{self.metric} of {self.arm}: undecided, as there is nothing to compare"
-        bounds = {
-            "held": f"at most {self.high:.4g} worse, within the margin of {self.margin:g}",
-            "violated": f"at least {self.low:.4g} worse, beyond the margin of {self.margin:g}",
-            "undecided": f"somewhere between {self.low:.4g} and {self.high:.4g} worse, the margin is {self.margin:g}",
-        }
-        return f"{self.metric} of {self.arm}: {self.verdict}, {bounds[self.verdict]}"
+            return say("{metric} of {arm}: undecided, as there is nothing to compare", metric=self.metric, arm=self.arm)
+        return say(
+            _SENTENCES[self.verdict], metric=self.metric, arm=self.arm, low=formatted(self.low, ".4g"),
+            high=formatted(self.high, ".4g"), margin=formatted(self.margin, "g"),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data for JSON; what is missing is `None`."""
@@ -94,6 +100,9 @@ class GuardrailResult:
             for one in fields(self)
         }
         return {**flat, "notes": [*self.notes]}
+
+    def __repr__(self) -> str:
+        return f"GuardrailResult({self.sentence})"
 
 
 def guardrails(units: UnitTable, rails: Iterable[Guardrail], *, alpha: float = 0.05) -> list[GuardrailResult]:

@@ -19,6 +19,7 @@ from journeylab.durations import MICROSECOND_UNITS
 from journeylab.errors import DataError, known
 from journeylab.experiments.estimation.corrections import holm
 from journeylab.instants import check_zone
+from journeylab.language import again, date_text, formatted, instant_text, plural, say
 from journeylab.resulttables import Tables
 from journeylab.tablesource import Table, as_frame
 
@@ -120,40 +121,59 @@ class SampleRatio(Tables):
         """What the check says, in plain words: which arms are off, by how many, where, and since when."""
         total = sum(self.n.values())
         if self.passed is None:
-            said = [f"There are too few units, {total:,}, to say whether the arms have their shares."]
+            said = [say("There are too few units, {n}, to say whether the arms have their shares.", n=formatted(total))]
         elif self.passed:
-            said = [f"The arms have their shares of {counted(total, 'unit')} (p = {self.p_value:.3g})."]
+            said = [
+                plural(
+                    "The arms have their shares of {n} unit (p = {p}).",
+                    "The arms have their shares of {n} units (p = {p}).",
+                    total,
+                    p=formatted(self.p_value, ".3g"),
+                )
+            ]
         else:
             said = [self._failure(total)]
             if self.sequential_p_value < self.alpha:
-                p = f"sequential p = {self.sequential_p_value:.3g}"
-                since = "" if self.found_at is None else f" first at {self.found_at:%Y-%m-%d %H:%M} UTC"
-                said.append(f"The check while units came in failed{since} ({p}).")
-            said.append("Find out why before reading any result: units are missing or got into the wrong arm.")
-        for what, table in (("node", self.by_node), ("day", self.by_day)):
-            failed = table[~table["passed"].astype(bool)]
-            if len(failed):
-                first = failed.iloc[0]
-                name = f"{first[what]:%Y-%m-%d}" if what == "day" else repr(first[what])
-                begins = (
-                    "beginning with " if what == "day" and len(failed) > 1 else "such as " if len(failed) > 1 else ""
-                )
-                said.append(
-                    f"{counted(len(failed), what)} of {len(table):,} without the right shares, {begins}{name}: "
-                    f"{first['arm']!r} has {first['n_assigned']:,} of {first['n_units']:,} units where "
-                    f"{first['expected']:,.1f} were to be expected."
-                )
-        return said + self.notes
+                p = formatted(self.sequential_p_value, ".3g")
+                if self.found_at is None:
+                    said.append(say("The check while units came in failed (sequential p = {p}).", p=p))
+                else:
+                    said.append(
+                        say(
+                            "The check while units came in failed first at {at} (sequential p = {p}).",
+                            at=instant_text(self.found_at),
+                            p=p,
+                        )
+                    )
+            said.append(say("Find out why before reading any result: units are missing or got into the wrong arm."))
+        said += [_by_node(self.by_node), _by_day(self.by_day)]
+        return [one for one in said if one] + [again(note) for note in self.notes]
 
     def _failure(self, total: int) -> str:
         if not self.p_value < self.alpha:
-            p = "" if math.isnan(self.p_value) else f" (p = {self.p_value:.3g})"
-            return f"In the end the arms may have their shares of {counted(total, 'unit')}{p}, on the way they had not."
+            units = plural("{n} unit", "{n} units", total)
+            if math.isnan(self.p_value):
+                return say(
+                    "In the end the arms may have their shares of {units}, on the way they had not.", units=units
+                )
+            return say(
+                "In the end the arms may have their shares of {units} (p = {p}), on the way they had not.",
+                units=units,
+                p=formatted(self.p_value, ".3g"),
+            )
         away = {arm: self.n[arm] - self.expected[arm] for arm in self.n}
         most, least = max(away, key=lambda arm: away[arm]), min(away, key=lambda arm: away[arm])
-        return (
-            f"The arms do not have their shares of {counted(total, 'unit')} (p = {self.p_value:.3g}): {most!r} has "
-            f"{away[most]:,.0f} more than it should, {least!r} lacks {-away[least]:,.0f}."
+        return plural(
+            "The arms do not have their shares of {n} unit (p = {p}): {most!r} has {more} more than it should, "
+            "{least!r} lacks {fewer}.",
+            "The arms do not have their shares of {n} units (p = {p}): {most!r} has {more} more than it should, "
+            "{least!r} lacks {fewer}.",
+            total,
+            p=formatted(self.p_value, ".3g"),
+            most=most,
+            more=formatted(away[most], ",.0f"),
+            least=least,
+            fewer=formatted(-away[least], ",.0f"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,7 +193,7 @@ class SampleRatio(Tables):
         }
 
     def __repr__(self) -> str:
-        return f"<SampleRatio: {self.sentences()[0]}>"
+        return f"SampleRatio({self.sentences()[0]})"
 
     def _repr_html_(self) -> str:
         rows = [
@@ -182,6 +202,61 @@ class SampleRatio(Tables):
         ]
         said = "".join(f"<p>{escape(one)}</p>" for one in self.sentences()[1:])
         return block(self.sentences()[0], html_table(["arm", "units", "expected", "difference"], rows), said)
+
+
+def _by_node(table: pd.DataFrame) -> str:
+    """Which nodes are off, in a sentence; nothing when none is."""
+    failed = table[~table["passed"].astype(bool)]
+    if failed.empty:
+        return ""
+    first = failed.iloc[0]
+    values = {"of": formatted(len(table)), "name": first["node"], **_off(first)}
+    if len(failed) == 1:
+        return say(
+            "1 node of {of} without the right shares, {name!r}: {arm!r} has {assigned} of {units} units where "
+            "{expected} were to be expected.",
+            **values,
+        )
+    return plural(
+        "{n} node of {of} without the right shares, such as {name!r}: {arm!r} has {assigned} of {units} units where "
+        "{expected} were to be expected.",
+        "{n} nodes of {of} without the right shares, such as {name!r}: {arm!r} has {assigned} of {units} units where "
+        "{expected} were to be expected.",
+        len(failed),
+        **values,
+    )
+
+
+def _by_day(table: pd.DataFrame) -> str:
+    """Which days are off, in a sentence; nothing when none is."""
+    failed = table[~table["passed"].astype(bool)]
+    if failed.empty:
+        return ""
+    first = failed.iloc[0]
+    values = {"of": formatted(len(table)), "name": date_text(first["day"]), **_off(first)}
+    if len(failed) == 1:
+        return say(
+            "1 day of {of} without the right shares, {name}: {arm!r} has {assigned} of {units} units where {expected} "
+            "were to be expected.",
+            **values,
+        )
+    return plural(
+        "{n} day of {of} without the right shares, beginning with {name}: {arm!r} has {assigned} of {units} units "
+        "where {expected} were to be expected.",
+        "{n} days of {of} without the right shares, beginning with {name}: {arm!r} has {assigned} of {units} units "
+        "where {expected} were to be expected.",
+        len(failed),
+        **values,
+    )
+
+
+def _off(row: pd.Series) -> dict[str, str]:
+    return {
+        "arm": row["arm"],
+        "assigned": formatted(row["n_assigned"]),
+        "units": formatted(row["n_units"]),
+        "expected": formatted(row["expected"], ",.1f"),
+    }
 
 
 def sample_ratio(
@@ -225,7 +300,7 @@ def sample_ratio(
     ...     pd.DataFrame({"arm": arm, "exposed_at": exposed_at}), {"plain": 0.45, "discount": 0.45, "holdout": 0.1}
     ... )
     >>> found
-    <SampleRatio: The arms have their shares of 9,000 units (p = 0.8).>
+    SampleRatio(The arms have their shares of 9,000 units (p = 0.8).)
     >>> len(found.by_day), round(found.sequential_p_value, 3)
     (7, 0.514)
     """
