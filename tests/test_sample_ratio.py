@@ -355,7 +355,7 @@ def test_results_show_themselves_and_are_plain_data() -> None:
     data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert data["n"] == found.n
     assert data["by_day"][0]["day"] == "2026-03-02"
-    assert repr(found).startswith("<SampleRatio: The arms have their shares")
+    assert repr(found).startswith("SampleRatio(The arms have their shares")
     assert "holdout" in found._repr_html_()
 
 

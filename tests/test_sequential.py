@@ -216,7 +216,7 @@ def test_results_show_themselves_and_are_plain_data() -> None:
     data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert data["looks"][0]["bound"] is None  # without end
     assert data["adjusted"]["high"] is None
-    assert repr(found).startswith("<GroupSequential: Look 2 found")
+    assert repr(found).startswith("GroupSequential(Look 2 found")
     assert "<table>" in found._repr_html_()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .conditionparser import MESSAGES
 from .conditions import canonical_text, segments_in
+from .display import block
 from .journey import VERBS, Journey
 from .yamltext import flow_text
 
@@ -59,6 +60,9 @@ class Change:
         'node `read`: within: `3d` → `5d`'
         """
         return _sentence(self, _code, "→", lambda value: _code(_shown(value)))
+
+    def _repr_html_(self) -> str:
+        return block(self.text)
 
 
 def diff(before: Journey, after: Journey) -> list[Change]:

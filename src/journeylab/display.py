@@ -15,15 +15,31 @@ from typing import Any
 
 from .durations import duration_text
 
-__all__ = ["Shown", "block", "counted", "facts", "figure", "frame", "plain", "plain_rows", "said", "table"]
+__all__ = [
+    "MOST_DRAWINGS",
+    "Shown",
+    "block",
+    "counted",
+    "facts",
+    "figure",
+    "frame",
+    "plain",
+    "plain_rows",
+    "rest",
+    "said",
+    "table",
+]
 
 _STYLE = (
     ".jl-display{font:13px system-ui,sans-serif;max-width:100%;overflow-x:auto}.jl-display p{margin:.4em 0}"
     ".jl-display table{border-collapse:collapse;margin:.4em 0}"
     ".jl-display th,.jl-display td{padding:2px 10px;text-align:right;border-bottom:1px solid #8884}"
     ".jl-display th:first-child,.jl-display td:first-child{text-align:left}"
+    ".jl-display .jl-facts td{text-align:left}"
     ".jl-display .jl-code{font-family:ui-monospace,monospace;white-space:pre-wrap}"
 )
+MOST_DRAWINGS = 3
+"""Journeys that are drawn where many are shown."""
 _MOST_ROWS, _MOST_SENTENCES, _MOST_LETTERS = 12, 30, 160
 
 
@@ -50,8 +66,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], most: int | Non
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(one))}</td>" for one in row) + "</tr>" for row in rows[: len(rows) - more]
     )
-    rest = f"<p>and {more:,} more</p>" if more else ""
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{rest}"
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>{rest(more)}"
+
+
+def rest(n: int, what: str = "") -> str:
+    """How many more there are than are shown, as HTML; nothing where there are none.
+
+    >>> rest(2, "journeys"), rest(0)
+    ('<p>and 2 more journeys</p>', '')
+    """
+    return f"<p>{escape(f'and {n:,} more {what}'.strip())}</p>" if n > 0 else ""
 
 
 def said(sentences: Iterable[str]) -> str:
@@ -63,7 +87,7 @@ def said(sentences: Iterable[str]) -> str:
     all_of_them = list(sentences)
     more = len(all_of_them) - _MOST_SENTENCES
     shown = "".join(f"<p>{escape(one)}</p>" for one in all_of_them[:_MOST_SENTENCES])
-    return shown + (f"<p>and {more:,} more</p>" if more > 0 else "")
+    return shown + rest(more)
 
 
 def figure(value: object) -> str:
@@ -96,12 +120,12 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """What is said of one thing, as a table of names and values.
 
     >>> facts([("n_units", 1200)])
-    '<table><tbody><tr><th>n units</th><td>1,200</td></tr></tbody></table>'
+    '<table class="jl-facts"><tbody><tr><th>n units</th><td>1,200</td></tr></tbody></table>'
     """
     rows = "".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(figure(value))}</td></tr>" for name, value in pairs
     )
-    return f"<table><tbody>{rows}</tbody></table>"
+    return f'<table class="jl-facts"><tbody>{rows}</tbody></table>'
 
 
 def frame(one: Any, name: str = "", most: int = _MOST_ROWS) -> str:
@@ -114,8 +138,11 @@ def frame(one: Any, name: str = "", most: int = _MOST_ROWS) -> str:
     shown = table([str(column).replace("_", " ") for column in one.columns],
                   ([figure(cell) for cell in row] for row in one.head(most).itertuples(index=False)))  # fmt: skip
     more = len(one) - most
-    rest = f"<p>and {counted(more, 'more row')}</p>" if more > 0 else ""
-    return (f"<p>{escape(name.replace('_', ' '))}</p>" if name else "") + shown + rest
+    return (
+        (f"<p>{escape(name.replace('_', ' '))}</p>" if name else "")
+        + shown
+        + rest(more, "row" if more == 1 else "rows")
+    )
 
 
 class Shown:
@@ -124,16 +151,18 @@ class Shown:
     __slots__ = ()
 
     def _repr_html_(self) -> str:
+        line, sentences = repr(self), _sentences(self)
+        told = [one for one in sentences if one not in line]
         frames, others = [], []
         for name, value in _attributes(self):
             if hasattr(value, "itertuples"):
-                frames.append(frame(value, name))
-            else:
+                frames += [frame(value, name)] if len(value) else []
+            elif name != "notes" or not sentences:
                 others.append((name, value))
-        return block(repr(self), said(_sentences(self)), facts(others) if others else "", *frames)
+        return block(line, said(told), facts(others) if others else "", *frames)
 
 
-def _attributes(one: object) -> Iterator[tuple[str, object]]:
+def _attributes(one: object) -> Iterator[tuple[str, Any]]:
     """The public attributes of a dataclass that are figures, texts, or tables."""
     plain = (str, int, float, bool, Fraction, datetime, timedelta, Mapping, list, tuple, type(None))
     for field in fields(one) if is_dataclass(one) else ():

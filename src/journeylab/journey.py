@@ -34,7 +34,7 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from .display import block, counted, table
+from .display import MOST_DRAWINGS, block, counted, facts, rest, table
 from .durations import duration_text, parse_duration, parse_time_of_day, time_of_day_text
 from .errors import DefinitionError, Fault, known
 
@@ -153,6 +153,20 @@ class Definition(BaseModel):
         """The part as plain data, as it is written in a file: no defaults, texts for durations and shares."""
         dumped: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return dumped
+
+    def _said(self) -> dict[str, Any]:
+        """What it says, by the names that Python has for it, defaults left out."""
+        said: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
+        return said
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._said().items())})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _repr_html_(self) -> str:
+        return block(type(self).__name__, facts(self._said().items()))
 
 
 class Window(Definition):
@@ -787,7 +801,8 @@ class Portfolio(Definition):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return block(repr(self), *(one._repr_html_() for one in self.journeys))
+        drawn = (one._repr_html_() for one in self.journeys[:MOST_DRAWINGS])
+        return block(repr(self), *drawn, rest(len(self.journeys) - MOST_DRAWINGS, "journeys"))
 
     def one(self, name: str | None = None) -> Journey:
         """The journey called `name`, or the only one.

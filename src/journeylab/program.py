@@ -15,6 +15,7 @@ import numpy as np
 from . import conditions as c
 from . import layout as o
 from .clock import NEVER, microseconds
+from .display import block, counted
 from .durations import parse_time_of_day
 from .errors import DefinitionError, Fault, known
 from .journey import (
@@ -77,6 +78,17 @@ class Release:
     share_salt: str = ""
     policy: Policy | None = None
     models: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __repr__(self) -> str:
+        span = "" if self.from_at is None else f", from {self.from_at:%Y-%m-%d %H:%M}"
+        span += "" if self.until_at is None else f", until {self.until_at:%Y-%m-%d %H:%M}"
+        low, high = self.share
+        span += "" if (low, high) == (0, 1) else f", {high - low:.0%} of contacts"
+        span += f", {counted(len(self.pauses), 'pause')}" if self.pauses else ""
+        return f"Release({self.journey.journey}, version {self.journey.version}{span})"
+
+    def _repr_html_(self) -> str:
+        return block(repr(self), self.journey._repr_html_())
 
 
 @dataclass(frozen=True, slots=True)

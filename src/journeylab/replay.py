@@ -18,7 +18,7 @@ import pandas as pd
 from . import layout as o
 from .advice import SendTimesGiven
 from .clock import microseconds
-from .display import counted
+from .display import MOST_DRAWINGS, block, counted, rest
 from .drawing import svg
 from .errors import DataError, known
 from .execution import run
@@ -370,4 +370,6 @@ class Replay(Tables):
         return report(self, path, title=title, language=language)
 
     def _repr_html_(self) -> str:
-        return "".join(self.draw(name) for name in self.compiled.groups)
+        names = self.compiled.groups
+        drawn = (self.draw(name) for name in names[:MOST_DRAWINGS])
+        return block(repr(self), *drawn, rest(len(names) - MOST_DRAWINGS, "journeys"))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from .clock import instant, microseconds
 from .conditions import Condition
-from .display import block, table
+from .display import Shown, block, table
 from .durations import duration_text, parse_duration
 from .errors import DataError, DefinitionError, Fault, JourneyLabError, known
 from .expressions import literal_text
@@ -36,7 +36,7 @@ _BIAS = "(bias)"
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Shown):
     """How well the fitted membership foretold the outcome at a later instant, beside the base rate of the fit.
 
     Both scores are means over contacts, lower is better. `gain` is how much lower the log loss is than that of

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from . import conditions as c
 from .clock import NEVER, instant, microseconds
-from .display import counted
+from .display import block, counted, frame
 from .errors import DataError
 from .eventlog import EventLog
 from .execution import in_rounds
@@ -255,6 +255,9 @@ class Shop:
     def truth(self, journeys: Journeys, **options: Any) -> pd.DataFrame:
         """The true share of every branch, simulated: `run(...).branches`, with the options of `run`."""
         return self.run(journeys, **options).branches
+
+    def _repr_html_(self) -> str:
+        return block(repr(self), frame(self.contacts.drop(columns="contact"), "contacts"))
 
 
 def _drift_us(drift_at: datetime | str | None) -> int:

@@ -14,7 +14,7 @@ import pandas as pd
 from . import layout as o
 from .advice import advised
 from .clock import NEVER, microseconds
-from .display import counted
+from .display import block, counted, frame
 from .execution import Answers, Asked, no_answers_yet
 from .journey import Send
 from .machine import O_ENTRIES, O_VISITS, Out
@@ -356,8 +356,11 @@ class ShopRun:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for name, frame in (("events", self.events), ("contacts", self.shop.contacts)):
-            table = pa.Table.from_pandas(frame, preserve_index=False)
+        for name, rows in (("events", self.events), ("contacts", self.shop.contacts)):
+            table = pa.Table.from_pandas(rows, preserve_index=False)
             label = {"description": f"{name} of the shop Akacja: simulated, nobody in it exists ({self.shop!r})"}
             table = table.replace_schema_metadata({**(table.schema.metadata or {}), **label})
             pq.write_table(table, Path(folder) / f"{name}.parquet", compression="zstd", compression_level=19)
+
+    def _repr_html_(self) -> str:
+        return block(repr(self), frame(self.outcomes, "outcomes"))

@@ -14,7 +14,7 @@ import pandas as pd
 from . import layout as o
 from .answering import Answering, silence
 from .conditions import AwaitedMessage, parse_awaited
-from .display import counted, plain
+from .display import MOST_DRAWINGS, block, counted, plain, rest
 from .drawing import svg
 from .errors import DataError, known
 from .execution import Answers, Asked, in_rounds, offsets_of, run
@@ -383,7 +383,9 @@ class Simulation(Tables):
         return svg(drawn, counts[counts["journey"] == name])
 
     def _repr_html_(self) -> str:
-        return "".join(self.draw(name) for name in self.ready.compiled.groups)
+        names = self.ready.compiled.groups
+        drawn = (self.draw(name) for name in names[:MOST_DRAWINGS])
+        return block(repr(self), *drawn, rest(len(names) - MOST_DRAWINGS, "journeys"))
 
 
 def _places(compiled: Compiled) -> list[tuple[int, int]]:

@@ -59,7 +59,7 @@ def cap_of(text: str | None) -> Cap | None:
     """The cap that `3/7d` says: at most three sends in any seven days.
 
     >>> cap_of("3/7d")
-    Cap(sends=3, within=datetime.timedelta(days=7))
+    Cap(sends=3, within='7d')
     """
     from journeylab.journey import Cap
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from journeylab.display import plain
+from journeylab.display import Shown, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ __all__ = ["Effect", "effects_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
+class Effect(Shown):
     """The difference of one metric between an arm and the control, both over the units that have been looked at.
 
     Attributes:
@@ -92,6 +92,11 @@ class Effect:
             "interval_kind": kind,
             "variance_reduction_share": plain(self.variance_reduction_share),
         }
+
+    def __repr__(self) -> str:
+        of = "" if self.group is None else f" in {self.group}"
+        span = f"{self.effect:+.4g}, {self.level:.0%} {self.low:+.4g} to {self.high:+.4g}"
+        return f"Effect({self.metric}: {self.arm} less {self.control}{of} {span}, {self.interval})"
 
 
 def effects_table(effects: Iterable[Effect]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from journeylab.display import Shown
 from journeylab.errors import DataError
 
 __all__ = ["DecisionRecord", "write_once"]
@@ -23,7 +24,7 @@ _PARTS: Final = ("experiment", "asked", "found", "checked", "tried", "decided")
 
 
 @dataclass(frozen=True, repr=False)
-class DecisionRecord:
+class DecisionRecord(Shown):
     """What was asked, found, checked, tried and decided in one experiment, each as plain data.
 
     Attributes:

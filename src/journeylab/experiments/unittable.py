@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from journeylab.display import block, facts, figure, table
 from journeylab.errors import DataError, known
 from journeylab.resulttables import Tables
 from journeylab.tablesource import as_arrow
@@ -20,6 +21,9 @@ __all__ = ["ROLES", "UnitTable", "quoted"]
 
 ROLES = frozenset({"unit", "arm", "cluster", "assigned_unit", "probability", "exposed_at", "node", "is_matured"})
 """The columns that mean the same in every table of units, so that no metric has the name of one."""
+
+
+_MOST_ARMS = 20
 
 
 def quoted(name: str) -> str:
@@ -106,7 +110,7 @@ class UnitTable(Tables):
 
     def __repr__(self) -> str:
         n = ", ".join(f"{arm} {count:,}" for arm, count in self.counts().items())
-        return f"UnitTable({self.name}: {n})"
+        return f"{type(self).__name__}({self.name}: {n})"
 
     @classmethod
     def of_frame(
@@ -141,3 +145,8 @@ class UnitTable(Tables):
             raise DataError(f"{name}: arm {strange[0]!r} has no share; {known(str(strange[0]), shares, 'arms')}")
         connection.execute("CREATE VIEW units AS SELECT * FROM given")
         return cls(connection, "units", name, metrics, arms, dict(shares), columns)
+
+    def _repr_html_(self) -> str:
+        rows = [(arm, figure(self.shares.get(arm)), f"{n:,}") for arm, n in self.counts().items()]
+        measured = facts([("metrics", [metric.name for metric in self.metrics]), ("columns", list(self.columns))])
+        return block(repr(self), table(("arm", "share", "units"), rows, _MOST_ARMS), measured)

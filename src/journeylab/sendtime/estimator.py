@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from journeylab.clock import NEVER
+from journeylab.display import block, facts, frame, said
 from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
@@ -46,6 +47,18 @@ class HourScores(NamedTuple):
     chance: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        if not len(self.chance):
+            return "HourScores(0 contacts)"
+        mean = self.chance.mean(axis=0)
+        best = int(mean.argmax())
+        return (
+            f"HourScores({len(self.chance):,} contacts, on average best at hour {best} of the week: {mean[best]:.3f})"
+        )
+
+    def _repr_html_(self) -> str:
+        return block(repr(self))
 
 
 class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
@@ -107,6 +120,19 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         self.n_sends_, self.n_contacts_ = len(sends), len(self._known)
         self.n_random_ = int(sends.is_random.sum())
         self.rate_ = float(sends.answered.mean())
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:  # noqa: N803
+        return " ".join(super().__repr__(N_CHAR_MAX).split())
+
+    # scikit-learn's own picture of a model has scripts.
+    _repr_mimebundle_ = None
+
+    def _repr_html_(self) -> str:
+        if not hasattr(self, "evidence_"):
+            return block(repr(self), said(["It is not fitted."]))
+        names = ("outcome_", "until_", "n_sends_", "n_random_", "n_contacts_", "is_causal_")
+        fitted = facts((name.rstrip("_"), getattr(self, name)) for name in names)
+        return block(repr(self), fitted, frame(self.evidence_), said(self.notes_))
 
     # What a model has
 

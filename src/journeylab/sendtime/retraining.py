@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from journeylab.clock import instant
+from journeylab.display import block
 from journeylab.errors import DataError
 from journeylab.progress import Progress
 
@@ -39,6 +40,13 @@ class Challenge(NamedTuple):
     def is_won(self) -> bool:
         """Whether the challenger takes the champion's place."""
         return self.watch.decision == "replace"
+
+    def __repr__(self) -> str:
+        won = "is won" if self.is_won else "is not won"
+        return f"Challenge({won}, on sends from {self.held_out_from:%Y-%m-%d} on)"
+
+    def _repr_html_(self) -> str:
+        return block(repr(self), self.watch._repr_html_())
 
 
 def challenged(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from journeylab.clock import NEVER, instant, zones
+from journeylab.display import block, said, table
 from journeylab.durations import duration_text
 from journeylab.errors import DataError, known
 from journeylab.resulttables import Tables
@@ -150,6 +151,10 @@ class SendTable(Tables):
                 "segment": segments[self.segment[self.contact]],
             }
         )
+
+    def _repr_html_(self) -> str:
+        answers = [(name, f"{int((after < NEVER).sum()):,}") for name, after in self.after.items()]
+        return block(repr(self), table(("what people did", "sends"), answers), said(self.notes))
 
 
 def send_table(

@@ -12,6 +12,7 @@ import pandas as pd
 from numba import njit
 from scipy.special import betainc
 
+from journeylab.display import block, figure, table
 from journeylab.errors import DataError, known, listed
 from journeylab.journey import Split
 from journeylab.keyedhash import purpose_key, uniform, unit_hashes
@@ -26,6 +27,9 @@ _PLACES = np.concatenate([np.linspace(-8, -4, 5)[:-1], np.linspace(-4, 4, 41), n
 """Where a posterior is looked at, in standard deviations from its mean."""
 _STEPS = 1000
 _FORMAT = "journeylab.ThompsonSplit/1"
+
+
+_MOST_ARMS = 20
 
 
 class ThompsonSplit:
@@ -195,6 +199,11 @@ class ThompsonSplit:
         split.batch = int(state["batch"])
         split._successes[:], split._failures[:] = state["n_successes"], state["n_failures"]
         return split
+
+    def _repr_html_(self) -> str:
+        came = zip(self.propensities().items(), self._successes, self._failures, strict=True)
+        rows = [(arm, figure(share), f"{good:,}", f"{good + bad:,}") for (arm, share), good, bad in came]
+        return block(repr(self), table(("arm", "probability", "answers", "units"), rows, _MOST_ARMS))
 
 
 def check_floor(floor: float, n_arms: int) -> None:

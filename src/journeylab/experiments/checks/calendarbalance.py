@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from journeylab.display import plain_rows
+from journeylab.display import Shown, plain_rows
 from journeylab.errors import DataError
 from journeylab.experiments.exposure.windows import DAY_US, microseconds_of
 from journeylab.journey import WEEKDAYS
@@ -30,7 +30,7 @@ Of: TypeAlias = Literal["exposures", "first sends"]
 
 
 @dataclass(frozen=True, eq=False)
-class CalendarBalance(Tables):
+class CalendarBalance(Tables, Shown):
     """How arms lie over the calendar.
 
     Attributes:
@@ -79,6 +79,9 @@ class CalendarBalance(Tables):
     def to_dict(self) -> dict[str, Any]:
         """The balance as plain data for JSON."""
         return {"passed": self.passed, "sentences": self.sentences(), "balance": plain_rows(self.table)}
+
+    def __repr__(self) -> str:
+        return f"CalendarBalance({self.name}: {'shared' if self.passed else 'not shared'} by the arms)"
 
 
 def calendar_balance(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from journeylab.display import plain_rows
+from journeylab.display import Shown, plain_rows
 from journeylab.errors import DataError
 from journeylab.resulttables import Tables
 
@@ -22,7 +22,7 @@ Finding: TypeAlias = Literal["more", "less", "undecided"]
 
 
 @dataclass(frozen=True, eq=False)
-class MachineCheck(Tables):
+class MachineCheck(Tables, Shown):
     """The same comparison without and with what machines opened and clicked.
 
     Attributes:
@@ -60,6 +60,9 @@ class MachineCheck(Tables):
     def to_dict(self) -> dict[str, Any]:
         """The check as plain data for JSON."""
         return {"passed": self.passed, "sentences": self.sentences(), "effects": plain_rows(self.table)}
+
+    def __repr__(self) -> str:
+        return f"MachineCheck({self.sentences()[0]})"
 
 
 def with_and_without_machines(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from journeylab.clock import microseconds
-from journeylab.display import plain_rows
+from journeylab.display import Shown, plain_rows
 from journeylab.errors import DataError
 from journeylab.experiments.effect import effects_table
 from journeylab.experiments.exposure.eventvalues import EventValues
@@ -36,7 +36,7 @@ _US = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, eq=False)
-class Novelty(Tables):
+class Novelty(Tables, Shown):
     """How effects change with the time since the exposure, and with when units entered.
 
     Attributes:
@@ -101,6 +101,9 @@ class Novelty(Tables):
         """The result as plain data for JSON."""
         tables = {name: plain_rows(getattr(self, name)) for name in ("table", "trend", "entrants")}
         return {"passed": self.passed, "sentences": self.sentences(), **tables}
+
+    def __repr__(self) -> str:
+        return f"Novelty({self.name}: {'nothing changes' if self.passed else 'effects change'} beyond chance)"
 
 
 def novelty(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from journeylab.clock import NEVER, microseconds
-from journeylab.display import plain_rows
+from journeylab.display import Shown, plain_rows
 from journeylab.errors import DataError
 from journeylab.eventindex import Stream
 from journeylab.experiments.effect import effects_table
@@ -42,7 +42,7 @@ _ALPHA = 0.001
 
 
 @dataclass(frozen=True, eq=False)
-class Overlap(Tables):
+class Overlap(Tables, Shown):
     """What else went on around the units of an experiment.
 
     Attributes:
@@ -107,6 +107,9 @@ class Overlap(Tables):
         """The overlap as plain data for JSON."""
         tables = {name: plain_rows(getattr(self, name)) for name in ("matrix", "caps", "difference")}
         return {"passed": self.passed, "sentences": self.sentences(), **tables}
+
+    def __repr__(self) -> str:
+        return f"Overlap({self.name}: {'nothing' if self.passed else 'something'} says that it matters)"
 
 
 def overlap(

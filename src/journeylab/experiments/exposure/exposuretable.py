@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from journeylab.clock import instant, microseconds
-from journeylab.display import counted
+from journeylab.display import block, counted, figure, said, table
 from journeylab.errors import DataError, known, listed
 from journeylab.eventindex import Stream
 from journeylab.journey import CONTACT
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Exposures", "exposures_of", "journey_of"]
 
 _RAN_SHARE, _WELL_CONFIRMED_SHARE = 0.5, 0.95
+
+
+_MOST_ARMS = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -243,6 +246,10 @@ class Exposures(Tables):
             for one in self.crossed.itertuples()
             if one.n_crossed
         ]
+
+    def _repr_html_(self) -> str:
+        rows = [(arm, figure(self.shares[arm]), f"{n:,}") for arm, n in self.counts().items()]
+        return block(repr(self), table(("arm", "share", "units"), rows, _MOST_ARMS), said(self.notes))
 
 
 def exposures_of(

@@ -120,7 +120,7 @@ def unit_table(
     >>> from journeylab.experiments.metrics import Proportion
     >>> run = replay(datasets.shop_history(), datasets.shop())
     >>> unit_table(split_exposures(run, "offer", "akacja_welcome"), [Proportion("purchase")], window="7d")
-    UnitTable(akacja_welcome/offer: discount ..., free_month ..., plain ...)
+    OutcomeTable(akacja_welcome/offer: discount ..., free_month ..., plain ...)
     """
     metrics, log = tuple(metrics), exposures.log
     window_us, before_us = _length(window, "window"), _length(covariate_window or window, "covariate_window")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from journeylab.display import block, counted, rest
 from journeylab.experiments.effect import effects_table
 from journeylab.experiments.estimation.effects import effects
 from journeylab.progress import Progress
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from .targeting import Recommendation
 
 __all__ = ["ForWhom", "for_whom"]
+
+
+_MOST = 12  # that are shown
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ class ForWhom:
             "rankings": [{"arm": arm, **found.to_dict()} for arm, found in self.rankings.items()],
             "recommendation": None if self.recommendation is None else self.recommendation.to_dict(),
         }
+
+    def __repr__(self) -> str:
+        segments, rankings = counted(len(self.segments), "segment effect"), counted(len(self.rankings), "ranking")
+        return f"ForWhom({segments}, {rankings})"
+
+    def _repr_html_(self) -> str:
+        parts: list[Any] = [*self.segments.values(), *self.rankings.values()]
+        parts += [] if self.recommendation is None else [self.recommendation]
+        return block(repr(self), *(one._repr_html_() for one in parts[:_MOST]), rest(len(parts) - _MOST))
 
 
 def for_whom(

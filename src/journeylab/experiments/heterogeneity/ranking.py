@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import block, counted, plain, plain_rows
+from journeylab.display import block, counted, facts, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error, normal_interval
@@ -153,6 +153,10 @@ class Rate:
         names = ("value", "standard_error", "low", "high", "p_value")
         figures = {name: plain(getattr(self, name)) for name in names}
         return {"weighting": self.weighting, **figures, "n": self.n, "level": self.level}
+
+    def _repr_html_(self) -> str:
+        names = ("weighting", "value", "standard_error", "low", "high", "p_value", "n")
+        return block(repr(self), facts((name, getattr(self, name)) for name in names))
 
 
 def rate(scores: ArrayLike, priorities: ArrayLike, weighting: Weighting = "autoc", level: float = 0.95) -> Rate:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from journeylab.display import plain
+from journeylab.display import Shown, plain
 from journeylab.errors import DataError
 from journeylab.intervals import normal_interval
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
@@ -133,7 +133,7 @@ def _quantile(means: Floats, errors: Floats, posterior: Floats, share: float) ->
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ShrunkenEffect:
+class ShrunkenEffect(Shown):
     """One effect as it was measured, and as it is likely to be.
 
     Attributes:

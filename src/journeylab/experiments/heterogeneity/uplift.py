@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import counted
+from journeylab.display import block, counted, facts
 from journeylab.errors import DataError, JourneyLabError, known
 from journeylab.offpolicy import folds
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
@@ -184,6 +184,10 @@ class UpliftModel:
         return pd.DataFrame(
             {"treated": fitted.treated.predict(X), "control": fitted.control.predict(X)}, index=frame.index
         )
+
+    def _repr_html_(self) -> str:
+        given = [(name, getattr(self, name)) for name in ("learner", "n_folds", "n_threads", "seed")]
+        return block(repr(self), facts(given))
 
 
 def _trial(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from journeylab.display import block, plain, plain_rows
+from journeylab.display import Shown, block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
 from journeylab.resulttables import Tables
@@ -32,7 +32,7 @@ class Adjusted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Look(Shown):
     """What one look says.
 
     Attributes:
@@ -58,6 +58,9 @@ class Look:
     low: float
     high: float
     decision: Decision
+
+    def __repr__(self) -> str:
+        return f"Look({self.look}: z {self.z:.3g}, bound {self.bound:.3g}; {self.decision})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -126,7 +129,7 @@ class GroupSequential(Tables):
         }
 
     def __repr__(self) -> str:
-        return f"<GroupSequential: {' '.join(self.sentences())}>"
+        return f"GroupSequential({' '.join(self.sentences())})"
 
     def _repr_html_(self) -> str:
         head = ["look", "information", "effect", "z", "bound", "low", "high", "decision"]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from journeylab.display import Shown
 from journeylab.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ["Baseline"]
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Shown):
     """A metric as it is without the treatment: its value, and the variance of one unit.
 
     Attributes:

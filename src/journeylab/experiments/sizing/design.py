@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
-from journeylab.display import counted
+from journeylab.display import Shown, counted
 from journeylab.errors import DataError, known
 from journeylab.experiments.looks.spending import Spending, boundaries, crossing_probabilities
 from journeylab.intervals import anytime_interval
@@ -63,7 +63,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Design:
+class Design(Shown):
     """How arms are compared with the control.
 
     Attributes:
@@ -126,6 +126,10 @@ class Design:
         else:
             rule = "one look at the end" if self.stopping.rule == "fixed" else "looked at any time"
         return f"alpha {self.alpha:g}{shared}; {rule}"
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{arm} {float(share):.0%}" for arm, share in self.shares.items())
+        return f"Design({self.test} to {self.control}; {shares}; {self})"
 
 
 def chance_by_errors(stopping: StoppingRule, alpha: float, sides: int) -> Callable[[float], float]:

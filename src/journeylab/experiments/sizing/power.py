@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from journeylab.display import counted
+from journeylab.display import Shown, counted
 from journeylab.errors import DataError
 
 from .baseline import Baseline
@@ -33,7 +33,7 @@ _FEW_UNITS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Shown):
     """What a number of units finds, and how surely.
 
     Attributes:
@@ -110,6 +110,9 @@ class Planned:
             "sentence": self.sentence,
             "notes": self.notes,
         }
+
+    def __repr__(self) -> str:
+        return f"Planned({self.sentence})"
 
 
 def power_of(baseline: Baseline, effect: float, n_units: int, design: Design | None = None) -> Planned:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from journeylab.display import counted
+from journeylab.display import Shown, counted
 from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError, known
 from journeylab.tablesource import Table, as_frame
@@ -21,7 +21,7 @@ __all__ = ["Recruiting", "duration"]
 
 
 @dataclass(frozen=True, slots=True)
-class Recruiting:
+class Recruiting(Shown):
     """How long an experiment takes.
 
     Attributes:
@@ -60,6 +60,9 @@ class Recruiting:
             "days": self.takes / timedelta(days=1),
             "sentence": self.sentence,
         }
+
+    def __repr__(self) -> str:
+        return f"Recruiting({self.sentence})"
 
 
 def duration(n_units: int, per_week: float | Table, window: str | timedelta) -> Recruiting:
