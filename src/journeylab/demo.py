@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import datasets
+from .language import later
 
 if TYPE_CHECKING:
     from .eventlog import EventLog
@@ -41,7 +42,7 @@ DEMOS = (
     Demo(
         "cdnow_winback",
         datasets.cdnow,
-        "CDNOW, real purchases of 1997 and 1998",
+        later("CDNOW, real purchases of 1997 and 1998"),
         [
             ("cdnow_winback", "active", "else"),
             ("cdnow_winback", "answer", "then"),
@@ -51,7 +52,7 @@ DEMOS = (
     Demo(
         "shop_portfolio",
         datasets.shop,
-        "Akacja, a simulated shop",
+        later("Akacja, a simulated shop"),
         [
             ("trial_welcome", "read", "then"),
             ("trial_welcome", "value", "keen"),
@@ -71,13 +72,14 @@ def next_commands() -> list[str]:
     return [f"draw {journey}", f"test {journey}", f"replay {journey} {shop}"]
 
 
-def write_report(results: Sequence[Replay], path: Path) -> Path:
+def write_report(results: Sequence[Replay], path: Path, language: str = "en") -> Path:
     """Writes one report of all demos, what each data is said in it, and returns its path."""
+    from .language import say, using
     from .report import report
 
-    return report(
-        results, path, title="JourneyLab's demo: three journeys, two event logs", data=[one.data for one in DEMOS]
-    )
+    with using(language):
+        title = say("JourneyLab's demo: three journeys, two event logs")
+        return report(results, path, title=title, data=[say(one.data) for one in DEMOS])
 
 
 def save_picture(path: str | Path) -> None:

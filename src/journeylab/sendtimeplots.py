@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError, known
-from .language import formatted, share_text, weekday_text
+from .language import formatted, say, share_text, weekday_text
 from .sendtimes import LEVELS, WEEK, SendTimes
 from .visits import wilson_interval
 
@@ -46,7 +46,7 @@ def pseudonym(contact: Any) -> str:
     >>> pseudonym("ada")
     'contact fdee430d'
     """
-    return f"contact {sha256(str(contact).encode()).hexdigest()[:8]}"
+    return say("contact {code}", code=sha256(str(contact).encode()).hexdigest()[:8])
 
 
 def are_chances(about: dict[str, Any]) -> bool:

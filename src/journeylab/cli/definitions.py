@@ -12,7 +12,7 @@ import typer
 from journeylab.display import counted
 from journeylab.errors import DefinitionError, Fault
 
-from .options import AsJson, Files, JourneyName
+from .options import AsJson, Files, JourneyName, Language
 from .screen import announce_compiling, show_json
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def draw(
         Path | None, typer.Option("--out", metavar="FILE", help="Write it there, not on the screen.")
     ] = None,
     journey: JourneyName = None,
+    language: Language = "en",
 ) -> None:
     """Draw a journey, as Mermaid text (which GitHub and GitLab render) or as an SVG picture.
 
@@ -148,10 +149,12 @@ def draw(
     """
     from journeylab.drawing import mermaid, svg
     from journeylab.journeyfile import read
+    from journeylab.language import using
 
     one = read(file).one(journey)
     is_svg = form is Format.svg or (form is None and out is not None and out.suffix == ".svg")
-    drawn = svg(one) if is_svg else mermaid(one)
+    with using(language):
+        drawn = svg(one) if is_svg else mermaid(one)
     if out is None:
         typer.echo(drawn)
         return

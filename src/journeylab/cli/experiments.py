@@ -16,6 +16,7 @@ from .options import (
     Columns,
     Contacts,
     Event,
+    Language,
     Query,
     RejectsFile,
     SendTimesFiles,
@@ -188,6 +189,7 @@ def plan(
         typer.Option("--out", metavar="PLAN.json", help="Write the plan and the declaration there, before the start."),
     ] = None,
     html: _Html = None,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment can find, how long it takes, and how often it would be wrong, from history.
@@ -217,7 +219,7 @@ def plan(
     if html is not None:
         from journeylab.experimentreport import plan_page
 
-        _write(html, plan_page(found))
+        _write(html, plan_page(found, language=language))
     if as_json:
         show_json({**found.to_dict(), "file": None if out is None else str(out)})
         return
@@ -329,6 +331,7 @@ def analyze(
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="For the record: why.")] = None,
     seed: _Seed = 0,
     html: _Html = None,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment found, from a table with one row for each unit, or from an experiment's file and its data.
@@ -380,7 +383,7 @@ def analyze(
         if html is not None:
             from journeylab.experimentreport import analysis_page
 
-            _write(html, analysis_page(found))
+            _write(html, analysis_page(found, language=language))
         return
     _leave_out(of_file, "it goes with an experiment's file, which this is not")
     if arm is None or control is None:
@@ -420,7 +423,7 @@ def analyze(
     if html is not None:
         from journeylab.experimentreport import comparison_page
 
-        _write(html, comparison_page(compared, who))
+        _write(html, comparison_page(compared, who, language=language))
 
 
 @experiment.command("watch")
@@ -438,6 +441,7 @@ def watch(
     send_times: SendTimesFiles = None,
     looks: Annotated[int, typer.Option("--looks", metavar="N", min=2, help="How many looks the path has.")] = 40,
     html: _Html = None,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Show an experiment while it runs: the effect with an interval that holds whenever one looks, and the arms' ratio.
@@ -471,4 +475,4 @@ def watch(
     if html is not None:
         from journeylab.experimentreport import watch_page
 
-        _write(html, watch_page(found))
+        _write(html, watch_page(found, language=language))

@@ -13,7 +13,7 @@ import typer
 
 from journeylab.display import counted
 
-from .options import AsJson
+from .options import AsJson, Language
 from .replaying import entered_text
 from .screen import announce_compiling, show_json, step, table_lines
 
@@ -28,6 +28,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The report to write.")] = Path(
         "reports/demo.html"
     ),
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Replay the bundled journeys over real purchases and a simulated shop, and write one report.
@@ -47,7 +48,7 @@ def demo(
             replaying.done = f"replayed {one.journey_file} over {result.log_summary}"
         results.append(result)
     with step("writing the report") as writing:
-        path = write_report(results, out)
+        path = write_report(results, out, language)
         writing.done = "wrote the report"
     if as_json:
         journeys = [result.summary(one.journey) for result in results for one in result.journeys]

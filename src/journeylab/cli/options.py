@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from journeylab.durations import duration_text, parse_duration
+from journeylab.errors import DataError
 
 if TYPE_CHECKING:
     from journeylab.advice import SendTimesGiven
     from journeylab.journey import Cap
 
 __all__ = [
-    "AsJson", "CapOption", "Columns", "Contacts", "Event", "Events", "Files", "JourneyName", "Match", "Query",
-    "RejectsFile", "SendTimesFiles", "Timezone", "Until", "cap_of", "send_times_of",
+    "AsJson", "CapOption", "Columns", "Contacts", "Event", "Events", "Files", "JourneyName", "Language", "Match",
+    "Query", "RejectsFile", "SendTimesFiles", "Timezone", "Until", "cap_of", "send_times_of",
     "until_of",
 ]  # fmt: skip
 
@@ -97,6 +98,15 @@ def send_times_of(texts: Sequence[str] | None) -> SendTimesGiven | None:
     return {name: read(path) for name, path in named.items()}
 
 
+def _language(text: str) -> str:
+    from journeylab.language import checked
+
+    try:
+        return checked(text)
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Journey files, YAML or JSON.")]
 JourneyName = Annotated[
     str | None, typer.Option("--journey", metavar="NAME", help="Which journey, where there are several.")
@@ -153,6 +163,16 @@ SendTimesFiles = Annotated[
         "--send-times",
         metavar="FILE|NAME=FILE",
         help="For `at: best`: send times, or a table of contact and hour_of_week; by the name that the journey has.",
+    ),
+]
+Language = Annotated[
+    str,
+    typer.Option(
+        "--language",
+        parser=_language,
+        envvar="JOURNEYLAB_LANGUAGE",
+        metavar="en|pl",
+        help="The language of what is written: pages and drawings.",
     ),
 ]
 CapOption = Annotated[

@@ -20,6 +20,7 @@ from .options import (
     Events,
     Files,
     JourneyName,
+    Language,
     Match,
     Query,
     RejectsFile,
@@ -113,6 +114,7 @@ def simulate(
         Path | None,
         typer.Option("--support", metavar="OUT.svg", help="Draw what the log can tell of each branch there."),
     ] = None,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Say what journeys would have done, with a model answering the sends that the log does not have.
@@ -139,7 +141,7 @@ def simulate(
             raise typer.BadParameter(
                 "a support map is of one journey; choose it with --journey", param_hint="--support"
             )
-        _draw_support(portfolio.journeys[0], log, match, support)
+        _draw_support(portfolio.journeys[0], log, match, support, language)
     model = _fitted(log, converts or goal_of(portfolio.journeys), within, seed)
     if card is not None:
         card.parent.mkdir(parents=True, exist_ok=True)
@@ -220,12 +222,14 @@ def backtest(
         typer.echo(line)
 
 
-def _draw_support(journey: Journey, log: EventLog, match: str, path: Path) -> None:
+def _draw_support(journey: Journey, log: EventLog, match: str, path: Path, language: str) -> None:
+    from journeylab.language import using
     from journeylab.supportmap import support_map
 
     found = support_map(journey, log, match=match)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(found.draw(), encoding="utf-8")
+    with using(language):
+        path.write_text(found.draw(), encoding="utf-8")
     typer.echo(f"drew the support map: {path}", err=True)
 
 

@@ -22,6 +22,7 @@ from .options import (
     Events,
     Files,
     JourneyName,
+    Language,
     Match,
     Query,
     RejectsFile,
@@ -98,6 +99,7 @@ def replay(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="OUT.html", help="Write the report, one page without names.")
     ] = None,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Say what journeys would have seen and done over an event log. Nobody is sent anything.
@@ -123,7 +125,7 @@ def replay(
             writing.done = f"wrote {counted(len(result.visits), 'visit')}: {visits}"
     if report is not None:
         with step("writing the report") as writing:
-            result.report(report)
+            result.report(report, language=language)
             writing.done = f"wrote the report: {report}"
     if as_json:
         show_json(_summary(result))
@@ -153,6 +155,7 @@ def report(
     title: Annotated[
         str | None, typer.Option("--title", metavar="TEXT", help="Its heading; by default the journeys' titles.")
     ] = None,
+    language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a replay: one page that opens anywhere, without names of contacts.
@@ -168,7 +171,7 @@ def report(
     source = Source(events, contacts, columns, event, timezone, query, rejects)
     result = _Question(files, journey, until, match, cap, send_times).replayed(source)
     with step("writing the report") as writing:
-        result.report(out, title)
+        result.report(out, title, language=language)
         writing.done = "wrote the report"
     if as_json:
         show_json({"report": str(out), "n_bytes": out.stat().st_size, **_several(result)})

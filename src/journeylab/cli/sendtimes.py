@@ -12,7 +12,7 @@ import typer
 
 from journeylab.display import counted
 
-from .options import AsJson, Columns, Contacts, Event, Events, Query, RejectsFile, Timezone, Until, until_of
+from .options import AsJson, Columns, Contacts, Event, Events, Language, Query, RejectsFile, Timezone, Until, until_of
 from .screen import show_json, step
 from .sendtimescreen import fact_lines, facts_of, shown, shown_lines, value_lines
 from .source import Source
@@ -345,6 +345,7 @@ def show(
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="OUT.svg", help="Draw the hours of the week there.")
     ] = None,
+    language: Language = "en",
     events: Annotated[
         str | None,
         typer.Option(
@@ -386,13 +387,15 @@ def show(
     else:
         week = week_table(times, contact=contact, segment=segment)
     if svg is not None:
+        from journeylab.language import using
         from journeylab.sendtimedrawing import week_svg
 
         if week is None:
             raise typer.BadParameter("these send times have nothing for everyone; give --contact", param_hint="--svg")
         svg.parent.mkdir(parents=True, exist_ok=True)
-        who = pseudonym(contact) if contact is not None else segment or "everyone"
-        svg.write_text(week_svg(week, who, times.about), encoding="utf-8")
+        with using(language):
+            who = pseudonym(contact) if contact is not None else segment or "everyone"
+            svg.write_text(week_svg(week, who, times.about), encoding="utf-8")
         typer.echo(f"drew the hours of the week: {svg}", err=True)
     if html is not None:
         from journeylab.sendtimereport import write_page
@@ -405,7 +408,7 @@ def show(
                 from journeylab.sendtime.watching import watch
 
                 reliability = watch(times, later).reliability
-        write_page(times, html, sends=later, reliability=reliability)
+        write_page(times, html, sends=later, reliability=reliability, language=language)
         typer.echo(f"wrote the page: {html}", err=True)
     facts = shown(times, week, contact, segment)
     if as_json:

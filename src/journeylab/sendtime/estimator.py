@@ -19,6 +19,7 @@ from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 from journeylab.journey import Best, Exit, Journey, Send, Trigger, Window
+from journeylab.language import again, formatted, later, say, using
 from journeylab.progress import Progress, shown
 from journeylab.replay import replay
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
@@ -35,6 +36,20 @@ _EARLY = 0.7  # of the sends, from which the curves are learned that later ones 
 _NEGLIGIBLE = 0.001  # of the chance: a gain that nobody would notice
 _BLOCK = 20_000
 _N_GROUPS = 3  # of contacts, by how much their own curves differ from their segments'
+_FINEST = {
+    ("segment", ("person",)): later(
+        "Advice is segment's at the finest: curves of each person are not better beyond noise."
+    ),
+    ("everyone", ("segment",)): later(
+        "Advice is everyone's at the finest: curves of each segment are not better beyond noise."
+    ),
+    ("everyone", ("person",)): later(
+        "Advice is everyone's at the finest: curves of each person are not better beyond noise."
+    ),
+    ("everyone", ("segment", "person")): later(
+        "Advice is everyone's at the finest: curves of each segment or person are not better beyond noise."
+    ),
+}
 _PERSON, _SEGMENT, _EVERYONE, _FALLBACK = range(len(LEVELS))
 
 
@@ -232,23 +247,30 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _claims(self, used: set[str]) -> list[str]:
         if self.is_rule:
-            return ["A rule of thumb: it repeats when mail was opened, and claims no gain."]
+            return [say("A rule of thumb: it repeats when mail was opened, and claims no gain.")]
         if not self.n_random_:
             return [
-                "No send of this log went at an hour that was drawn at random, so it tells when people answer given "
-                "when they were sent to, and nothing of what another hour would change: nothing causal can be learned. "
-                "Let a share of the sends explore (`at: {best: …, explore: 5%}`) and fit again."
+                say(
+                    "No send of this log went at an hour that was drawn at random, so it tells when people answer "
+                    "given when they were sent to, and nothing of what another hour would change: nothing causal can "
+                    "be learned. Let a share of the sends explore (`{option}`) and fit again.",
+                    option="at: {best: …, explore: 5%}",
+                )
             ]
         if not used:
             return [
-                f"Whether any hour is better than another cannot be told from this log: {self.n_random_:,} of "
-                f"{self.n_sends_:,} sends went at drawn hours, and no curve fits the later of them better beyond noise."
+                say(
+                    "Whether any hour is better than another cannot be told from this log: {n} of {of} sends went at "
+                    "drawn hours, and no curve fits the later of them better beyond noise.",
+                    n=formatted(self.n_random_),
+                    of=formatted(self.n_sends_),
+                )
             ]
         finest = next(name for name in ("person", "segment", "everyone") if name in used)
         finer = [name for name in ("segment", "person") if name not in used and self._has(name)]
         if finest == "person" or not finer:
             return []
-        return [f"Advice is {finest}'s at the finest: curves of each {' or '.join(finer)} are not better beyond noise."]
+        return [say(_FINEST[finest, tuple(finer)])]
 
     def _has(self, level: str) -> bool:
         if level == "segment":
@@ -420,8 +442,21 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
                 for row in self.evidence_.to_dict("records")
             ],
             "notes": self.notes_,
-            **({"assumed": "that what was learned from sends at hours nobody drew is causal"} if assume_causal else {}),
+            **(
+                {"assumed": say("that what was learned from sends at hours nobody drew is causal")}
+                if assume_causal
+                else {}
+            ),
         }
+
+
+def _kept(notes: Sequence[str], *, assume_causal: bool) -> dict[str, Any]:
+    """The notes as files keep them: in English, so that a version does not depend on who reads it."""
+    with using("en"):
+        kept: dict[str, Any] = {"notes": [str(again(note)) for note in notes]}
+        if assume_causal:
+            kept["assumed"] = str(say("that what was learned from sends at hours nobody drew is causal"))
+    return kept
 
 
 def _judges(late: SendTable) -> SendTable:

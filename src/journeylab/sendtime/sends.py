@@ -12,6 +12,7 @@ from journeylab.clock import NEVER, instant, zones
 from journeylab.display import block, said, table
 from journeylab.durations import duration_text
 from journeylab.errors import DataError, known
+from journeylab.language import formatted, say
 from journeylab.resulttables import Tables
 from journeylab.sendhistory import cut, next_at, positive
 from journeylab.sendtimes import WEEK
@@ -216,7 +217,12 @@ def send_table(
     n_machine = int(by_machine.sum())
     if n_machine:
         notes.append(
-            f"Machines opened or clicked {n_machine:,} of {len(contact):,} sends ({MACHINE_RULES}); they do not count."
+            say(
+                "Machines opened or clicked {n} of {of} sends ({rules}); they do not count.",
+                n=formatted(n_machine),
+                of=formatted(len(contact)),
+                rules=MACHINE_RULES,
+            )
         )
     return SendTable(
         log.contact_ids, contact, sent.at, local, message, messages, after, by_machine, log.end_us - sent.at,
@@ -340,8 +346,12 @@ def _slots(
     n_wrong = int((drawn & ~fits).sum())
     if n_wrong:
         notes.append(
-            f"{n_wrong:,} of {int(drawn.sum()):,} sends with a slot_propensity went at an hour, or with a probability, "
-            "that their slots do not have; they count as not drawn."
+            say(
+                "{n} of {of} sends with a slot_propensity went at an hour, or with a probability, that their slots do "
+                "not have; they count as not drawn.",
+                n=formatted(n_wrong),
+                of=formatted(int(drawn.sum())),
+            )
         )
     slot_set[~fits], propensity[~fits] = -1, np.nan
     return propensity, slot_set, sets, notes

@@ -12,6 +12,7 @@ from journeylab.display import Shown, plain_rows
 from journeylab.errors import DataError
 from journeylab.experiments.exposure.windows import DAY_US, microseconds_of
 from journeylab.journey import WEEKDAYS
+from journeylab.language import formatted, later, say
 from journeylab.resulttables import Tables
 from journeylab.sendhistory import Features
 
@@ -26,6 +27,8 @@ __all__ = ["CalendarBalance", "calendar_balance"]
 
 _ALPHA = 0.001
 _LEAST_EXPECTED = 5
+_WHAT = {"exposures": later("exposures"), "first sends": later("first sends")}
+_CALENDARS = {"day": later("day"), "weekday": later("weekday"), "hour": later("hour")}
 Of: TypeAlias = Literal["exposures", "first sends"]
 
 
@@ -66,15 +69,31 @@ class CalendarBalance(Tables, Shown):
     def sentences(self) -> list[str]:
         """What the arms do not share, in plain words."""
         said = [
-            f"{self.name}: the {one.of} of the arms differ by {one.calendar}: {one.arm!r} has "
-            f"{100 * one.largest_difference:.1f} percentage points more or less than all on {one.place} "
-            f"(p = {one.p_value:.2g}). An effect may be the calendar's and not the arm's."
+            say(
+                "{name}: the {what} of the arms differ by {calendar}: {arm!r} has {points} percentage points more or "
+                "less than all on {place} (p = {p}). An effect may be the calendar's and not the arm's.",
+                name=self.name,
+                what=say(_WHAT.get(one.of, one.of)),
+                calendar=say(_CALENDARS.get(one.calendar, one.calendar)),
+                arm=one.arm,
+                points=formatted(100 * one.largest_difference, ".1f"),
+                place=one.place,
+                p=formatted(one.p_value, ".2g"),
+            )
             for one in self.unequal.itertuples()
         ]
         if said:
             return said
-        what = "exposures" if self.is_time_treatment else "exposures and first sends"
-        return [f"{self.name}: nothing says that the arms' {what} differ in days, weekdays or hours."]
+        if self.is_time_treatment:
+            quiet = say(
+                "{name}: nothing says that the arms' exposures differ in days, weekdays or hours.", name=self.name
+            )
+        else:
+            quiet = say(
+                "{name}: nothing says that the arms' exposures and first sends differ in days, weekdays or hours.",
+                name=self.name,
+            )
+        return [quiet]
 
     def to_dict(self) -> dict[str, Any]:
         """The balance as plain data for JSON."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from journeylab.display import Shown, plain_rows
 from journeylab.errors import DataError
+from journeylab.language import formatted, later, say
 from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["MachineCheck", "with_and_without_machines"]
 
 Finding: TypeAlias = Literal["more", "less", "undecided"]
+
+
+_FINDINGS = {"more": later("more"), "less": later("less"), "undecided": later("undecided")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +52,25 @@ class MachineCheck(Tables, Shown):
     def sentences(self) -> list[str]:
         """What machines change, in plain words."""
         said = [
-            f"Fragile: {one.metric} of {one.arm!r} is {one.finding} by people alone ({one.effect:.4g}, "
-            f"{one.low:.4g} to {one.high:.4g}) and {one.finding_with_machines} with what machines opened and clicked "
-            f"({one.effect_with_machines:.4g}, {one.low_with_machines:.4g} to {one.high_with_machines:.4g}); do not "
-            "decide on it."
+            say(
+                "Fragile: {metric} of {arm!r} is {finding} by people alone ({effect}, {low} to {high}) and "
+                "{finding_with} with what machines opened and clicked ({effect_with}, {low_with} to {high_with}); do "
+                "not decide on it.",
+                metric=one.metric,
+                arm=one.arm,
+                finding=say(_FINDINGS[one.finding]),
+                effect=formatted(one.effect, ".4g"),
+                low=formatted(one.low, ".4g"),
+                high=formatted(one.high, ".4g"),
+                finding_with=say(_FINDINGS[one.finding_with_machines]),
+                effect_with=formatted(one.effect_with_machines, ".4g"),
+                low_with=formatted(one.low_with_machines, ".4g"),
+                high_with=formatted(one.high_with_machines, ".4g"),
+            )
             for one in self.table.itertuples()
             if one.is_fragile
         ]
-        return said or ["No finding changes with what machines opened and clicked."]
+        return said or [say("No finding changes with what machines opened and clicked.")]
 
     def to_dict(self) -> dict[str, Any]:
         """The check as plain data for JSON."""

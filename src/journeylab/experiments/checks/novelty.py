@@ -17,6 +17,7 @@ from journeylab.experiments.effect import effects_table
 from journeylab.experiments.exposure.eventvalues import EventValues
 from journeylab.experiments.exposure.windows import DAY_US
 from journeylab.experiments.metrics import Mean, Quantile, Revenue, TimeToEvent
+from journeylab.language import again, formatted, later, say
 from journeylab.resulttables import Tables
 
 from .differences import differences
@@ -33,6 +34,18 @@ __all__ = ["Novelty", "novelty"]
 
 _ENTRANTS = "entrants"
 _US = timedelta(microseconds=1)
+
+
+_OF_ENTRANTS = {
+    "early": later(
+        "{name}: the effect of {arm!r} on {metric} is not the same for early and late entrants: early ones have the "
+        "lesser (p = {p})."
+    ),
+    "late": later(
+        "{name}: the effect of {arm!r} on {metric} is not the same for early and late entrants: late ones have the "
+        "lesser (p = {p})."
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,27 +88,54 @@ class Novelty(Tables, Shown):
         """How effects change, in plain words."""
         said = []
         for one, is_changing in zip(self.trend.itertuples(), self._changing(self.trend), strict=True):
-            what = f"{self.name}: the effect of {one.arm!r} on {one.metric}"
             mine = self.table[(self.table["metric"] == one.metric) & (self.table["arm"] == one.arm)]
             first, last = mine.iloc[0], mine.iloc[-1]
-            parts = (
-                f"{first['effect']:.4g} in days {first['from_day']:.3g} to {first['to_day']:.3g}, "
-                f"{last['effect']:.4g} in days {last['from_day']:.3g} to {last['to_day']:.3g}, while the control went "
-                f"from {first['mean_control']:.4g} to {last['mean_control']:.4g}"
-            )
+            of = {"arm": one.arm, "metric": one.metric}
             if not is_changing:
-                said.append(f"Nothing says that {what.partition(': ')[2]} changes with the days since the exposure.")
-            elif abs(last["effect"]) < abs(first["effect"]):
-                said.append(f"{what} wears off: {parts} (p = {one.p_value:.2g}). In the long run it may be less.")
+                said.append(
+                    say(
+                        "Nothing says that the effect of {arm!r} on {metric} changes with the days since the exposure.",
+                        **of,
+                    )
+                )
+                continue
+            parts = say(
+                "{first} in days {first_from} to {first_to}, {last} in days {last_from} to {last_to}, while the "
+                "control went from {before} to {after}",
+                first=formatted(first["effect"], ".4g"),
+                first_from=formatted(first["from_day"], ".3g"),
+                first_to=formatted(first["to_day"], ".3g"),
+                last=formatted(last["effect"], ".4g"),
+                last_from=formatted(last["from_day"], ".3g"),
+                last_to=formatted(last["to_day"], ".3g"),
+                before=formatted(first["mean_control"], ".4g"),
+                after=formatted(last["mean_control"], ".4g"),
+            )
+            values = {"name": self.name, "parts": parts, "p": formatted(one.p_value, ".2g"), **of}
+            if abs(last["effect"]) < abs(first["effect"]):
+                said.append(
+                    say(
+                        "{name}: the effect of {arm!r} on {metric} wears off: {parts} (p = {p}). In the long run it "
+                        "may be less.",
+                        **values,
+                    )
+                )
             else:
-                said.append(f"{what} grows: {parts} (p = {one.p_value:.2g}). In the long run it may be more.")
+                said.append(
+                    say(
+                        "{name}: the effect of {arm!r} on {metric} grows: {parts} (p = {p}). In the long run it may be "
+                        "more.",
+                        **values,
+                    )
+                )
         said += [
-            f"{self.name}: the effect of {one.arm!r} on {one.metric} is not the same for early and late entrants: "
-            f"{one.least} ones have the lesser (p = {one.p_value:.2g})."
+            say(
+                _OF_ENTRANTS[one.least], name=self.name, arm=one.arm, metric=one.metric, p=formatted(one.p_value, ".2g")
+            )
             for one, is_changing in zip(self.entrants.itertuples(), self._changing(self.entrants), strict=True)
             if is_changing
         ]
-        return [*said, *self.notes]
+        return [*said, *(again(note) for note in self.notes)]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data for JSON."""
@@ -143,7 +183,13 @@ def novelty(
     is_matured = exposures.at_us + units.window // _US <= microseconds(units.until)
     there = {*exposures.frame.loc[is_matured, "arm"]}
     if missing := sorted({*exposures.shares} - there):
-        notes.append(f"{exposures.name}: no unit of arm {missing[0]!r} has matured yet, so that nothing can be said.")
+        notes.append(
+            say(
+                "{name}: no unit of arm {arm!r} has matured yet, so that nothing can be said.",
+                name=exposures.name,
+                arm=missing[0],
+            )
+        )
         wanted = []
     table, trend = _by_part(units, wanted, n_parts, is_matured, alpha)
     by_entrants = _by_entrants(units, wanted, is_matured, alpha)
@@ -164,7 +210,11 @@ def _with_parts(units: OutcomeTable, metrics: Sequence[Metric] | None) -> tuple[
     whole = [one.name for one in wanted if isinstance(one, Quantile | TimeToEvent)]
     if whole and metrics is not None:
         raise DataError(f"{whole[0]!r} is not made up of parts of the window; ask for a mean, count, share or ratio")
-    notes = [f"{', '.join(whole)}: not made up of parts of the window, and not looked at."] if whole else []
+    notes = (
+        [say("{metrics}: not made up of parts of the window, and not looked at.", metrics=", ".join(whole))]
+        if whole
+        else []
+    )
     return [one for one in wanted if one.name not in whole], notes
 
 

@@ -18,6 +18,7 @@ from journeylab.experiments.effect import effects_table
 from journeylab.experiments.exposure.windows import microseconds_of, upto
 from journeylab.experiments.unittable import quoted
 from journeylab.journey import CONTACT
+from journeylab.language import again, formatted, later, say
 from journeylab.resulttables import Tables
 from journeylab.worlds import codes_of
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["OVERLAPS", "Overlap", "overlap"]
 
 OVERLAPS = "overlaps"
-_INSIDE, _ALONE = "in another journey", "in no other journey"
+_INSIDE, _ALONE = later("in another journey"), later("in no other journey")
 _CAPS = ("cap", "policy_cap")
 _ALPHA = 0.001
 
@@ -86,22 +87,51 @@ class Overlap(Tables, Shown):
         """What overlaps, in plain words."""
         said = []
         for journey, rows in self.matrix.groupby("journey"):
-            shares = ", ".join(f"{one.arm} {one.inside_share:.1%}" for one in rows.itertuples())
-            told = f"{self.name}: within their window these shares of units were in journey {journey!r}: {shares}"
-            unequal = "; the arms differ, so their effect is also that of the other journey"
-            said.append(f"{told}{unequal if journey in self._unequal() else ''}.")
+            shares = ", ".join(f"{one.arm} {formatted(one.inside_share, '.1%')}" for one in rows.itertuples())
+            values = {"name": self.name, "journey": journey, "shares": shares}
+            if journey in self._unequal():
+                said.append(
+                    say(
+                        "{name}: within their window these shares of units were in journey {journey!r}: {shares}; the "
+                        "arms differ, so their effect is also that of the other journey.",
+                        **values,
+                    )
+                )
+            else:
+                said.append(
+                    say(
+                        "{name}: within their window these shares of units were in journey {journey!r}: {shares}.",
+                        **values,
+                    )
+                )
         if self.caps["n_capped"].any():
-            shares = ", ".join(f"{one.arm} {one.capped_share:.1%}" for one in self.caps.itertuples())
-            unequal = "; the arms differ, so they are not treated as they were meant to be" if self._capped() else ""
-            said.append(f"{self.name}: a cap skipped sends to these shares of units: {shares}{unequal}.")
+            shares = ", ".join(f"{one.arm} {formatted(one.capped_share, '.1%')}" for one in self.caps.itertuples())
+            values = {"name": self.name, "shares": shares}
+            if self._capped():
+                said.append(
+                    say(
+                        "{name}: a cap skipped sends to these shares of units: {shares}; the arms differ, so they are "
+                        "not treated as they were meant to be.",
+                        **values,
+                    )
+                )
+            else:
+                said.append(say("{name}: a cap skipped sends to these shares of units: {shares}.", **values))
         said += [
-            f"{self.name}: the effect of {one.arm!r} on {one.metric} is not the same {one.least} (less) and {one.most} "
-            f"(more), p = {one.p_value:.2g}."
+            say(
+                "{name}: the effect of {arm!r} on {metric} is not the same {least} (less) and {most} (more), p = {p}.",
+                name=self.name,
+                arm=one.arm,
+                metric=one.metric,
+                least=say(one.least),
+                most=say(one.most),
+                p=formatted(one.p_value, ".2g"),
+            )
             for one in self._depending().itertuples()
         ]
         if len(self.difference) and self._depending().empty:
-            said.append(f"{self.name}: nothing says that effects depend on being in another journey.")
-        return [*said, *self.notes]
+            said.append(say("{name}: nothing says that effects depend on being in another journey.", name=self.name))
+        return [*said, *(again(note) for note in self.notes)]
 
     def to_dict(self) -> dict[str, Any]:
         """The overlap as plain data for JSON."""
@@ -160,13 +190,19 @@ def overlap(
     notes = []
     if not inside:
         notes.append(
-            f"{exposures.name}: nothing is known of other journeys; a replay of all that ran together tells who was in "
-            "them and what their sends left of a shared cap."
+            say(
+                "{name}: nothing is known of other journeys; a replay of all that ran together tells who was in them "
+                "and what their sends left of a shared cap.",
+                name=exposures.name,
+            )
         )
     elif portfolio is None:
         notes.append(
-            f"{exposures.name}: other journeys are known from what they sent only; a replay of all journeys tells who "
-            "was in them."
+            say(
+                "{name}: other journeys are known from what they sent only; a replay of all journeys tells who was in "
+                "them.",
+                name=exposures.name,
+            )
         )
     rows = []
     for journey, (at_exposure, within) in inside.items():
@@ -203,12 +239,12 @@ def _by_overlap(
 
     name, frame = units.exposures.name, units.exposures.frame
     if not is_inside.any():
-        return [], [f"{name}: no unit was in another journey at its exposure."]
+        return [], [say("{name}: no unit was in another journey at its exposure.", name=name)]
     group = pd.array(np.where(is_inside, _INSIDE, _ALONE), dtype="str")
     told = units.with_columns({OVERLAPS: group}).narrowed("is_matured")
     n_there = told.rows(f"{quoted(OVERLAPS)}, count(DISTINCT arm)", "GROUP BY ALL")
     if dict(n_there) != dict.fromkeys((_INSIDE, _ALONE), frame["arm"].nunique()):
-        return [], [f"{name}: too few units are in or out of other journeys to tell effects apart."]
+        return [], [say("{name}: too few units are in or out of other journeys to tell effects apart.", name=name)]
     return effects(told, metrics, by=OVERLAPS, alpha=alpha), []
 
 

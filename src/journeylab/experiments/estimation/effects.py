@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from journeylab.display import counted
 from journeylab.errors import DataError, known
 from journeylab.experiments.effect import Effect
 from journeylab.experiments.metrics import Metric
 from journeylab.experiments.unittable import quoted
+from journeylab.language import plural, say
 
 from .adjustment import Adjust
 from .moments import Key
@@ -136,7 +136,11 @@ def _cluster_notes(n_clusters: int | None, split: str) -> list[str]:
     notes = [split] if split else []
     if n_clusters is not None and n_clusters < 2 * _FEW_CLUSTERS:
         notes.append(
-            f"{counted(n_clusters, 'cluster')} in both arms: below about 30 in each the interval is too narrow"
+            plural(
+                "{n} cluster in both arms: below about 30 in each the interval is too narrow",
+                "{n} clusters in both arms: below about 30 in each the interval is too narrow",
+                n_clusters,
+            )
         )
     return notes
 
@@ -162,7 +166,7 @@ def _nothing(one: Pairing, sides: tuple[Key, Key], counts: dict[Key, int], alpha
         level=1 - alpha,
         unadjusted_effect=math.nan,
         unadjusted_standard_error=math.nan,
-        notes=(f"{empty} has no units",),
+        notes=(say("{arm} has no units", arm=empty),),
     )
 
 
@@ -179,9 +183,12 @@ def _split_note(units: UnitTable) -> str:
     ).fetchall()[0][0]
     if not n:
         return ""
-    return (
-        f"{counted(n, 'cluster')} with units in several arms: if clusters were given the arms, that went wrong; if "
-        "units were, leave out the cluster, with which the interval is rather too wide"
+    return plural(
+        "{n} cluster with units in several arms: if clusters were given the arms, that went wrong; if units were, "
+        "leave out the cluster, with which the interval is rather too wide",
+        "{n} clusters with units in several arms: if clusters were given the arms, that went wrong; if units were, "
+        "leave out the cluster, with which the interval is rather too wide",
+        n,
     )
 
 

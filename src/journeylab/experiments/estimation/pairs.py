@@ -11,6 +11,7 @@ import numpy as np
 
 from journeylab.experiments.metrics import Count, Mean, Metric, Proportion, Quantile, Ratio, Revenue, TimeToEvent
 from journeylab.experiments.unittable import quoted
+from journeylab.language import formatted, say
 
 from .adjustment import Adjust, Difference, difference
 from .moments import Columns, Key, Moments, read_moments
@@ -137,9 +138,9 @@ def _by_moments(
         if one.of.with_skewness:
             notes += _skewness_notes((key[1], one), (control[1], other), alpha, draws)
         if isinstance(metric, Ratio) and math.isnan(found.effect):
-            notes.append(f"{metric.values[1]} is 0 throughout one of the arms, so there is no ratio")
+            notes.append(say("{value} is 0 throughout one of the arms, so there is no ratio", value=metric.values[1]))
         elif math.isnan(found.standard_error) and exact is None:
-            notes.append("the values do not vary, or there are too few: the error cannot be told")
+            notes.append(say("the values do not vary, or there are too few: the error cannot be told"))
         return Compared(found, plain, one.n_units, other.n_units, n_clusters, tuple(notes), exact)
 
     return compare
@@ -162,8 +163,21 @@ def _by_counts(one: tuple[int, int], other: tuple[int, int], alpha: float) -> tu
 
 
 def _rare_note(one: tuple[int, int], other: tuple[int, int], *, is_exact: bool) -> str:
-    how = "the interval is Newcombe's, the p-value Fisher's" if is_exact else "the interval is rough"
-    return f"{one[0]:,} of {one[1]:,} units against {other[0]:,} of {other[1]:,} are too few for the normal: {how}"
+    n = {
+        "n": formatted(one[0]),
+        "of": formatted(one[1]),
+        "n_other": formatted(other[0]),
+        "of_other": formatted(other[1]),
+    }
+    if is_exact:
+        return say(
+            "{n} of {of} units against {n_other} of {of_other} are too few for the normal: the interval is Newcombe's, "
+            "the p-value Fisher's",
+            **n,
+        )
+    return say(
+        "{n} of {of} units against {n_other} of {of_other} are too few for the normal: the interval is rough", **n
+    )
 
 
 def _skewness_notes(
@@ -175,19 +189,34 @@ def _skewness_notes(
     failing = [(arm, side.n, n) for arm, side in (one, other) if side.n < (n := needed_for_normal(side.skewness))]
     if not failing:
         return []
-    rows = "clusters" if one[1].is_clustered else "units"
     arm, n, needed = failing[0]
-    said = (
-        f"so skewed that its mean needs {math.ceil(needed):,} {rows} in {arm} to be normal (355 times the skewness "
-        f"squared), and has {n:,}: the interval is rough"
-    )
+    values = {"needed": formatted(math.ceil(needed)), "arm": arm, "n": formatted(n)}
+    if one[1].is_clustered:
+        said = say(
+            "so skewed that its mean needs {needed} clusters in {arm} to be normal (355 times the skewness squared), "
+            "and has {n}: the interval is rough",
+            **values,
+        )
+    else:
+        said = say(
+            "so skewed that its mean needs {needed} units in {arm} to be normal (355 times the skewness squared), and "
+            "has {n}: the interval is rough",
+            **values,
+        )
     if draws is None:
         return [said]
     samples = draws(one[0]), draws(other[0])
     if samples[0] is None or samples[1] is None:
-        return [f"{said}, and there are too many different values, or too few units, for one by bootstrap"]
+        return [
+            say("{said}, and there are too many different values, or too few units, for one by bootstrap", said=said)
+        ]
     low, high = bootstrap_interval(samples[0], samples[1], alpha)
-    return [f"{said}; by bootstrap, without covariates, it is {low:.4g} to {high:.4g}"]
+    return [
+        say(
+            "{said}; by bootstrap, without covariates, it is {low} to {high}", said=said, low=formatted(low, ".4g"),
+            high=formatted(high, ".4g"),
+        )
+    ]  # fmt: skip
 
 
 def _draws(units: UnitTable, value: str, seed: int) -> Callable[[str], Resampled | None]:
@@ -208,11 +237,23 @@ def _covariate_notes(plan: _Plan, both: Moments, found: Difference, plain: Diffe
     said = []
     saved = 1 - (found.standard_error / plain.standard_error) ** 2
     if saved < _NO_GAIN:
-        said.append(f"{max(saved, 0):.1%} of the variance is saved by {plan.covariates}: no gain")
+        said.append(
+            say(
+                "{share} of the variance is saved by {covariates}: no gain",
+                share=formatted(max(saved, 0), ".1%"),
+                covariates=plan.covariates,
+            )
+        )
     if both.of.unknown:
         place = len(both.of.values) + len(both.of.covariates)
         share = float(both.mean[place]) * both.n / both.n_units
-        said.append(f"{plan.covariates} is missing for {share:.1%} of the units, which is adjusted for as well")
+        said.append(
+            say(
+                "{covariates} is missing for {share} of the units, which is adjusted for as well",
+                covariates=plan.covariates,
+                share=formatted(share, ".1%"),
+            )
+        )
     return said
 
 
@@ -230,9 +271,14 @@ def _by_estimates(units: UnitTable, metric: Metric, by: str | None) -> Callable[
         found = Difference(one.value, other.value, one.value - other.value, error, math.inf)
         notes = [*dict.fromkeys(side.note for side in (one, other) if side.note)]
         if times and one.n_clusters is None:
-            notes.append(f"the log-rank test of the whole curves has p = {log_rank_p(times[key], times[control]):.3g}")
+            notes.append(
+                say(
+                    "the log-rank test of the whole curves has p = {p}",
+                    p=formatted(log_rank_p(times[key], times[control]), ".3g"),
+                )
+            )
         if metric.covariate is not None:
-            notes.append(f"not adjusted for {metric.covariate}: this kind of metric cannot be")
+            notes.append(say("not adjusted for {covariate}: this kind of metric cannot be", covariate=metric.covariate))
         n_clusters = None if one.n_clusters is None else one.n_clusters + (other.n_clusters or 0)
         return Compared(found, found, one.n_units, other.n_units, n_clusters, tuple(notes))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from journeylab.experiments.unittable import quoted
+from journeylab.language import formatted, say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,12 +63,18 @@ def quantile_and_error(values: Floats, at: float, clusters: NDArray[np.int64] | 
         share_error = math.sqrt(float(apart @ apart) * n_clusters / max(n_clusters - 1, 1)) / n
     low, high = at - _Z * share_error, at + _Z * share_error
     if low <= 0 or high >= 1:
-        note = f"{n:,} units are too few for the error of their {at:.0%} quantile"
+        note = say(
+            "{n} units are too few for the error of their {quantile} quantile",
+            n=formatted(n),
+            quantile=formatted(at, ".0%"),
+        )
         return Estimate(value, math.nan, n, n_clusters, note)
     error = float(np.quantile(order, high) - np.quantile(order, low)) / (2 * _Z)
     if not error:
-        note = (
-            f"so many units have the value {value:g} that their order does not tell the error of the {at:.0%} quantile"
+        note = say(
+            "so many units have the value {value} that their order does not tell the error of the {quantile} quantile",
+            value=formatted(value, "g"),
+            quantile=formatted(at, ".0%"),
         )
         return Estimate(value, math.nan, n, n_clusters, note)
     return Estimate(value, error, n, n_clusters)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from journeylab.language import formatted, say
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,7 +47,11 @@ def winsorising_cap(units: UnitTable, value: str, at: float) -> tuple[float, str
     (cap,), *_ = units.rows(f"quantile_cont({value}, {at!r})", f"WHERE {value} > 0")
     if cap is None:
         return math.inf, ""
-    return float(cap), f"the {at:.0%} quantile of all units is 0; the cap {cap:,.2f} is that of amounts above 0"
+    return float(cap), say(
+        "the {quantile} quantile of all units is 0; the cap {cap} is that of amounts above 0",
+        quantile=formatted(at, ".0%"),
+        cap=formatted(cap, ",.2f"),
+    )
 
 
 class Resampled(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from journeylab.experiments.unittable import quoted
+from journeylab.language import formatted, say
 
 from .quantiles import Estimate, within_arms
 
@@ -90,6 +91,9 @@ def arm_times(
         clusters = arrays["cluster"].astype(np.int64) if "cluster" in arrays else None
         estimate = restricted_mean(arrays["time"], arrays["happened"] > 0, window, clusters)
         estimates[key] = estimate._replace(
-            note=f"what is compared is the mean time without it, within the first {window:g} days"
+            note=say(
+                "what is compared is the mean time without it, within the first {days} days",
+                days=formatted(window, "g"),
+            )
         )
     return estimates, {key: (arrays["time"], arrays["happened"] > 0) for key, arrays in read.items()}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from journeylab.display import counted
 from journeylab.errors import DataError, known
 from journeylab.journey import CONTACT, Journey
 from journeylab.keyedhash import mix, purpose_key, unit_hashes
+from journeylab.language import plural
 from journeylab.worlds import codes_of
 
 from .exposuretable import Exposures, exposures_of, journey_of
@@ -109,8 +109,14 @@ def journey_exposures(
     rows = entries.assign(arm=arm, unit=units, node=_ENTRY, assigned_at=entries["entered_at"])[~is_held]
     notes = []
     if is_held.any():
-        n = counted(int(is_held.sum()), "contact")
-        notes.append(f"{title}: {n} of a holdout were sent nothing in any arm and are left out.")
+        notes.append(
+            plural(
+                "{name}: {n} contact of a holdout were sent nothing in any arm and are left out.",
+                "{name}: {n} contacts of a holdout were sent nothing in any arm and are left out.",
+                int(is_held.sum()),
+                name=title,
+            )
+        )
     return exposures_of(
         replays, rows, {one: float(shares[one]) for one in replays}, control=control, name=title,
         cluster=None if unit == CONTACT else "unit", journeys=sorted({*names.values()}), notes=notes,

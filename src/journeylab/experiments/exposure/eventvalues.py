@@ -10,8 +10,8 @@ import numpy as np
 from journeylab import conditions as c
 from journeylab.binding import LogNames, bare_program
 from journeylab.conditions import ConditionError
-from journeylab.display import counted
 from journeylab.errors import DataError, known
+from journeylab.language import formatted, plural, say
 from journeylab.machine import new_out, new_state, select_events
 from journeylab.postfix import Postfix
 from journeylab.sendtime.machines import is_by_machine
@@ -99,11 +99,17 @@ class EventValues:
             if not self._machines and event in _OF_MACHINES:
                 by_machine = is_by_machine(self.log, event) >= 0
                 if by_machine.any():
-                    n = counted(int(by_machine.sum()), f"`{event}` event")
-                    self.notes.append(f"{n} of {len(by_machine):,} were made by machines and do not count.")
+                    note = plural(
+                        "{n} `{event}` event of {of} were made by machines and do not count.",
+                        "{n} `{event}` events of {of} were made by machines and do not count.",
+                        int(by_machine.sum()),
+                        event=event,
+                        of=formatted(len(by_machine)),
+                    )
+                    self.notes.append(note)
                 stream = stream.where(~by_machine)
             if not len(self.log.stream(event).at):
-                self.notes.append(f"There is no `{event}` in this log: every value of it is 0.")
+                self.notes.append(say("There is no `{event}` in this log: every value of it is 0.", event=event))
             elif where is not None:
                 stream = stream.where(_meeting(self.log, where, stream.row))
             self._streams[event, where] = stream

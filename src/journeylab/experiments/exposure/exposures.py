@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import numpy as np
 
 from journeylab import layout as o
-from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
 from journeylab.experiments.experiment import HOLDOUT
 from journeylab.graph import reachable
 from journeylab.journey import CONTACT, Exit, Run, Send, Split
+from journeylab.language import plural
 
 from .comparedjourneys import journey_exposures
 from .exposuretable import Exposures, exposures_of, journey_of
@@ -79,9 +79,16 @@ def split_exposures(replay: Replay, node: str, journey: str | None = None, *, co
     if held_share > 0 and _may_send_before(replay, name, node):
         rows = rows[~is_held]
         notes.append(
-            f"{name}/{node}: {counted(int(is_held.sum()), 'unit')} of the holdout reached the split without the "
-            "messages that may come before it and are not like the others who did; they are left out. What the whole "
-            "journey brings is told by holdout_exposures."
+            plural(
+                "{name}: {n} unit of the holdout reached the split without the messages that may come before it and "
+                "are not like the others who did; they are left out. What the whole journey brings is told by "
+                "holdout_exposures.",
+                "{name}: {n} units of the holdout reached the split without the messages that may come before it and "
+                "are not like the others who did; they are left out. What the whole journey brings is told by "
+                "holdout_exposures.",
+                int(is_held.sum()),
+                name=f"{name}/{node}",
+            )
         )
     elif held_share > 0:
         rows = rows.assign(arm=rows["arm"].where(~is_held, HOLDOUT))
@@ -138,8 +145,14 @@ def holdout_exposures(
         is_other = _is_among(drawn, others)
         drawn = drawn[~is_other]
         if is_other.any():
-            n = counted(int(is_other.sum()), "entry")
-            notes.append(f"{title}: {n} of contacts whom the policy holds out are left out.")
+            notes.append(
+                plural(
+                    "{name}: {n} entry of contacts whom the policy holds out are left out.",
+                    "{name}: {n} entries of contacts whom the policy holds out are left out.",
+                    int(is_other.sum()),
+                    name=title,
+                )
+            )
     rows, more = _first_rows(drawn, [CONTACT], title)
     return exposures_of(
         {TREATED: replay, HOLDOUT: replay}, rows, {TREATED: 1 - share, HOLDOUT: share}, control=control, name=title,
@@ -161,8 +174,14 @@ def _first_rows(rows: pd.DataFrame, keys: list[str], name: str) -> tuple[pd.Data
     notes = []
     if n_moved:
         notes.append(
-            f"{name}: {counted(int(n_moved), 'contact')} came back in another arm, the unit having changed or the "
-            "version; they count in the arm of their first exposure."
+            plural(
+                "{name}: {n} contact came back in another arm, the unit having changed or the version; they count in "
+                "the arm of their first exposure.",
+                "{name}: {n} contacts came back in another arm, the unit having changed or the version; they count in "
+                "the arm of their first exposure.",
+                int(n_moved),
+                name=name,
+            )
         )
     return first, notes
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from journeylab.clock import instant, microseconds
-from journeylab.display import block, counted, figure, said, table
+from journeylab.display import block, figure, said, table
 from journeylab.errors import DataError, known, listed
 from journeylab.eventindex import Stream
 from journeylab.journey import CONTACT
+from journeylab.language import formatted, plural, say
 from journeylab.resulttables import Tables
 from journeylab.worlds import codes_of
 
@@ -223,26 +224,52 @@ class Exposures(Tables):
         shares = self.observed_shares
         if not shares:
             return [
-                f"{self.name}: the replay sends nothing after the exposure, so the log cannot say whether this ran; "
-                "its arms' outcomes tell nothing of messages."
+                say(
+                    "{name}: the replay sends nothing after the exposure, so the log cannot say whether this ran; its "
+                    "arms' outcomes tell nothing of messages.",
+                    name=self.name,
+                )
             ]
-        told = ", ".join(f"{arm} {share:.1%}" for arm, share in shares.items())
+        told = ", ".join(f"{arm} {formatted(share, '.1%')}" for arm, share in shares.items())
         if not self.has_run:
             return [
-                f"{self.name} did not run as it is replayed: of the sends that it makes after the exposure the log has "
-                f"these shares: {told}. What followed tells nothing of its messages; use it to plan, and for A/A runs."
+                say(
+                    "{name} did not run as it is replayed: of the sends that it makes after the exposure the log has "
+                    "these shares: {shares}. What followed tells nothing of its messages; use it to plan, and for A/A "
+                    "runs.",
+                    name=self.name,
+                    shares=told,
+                )
             ]
         if min(shares.values()) < _WELL_CONFIRMED_SHARE:
             return [
-                f"{self.name} ran in part: of the sends that the replay makes after the exposure the log has these "
-                f"shares: {told}. An effect is that of having been assigned."
+                say(
+                    "{name} ran in part: of the sends that the replay makes after the exposure the log has these "
+                    "shares: {shares}. An effect is that of having been assigned.",
+                    name=self.name,
+                    shares=told,
+                )
             ]
-        return [f"{self.name} ran: of the sends that the replay makes after the exposure the log has {told}."]
+        return [
+            say(
+                "{name} ran: of the sends that the replay makes after the exposure the log has {shares}.",
+                name=self.name,
+                shares=told,
+            )
+        ]
 
     def _on_crossing(self) -> list[str]:
         return [
-            f"{one.n_crossed:,} of {counted(one.n_units, 'unit')} of arm {one.arm!r} ({one.crossed_share:.1%}) "
-            "were sent a message that only other arms get; that makes the arms more alike than they were meant to be."
+            plural(
+                "{crossed} of {n} unit of arm {arm!r} ({share}) were sent a message that only other arms get; that "
+                "makes the arms more alike than they were meant to be.",
+                "{crossed} of {n} units of arm {arm!r} ({share}) were sent a message that only other arms get; that "
+                "makes the arms more alike than they were meant to be.",
+                one.n_units,
+                crossed=formatted(one.n_crossed),
+                arm=one.arm,
+                share=formatted(one.crossed_share, ".1%"),
+            )
             for one in self.crossed.itertuples()
             if one.n_crossed
         ]

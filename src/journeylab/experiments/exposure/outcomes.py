@@ -15,11 +15,11 @@ import numpy as np
 
 from journeylab.clock import instant, microseconds
 from journeylab.conditions import Condition
-from journeylab.display import counted
-from journeylab.durations import duration_text, parse_duration
+from journeylab.durations import duration_text, length_text, parse_duration
 from journeylab.errors import DataError
 from journeylab.experiments.unittable import UnitTable
 from journeylab.journey import Journey, Segment
+from journeylab.language import formatted, plural
 from journeylab.segments import Evaluator
 from journeylab.segments import Segments as SegmentsGiven
 
@@ -212,19 +212,34 @@ def _until(exposures: Exposures, until: datetime | str | None) -> int:
 def _notes(exposures: Exposures, window_us: int, until_us: int, n_later: int) -> Iterable[str]:
     name, log, at = exposures.name, exposures.log, exposures.at_us
     if n_later:
-        yield f"{name}: {counted(n_later, 'unit')} exposed after {instant(until_us).isoformat()} are no part of it."
+        yield plural(
+            "{name}: {n} unit exposed after {at} are no part of it.",
+            "{name}: {n} units exposed after {at} are no part of it.",
+            n_later,
+            name=name,
+            at=instant(until_us).isoformat(),
+        )
     waiting = int(np.count_nonzero(at + window_us > until_us))
     if waiting:
-        yield (
-            f"{name}: {counted(waiting, 'unit')} of {len(at):,} ({waiting / len(at):.1%}) were not yet looked "
-            f"at for the whole window of {duration_text(window_us * _US)}."
+        yield plural(
+            "{name}: {n} unit of {of} ({share}) were not yet looked at for the whole window of {length}.",
+            "{name}: {n} units of {of} ({share}) were not yet looked at for the whole window of {length}.",
+            waiting,
+            name=name,
+            of=formatted(len(at)),
+            share=formatted(waiting / len(at), ".1%"),
+            length=length_text(window_us * _US),
         )
     erased = log.stream("erased")
     gone = EventValues.counted(erased, exposures.contact, at, np.minimum(at + window_us, until_us)) > 0
     if gone.any():
-        yield (
-            f"{name}: {counted(int(gone.sum()), 'unit')} asked to be erased within the window; what they would have "
-            "done after that is not in the log and counts as nothing."
+        yield plural(
+            "{name}: {n} unit asked to be erased within the window; what they would have done after that is not in the "
+            "log and counts as nothing.",
+            "{name}: {n} units asked to be erased within the window; what they would have done after that is not in "
+            "the log and counts as nothing.",
+            int(gone.sum()),
+            name=name,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from journeylab.display import block, counted, rest
 from journeylab.experiments.effect import effects_table
 from journeylab.experiments.estimation.effects import effects
+from journeylab.language import say
 from journeylab.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ class ForWhom:
 
     def sentences(self) -> list[str]:
         """What was found, in plain words."""
-        said = [f"{segment}, {arm}: {found.sentence}" for (segment, arm), found in self.segments.items()]
-        said += [f"{arm}: {found.sentence}" for arm, found in self.rankings.items()]
+        said = [
+            say("{segment}, {arm}: {sentence}", segment=segment, arm=arm, sentence=found.sentence)
+            for (segment, arm), found in self.segments.items()
+        ]
+        said += [say("{arm}: {sentence}", arm=arm, sentence=found.sentence) for arm, found in self.rankings.items()]
         return said if self.recommendation is None else [*said, self.recommendation.sentence]
 
     def to_dict(self) -> dict[str, Any]:

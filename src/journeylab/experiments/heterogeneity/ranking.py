@@ -25,6 +25,7 @@ from journeylab.display import block, counted, facts, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error, normal_interval
+from journeylab.language import formatted, say
 from journeylab.resulttables import Tables
 
 if TYPE_CHECKING:
@@ -302,7 +303,12 @@ def uplift_curve(
 
 
 def _with_interval(found: Mapping[str, float]) -> str:
-    return f"{found['uplift']:.4g} ({found['low']:.4g} to {found['high']:.4g})"
+    return say(
+        "{effect} ({low} to {high})",
+        effect=formatted(found["uplift"], ".4g"),
+        low=formatted(found["low"], ".4g"),
+        high=formatted(found["high"], ".4g"),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -339,30 +345,43 @@ class JudgedRanking(Tables):
     def sentence(self) -> str:
         """What follows, in words."""
         low, high = self.average["low"], self.average["high"]
-        mean = f"the mean effect is {_with_interval(self.average)}"
-        ranked = f"AUTOC {self.autoc.value:.4g}, {self.autoc.low:.4g} to {self.autoc.high:.4g}"
+        figures = {
+            "mean": _with_interval(self.average),
+            "autoc": formatted(self.autoc.value, ".4g"),
+            "low": formatted(self.autoc.low, ".4g"),
+            "high": formatted(self.autoc.high, ".4g"),
+            "level": formatted(self.level, ".0%"),
+        }
         if low > 0:
-            everybody = "send to all"
+            everybody = say("send to all")
         elif high < 0:
-            everybody = "send to nobody"
+            everybody = say("send to nobody")
         else:
-            everybody = "the treatment is not shown to do anything to contacts on average"
+            everybody = say("the treatment is not shown to do anything to contacts on average")
         if not self.tells_apart:
-            return (
-                f"The ranking is not shown to be better than a random one ({ranked}, {self.level:.0%}): {everybody}; "
-                f"{mean}."
+            return say(
+                "The ranking is not shown to be better than a random one (AUTOC {autoc}, {low} to {high}, {level}): "
+                "{everybody}; the mean effect is {mean}.",
+                everybody=everybody,
+                **figures,
             )
         first, last = self.top.iloc[-1], self.last
         if last["low"] > 0:
-            rest = "who gain, too: send to all, unless a message costs more than that"
+            rest = say("who gain, too: send to all, unless a message costs more than that")
         elif last["high"] < 0:
-            rest = "who are harmed: leave them out"
+            rest = say("who are harmed: leave them out")
         else:
-            rest = "who are not shown to gain or to lose"
-        return (
-            f"The ranking finds contacts to whom the treatment does more ({ranked}, {self.level:.0%}): "
-            f"{first['uplift']:.4g} for the first {first['share']:.0%}, where {mean}, and {_with_interval(last)} for "
-            f"the last {last['share']:.0%}, {rest}."
+            rest = say("who are not shown to gain or to lose")
+        return say(
+            "The ranking finds contacts to whom the treatment does more (AUTOC {autoc}, {low} to {high}, {level}): "
+            "{first} for the first {first_share}, where the mean effect is {mean}, and {last} for the last "
+            "{last_share}, {rest}.",
+            first=formatted(first["uplift"], ".4g"),
+            first_share=formatted(first["share"], ".0%"),
+            last=_with_interval(last),
+            last_share=formatted(last["share"], ".0%"),
+            rest=rest,
+            **figures,
         )
 
     def __repr__(self) -> str:

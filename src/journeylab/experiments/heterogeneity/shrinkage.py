@@ -19,6 +19,7 @@ from scipy.special import ndtr
 from journeylab.display import Shown, plain
 from journeylab.errors import DataError
 from journeylab.intervals import normal_interval
+from journeylab.language import formatted, plural, say
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.tablesource import Table
 
@@ -157,11 +158,20 @@ class ShrunkenEffect(Shown):
     @property
     def sentence(self) -> str:
         """Both figures in words."""
-        what = f"{self.n_past} past effects" if self.n_past else "no past effects, by a default that expects small ones"
-        return (
-            f"Measured: {self.effect:.4g} ({self.low:.4g} to {self.high:.4g}, {self.level:.0%}). As effects that are "
-            f"picked for being large are rarely so large: {self.shrunken_effect:.4g} ({self.shrunken_low:.4g} to "
-            f"{self.shrunken_high:.4g}), held against {what}."
+        what = say("no past effects, by a default that expects small ones")
+        if self.n_past:
+            what = plural("{n} past effect", "{n} past effects", self.n_past)
+        return say(
+            "Measured: {effect} ({low} to {high}, {level}). As effects that are picked for being large are rarely so "
+            "large: {likely} ({likely_low} to {likely_high}), held against {what}.",
+            effect=formatted(self.effect, ".4g"),
+            low=formatted(self.low, ".4g"),
+            high=formatted(self.high, ".4g"),
+            level=formatted(self.level, ".0%"),
+            likely=formatted(self.shrunken_effect, ".4g"),
+            likely_low=formatted(self.shrunken_low, ".4g"),
+            likely_high=formatted(self.shrunken_high, ".4g"),
+            what=what,
         )
 
     def __repr__(self) -> str:

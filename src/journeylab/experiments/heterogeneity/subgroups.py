@@ -12,6 +12,7 @@ import pandas as pd
 from journeylab.display import block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
+from journeylab.language import formatted, say, sentences_text
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.resulttables import Tables
 from journeylab.tablesource import Table
@@ -62,19 +63,30 @@ class SubgroupEffects(Tables):
     @property
     def sentence(self) -> str:
         """What the segments tell, in words."""
-        tested = f"Cochran's Q {self.q:.3g}, p {_p_text(self.p_value)}"
+        tested = {"q": formatted(self.q, ".3g"), "p": _p_text(self.p_value)}
         if not self.differs:
-            return (
-                f"Nothing says that the effect differs between segments ({tested}): take the shrunken effects, which "
-                f"lie around {self.mean:.4g}."
+            return say(
+                "Nothing says that the effect differs between segments (Cochran's Q {q}, p {p}): take the shrunken "
+                "effects, which lie around {mean}.",
+                mean=formatted(self.mean, ".4g"),
+                **tested,
             )
         others = self.table[self.table["p_value_differs_adjusted"] < 1 - self.level]
         said = "; ".join(
-            f"{row.segment}: {row.shrunken_effect:.4g} ({row.shrunken_low:.4g} to {row.shrunken_high:.4g})"
+            say(
+                "{segment}: {effect} ({low} to {high})",
+                segment=row.segment,
+                effect=formatted(row.shrunken_effect, ".4g"),
+                low=formatted(row.shrunken_low, ".4g"),
+                high=formatted(row.shrunken_high, ".4g"),
+            )
             for row in others.itertuples()
         )
-        which = f" Apart from the others stand {said}." if said else " Which ones stand apart cannot be told."
-        return f"The effect differs between segments ({tested})." + which
+        which = say("Which ones stand apart cannot be told.")
+        if said:
+            which = say("Apart from the others stand {segments}.", segments=said)
+        differs = say("The effect differs between segments (Cochran's Q {q}, p {p}).", **tested)
+        return sentences_text([differs, which])
 
     def __repr__(self) -> str:
         return (
@@ -170,4 +182,6 @@ def _from_the_others(effect: Floats, weight: Floats) -> tuple[Floats, Floats]:
 
 
 def _p_text(value: float) -> str:
-    return "under 0.0001" if value < 1e-4 else f"{value:.2g}"
+    if value < 1e-4:
+        return say("under {p}", p=formatted(0.0001, "g"))
+    return formatted(value, ".2g")

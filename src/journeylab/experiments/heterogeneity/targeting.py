@@ -14,6 +14,7 @@ from journeylab.display import block, counted, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError, known
 from journeylab.intervals import mean_and_error
+from journeylab.language import formatted, say, sentences_text
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.progress import Progress, shown
 from journeylab.resulttables import Tables
@@ -63,25 +64,38 @@ class Recommendation(Tables):
         """What to do, and why, in words."""
         if self.is_rule:
             least = self._least(self.choice)
-            return (
-                f"Send by the rule {self.choice!r}: it beats every arm for all, {least['against']!r} by "
-                f"{_figures(least)}, {self.level:.0%}."
+            return say(
+                "Send by the rule {rule!r}: it beats every arm for all, {arm!r} by {difference}, {level}.",
+                rule=self.choice,
+                arm=least["against"],
+                difference=_figures(least),
+                level=formatted(self.level, ".0%"),
             )
         if self.choice == self.control:
-            what = f"Give all {self.choice!r}: no other arm is shown to be better."
+            what = say("Give all {arm!r}: no other arm is shown to be better.", arm=self.choice)
         else:
             mine = self.contrasts.query("policy == @self.choice and against == @self.control").iloc[0]
-            what = f"Send {self.choice!r} to all: better than {self.control!r} by {_figures(mine)}, {self.level:.0%}."
-        return " ".join([what, *(self._on_rule(rule) for rule in self._rules())])
+            what = say(
+                "Send {arm!r} to all: better than {control!r} by {difference}, {level}.",
+                arm=self.choice,
+                control=self.control,
+                difference=_figures(mine),
+                level=formatted(self.level, ".0%"),
+            )
+        return sentences_text([what, *(self._on_rule(rule) for rule in self._rules())])
 
     def _on_rule(self, rule: str) -> str:
         least = self._least(rule)
         if least["low"] > 0:
-            return f"The rule {rule!r} beats every arm for all, but another is better."
+            return say("The rule {rule!r} beats every arm for all, but another is better.", rule=rule)
         if least["standard_error"] == 0:
-            return f"The rule {rule!r} gives all {least['against']!r}."
-        beats = f"not shown to beat {least['against']!r} for all ({_figures(least)})"
-        return f"The rule {rule!r} is {beats}: it is not recommended."
+            return say("The rule {rule!r} gives all {arm!r}.", rule=rule, arm=least["against"])
+        return say(
+            "The rule {rule!r} is not shown to beat {arm!r} for all ({difference}): it is not recommended.",
+            rule=rule,
+            arm=least["against"],
+            difference=_figures(least),
+        )
 
     def _least(self, rule: str) -> pd.Series:
         """The contrast with the arm for all that the rule is the least sure to beat."""
@@ -111,7 +125,12 @@ class Recommendation(Tables):
 
 
 def _figures(row: pd.Series) -> str:
-    return f"{row['difference']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
+    return say(
+        "{effect} ({low} to {high})",
+        effect=formatted(row["difference"], ".4g"),
+        low=formatted(row["low"], ".4g"),
+        high=formatted(row["high"], ".4g"),
+    )
 
 
 class _Experiment(NamedTuple):

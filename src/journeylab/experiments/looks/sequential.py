@@ -12,6 +12,7 @@ import pandas as pd
 from journeylab.display import Shown, block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
+from journeylab.language import formatted, say
 from journeylab.resulttables import Tables
 
 from .spending import Spending, boundaries, crossing_probabilities, spent_alpha
@@ -101,19 +102,41 @@ class GroupSequential(Tables):
     def sentences(self) -> list[str]:
         """What was found, in plain words."""
         last = self.looks[-1]
-        here = f"look {last.look} with {last.information:.0%} of the information planned"
         if self.stopped_at is not None:
             first = self.looks[self.stopped_at - 1]
-            said = f"Look {first.look} found a difference: z = {first.z:.2f}, bound {first.bound:.2f}."
+            said = say(
+                "Look {look} found a difference: z = {z}, bound {bound}.",
+                look=first.look,
+                z=formatted(first.z, ".2f"),
+                bound=formatted(first.bound, ".2f"),
+            )
         elif last.decision == "end":
-            said = f"The last look found no difference: z = {last.z:.2f}, bound {last.bound:.2f}."
+            said = say(
+                "The last look found no difference: z = {z}, bound {bound}.",
+                z=formatted(last.z, ".2f"),
+                bound=formatted(last.bound, ".2f"),
+            )
         else:
-            said = f"No difference so far at {here}: z = {last.z:.2f}, bound {last.bound:.2f}. Go on."
+            said = say(
+                "No difference so far at look {look} with {share} of the information planned: z = {z}, bound {bound}. "
+                "Go on.",
+                look=last.look,
+                share=formatted(last.information, ".0%"),
+                z=formatted(last.z, ".2f"),
+                bound=formatted(last.bound, ".2f"),
+            )
         if self.adjusted is None:
             return [said]
         estimate, low, high, p_value = self.adjusted
-        ends = f"at least {low:.4g}" if self.sides == 1 else f"{low:.4g} to {high:.4g}"
-        return [said, f"With all looks allowed for: effect {estimate:.4g} ({ends}), p = {p_value:.3g}."]
+        values = {
+            "effect": formatted(estimate, ".4g"),
+            "low": formatted(low, ".4g"),
+            "high": formatted(high, ".4g"),
+            "p": formatted(p_value, ".3g"),
+        }
+        if self.sides == 1:
+            return [said, say("With all looks allowed for: effect {effect} (at least {low}), p = {p}.", **values)]
+        return [said, say("With all looks allowed for: effect {effect} ({low} to {high}), p = {p}.", **values)]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data for JSON, with None for what is missing or without end."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from journeylab.display import Shown, counted
-from journeylab.durations import duration_text, parse_duration
+from journeylab.durations import length_text, parse_duration
 from journeylab.errors import DataError, known
+from journeylab.language import plural, say
 from journeylab.tablesource import Table, as_frame
 
 if TYPE_CHECKING:
@@ -45,9 +46,13 @@ class Recruiting(Shown):
     def sentence(self) -> str:
         """The calendar in plain words."""
         days = math.ceil(self.takes / timedelta(days=1))
-        return (
-            f"{counted(self.n_units, 'unit')} are in after {counted(self.n_weeks, 'whole week')}; with the window of "
-            f"{duration_text(self.window)} for the last of them the experiment takes {counted(days, 'day')}."
+        return say(
+            "{units} are in after {weeks}; with the window of {length} for the last of them the experiment takes "
+            "{days}.",
+            units=plural("{n} unit", "{n} units", self.n_units),
+            weeks=plural("{n} whole week", "{n} whole weeks", self.n_weeks),
+            length=length_text(self.window),
+            days=plural("{n} day", "{n} days", days),
         )
 
     def to_dict(self) -> dict[str, Any]:
