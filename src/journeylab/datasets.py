@@ -1,12 +1,16 @@
 """The data that comes with JourneyLab: the CDNOW purchases, which are real, and the shop Akacja, which is simulated.
 
-`cdnow` and `shop` read them as event logs, `journey_file` finds the journeys that the demo replays over them, and
+`cdnow` and `shop` read them as event logs, `journey_file` finds the journeys that the demo replays over them,
+`given_log` is the log that `journeylab lab` was given, or else the shop's, `notebooks` is where the notebooks are, and
 `make_shop` simulates Akacja in any size, and `shop.Shop` knows the truth behind it. What each file holds, and whom to
 thank, is in `data/fixtures/README.md`.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +24,17 @@ if TYPE_CHECKING:
     from .journey import Portfolio
     from .shop import ShopRun
 
-__all__ = ["CDNOW_COLUMNS", "cdnow", "fixtures", "journey_file", "make_shop", "save_shop", "shop", "shop_history"]
+__all__ = [
+    "CDNOW_COLUMNS", "cdnow", "fixtures", "given_log", "journey_file", "log_environment", "make_shop", "notebooks",
+    "save_shop", "shop", "shop_history",
+]  # fmt: skip
 
 CDNOW_COLUMNS = {"customer_id": "contact", "date": "occurred_at"}
 SHOP_CONTACTS, SHOP_SEED = 7_000, 2026
-_PLACES = (Path(__file__).parent / "fixtures", Path(__file__).parents[2] / "data" / "fixtures")
+_HERE, _CHECKOUT = Path(__file__).parent, Path(__file__).parents[2]
+_PLACES = (_HERE / "fixtures", _CHECKOUT / "data" / "fixtures")
+_NOTEBOOKS = (_HERE / "notebooks", _CHECKOUT / "notebooks")
+_LOG = ("events", "contacts", "columns", "event", "timezone", "query")
 
 
 def fixtures() -> Path:
@@ -36,11 +46,24 @@ def fixtures() -> Path:
     >>> sorted(folder.name for folder in fixtures().iterdir() if folder.is_dir())
     ['cdnow', 'experiments', 'journeys', 'messages', 'shop']
     """
-    for place in _PLACES:
+    return _found("data is", _PLACES)
+
+
+def notebooks() -> Path:
+    """The folder of the bundled notebooks: inside an installed package, or `notebooks` of a checkout.
+
+    Raises:
+        DataError: when it is in neither place.
+    """
+    return _found("notebooks are", _NOTEBOOKS)
+
+
+def _found(what: str, places: tuple[Path, ...]) -> Path:
+    for place in places:
         if place.is_dir():
             return place
-    places = " nor ".join(str(place) for place in _PLACES)
-    raise DataError(f"the bundled data is missing: neither {places} exists; install JourneyLab anew")
+    looked = " nor ".join(str(place) for place in places)
+    raise DataError(f"the bundled {what} missing: neither {looked} exists; install JourneyLab anew")
 
 
 def journey_file(name: str) -> Path:
@@ -77,6 +100,63 @@ def shop() -> EventLog:
 
     folder = fixtures() / "shop"
     return EventLog.read(folder / "events.parquet", contacts=folder / "contacts.parquet")
+
+
+def given_log() -> EventLog:
+    """The event log that `journeylab lab` was given, else the bundled shop's: what notebooks have for their data.
+
+    It is given by environment variables, which are the arguments of `EventLog.read` of that name: `JOURNEYLAB_EVENTS`
+    (a path or URL), `JOURNEYLAB_CONTACTS`, `JOURNEYLAB_COLUMNS` (a JSON object), `JOURNEYLAB_EVENT`,
+    `JOURNEYLAB_TIMEZONE` and `JOURNEYLAB_QUERY`.
+
+    Raises:
+        DataError: when that log cannot be read, or contacts are given without events.
+
+    >>> given_log()
+    EventLog(237,659 events of 7,000 contacts, 15 kinds, 2026-01-25 to 2026-05-25)
+    """
+    from .eventlog import EventLog
+
+    given = {name: os.environ[_variable(name)] for name in _LOG if os.environ.get(_variable(name))}
+    if not given:
+        return shop()
+    if "events" not in given:
+        there = ", ".join(_variable(name) for name in given)
+        raise DataError(f"{there} is set, and {_variable('events')} is not: say where the events are")
+    try:
+        columns = json.loads(given.get("columns", "{}"))
+    except json.JSONDecodeError:
+        columns = None
+    if not isinstance(columns, dict):
+        example = '{"customer_id": "contact"}'
+        raise DataError(f"{_variable('columns')} is no JSON object of their names and ours, such as {example}")
+    return EventLog.read(
+        given["events"], contacts=given.get("contacts"), columns=columns, event=given.get("event"),
+        timezone=given.get("timezone"), query=given.get("query"),
+    )  # fmt: skip
+
+
+def log_environment(events: str, *, columns: Mapping[str, str] | None = None, **more: str | None) -> dict[str, str]:
+    """The environment variables by which `given_log` is given a log; arguments as for `EventLog.read`.
+
+    >>> log_environment("https://example.com/log.csv", columns={"date": "occurred_at"}, timezone="UTC")
+    {'JOURNEYLAB_EVENTS': 'https://example.com/log.csv', 'JOURNEYLAB_TIMEZONE': 'UTC',
+    'JOURNEYLAB_COLUMNS': '{"date": "occurred_at"}'}
+    """
+    given = {"events": _absolute(events), **more}
+    if given.get("contacts"):
+        given["contacts"] = _absolute(str(given["contacts"]))
+    if columns:
+        given["columns"] = json.dumps(dict(columns))
+    return {_variable(name): value for name, value in given.items() if value}
+
+
+def _variable(name: str) -> str:
+    return f"JOURNEYLAB_{name.upper()}"
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).expanduser().resolve())
 
 
 def shop_history() -> Portfolio:

@@ -21,6 +21,7 @@ from . import (
     experiments,
     installation,
     messages,
+    notebooks,
     policies,
     predicting,
     promotion,
@@ -58,6 +59,7 @@ app.command("run")(sending.run)
 app.command("serve")(sending.serve)
 app.add_typer(sending.sends, name="sends")
 app.add_typer(contacts.contacts, name="contacts")
+app.command("lab")(notebooks.lab)
 app.command("doctor")(installation.doctor)
 
 
