@@ -322,7 +322,7 @@ def test_few_rows_and_unfitted_models_are_refused():
     with pytest.raises(JourneyLabError, match="call fit first"):
         UpliftModel().predict(trial(60, 9))
     with pytest.raises(DataError, match="Known learners"):
-        UpliftModel("s")
+        UpliftModel("s").fit(trial(400, 9), features=["city"], **ARMS)
     model = UpliftModel("t").fit(trial(400, 9), features=["spent"], **ARMS)
     with pytest.raises(DataError, match="finite numbers"):
         model.predict(pd.DataFrame({"spent": ["much"]}))

@@ -20,6 +20,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from journeylab.errors import JourneyLabError
+
 from .experiment import Experiment, Stopping
 from .metrics import Count, Guardrail, Mean, Metric, Proportion, Quantile, Ratio, Revenue, TimeToEvent
 
@@ -79,7 +81,14 @@ _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for nam
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    try:
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").split(".")[0] != "sklearn":
+            raise
+        raise JourneyLabError(
+            'uplift models need scikit-learn and LightGBM: pip install "journeylab[models]"'
+        ) from None
     globals()[name] = value
     return value
 

@@ -18,6 +18,7 @@ from journeylab.display import block, facts, frame, said
 from journeylab.durations import duration_text, parse_duration
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
+from journeylab.fitted import require_fitted
 from journeylab.journey import Best, Exit, Journey, Send, Trigger, Window
 from journeylab.language import again, formatted, later, say, using
 from journeylab.progress import Progress, shown
@@ -288,7 +289,9 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
 
         Raises:
             DataError: for a contact that it does not know.
+            NotFitted: before `fit`.
         """
+        require_fitted(self)
         codes = self._known if contacts is None else self._codes(contacts)
         found = self._of_contacts(codes)
         if found is None:
@@ -331,7 +334,9 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
 
         Raises:
             DataError: for a naive instant, a `within` that is none, or a window that never opens in that time.
+            NotFitted: before `fit`.
         """
+        require_fitted(self)
         open_at: dict[str, Any] = {} if window is None else {"between": window.between, "days": window.days}
         length = parse_duration(within)
         try:
@@ -358,7 +363,11 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
         Args:
             assume_causal: uses the curves of all levels even so. What it then says is when people answer, not when to
                 send, and `about` has it as `assumed`.
+
+        Raises:
+            NotFitted: before `fit`.
         """
+        require_fitted(self)
         kept: SendTimes | None = self.__dict__.get("_advised")
         if not assume_causal and kept is not None:
             return kept
@@ -441,12 +450,7 @@ class SendTimeEstimator(BaseEstimator):  # type: ignore[misc]
                 {name: None if value != value else value for name, value in row.items()}
                 for row in self.evidence_.to_dict("records")
             ],
-            "notes": self.notes_,
-            **(
-                {"assumed": say("that what was learned from sends at hours nobody drew is causal")}
-                if assume_causal
-                else {}
-            ),
+            **_kept(self.notes_, assume_causal=assume_causal),
         }
 
 

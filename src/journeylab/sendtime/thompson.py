@@ -9,6 +9,7 @@ import numpy as np
 
 from journeylab.durations import duration_text
 from journeylab.errors import DataError
+from journeylab.fitted import require_fitted
 from journeylab.sendhistory import positive
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 
@@ -127,7 +128,11 @@ class ThompsonSlots(SendTimeEstimator):
 
         Args:
             rng: a generator, or a seed.
+
+        Raises:
+            NotFitted: before `fit`.
         """
+        require_fitted(self)
         rng = np.random.default_rng(rng)
         scores = np.empty((self.n_contacts_ + 1, WEEK), np.float32)
         scores[0] = self._everyone()

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, clone
 
 from journeylab.display import block, counted, facts
-from journeylab.errors import DataError, JourneyLabError, known
+from journeylab.errors import DataError, known
+from journeylab.fitted import require_fitted
 from journeylab.offpolicy import folds
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.progress import Progress, shown
@@ -50,7 +52,7 @@ class _Fitted(NamedTuple):
     effect: list[tuple[float, CautiousTrees]]
 
 
-class UpliftModel:
+class UpliftModel(BaseEstimator):  # type: ignore[misc]
     """Learns what a treatment does to each contact, beyond what it does on average, by LightGBM.
 
     - "t" fits the outcome of each arm by itself and takes the difference.
@@ -70,6 +72,10 @@ class UpliftModel:
         n_threads: how many threads LightGBM may use.
         seed: of all folds.
 
+    Attributes, once fitted:
+        treated_, control_: the arms.
+        feature_names_in_: the features, in order; `n_features_in_` is how many.
+
     >>> rng = np.random.default_rng(1)
     >>> city, arm = rng.choice(["Gdynia", "Lublin"], 4000), rng.choice(["mail", "none"], 4000)
     >>> trial = pd.DataFrame({"city": city, "arm": arm})
@@ -81,15 +87,10 @@ class UpliftModel:
     """
 
     def __init__(self, learner: Learner = "dr", *, n_folds: int = 5, n_threads: int = 1, seed: int = 0) -> None:
-        if learner not in _LEARNERS:
-            raise DataError(f"no learner {learner!r}; {known(str(learner), _LEARNERS, 'learners')}")
-        if n_folds < 2:
-            raise DataError(f"n_folds={n_folds}: outcome models that did not see a row need two folds or more")
         self.learner, self.n_folds, self.n_threads, self.seed = learner, n_folds, n_threads, seed
-        self._fitted: _Fitted | None = None
 
     def __repr__(self) -> str:
-        state = "not fitted" if self._fitted is None else f"{self.treated} against {self.control}"
+        state = f"{self.treated_} against {self.control_}" if hasattr(self, "treated_") else "not fitted"
         return f"UpliftModel({self.learner}, {state})"
 
     def fit(
@@ -116,15 +117,21 @@ class UpliftModel:
                 the share of the treated among the two, which is right where all had the same chance.
 
         Raises:
-            DataError: for unknown columns or arms, missing outcomes, probabilities outside of (0, 1), or fewer than 50
-                rows of an arm.
+            DataError: for a learner or a number of folds that is none, unknown columns or arms, missing outcomes,
+                probabilities outside of (0, 1), or fewer than 50 rows of an arm.
             JourneyLabError: when LightGBM is missing.
         """
+        if self.learner not in _LEARNERS:
+            raise DataError(f"no learner {self.learner!r}; {known(str(self.learner), _LEARNERS, 'learners')}")
+        if self.n_folds < 2:
+            raise DataError(f"n_folds={self.n_folds}: outcome models that did not see a row need two folds or more")
         frame = frame_of(frame)
         known_as = TreeFeatures.of(frame, features)
         trial = _trial(frame, known_as, arm, treated, control, outcome, propensity)
-        self.treated, self.control = treated, control
         self._fitted = self._learned(known_as, trial)
+        self.treated_, self.control_ = treated, control
+        self.feature_names_in_ = np.array(known_as.columns, object)
+        self.n_features_in_ = len(known_as.columns)
         return self
 
     def _learned(self, features: TreeFeatures, trial: _Trial) -> _Fitted:
@@ -156,8 +163,7 @@ class UpliftModel:
         return _Fitted(features, one, zero, effect)
 
     def _ready(self) -> _Fitted:
-        if self._fitted is None:
-            raise JourneyLabError("the model is not fitted; call fit first")
+        require_fitted(self)
         return self._fitted
 
     def predict(self, frame: Table) -> pd.Series:
@@ -165,7 +171,7 @@ class UpliftModel:
 
         Raises:
             DataError: for columns that are not there or are of another kind than those of the fit.
-            JourneyLabError: before `fit`.
+            NotFitted: before `fit`.
         """
         fitted, frame = self._ready(), as_frame(frame)
         X = fitted.features.matrix(frame)  # noqa: N806
@@ -177,13 +183,16 @@ class UpliftModel:
         """The outcome expected of each row with the `treated` and with the `control`: two columns of float64.
 
         Raises:
-            DataError, JourneyLabError: as for `predict`.
+            DataError, NotFitted: as for `predict`.
         """
         fitted, frame = self._ready(), as_frame(frame)
         X = fitted.features.matrix(frame)  # noqa: N806
         return pd.DataFrame(
             {"treated": fitted.treated.predict(X), "control": fitted.control.predict(X)}, index=frame.index
         )
+
+    # scikit-learn's own picture of a model has scripts.
+    _repr_mimebundle_ = None
 
     def _repr_html_(self) -> str:
         given = [(name, getattr(self, name)) for name in ("learner", "n_folds", "n_threads", "seed")]
@@ -310,7 +319,7 @@ def judge_uplift(
     scores, ranks = [], []
     with shown(progress, f"learning whom {treated} moves") as tell:
         for before, now in later_parts(len(two), n_parts, model.seed):
-            fitted = UpliftModel(model.learner, n_folds=model.n_folds, n_threads=model.n_threads, seed=model.seed).fit(
+            fitted = clone(model).fit(
                 two.iloc[before], features=features, treated=treated, control=control, outcome=outcome, arm=arm,
                 propensity=propensity,
             )  # fmt: skip
