@@ -66,11 +66,24 @@ def found(
 def _entered(entries: pd.DataFrame, until: datetime, smallest: int) -> Iterator[str]:
     n_contacts, n_entries = entries["contact"].nunique(), len(entries)
     span = {"start": date_text(entries["entered_at"].min()), "end": date_text(until)}
-    n, times = count_text(n_contacts, smallest), count_text(n_entries, smallest)
+    n = count_text(n_contacts, smallest)
     if n_contacts == n_entries:
-        text = say("{n} contacts entered once each between {start} and {end}.", n=n, **span)
+        text = plural(
+            "{n} contact entered once between {start} and {end}.",
+            "{n} contacts entered once each between {start} and {end}.",
+            n_contacts,
+            n=n,
+            **span,
+        )
     else:
-        text = say("{n} contacts entered {times} times between {start} and {end}.", n=n, times=times, **span)
+        text = plural(
+            "{n} contact entered {times} times between {start} and {end}.",
+            "{n} contacts entered {times} times between {start} and {end}.",
+            n_contacts,
+            n=n,
+            times=count_text(n_entries, smallest),
+            **span,
+        )
     n_held_out = int(entries["held_out"].sum())
     if n_held_out >= smallest:
         share = share_text(n_held_out / n_entries)
@@ -136,11 +149,19 @@ def _inside(visits: pd.DataFrame, entries: pd.DataFrame, smallest: int) -> Itera
     at = visits.loc[visits["left_at"].isna(), "node"].value_counts()
     inside = count_text(n, smallest)
     if at.empty or at.iloc[0] < smallest:
-        yield say("{n} entries are still inside at the horizon: what becomes of them is not known yet.", n=inside)
+        yield plural(
+            "{n} entry is still inside at the horizon: what becomes of it is not known yet.",
+            "{n} entries are still inside at the horizon: what becomes of them is not known yet.",
+            n,
+            n=inside,
+        )
         return
-    yield say(
+    yield plural(
+        "{n} entry is still inside at the horizon, the largest group at “{node}” ({most}): what becomes of it is not "
+        "known yet.",
         "{n} entries are still inside at the horizon, the largest group at “{node}” ({most}): what becomes of them is "
         "not known yet.",
+        n,
         n=inside,
         node=at.index[0],
         most=count_text(int(at.iloc[0])),
