@@ -177,18 +177,6 @@ def test_it_speaks_polish_to_who_reads_polish(store: Store, tmp_path: Path) -> N
         assert "5 godz. temu" in page.sections["workers"]
 
 
-def test_every_word_has_both_languages() -> None:
-    from string import Formatter
-
-    from journeylab.sender.web import dashboardwords
-
-    for name, (english, polish) in dashboardwords._WORDS.items():
-        fields = [{field for _, field, _, _ in Formatter().parse(one)} for one in (english, polish)]
-        assert fields[0] == fields[1], name
-        assert english.strip() == english != ""
-        assert polish.strip() == polish != ""
-
-
 def test_an_empty_store_says_how_to_begin(store: Store, tmp_path: Path) -> None:
     page, _ = shown(store, tmp_path)
     assert page.sections["alerts"][-1] == "Nothing needs a person."

@@ -19,13 +19,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from journeylab.errors import DataError
+from journeylab.language import instant_text, say, using
 from journeylab.sender.consent.requests import confirm, give, request_of
 from journeylab.sender.consent.standing import State, state_of
 from journeylab.sender.consent.withdrawals import OnItsWay, withdraw
 from journeylab.sender.store import tables as t
 
 from .site import NOBODY, Site, body_of, evidence_in, language_for, network_in, site_of
-from .words import Language, instant_in, language_in, say
+from .words import Language, language_in
 
 __all__ = ["confirming", "preferences", "unsubscribe"]
 
@@ -50,8 +51,12 @@ async def unsubscribe(request: Request) -> Response:
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
         language, _ = await run_in_threadpool(_reader, site, key, request)
-        text = say("stop_text", language, sender=site.sender)
-        return site.page(say("stop_title", language), language, [text], button=say("stop_button", language))
+        with using(language):
+            text = say(
+                "{sender} will send you no more messages of this kind. What you need, such as receipts, still comes.",
+                sender=site.sender,
+            )
+            return site.page(say("Stop these messages?"), language, [text], button=say("Unsubscribe"))
     body = await body_of(request, _MOST_BYTES)
     if refused := await _refused(request, key, is_proven=hit is not None):
         return refused
@@ -118,9 +123,13 @@ def _unsubscribed(site: Site, key: bytes, request: Request, route: str) -> HTMLR
     except DataError:  # the contact is not there any more
         return site.unknown(language)
     title = site.title_of(send.purpose, language)
-    text = say("stopped_text", language, sender=site.sender, title=title, at=instant_in(receipt.at, language))
     link = site.urls.preferences(key)
-    return site.page(say("stopped_title", language), language, [text], on_its_way=left, link=link)
+    with using(language):
+        text = say(
+            "Since {at}, {sender} sends you no more messages of this kind: {title}.", sender=site.sender, title=title,
+            at=instant_text(receipt.at, is_long=True),
+        )  # fmt: skip
+        return site.page(say("You are unsubscribed"), language, [text], on_its_way=left, link=link)
 
 
 def _subjects(connection: Connection, left: tuple[OnItsWay, ...], language: Language) -> list[dict[str, str]]:
@@ -131,10 +140,11 @@ def _subjects(connection: Connection, left: tuple[OnItsWay, ...], language: Lang
         row.message_key: str(message_from_bytes(row.body, policy=SMTP)["Subject"] or "")
         for row in connection.execute(found)
     }
-    return [
-        {"subject": subjects.get(one.message_key) or one.message, "at": instant_in(one.gated_at, language)}
-        for one in left
-    ]
+    with using(language):
+        return [
+            {"subject": subjects.get(one.message_key) or one.message, "at": instant_text(one.gated_at, is_long=True)}
+            for one in left
+        ]
 
 
 def _fields(body: bytes) -> dict[str, list[str]]:
@@ -167,18 +177,21 @@ def _wording(site: Site, purpose: str, language: Language) -> str:
     known = site.settings.purposes.get(purpose)
     own = known.wording.get(language) if known else None
     title = site.title_of(purpose, language)
-    return own or say("choose_wording", language, sender=site.sender, title=title)
+    with using(language):
+        return own or say("Yes, {sender} may send me this by e-mail: {title}.", sender=site.sender, title=title)
 
 
 def _preferences_page(
     site: Site, states: Mapping[str, State], language: Language, *, left: list[dict[str, str]], is_saved: bool
 ) -> HTMLResponse:  # fmt: skip
-    text = say("choose_text", language, sender=site.sender)
     always = [site.title_of(name, language) for name, state in states.items() if _is_owed(site, state)]
-    return site.page(
-        say("choose_title", language), language, [text], choices=_choices(site, states, language), always=always,
-        button=say("choose_button", language), on_its_way=left, status=say("chosen", language) if is_saved else None,
-    )  # fmt: skip
+    with using(language):
+        text = say("Choose what {sender} may send you by e-mail. You can change it at any time.", sender=site.sender)
+        return site.page(
+            say("What would you like to get?"), language, [text], choices=_choices(site, states, language),
+            always=always, button=say("Save"), on_its_way=left,
+            status=say("Your choice is saved.") if is_saved else None,
+        )  # fmt: skip
 
 
 def _shown(site: Site, key: bytes, request: Request) -> HTMLResponse:
@@ -230,10 +243,12 @@ def _asked(site: Site, key: bytes, request: Request) -> HTMLResponse:
         language = language_in(asked.language) or language_for(connection, asked.contact, request)
     if now > asked.expires_at:
         return _outcome(site, "expired", asked.expires_at, language)
-    return site.page(
-        say("confirm_title", language), language, [say("confirm_text", language)], wording=asked.wording,
-        wording_language=asked.language, button=say("confirm_button", language), after=say("confirm_else", language),
-    )  # fmt: skip
+    with using(language):
+        after = say("If you did not ask for this, close the page. Without your confirmation nothing comes.")
+        return site.page(
+            say("Please confirm"), language, [say("With the button you agree to this:")], wording=asked.wording,
+            wording_language=asked.language, button=say("Yes, I agree"), after=after,
+        )  # fmt: skip
 
 
 def _confirmed(site: Site, key: bytes, request: Request) -> HTMLResponse:
@@ -252,4 +267,5 @@ def _confirmed(site: Site, key: bytes, request: Request) -> HTMLResponse:
 
 def _outcome(site: Site, outcome: str, at: datetime, language: Language) -> HTMLResponse:
     """The page on what became of a request; an old link is answered, so it is no error."""
-    return site.notice(outcome, language, at=instant_in(at, language))
+    with using(language):
+        return site.notice(outcome, language, at=instant_text(at, is_long=True))

@@ -5,12 +5,12 @@ It names journeys, nodes and messages by their keys, never a contact. Who has th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select
@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from journeylab.language import formatted, instant_text, later, say, using
+from journeylab.pages import template
 from journeylab.sender.promotion.deviation import Deviation, counted_of, deviations
 from journeylab.sender.promotion.forecast import Forecast
 from journeylab.sender.promotion.releases import RunningRelease, pauses, running
@@ -28,15 +30,11 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
 from . import figures
-from .dashboardwords import duration_in, number_in, percent_in, word
 from .headers import security_headers
 from .kept import Kept
 from .opening import opened
 from .site import language_for
-from .words import Language, instant_in, language_in
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from .words import Language, language_in
 
 __all__ = ["Dashboard", "dashboard_routes"]
 
@@ -45,6 +43,15 @@ _MOST_FIGURES: Final = 40
 _STATES: Final = tuple(state for state in t.STATES if state != "claimed")
 """The states that have a column; what is claimed is ready as far as people care."""
 _CHART: Final = (720, 150)
+_WORDS: Final = {
+    "critical": later("critical"), "error": later("error"), "warning": later("warning"), "info": later("note"),
+    "planned": later("planned"), "ready": later("ready"), "transmitting": later("transmitting"),
+    "accepted": later("accepted"), "rejected": later("rejected"), "failed": later("failed"),
+    "ambiguous": later("ambiguous"), "suppressed": later("suppressed"), "cancelled": later("cancelled"),
+    "expired": later("expired"), "closed": later("works"), "half_open": later("is tried with one message"),
+    "open": later("is left alone"),
+}  # fmt: skip
+"""What is said for severities of alerts, states of messages and states of relays."""
 
 
 class Bar(NamedTuple):
@@ -92,23 +99,19 @@ class Dashboard:
         with self.store.reading() as connection:
             now = self.store.now(connection)
             facts = self._facts(connection, now)
-        return (
-            _environment()
-            .get_template("dashboard.html.j2")
-            .render(
+        with using(language):
+            return template("dashboard.html.j2", "journeylab.sender.web").render(
                 **facts,
                 css=self.css,
-                language=language,
                 sender=self.settings.from_.name or self.settings.sender,
                 staging=self.settings.staging,
-                say=lambda name, **values: word(name, language, **values),
-                percent=lambda share: percent_in(share, language),
-                number=lambda n: number_in(n, language),
-                instant=lambda at: instant_in(at, language),
-                ago=lambda at: word("ago", language, time=duration_in(max(now - at, timedelta(0)), language)),
-                length=lambda of: duration_in(of, language),
+                words=_WORDS,
+                state_names=tuple(say(_WORDS[state]) for state in _STATES),
+                percent=percent_text,
+                instant=lambda at: instant_text(at, is_long=True),
+                ago=lambda at: say("{time} ago", time=length_text(max(now - at, timedelta(0)))),
+                length=length_text,
             )
-        )
 
     def _facts(self, connection: Connection, now: datetime) -> dict[str, Any]:
         by_state = figures.sends_by_state(connection)
@@ -186,14 +189,35 @@ def _bars(by_hour: list[tuple[datetime, int]]) -> list[Bar]:
     return bars
 
 
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def percent_text(share: float) -> str:
+    r"""A share in percent; a dash where there is none.
 
-    return Environment(
-        loader=PackageLoader("journeylab.sender.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    >>> percent_text(0.0523), percent_text(1.0), percent_text(float("nan")) == "\u2013"
+    ('5.2 %', '100 %', True)
+    """
+    if math.isnan(share):
+        return "\N{EN DASH}"
+    return f"{formatted(100 * share, '.0f' if f'{100 * share:.1f}'.endswith('.0') else '.1f')} %"
+
+
+def length_text(length: timedelta) -> str:
+    """A length of time in its two largest units.
+
+    >>> length_text(timedelta(hours=26, minutes=5)), length_text(timedelta(milliseconds=420))
+    ('1 d 2 h', '0.4 s')
+    """
+    seconds = length.total_seconds()
+    if seconds < 10:
+        return say("{n} s", n=formatted(seconds, ".1f"))
+    days, rest = divmod(round(seconds), 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, left = divmod(rest, 60)
+    parts = [
+        (days, say("{n} d", n=days)), (hours, say("{n} h", n=hours)), (minutes, say("{n} min", n=minutes)),
+        (left, say("{n} s", n=left)),
+    ]  # fmt: skip
+    first = next(place for place, (n, _) in enumerate(parts) if n)
+    return " ".join(text for n, text in parts[first : first + 2] if n)
 
 
 def _text(name: str) -> str:

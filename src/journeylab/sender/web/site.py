@@ -8,13 +8,14 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from sqlalchemy import Connection, select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from journeylab.language import later, say, using
+from journeylab.pages import template
 from journeylab.sender.consent.evidence import evidence_of, network_of
 from journeylab.sender.keys import Keys
 from journeylab.sender.mail.links import Hit, Urls
@@ -23,7 +24,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
 from .limits import Buckets
-from .words import Language, language_in, preferred, say
+from .words import Language, language_in, preferred
 
 __all__ = ["Site", "body_of", "evidence_in", "language_for", "network_in", "path_of", "site_of"]
 
@@ -32,6 +33,31 @@ NOBODY: Final = bytes(16)
 _CONTEXT: Final[dict[str, Any]] = dict.fromkeys(
     ("status", "wording", "wording_language", "on_its_way", "button", "choices", "always", "after", "link")
 )
+
+_NOTICES: Final = {
+    "expired": (
+        later("This link has expired"),
+        later("It could be used until {at}. Sign up once more, and a new one comes."),
+    ),
+    "void": (
+        later("This link is not valid any more"),
+        later("You unsubscribed after it was sent. If you have changed your mind, sign up once more."),
+    ),
+    "given": (
+        later("Thank you, it is confirmed"),
+        later("You agreed on {at}. You can change your mind at any time, by a link in every message."),
+    ),
+    "unknown": (
+        later("This link does not work"),
+        later(
+            "Nothing was changed. The link is not complete, or what it stood for is no longer there. Copy the whole "
+            "link from the message, or write to {mailbox}."
+        ),
+    ),
+    "busy": (later("Too many requests"), later("Nothing was changed. Please wait a minute and try again.")),
+    "trouble": (later("This did not work"), later("Nothing was changed. Please try again in a few minutes.")),
+}
+"""What each page that says one thing is called, and says."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +95,6 @@ class Site:
         """Who the messages are from, as readers know it."""
         return self.settings.from_.name or self.settings.domain
 
-    @cached_property
-    def _environment(self) -> Environment:
-        return Environment(
-            loader=PackageLoader("journeylab.sender.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-        )
-
     def named_by(self, request: Request) -> Hit | None:
         """What the address of a request names; its use is that of the route that it came to."""
         return self.urls.named_by(path_of(request))
@@ -90,16 +110,16 @@ class Site:
         self, title: str, language: Language, texts: list[str], status_code: int = 200, **more: Any
     ) -> HTMLResponse:
         """A page; `more` as in its template."""
-        given = {"title": title, "texts": texts, "language": language, "sender": self.sender, "css": Markup(self.css)}
-        written = self._environment.get_template("page.html.j2").render(
-            _CONTEXT | given | more, say=lambda name, **values: say(name, language, **values)
-        )
+        given = {"title": title, "texts": texts, "sender": self.sender, "css": Markup(self.css)}
+        with using(language):
+            written = template("page.html.j2", "journeylab.sender.web").render(_CONTEXT | given | more)
         return HTMLResponse(written, status_code, {"Content-Language": language})
 
     def notice(self, what: str, language: Language, status_code: int = 200, **values: str) -> HTMLResponse:
         """A page that says one thing."""
-        text = say(f"{what}_text", language, **values)
-        return self.page(say(f"{what}_title", language), language, [text], status_code)
+        title, text = _NOTICES[what]
+        with using(language):
+            return self.page(say(title), language, [say(text, **values)], status_code)
 
     def unknown(self, language: Language) -> HTMLResponse:
         """The page for a link that names nothing."""
