@@ -85,7 +85,7 @@ class GroupSequential(Tables):
     adjusted: Adjusted | None
 
     @property
-    def decision(self) -> Decision:
+    def decision(self) -> str:  # a Literal stops jedi, which notebooks complete by
         """What the last look says. A difference, once found, stands."""
         return self.looks[-1].decision
 
