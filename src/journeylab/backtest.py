@@ -54,6 +54,7 @@ FEWEST = 30
 ON_RECORD = 0.9
 """The share of a node's decisions that the log has to answer for the journey to have really run."""
 VERDICTS = ("calibrated", "biased", "unknowable")
+_MOST_ROWS = 60
 _FORETOLD = {"sent", "consent_given", "consent_withdrawn", "erased"}
 
 
@@ -384,8 +385,8 @@ class Backtest(Tables):
         interval = f"{self.predicted.level:.0%} interval"
         return block(
             repr(self),
-            table(("node", "verb", "decisions", "verdict", "why"), nodes),
-            table(("node", "branch", "came", "came", "predicted", interval), branches),
+            table(("node", "verb", "decisions", "verdict", "why"), nodes, _MOST_ROWS),
+            table(("node", "branch", "came", "came", "predicted", interval), branches, _MOST_ROWS),
         )
 
 

@@ -33,6 +33,7 @@ __all__ = ["FittedSegment", "Validation", "fit"]
 _Z = 1.959964
 _OUTCOME = "outcome"
 _BIAS = "(bias)"
+_MOST_ROWS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class FittedSegment(Tables):
         ]
         notes = [(note,) for note in self.notes]
         head = ("evidence", "weight", "95% interval", "contacts")
-        return block(repr(self), table(head, rows), table(("what it is worth",), notes))
+        return block(repr(self), table(head, rows, _MOST_ROWS), table(("what it is worth",), notes))
 
 
 class _Cut(NamedTuple):

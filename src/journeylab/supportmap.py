@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from .language import formatted, plural, say, share_text
 from .offpolicy import diagnose
 from .policy.refusal import reasons_to_refuse
 from .replay import replay
+from .resulttables import Tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,7 +212,7 @@ def _edges(journey: Journey, visits: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SupportMap:
+class SupportMap(Tables):
     """What a log can say about each edge of a journey.
 
     Attributes:
@@ -224,6 +225,8 @@ class SupportMap:
             every send is on record), `effective_n`, `propensity_low`, `propensity_high` (of all sends behind them
             together; 1 where there is none) and `status`: the worst of these sends', or weak for fewer than 100.
     """
+
+    _table_names: ClassVar = ("nodes", "edges")
 
     journey: Journey
     nodes: pd.DataFrame

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SubgroupEffects", "subgroup_effects"]
 
+_MOST_ROWS = 60
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SubgroupEffects(Tables):
@@ -98,7 +100,7 @@ class SubgroupEffects(Tables):
         rows = [
             [segment, *(f"{one:.4g}" for one in rest)] for segment, *rest in self.table[names].itertuples(index=False)
         ]
-        return block(self.sentence, html_table([name.replace("_", " ") for name in names], rows))
+        return block(self.sentence, html_table([name.replace("_", " ") for name in names], rows, _MOST_ROWS))
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
