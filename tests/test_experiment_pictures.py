@@ -50,7 +50,9 @@ from journeylab.experiments.ratio.sampleratio import SampleRatio, sample_ratio
 from journeylab.experiments.sizing.recruiting import duration
 from journeylab.experiments.unittable import UnitTable
 from journeylab.experiments.watching import watch
+from journeylab.language import using
 from journeylab.svgaxes import Axes, head, ticks
+from words import english_in
 
 NAN = math.nan
 SVG = "{http://www.w3.org/2000/svg}"
@@ -586,6 +588,31 @@ def all_pages() -> dict[str, str]:
         "analysis": analysis_page(analysis()), "plan": plan_page(plan()),
         "watch": watch_page(watch(units(), stopping=experiment().stopping, looks=10)),
     }  # fmt: skip
+
+
+@cache
+def polish_pages() -> dict[str, str]:
+    with using("pl"):
+        return all_pages.__wrapped__()
+
+
+@pytest.mark.parametrize("name", ["comparison", "refused", "analysis", "plan", "watch"])
+def test_polish_pages_have_the_pictures_and_numbers_of_the_english_ones_and_none_of_their_words(name: str) -> None:
+    english, polish = all_pages()[name], polish_pages()[name]
+    assert '<html lang="pl">' in polish
+    assert not english_in(polish)
+    assert english_in(english)
+    # Some texts of pictures break into more lines, or say other numbers of words; shapes and tables are the same.
+    assert [len(row) for row in cells(polish)] == [len(row) for row in cells(english)]
+    assert polish.count("<circle") == english.count("<circle")
+    numbers = [re.findall(r"\d+(?:\.\d+)?%", one) for one in (polish.replace(",", "."), english)]
+    assert set(numbers[1]) <= set(numbers[0])
+
+
+def test_what_an_analysis_kept_in_english_is_said_in_polish() -> None:
+    page = analysis_page(analysis(), language="pl")
+    assert "Jest lepiej: bought: discount" in page
+    assert not english_in(page)
 
 
 def test_pages_ask_for_nothing_and_escape_what_they_are_given() -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from journeylab.drawing import count_text, share_text
 from journeylab.errors import DataError
-from journeylab.findings import duration_words
 from journeylab.journey import Journey, Policy
+from journeylab.language import duration_words
 from journeylab.plots import flow_plots
 from journeylab.report import report
 from journeylab.timetoevent import time_to_exit

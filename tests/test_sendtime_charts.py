@@ -31,6 +31,7 @@ from journeylab.sendtimeplots import (
 )
 from journeylab.sendtimereport import write_page
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
+from words import english_in
 
 N = 20_000
 
@@ -305,6 +306,21 @@ def test_the_page_holds_what_was_predicted_against_what_came(times: SendTimes, s
     assert len(text) < 400_000
     with pytest.raises(DataError, match="is a folder"):
         write_page(times, tmp_path)
+
+
+def test_the_polish_page_has_the_pictures_of_the_english_one_and_none_of_its_words(
+    times: SendTimes, sends: SendTable, tmp_path: Any
+) -> None:
+    notes = ["Machines opened or clicked 1,200 of 4,000 sends (rules/1); they do not count."]
+    early = replace(times, about={**times.about, "until": "2026-03-20T00:00:00+00:00", "notes": notes})
+    english = write_page(early, tmp_path / "en.html", sends=sends, reliability=reliability()).read_text()
+    polish = write_page(early, tmp_path / "pl.html", sends=sends, reliability=reliability(), language="pl").read_text()
+    assert '<html lang="pl">' in polish
+    assert not english_in(polish)
+    assert english_in(english)
+    assert polish.count("<svg") == english.count("<svg")
+    assert polish.count("<td") == english.count("<td")
+    assert "Automaty otworzyły lub kliknęły 1\N{NO-BREAK SPACE}200 z 4\N{NO-BREAK SPACE}000 wysyłek" in polish
 
 
 def test_a_file_knows_what_its_pictures_need(times: SendTimes, model: HabitModel, sends: SendTable) -> None:

@@ -2,9 +2,10 @@
 
 import io
 import re
+from html import unescape
 from pathlib import Path
 
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
@@ -32,6 +33,20 @@ def translations(path: Path) -> Catalog:
     """The catalogue of a language, which its file is named for."""
     with path.open("rb") as file:
         return read_po(file, locale=path.stem)
+
+
+def messages(catalogue: Catalog) -> dict[tuple, Message]:
+    """The messages of a catalogue by context and English text."""
+    return {(one.context, one.id): one for one in catalogue if one.id}
+
+
+def english_in(page: str) -> list[str]:
+    """The English texts of the Polish catalogue, of some length and without values, that a page says."""
+    [path] = (one for one in CATALOGUES if one.stem == "pl")
+    plain = [one for one in messages(translations(path)).values() if isinstance(one.id, str) and one.id != one.string]
+    whole = [one.id for one in plain if len(one.id) >= 12 and "{" not in one.id]
+    shown = unescape(page)
+    return [text for text in whole if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", shown)]
 
 
 def updated(catalogue: Catalog) -> str:
