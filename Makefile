@@ -13,7 +13,7 @@ DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test nightly crash check bench notebook fixtures picture words lock clean
+.PHONY: help demo test browser widgets nightly crash check bench notebook fixtures picture words lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ demo: $(RUNTIME) ## Replay the bundled journeys over the bundled data
 
 test: $(DEV) ## Run the tests, on two processors
 	$(IN_VENV) -m pytest -n 2 --dist loadfile
+
+browser: $(DEV) ## Test the canvas and the notebooks in Chromium, in marimo and JupyterLab
+	$(IN_VENV) -m pytest -m browser -n 2 --dist loadfile
+
+widgets: ## Build what notebooks run in the browser (needs Node.js 20 and npm)
+	cd js && npm ci --no-progress && node build.mjs
 
 nightly: $(DEV) ## Run the long property tests
 	$(IN_VENV) -m pytest -m nightly --hypothesis-profile=nightly

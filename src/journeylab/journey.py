@@ -16,7 +16,7 @@ from datetime import timedelta
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -37,6 +37,9 @@ from pydantic import (
 from .display import MOST_DRAWINGS, block, counted, facts, rest, table
 from .durations import duration_text, parse_duration, parse_time_of_day, time_of_day_text
 from .errors import DefinitionError, Fault, known
+
+if TYPE_CHECKING:
+    from .canvas import Canvas
 
 __all__ = [
     "Awaited", "Best", "Call", "Cap", "Clause", "Decide", "Emit", "Emitted", "Evidence", "Exit", "ExitWhen",
@@ -773,6 +776,20 @@ class Journey(Definition):
         from .journeytext import text_of_journey
 
         return text_of_journey(self)
+
+    def edit(self, **options: Any) -> Canvas:
+        """The journey on a canvas, on which it can be changed; in marimo, wrap it in `mo.ui.anywidget`.
+
+        Args:
+            **options: of `canvas.Canvas`: `log` replays every change, `compared` shows what differs from another
+                version, `language` is `en` or `pl`.
+
+        Raises:
+            DataError: when there is no such language, or a number of the journey is not exact in a browser.
+        """
+        from .canvas import Canvas
+
+        return Canvas(self, **options)
 
     def save(self, path: str | Path) -> None:
         """Writes the journey to a YAML or JSON file; comments and order of an existing file are kept."""

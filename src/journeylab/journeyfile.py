@@ -16,9 +16,9 @@ from ruamel.yaml.nodes import Node
 
 from .check import faults_of, segment_faults
 from .errors import DefinitionError, Fault, known
-from .journey import Journey, Policy, Portfolio, Run, Segment, Written
+from .journey import Journey, Policy, Portfolio, Run, Segment
 from .journeyform import Form, form_of, part_of, segments_of
-from .journeytext import block_text, child, rewritten, text_of_journey
+from .journeytext import block_text, child, rewritten, text_of_journey, with_text
 from .yamlsource import Document, documents
 from .yamlsource import Path as Place
 
@@ -236,7 +236,8 @@ class _Reading:
                 unread |= {("nodes", name, "run")} if part is None else set()
         journey = journey.model_copy(update={"parts": parts, "shared": file.shared})
         if entry.node is not None and file.path.suffix != ".json":
-            journey._written = Written(block_text(file.text, entry.node))
+            text = block_text(file.text, entry.node)
+            journey = journey if text is None else with_text(journey, text)
         if id(entry) not in self._checked:
             self._checked.add(id(entry))
             for fault in faults_of(journey, unclear=entry.form.unclear, around=around):

@@ -8,13 +8,13 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node
 
 from .errors import DefinitionError, Fault
-from .journey import Journey
+from .journey import Journey, Written
 from .journeyform import form_of
 from .yamledit import edited, end_of, renamed, reordered
 from .yamlsource import Document, documents
 from .yamltext import yaml_text
 
-__all__ = ["block_text", "child", "plain_text", "read_text", "rewritten", "text_of_journey"]
+__all__ = ["block_text", "child", "plain_text", "read_text", "rewritten", "text_of_journey", "with_text"]
 
 _LEADING_ON = ("skipped", "failed", "next", "then", "else")
 
@@ -45,6 +45,13 @@ def text_of_journey(journey: Journey) -> str:
     if written is None or written != after or list(written["nodes"]) != list(after["nodes"]):
         raise DefinitionError([Fault((), "its text cannot be changed in place; write the journey to a new file")])
     return new
+
+
+def with_text(journey: Journey, text: str) -> Journey:
+    """The same journey, as read from a YAML text."""
+    copy = journey.model_copy()
+    copy._written = Written(text)
+    return copy
 
 
 def read_text(text: str) -> Document:
