@@ -6,6 +6,7 @@ import { connected, disconnected, edgesOf, freeName, labelledSlots, renamed, slo
 import { Icon, JourneyEdge, JourneyNode, Words } from "./drawing.jsx";
 import { Field, Form } from "./fields.jsx";
 import { created, pushed, redone, undone } from "./history.js";
+import { useTheme, useTrait } from "./hooks.js";
 
 const nodeTypes = { node: JourneyNode };
 const edgeTypes = { line: JourneyEdge };
@@ -59,38 +60,6 @@ function useDocument(model) {
     canUndo: history.past.length > 0,
     canRedo: history.future.length > 0,
   };
-}
-
-function useTrait(model, name) {
-  const [value, setValue] = useState(model.get(name));
-  useEffect(() => {
-    const changed = () => setValue(model.get(name));
-    model.on(`change:${name}`, changed);
-    return () => model.off(`change:${name}`, changed);
-  }, [model, name]);
-  return value;
-}
-
-// Dark where the notebook is dark, whatever the system prefers; the system's wish in a plain page.
-function useTheme(host) {
-  const find = () => {
-    const { body } = document;
-    const jupyter = body.dataset.jpThemeLight;
-    if (jupyter !== undefined) return jupyter === "false";
-    if (/\b(vscode-|)(dark|high-contrast)\b/.test(`${body.className} ${document.documentElement.className}`)) return true;
-    if (/\b(vscode-|)light\b/.test(`${body.className} ${document.documentElement.className}`) || host.closest("[data-canvas-theme=light]")) return false;
-    return matchMedia("(prefers-color-scheme: dark)").matches;
-  };
-  const [dark, setDark] = useState(find);
-  useEffect(() => {
-    const look = () => setDark(find());
-    const watcher = new MutationObserver(look);
-    for (const one of [document.body, document.documentElement]) watcher.observe(one, { attributes: true, attributeFilter: ["class", "data-jp-theme-light"] });
-    const media = matchMedia("(prefers-color-scheme: dark)");
-    media.addEventListener("change", look);
-    return () => { watcher.disconnect(); media.removeEventListener("change", look); };
-  }, []);
-  return dark;
 }
 
 function said(node, name, mark) {
