@@ -108,9 +108,9 @@ __all__ = [
     "Experiment", "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours",
     "Release", "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split",
     "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition",
-    "datasets", "diff", "estimate_propensities", "experiments", "explorers", "fit", "fit_responses", "mail_frequency", "membership",
-    "overlap", "policy_value", "promote", "replay", "report", "sequential_policy_value", "sendtime", "simulate",
-    "sizes", "support_map",
+    "datasets", "diff", "estimate_propensities", "experiments", "explorers", "fit", "fit_responses", "mail_frequency",
+    "membership", "overlap", "policy_value", "promote", "replay", "report", "sequential_policy_value", "sendtime",
+    "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
