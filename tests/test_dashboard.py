@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from busystore import CANARIES, fill
 from chromium import CHROMIUM, Browser
+from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
@@ -175,6 +176,15 @@ def test_it_speaks_polish_to_who_reads_polish(store: Store, tmp_path: Path) -> N
         assert "Co robi nadawca" in page.sections[""]
         assert "Wiadomości, o których ktoś musi zdecydować" in page.sections["to-resolve"]
         assert "5 godz. temu" in page.sections["workers"]
+
+
+def test_alerts_that_the_store_has_in_english_are_told_in_polish(store: Store, tmp_path: Path) -> None:
+    with store.writing() as connection:
+        text = "the relay main cannot be reached; it is tried again by itself"
+        raise_alert(connection, "relay/main", "error", text, store.now(connection))
+    assert text in shown(store, tmp_path)[0].sections["alerts"]
+    polish, _ = shown(store, tmp_path, "?lang=pl")
+    assert "serwer main jest nieosiągalny; kolejna próba nastąpi sama" in polish.sections["alerts"]
 
 
 def test_an_empty_store_says_how_to_begin(store: Store, tmp_path: Path) -> None:

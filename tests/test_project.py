@@ -53,7 +53,7 @@ def test_wheel_holds_the_fixtures(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     bundled = {path.relative_to(ROOT / "data" / "fixtures") for path in (ROOT / "data" / "fixtures").rglob("*.*")}
     assert {f"journeylab/fixtures/{path.as_posix()}" for path in bundled} <= names
-    assert "journeylab/journey.py" in names
+    assert {"journeylab/journey.py", "journeylab/languages/pl.po"} <= names
 
 
 def test_make_commands_in_the_documents_exist():

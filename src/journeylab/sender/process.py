@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from journeylab.errors import DataError, JourneyLabError
+from journeylab.language import say
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.decisions import HELD
 from journeylab.sender.live.drops import take_files, take_table
@@ -250,7 +251,7 @@ class Sender:
             contact = connection.scalar(first)
             reason = f"{type(problem).__name__}: {problem}"
             connection.execute(update(t.contacts).where(c.contact == contact).values(held_because=reason[:2000]))
-            said = "a contact cannot be advanced and is held; `journeylab contacts list --held` shows why"
+            said = say("a contact cannot be advanced and is held; `journeylab contacts list --held` shows why")
             raise_alert(connection, HELD, "error", said, now)
         self._log.error("held", contact=contact, reason=reason)
 

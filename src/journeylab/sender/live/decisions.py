@@ -19,6 +19,7 @@ from journeylab.clock import NEVER, instant, microseconds
 from journeylab.eventlog import EventLog
 from journeylab.execution import due
 from journeylab.journey import Call, Send
+from journeylab.language import say
 from journeylab.machine import Out
 from journeylab.records import drawn, tables
 from journeylab.sender.keys import Keys
@@ -110,7 +111,7 @@ class Decisions:
             why = f"a message was let pass by the machine and refused by the gate more than {_MOST_POSTPONED} times"
             held = update(t.contacts).where(among(self.connection, c.contact, disputed))
             self.connection.execute(held.values(held_because=f"{why}; do all processes have the same settings?"))
-            said = "a contact cannot be advanced and is held; `journeylab contacts list --held` shows why"
+            said = say("a contact cannot be advanced and is held; `journeylab contacts list --held` shows why")
             raise_alert(self.connection, HELD, "error", said, self.now)
 
     def _write_entries(self, entries: pd.DataFrame, entered: Sequence[Any]) -> set[Entry]:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 
 from journeylab.clock import instant
-from journeylab.display import counted
 from journeylab.errors import DataError
 from journeylab.instants import instants
+from journeylab.language import plural, say
 from journeylab.logsource import open_source
 from journeylab.rejects import Rejects
 from journeylab.sender.logs import logger
@@ -97,9 +97,12 @@ def take_inbox(connection: Connection, now: datetime, *, zone: str | None = None
         if refused:
             because = update(t.inbox).where(i.inbox_id == bindparam("of")).values(refused_because=bindparam("why"))
             connection.execute(because, [{"of": number, "why": why} for number, why in refused.items()])
-            said = (
-                f"{counted(_n_refused(connection), 'row')} of the table inbox refused; `refused_because` says why. "
-                "Correct a row and set taken_at and refused_because to null, so that it is taken, or delete it"
+            said = plural(
+                "{n} row of the table inbox refused; `refused_because` says why. Correct a row and set taken_at and "
+                "refused_because to null, so that it is taken, or delete it",
+                "{n} rows of the table inbox refused; `refused_because` says why. Correct a row and set taken_at and "
+                "refused_because to null, so that it is taken, or delete it",
+                _n_refused(connection),
             )
             raise_alert(connection, _REFUSED_ROWS, "warning", said, now)
     old = select(i.inbox_id).where(i.taken_at < now - KEPT, i.refused_because.is_(None)).limit(most)
@@ -203,7 +206,9 @@ def take_files(store: Store, settings: Settings, is_stopping: Callable[[], bool]
             1 for folder in folders if (folder / "refused").is_dir() for _ in (folder / "refused").iterdir()
         )
     except OSError as problem:
-        said = f"the inbox's folder cannot be used: {problem.strerror}: {problem.filename}"
+        said = say(
+            "the inbox's folder cannot be used: {problem}: {file}", problem=problem.strerror, file=problem.filename
+        )
         with store.writing() as connection:
             raise_alert(connection, _UNREADABLE, "error", said, store.now(connection))
         logger("inbox").error("folder", problem=type(problem).__name__)
@@ -324,9 +329,12 @@ def _say_files(store: Store, n: int) -> None:
         is_said, is_unreadable = (_is_open(connection, cause) for cause in (_REFUSED_FILES, _UNREADABLE))
     if bool(n) == is_said and not is_unreadable:
         return
-    said = (
-        f"{counted(n, 'file')} in the folders `refused` of the inbox, with what was refused and why; correct the rows "
-        "and put them down again, then take these files away"
+    said = plural(
+        "{n} file in the folders `refused` of the inbox, with what was refused and why; correct the rows and put them "
+        "down again, then take these files away",
+        "{n} files in the folders `refused` of the inbox, with what was refused and why; correct the rows and put them "
+        "down again, then take these files away",
+        n,
     )
     with store.writing() as connection:
         now = store.now(connection)

@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Row, case, delete, func, literal, select, update
 
 from journeylab.errors import known
+from journeylab.language import formatted, later, say
 from journeylab.sender.promotion.releases import pause
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store, act
@@ -48,12 +49,27 @@ _WINDOW: Final = timedelta(hours=24)
 _RELAY_WINDOW: Final = timedelta(hours=1)
 _LEFT: Final = ("accepted", "rejected", "ambiguous")
 _SAID: Final = {
-    "auth": ("critical", "does not take user and password; check them, and whether the account is locked"),
-    "tls": ("critical", "cannot be trusted: its TLS or certificate is not what is asked for; check host, ca and date"),
-    "connection": ("error", "cannot be reached; it is tried again by itself"),
-    "temporary": ("error", "puts all messages off; it is tried again by itself"),
-    "permanent": ("critical", "refuses message after message for good; see the replies in `journeylab sends`"),
-    "ambiguous": ("critical", "takes messages without a reply; whether these went is settled by `journeylab sends`"),
+    "auth": (
+        "critical",
+        later("the relay {relay} does not take user and password; check them, and whether the account is locked"),
+    ),
+    "tls": (
+        "critical",
+        later(
+            "the relay {relay} cannot be trusted: its TLS or certificate is not what is asked for; check host, ca and "
+            "date"
+        ),
+    ),
+    "connection": ("error", later("the relay {relay} cannot be reached; it is tried again by itself")),
+    "temporary": ("error", later("the relay {relay} puts all messages off; it is tried again by itself")),
+    "permanent": (
+        "critical",
+        later("the relay {relay} refuses message after message for good; see the replies in `journeylab sends`"),
+    ),
+    "ambiguous": (
+        "critical",
+        later("the relay {relay} takes messages without a reply; whether these went is settled by `journeylab sends`"),
+    ),
 }
 
 
@@ -183,7 +199,7 @@ def _failed(
     if row.state == "closed":
         act(connection, now, "breaker", "open", f"relay/{row.relay}", reason=outcome)
     severity, what = _SAID[outcome]
-    raise_alert(connection, f"relay/{row.relay}", severity, f"the relay {row.relay} {what}", now)
+    raise_alert(connection, f"relay/{row.relay}", severity, say(what, relay=row.relay), now)
 
 
 def _is_often_ambiguous(connection: Connection, relay: str, now: datetime) -> bool:
@@ -231,9 +247,14 @@ def watch_rates(store: Store, settings: Settings, now: datetime) -> list[str]:
 
 
 def _warn(connection: Connection, journey: str, name: str, n: int, of: int, now: datetime) -> None:
-    text = (
-        f"the journey {journey} is paused: {n} of {of} messages of 24 hours count as {name}, more than "
-        f"{RATES[name].most:.1%}; find out why, then `journeylab release resume {journey}`"
+    text = say(
+        "the journey {journey} is paused: {n} of {of} messages of 24 hours count as {name}, more than {most}; find out "
+        "why, then `journeylab release resume {journey}`",
+        journey=journey,
+        n=n,
+        of=of,
+        name=name,
+        most=formatted(RATES[name].most, ".1%"),
     )
     raise_alert(connection, f"journey/{journey}/{name}", "critical", text, now)
 

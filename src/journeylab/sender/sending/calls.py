@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
+from journeylab.language import later, say
 from journeylab.sender.live.intake import record
 from journeylab.sender.logs import logger, trace
 from journeylab.sender.settings import Settings
@@ -26,6 +27,9 @@ from .alerts import raise_alert, resolve
 from .webhooks import AT_ONCE, LEASE, Reply, Request, post_all, wait_after
 
 __all__ = ["Called", "make_calls"]
+
+_PUT_OFF = later("a call of {service} is not taken, and is tried again by itself, after {n} attempts: {reply}")
+_FAILED = later("a call of {service} has failed, and its journey has gone on, after {n} attempts: {reply}")
 
 _WORRYING: Final = 4
 _MOST_AT_A_TIME: Final = 480
@@ -128,7 +132,7 @@ def _settled(
         values = {"state": "ready", "not_before": now + wait, "lease_until": None, "reply": reply.text}
         connection.execute(update(t.calls).where(mine).values(values))
         if row.attempts >= _WORRYING or reply.is_hopeless:
-            _warn(connection, row, reply, now, "is not taken, and is tried again by itself")
+            _warn(connection, row, reply, now, _PUT_OFF)
         steps.warning("to be tried again")
         return "n_retried"
     succeeded = reply.is_taken and reply.said.get("succeeded") is not False
@@ -142,11 +146,11 @@ def _settled(
     if reply.is_taken:
         resolve(connection, f"calls/{row.service}", now)
     else:
-        _warn(connection, row, reply, now, "has failed, and its journey has gone on")
+        _warn(connection, row, reply, now, _FAILED)
     steps.log(INFO if succeeded else WARNING, "succeeded" if succeeded else "failed")
     return "n_succeeded" if succeeded else "n_failed"
 
 
 def _warn(connection: Connection, row: Row[Any], reply: Reply, now: datetime, what: str) -> None:
-    text = f"a call of {row.service} {what}, after {row.attempts} attempts: {reply.text}"
+    text = say(what, service=row.service, n=row.attempts, reply=reply.text)
     raise_alert(connection, f"calls/{row.service}", "error", text, now)

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
+from journeylab.language import say
 from journeylab.sender.logs import logger, trace
 from journeylab.sender.settings import Alerts, Outgoing, Settings
 from journeylab.sender.store import Store, act
@@ -157,13 +158,25 @@ def _put_off(connection: Connection, target: str, until: datetime) -> None:
 def _warn(connection: Connection, row: Row[Any], reply: Reply, at: datetime, *, is_dead: bool) -> None:
     name, again = row.target, f"`journeylab sends retry {row.target}`"
     if reply.is_gone:
-        said = f"{name} wants to be told nothing more (410); write its new address into the settings, then {again}"
+        said = say(
+            "{name} wants to be told nothing more (410); write its new address into the settings, then {command}",
+            name=name,
+            command=again,
+        )
         raise_alert(connection, f"outbox/{name}/gone", "error", said, at)
     elif is_dead:
-        said = f"something could not be told to {name} in {row.attempts} attempts: {reply.text}; mend it, then {again}"
+        said = say(
+            "something could not be told to {name} in {n} attempts: {reply}; mend it, then {command}",
+            name=name,
+            n=row.attempts,
+            reply=reply.text,
+            command=again,
+        )
         raise_alert(connection, f"outbox/{name}/dead", "error", said, at)
     elif row.attempts >= _WORRYING:
-        said = f"{name} is not told what it should be, and is tried again by itself: {reply.text}"
+        said = say(
+            "{name} is not told what it should be, and is tried again by itself: {reply}", name=name, reply=reply.text
+        )
         raise_alert(connection, f"outbox/{name}", "warning", said, at)
 
 

@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from journeylab.language import say
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.settings import Settings
@@ -114,8 +115,8 @@ def alert_ambiguous(connection: Connection, n: int, now: datetime) -> None:
     """Says that messages have become ambiguous."""
     raise_alert(
         connection, AMBIGUOUS, "error",
-        f"{n} more messages may or may not have been sent, as the relay's reply to their end is not known; "
-        "`journeylab sends --state ambiguous` lists them, `sends resolve` decides", now,
+        say("{n} more messages may or may not have been sent, as the relay's reply to their end is not known; "
+            "`journeylab sends --state ambiguous` lists them, `sends resolve` decides", n=n), now,
     )  # fmt: skip
 
 
@@ -190,7 +191,12 @@ class _Settling:
                     (
                         "sends/duplicate_detected",
                         "critical",
-                        f"the message {row.message_key} was accepted twice, by {row.relay} and by {one.relay}",
+                        say(
+                            "the message {key} was accepted twice, by {relay} and by {other}",
+                            key=row.message_key,
+                            relay=row.relay,
+                            other=one.relay,
+                        ),
                     )
                 )
         elif row.state in FINAL:
@@ -198,7 +204,12 @@ class _Settling:
                 (
                     "sends/accepted_after_all",
                     "error",
-                    f"the message {row.message_key} is {row.state}, but {one.relay} has accepted it",
+                    say(
+                        "the message {key} is {state}, but {relay} has accepted it",
+                        key=row.message_key,
+                        state=row.state,
+                        relay=one.relay,
+                    ),
                 )
             )
         else:
@@ -228,7 +239,8 @@ class _Settling:
         self._end(row, one, "failed")
         if one.outcome.stage == "render":
             cause = f"messages/{row.journey}/{row.message}"
-            self.alerts.append((cause, "error", f"the message {row.message} cannot be made: {one.outcome.text}"))
+            text = say("the message {message} cannot be made: {why}", message=row.message, why=one.outcome.text)
+            self.alerts.append((cause, "error", text))
 
     def _put_off(self, row: Any, one: Settled) -> None:
         attempts = row.attempts + 1

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from journeylab.errors import DataError
+from journeylab.language import say
 from journeylab.sender.logs import logger
 from journeylab.sender.store import Store, insert_missing
 from journeylab.sender.store import tables as t
@@ -387,7 +388,7 @@ class Worker:
                 values = row | {"stopped_at": None} if started else {"seen_at": now, "stopped_at": now}
                 connection.execute(t.workers.update().where(t.workers.c.worker == self._name).values(values))
                 if self._trouble is not None:
-                    text = f"the worker {self._name} has stopped: {_plainly(self._trouble)}"
+                    text = say("the worker {worker} has stopped: {why}", worker=self._name, why=_plainly(self._trouble))
                     raise_alert(connection, f"workers/{self._name}", "critical", text, now)
         except DBAPIError as problem:
             if started:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from journeylab.language import formatted, instant_text, later, say, using
+from journeylab.language import formatted, from_english, instant_text, later, say, using
 from journeylab.pages import template
 from journeylab.sender.promotion.deviation import Deviation, counted_of, deviations
 from journeylab.sender.promotion.forecast import Forecast
@@ -106,6 +106,7 @@ class Dashboard:
                 sender=self.settings.from_.name or self.settings.sender,
                 staging=self.settings.staging,
                 words=_WORDS,
+                alert=from_english,
                 state_names=tuple(say(_WORDS[state]) for state in _STATES),
                 percent=percent_text,
                 instant=lambda at: instant_text(at, is_long=True),
