@@ -206,7 +206,7 @@ def from_english(text: str) -> str:
         if found := pattern.fullmatch(text):
             values = {name: from_english(value) for name, value in found.groupdict().items()}
             if function is plural:
-                return plural(*given, int(found["n"].replace(",", "")), **values)
+                return plural(given[0], given[1], int(found["n"].replace(",", "")), **values)
             return function(*given, **values)
     return text
 
@@ -216,14 +216,18 @@ def _patterns(language: str) -> list[tuple[re.Pattern[str], Callable[..., str], 
     """What English texts of the catalogue look like, those that leave the least open first, and how each is said."""
     found: list[tuple[int, re.Pattern[str], Callable[..., str], tuple[str, ...]]] = []
     for one in _messages(language):
-        if isinstance(one.id, tuple):
-            found += [(*_pattern(form, r"\d[\d,]*"), plural, one.id) for form in one.id]
+        if not isinstance(one.id, str):
+            found += [(*_pattern(form, r"\d[\d,]*"), plural, tuple(one.id)) for form in one.id]
         elif one.id:
             n_letters, pattern = _pattern(one.id, r".+?")
-            if n_letters >= _LEAST_LETTERS:
-                given = (one.id,) if one.context is None else (one.context, one.id)
-                found.append((n_letters, pattern, say if one.context is None else say_in, given))
-    return [rest for _, *rest in sorted(found, key=lambda one: -one[0])]
+            if n_letters < _LEAST_LETTERS:
+                continue
+            if one.context is None:
+                found.append((n_letters, pattern, say, (one.id,)))
+            else:
+                found.append((n_letters, pattern, say_in, (one.context, one.id)))
+    found.sort(key=lambda one: -one[0])
+    return [(pattern, function, given) for _, pattern, function, given in found]
 
 
 def _pattern(message: str, n: str) -> tuple[int, re.Pattern[str]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import pandas as pd
 from markupsafe import Markup
 
-from .drawing import svg
+from .drawing.svg import svg
 from .durations import length_text
 from .errors import DataError
 from .findings import found, observed_share

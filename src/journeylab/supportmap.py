@@ -173,8 +173,8 @@ def _judged(sends: pd.DataFrame) -> _Judged:
     if any(reason.diagnostic == "mean_weight" for reason in reasons):
         why = "; ".join(reason.text for reason in reasons)
         return judged("not identified", why, weights, found.effective_n)
-    why = "; ".join(reason.text for reason in reasons) or None
-    return judged("weak" if reasons else "identified", why, weights, found.effective_n)
+    doubts = "; ".join(reason.text for reason in reasons) or None
+    return judged("weak" if reasons else "identified", doubts, weights, found.effective_n)
 
 
 def _with_history(visits: pd.DataFrame, sends: pd.DataFrame, nodes: pd.DataFrame) -> pd.DataFrame:
