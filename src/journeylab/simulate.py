@@ -22,6 +22,7 @@ from .divergence import diverged_since, events_of, hidden_after, is_near, messag
 from .errors import DataError, known, listed
 from .execution import run
 from .journey import Policy, Send
+from .language import say
 from .program import Model
 from .progress import Progress
 from .records import Tally, tally
@@ -117,7 +118,10 @@ def simulate(
         withdraws=_withdraws(log, forget_from),
         is_as_logged=forget_from is not None,
     )
-    notes += [f"Responses to {one!r} are assumed to be like those to {other!r}." for one, other in (like or {}).items()]
+    notes += [
+        say("Responses to {one!r} are assumed to be like those to {other!r}.", one=one, other=other)
+        for one, other in (like or {}).items()
+    ]
     notes += _others(log, replaced, forget_from)
     diverged = np.flatnonzero(since != NEVER)
     return Simulation(ready, log, diverged, answering, base, naive, draws, level, tuple(notes), progress)
@@ -137,8 +141,11 @@ def _others(log: EventLog, replaced: Collection[str], forget_from: datetime | No
     if not others or forget_from is not None:
         return []
     return [
-        f"The log's other messages go on as they were sent: {listed(others, most=8)}. Name those that the journey "
-        "takes the place of: replaces=[…]."
+        say(
+            "The log's other messages go on as they were sent: {messages}. Name those that the journey takes the place "
+            "of: replaces=[…].",
+            messages=listed(others, most=8),
+        )
     ]
 
 
@@ -175,7 +182,13 @@ def _override(responses: Responses, override: str | None) -> list[str]:
             "would mislead; fit it on a period that is like the one asked about, or say why it is used all the same: "
             'override="…"'
         )
-    return [f"OVERRIDDEN ({override}): the model does not reproduce the log's own rates: {said}."]
+    return [
+        say(
+            "OVERRIDDEN ({reason}): the model does not reproduce the log's own rates: {failures}.",
+            reason=override,
+            failures=said,
+        )
+    ]
 
 
 def _conversion(log: EventLog, converts: str | None) -> dict[str, float]:

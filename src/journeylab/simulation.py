@@ -19,6 +19,7 @@ from .drawing import svg
 from .errors import DataError, known
 from .execution import Answers, Asked, in_rounds, offsets_of, run
 from .journey import Journey, WaitFor
+from .language import formatted, plural, say
 from .machine import Out
 from .program import Compiled
 from .progress import Progress, shown
@@ -294,16 +295,27 @@ class Simulation(Tables):
         by = self.tally.n_by_edge.sum(axis=(0, 1))
         notes = [
             *self.given_notes,
-            f"{self.observed_share:.0%} of these decisions are on record, the others are predicted by the model.",
-            f"The model answered {counted(self.answering.n_asked, 'send')} in {counted(self.draws, 'draw')} from "
-            f"{counted(self.answering.n_predicted, 'prediction')}.",
+            say(
+                "{share} of these decisions are on record, the others are predicted by the model.",
+                share=formatted(self.observed_share, ".0%"),
+            ),
+            say(
+                "The model answered {sends} in {draws} from {predictions}.",
+                sends=plural("{n} send", "{n} sends", self.answering.n_asked),
+                draws=plural("{n} draw", "{n} draws", self.draws),
+                predictions=plural("{n} prediction", "{n} predictions", self.answering.n_predicted),
+            ),
         ]
         if by[o.ASSUMED]:
-            notes.append(f"{by[o.ASSUMED] / self.draws:,.0f} decisions are assumed (rules 33 and 35).")
+            n = formatted(by[o.ASSUMED] / self.draws, ",.0f")
+            notes.append(say("{n} decisions are assumed (rules 33 and 35).", n=n))
         linked = [one.name for one in self.ready.compiled.nodes if _awaits_a_link(one.node)]
         if linked:
             notes.append(
-                f"The model does not say which link is clicked: {', '.join(linked)} never see a predicted click of one."
+                say(
+                    "The model does not say which link is clicked: {nodes} never see a predicted click of one.",
+                    nodes=", ".join(linked),
+                )
             )
         return notes
 
