@@ -54,7 +54,7 @@ def notes_on(
         )
     if n_without_consent:
         yield plural(
-            "{n} trigger made no entry because consent did not stand (rule 11).",
+            "{n} triggers made no entry because consent did not stand (rule 11).",
             "{n} triggers made no entry because consent did not stand (rule 11).",
             n_without_consent,
         )
