@@ -3,6 +3,8 @@ import { applyNodeChanges, Background, ReactFlow, ReactFlowProvider, useReactFlo
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { arranged, heightOf, placed, WIDTH } from "./arrange.js";
 import { connected, disconnected, edgesOf, freeName, labelledSlots, renamed, slotsOf, TRIGGER, verbOf, withAt, withNode, withoutNodes } from "./definition.js";
+import { Dials, Outcome } from "./dials.jsx";
+import { pngOf, save } from "./files.js";
 import { Icon, JourneyEdge, JourneyNode, Words } from "./drawing.jsx";
 import { Field, Form } from "./fields.jsx";
 import { created, pushed, redone, undone } from "./history.js";
@@ -74,6 +76,8 @@ function Canvas({ model, host }) {
   const forms = useTrait(model, "forms");
   const known = useTrait(model, "vocabulary");
   const readOnly = useTrait(model, "read_only");
+  const dials = useTrait(model, "dials") ?? [];
+  const outcome = useTrait(model, "outcome") ?? {};
   const height = useTrait(model, "height");
   const dark = useTheme(host);
   const doc = useDocument(model);
@@ -85,6 +89,26 @@ function Canvas({ model, host }) {
   const [spoken, setSpoken] = useState("");
   const [nodes, setNodes] = useState([]);
   const panel = useRef(null);
+
+  // Files come from Python; pictures are made of its drawings here.
+  useEffect(() => {
+    const came = async ({ file, fault }) => {
+      if (fault) setSpoken(fault);
+      if (!file) return;
+      if (file.kind === "code") await navigator.clipboard?.writeText(file.text);
+      save(file.name, file.kind === "png" ? await pngOf(file.text) : file.text, file.type);
+      setSpoken(file.kind === "code" ? words.copied : `${words.saved} ${file.name}`);
+    };
+    model.on("msg:custom", came);
+    return () => model.off("msg:custom", came);
+  }, [words]);
+
+  // When the hand rests, the forecast of a sample becomes that of all.
+  useEffect(() => {
+    if (!layers.forecast?.partial) return;
+    const later = setTimeout(() => model.send({ ask: "refine" }), 700);
+    return () => clearTimeout(later);
+  }, [layers]);
 
   // Which journey is shown, by following the opened `run` nodes as far as they exist.
   const keys = [""];
@@ -328,7 +352,7 @@ function Canvas({ model, host }) {
     <Words.Provider value={words}>
       <div class={`jc${readOnly ? " jc-read-only" : ""}`} data-theme={dark ? "dark" : "light"} style={{ "--jc-height": `${height}px` }} onKeyDown={onKeyDown}
         data-lm-suppress-shortcuts="true" role="application" aria-label={`${words.canvas}: ${doc.journeys[""].journey ?? ""}`}>
-        <Toolbar {...{ words, forms, readOnly, doc, add, undo, redo, tidy, remove, fit, layers, shownName, setLayer, canRemove: !!edge || selected.some((one) => one !== TRIGGER) }} />
+        <Toolbar {...{ words, forms, readOnly, doc, add, undo, redo, tidy, remove, fit, layers, shownName, setLayer, ask: model.send && ((kind) => model.send({ ask: "file", kind })), canRemove: !!edge || selected.some((one) => one !== TRIGGER) }} />
         {way.length > 0 && (
           <nav class="jc-way" aria-label={words.parts}>
             {["", ...way].map((run, i) => (
@@ -360,8 +384,9 @@ function Canvas({ model, host }) {
             </div>
             {shown?.legend?.length > 0 && <ul class="jc-legend" aria-label={words.legend}>{shown.legend.map(({ tone, text }) => <li key={text}><svg viewBox="0 0 28 8" aria-hidden="true"><path class={`jc-edge jc-tone-${tone}`} d="M0 4h28" /></svg>{text}</li>)}</ul>}
           </div>
-          <Inspector {...{ panel, words, forms, known, readOnly, definition, drawn, selected, faults, write, setSelected, setSpoken, doc, isPart: key !== "", enter: (name) => enter([...way, name]) }} />
+          <Inspector {...{ panel, words, forms, known, readOnly, definition, drawn, selected, faults, write, setSelected, setSpoken, doc, isPart: key !== "", dials: key === "" ? dials : [], enter: (name) => enter([...way, name]) }} />
         </div>
+        <Outcome outcome={outcome} words={words} />
         <div class="jc-foot">
           <div class="jc-status" role="status">
             {count ? `${words.faults}: ${count}` : words.sound}
@@ -380,13 +405,13 @@ function Canvas({ model, host }) {
             </ul>
           )}
         </div>
-        <div class="jc-spoken" aria-live="polite">{spoken}</div>
+        <div class="jc-said" aria-live="polite">{spoken}</div>
       </div>
     </Words.Provider>
   );
 }
 
-function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, layers, shownName, setLayer, canRemove }) {
+function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, layers, shownName, setLayer, ask, canRemove }) {
   const names = Object.keys(layers);
   return (
     <div class="jc-bar" role="toolbar" aria-label={words.tools}>
@@ -403,6 +428,12 @@ function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, l
           <button type="button" onClick={remove} aria-disabled={!canRemove} data-do="delete" title="Delete">{words.delete}</button>
           <button type="button" onClick={tidy} data-do="tidy">{words.tidy}</button>
         </span>
+      )}
+      {ask && (
+        <select class="jc-files" aria-label={words.files} value="" onChange={(event) => { ask(event.target.value); event.target.value = ""; }}>
+          <option value="">{words.files}</option>
+          {Object.entries(words.kinds).map(([kind, said]) => <option key={kind} value={kind}>{said}</option>)}
+        </select>
       )}
       {names.length > 0 && (
         <span class="jc-group" role="radiogroup" aria-label={words.layers}>
@@ -429,7 +460,7 @@ function Name({ name, definition, onRename, words, readOnly }) {
   );
 }
 
-function Inspector({ panel, words, forms, known, readOnly, definition, drawn, selected, faults, write, setSelected, setSpoken, doc, isPart, enter }) {
+function Inspector({ panel, words, forms, known, readOnly, definition, drawn, selected, faults, write, setSelected, setSpoken, doc, isPart, dials, enter }) {
   const name = selected.length === 1 ? selected[0] : null;
   const node = name && name !== TRIGGER ? definition.nodes?.[name] : null;
   const nodes = Object.keys(definition.nodes ?? {});
@@ -438,6 +469,8 @@ function Inspector({ panel, words, forms, known, readOnly, definition, drawn, se
   const own = faults.filter((one) => (node ? one.path[0] === "nodes" && one.path[1] === name : one.path[0] !== "nodes"));
   const below = node ? own.map((one) => ({ ...one, path: one.path.slice(2) })) : own;
   const fields = node ? (form?.fields ?? []) : forms.journey.filter((one) => !isPart || one.part);
+  const mine = dials.filter((one) => !node || one.group === name);
+  const dialled = <Dials dials={mine} definition={definition} words={words} onWrite={(next, place) => write(() => next, place)} />;
   const elsewhere = node ? below.filter((one) => one.path.length === 0) : [];
   return (
     <aside class="jc-panel" ref={panel} tabIndex={readOnly ? 0 : undefined} data-verb={verb ?? "journey"} aria-label={node ? `${words.options}: ${name}` : words.journey}>
@@ -449,12 +482,14 @@ function Inspector({ panel, words, forms, known, readOnly, definition, drawn, se
             {elsewhere.map((one) => <p key={one.message} class="jc-fault">{one.message}</p>)}
             <Name {...{ name, definition, words, readOnly }} onRename={(to) => { write((old) => renamed(old, name, to), "", `${name} → ${to}`, name, to); setSelected([to]); }} />
             {fields.map((field) => <Field key={`${name}/${field.path.join(".")}`} field={field} owner={node} path={[]} onChange={(next) => write((old) => withAt(old, ["nodes", name], next), `${name}/${field.path.join(".")}`)} />)}
+            {dialled}
             {verb === "run" && node.run && (node.run in doc.journeys
               ? <button type="button" class="jc-add" onClick={() => enter(name)}>{words.open} {node.run}</button>
               : !readOnly && /^[A-Za-z_]\w*$/.test(node.run) && <button type="button" class="jc-add" onClick={() => doc.write({ ...doc.journeys, [node.run]: { ...forms.part, journey: node.run } })}>{words.make} {node.run}</button>)}
           </>
         ) : (
           <>
+            {dialled}
             <h3><Icon of="trigger" />{words.journey}</h3>
             {fields.map((field) => <Field key={field.path.join(".")} field={field} owner={definition} path={[]} onChange={(next) => write(() => next, field.path.join("."))} />)}
           </>

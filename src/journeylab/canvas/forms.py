@@ -220,7 +220,12 @@ def words() -> Made:
     moved = say("Moved; the place is now {x}, {y}.", x="{x}", y="{y}")
     return {
         "add": say("Add"), "added": say("Added"), "as_is": say("weighted evidence: changed in the file only"),
-        "canvas": say("Journey canvas"), "delete": say("Delete"), "down": say("Down"),
+        "canvas": say("Journey canvas"), "dials": say("Sliders"), "outcome": say("What comes of it"),
+        "now": say("now"), "was": say("before"), "forecast": say("forecast"), "files": say("Take along"),
+        "saved": say("Saved"), "copied": say("The code is in the clipboard, and saved."),
+        "kinds": {"yaml": say("the journey as YAML"), "html": say("a page (HTML)"), "png": say("the picture (PNG)"),
+                  "csv": say("the table (CSV)"), "code": say("the Python code")},
+        "interval": say("share with its interval"), "delete": say("Delete"), "down": say("Down"),
         "faults": say("Faults"), "fit": say("Show all"), "from": say("from"),
         "journey": say("The journey"), "layers": say("Layers"), "leads_to": say("leads to"), "legend": say("Legend"),
         "make": say("Make a new journey"), "name": say("Name"), "no_layer": say("Plain"), "no_verb": say("No verb"),

@@ -19,7 +19,7 @@ from .views import STATIC, still
 if TYPE_CHECKING:
     from journeylab.journey import Journey
 
-__all__ = ["page"]
+__all__ = ["page", "page_text"]
 
 
 def page(journey: Journey, path: str | Path, *over: Over, height: int = 640, language: str = "en") -> Path:
@@ -38,15 +38,20 @@ def page(journey: Journey, path: str | Path, *over: Over, height: int = 640, lan
     Raises:
         DataError: when there is no such language, or a number of the journey is not exact in a browser.
     """
+    html = page_text(journey, *over, height=height, language=language)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(html, encoding="utf-8")
+    return target
+
+
+def page_text(journey: Journey, *over: Over, height: int = 640, language: str = "en") -> str:
+    """The HTML of such a page."""
     with using(checked_language(language)):
         shown = still(draft_of(journey), laid(journey, over), height)
-        html = template("canvas.html.j2").render(
+        return template("canvas.html.j2").render(
             title=journey.title or journey.journey,
             style=Markup((STATIC / "canvas.css").read_text(encoding="utf-8")),
             bundle=Markup((STATIC / "canvas.js").read_text(encoding="utf-8")),
             shown=Markup(json.dumps(shown, ensure_ascii=False).replace("<", "\\u003c")),
         )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(html, encoding="utf-8")
-    return target

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
-from journeylab.errors import DataError, DefinitionError, JourneyLabError
+from journeylab.drawing import draw_table, svg
+from journeylab.errors import DataError, DefinitionError, JourneyLabError, known
 from journeylab.language import checked as checked_language
 from journeylab.language import using
 
 from .drafts import MAIN, Draft, blank, draft_of
 from .forms import forms, words
 from .layers import Over, laid, waiting_layer
+from .pages import page_text
 from .views import STATIC, as_sent, checked
 from .vocabulary import of_journey, of_log
 
@@ -36,7 +40,7 @@ class Canvas(anywidget.AnyWidget):
     >>> from journeylab.journey import Journey
     >>> canvas = Canvas(Journey.read(datasets.journey_file("trial_welcome")))
     >>> canvas.journey
-    Journey('trial_welcome', 13 nodes, on signup, version ...)
+    Journey('trial_welcome', 14 nodes, on signup, version ...)
     """
 
     _esm = Path(str(STATIC / "canvas.js"))
@@ -51,6 +55,8 @@ class Canvas(anywidget.AnyWidget):
     read_only = traitlets.Bool(default_value=False).tag(sync=True)
     height = traitlets.Int(560).tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
+    dials: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    outcome = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class Canvas(anywidget.AnyWidget):
             super().__init__(forms=as_sent(forms()), words=as_sent(words()), read_only=read_only, height=height)
         self._show(self._draft)
         self.document = self._draft.document()
+        self.on_msg(self._asked)
 
     @traitlets.validate("document")
     def _readable(self, proposal: Any) -> str:
@@ -107,12 +114,11 @@ class Canvas(anywidget.AnyWidget):
         with using(self._language):
             said = checked(draft)
             layers = {} if self._log is None else {"counts": waiting_layer()}
-            if not said["faults"]:
-                journey = draft.journeys[MAIN]["journey"]
+            if not said["faults"] and draft.stand_in is not None:
                 try:
-                    layers = self._layers(draft.journey())
+                    layers = self._layers(draft.stand_in)
                 except DefinitionError as error:
-                    names = {journey: MAIN, **{part: part for part in draft.journeys if part}}
+                    names = {draft.stand_in.journey: MAIN, **{part: part for part in draft.journeys if part}}
                     said = {**said, "version": None, "faults": [
                         {"journey": names.get(str(name), MAIN), "path": path, "message": one.message}
                         for one in error.faults for name, *path in [one.path]
@@ -123,13 +129,57 @@ class Canvas(anywidget.AnyWidget):
         self.checked, self.layers = as_sent(said), as_sent(layers)
 
     def _layers(self, journey: Journey) -> dict[str, Any]:
-        over: list[Over] = []
         if self._log is not None:
             from journeylab.replay import replay
 
             self._replay = replay(journey, self._log, **self._replaying)
-            over.append(self._replay)
-        return laid(journey, over if self._compared is None else [*over, self._compared])
+        return laid(journey, self._over())
+
+    def _over(self) -> list[Over]:
+        """The results that are laid over the drawing."""
+        return [one for one in (self._replay, self._compared) if one is not None]
+
+    def _asked(self, _: Any, content: Any, __: Any) -> None:
+        """Answers the browser with a file, or with the fault for which there is none."""
+        if not isinstance(content, dict) or content.get("ask") != "file":
+            return
+        try:
+            with using(self._language):
+                self.send({"file": self._file(str(content.get("kind")))})
+        except JourneyLabError as error:
+            self.send({"fault": str(error)})
+
+    def _file(self, kind: str) -> dict[str, str]:
+        """What a person takes along: the text of a file, its name and type; for a PNG the drawing it is made of."""
+        stem = str(self._draft.journeys[MAIN].get("journey", "journey"))
+        if kind == "yaml":
+            return {"kind": kind, "name": f"{stem}.yaml", "type": "text/yaml", "text": self.to_yaml()}
+        journey, counts = self.journey, None if self._replay is None else self._replay.counts
+        made: dict[str, tuple[str, str, Callable[[], str]]] = {
+            "html": ("html", "text/html", lambda: page_text(journey, *self._over(), language=self._language)),
+            "png": ("png", "image/png", lambda: svg(journey, counts)),
+            "csv": ("csv", "text/csv", lambda: draw_table(journey, counts).to_csv(index=False)),
+            "code": ("py", "text/x-python", self.code),
+        }
+        if kind not in made:
+            raise DataError(f"no file of kind {kind!r}; {known(kind, [*made, 'yaml'], 'kinds')}")
+        suffix, mime, make = made[kind]
+        return {"kind": kind, "name": f"{stem}.{suffix}", "type": mime, "text": make()}
+
+    def code(self) -> str:
+        """The Python code that gives the same journey, and over a `log` the same counts, without a canvas."""
+        data = pformat(self.journey.data(), width=100, sort_dicts=False)
+        replaying = "".join(f", {name}={value!r}" for name, value in self._replaying.items())
+        parts = self.journey.parts
+        lines = ["import journeylab as jl", "", f"journey = jl.Journey.from_data({data})"]
+        for name, part in parts.items():
+            lines.append(f"{name} = jl.Journey.from_data({pformat(part.data(), width=100, sort_dicts=False)})")
+        if parts:
+            named = ", ".join(f'"{name}": {name}' for name in parts)
+            lines.append(f'journey = journey.model_copy(update={{"parts": {{{named}}}}})')
+        if self._log is not None:
+            lines += [f"result = jl.replay(journey, log{replaying})", "result.branches"]
+        return "\n".join(lines) + "\n"
 
     @property
     def journey(self) -> Journey:

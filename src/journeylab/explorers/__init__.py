@@ -1,5 +1,6 @@
 """Explorers: widgets with controls at the left and answers at the right, in marimo, JupyterLab and VS Code alike.
 
+    jl.explorers.ReplayExplorer(journey, log) a slider for every number of a journey, and what comes of it
     jl.explorers.SegmentExplorer(log)        who a condition finds: size over time, overlap, what distinguishes them
 
 Every picture has its table (`explorer.tables`), every finding is a sentence, and each explorer gives the code that
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from journeylab.errors import JourneyLabError
 
 if TYPE_CHECKING:
+    from .replayexplorer import ReplayExplorer
     from .segmentexplorer import SegmentExplorer
 
-__all__ = ["SegmentExplorer"]
+__all__ = ["ReplayExplorer", "SegmentExplorer"]
 
-_MODULE_OF = {"SegmentExplorer": "segmentexplorer"}
+_MODULE_OF = {"ReplayExplorer": "replayexplorer", "SegmentExplorer": "segmentexplorer"}
 
 
 def __getattr__(name: str) -> Any:
