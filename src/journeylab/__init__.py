@@ -24,6 +24,7 @@ The map, in the order of the work:
 - When to send: `sendtime` learns from a log at which hours each contact answers, as `SendTimes` for `at: best`.
 - What runs: `promote` checks a journey with all that it needs and releases it to the sender, for a share of contacts
   or for all.
+- How to draw: `canvas` has the journey as a picture that is edited in a notebook (`journey.edit()`), and as a page.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody; `explorers` are
   widgets for notebooks that look at all this by moving controls.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
@@ -59,7 +60,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import charts, datasets, experiments, explorers, sendtime
+    from . import canvas, charts, datasets, experiments, explorers, sendtime
     from .backtest import Backtest, backtest
     from .conditions import condition
     from .definitiondiff import diff
@@ -107,10 +108,10 @@ __all__ = [
     "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
     "Experiment", "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours",
     "Release", "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split",
-    "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "charts", "condition",
-    "datasets", "diff", "estimate_propensities", "experiments", "explorers", "fit", "fit_responses", "mail_frequency",
-    "membership", "overlap", "policy_value", "promote", "replay", "report", "sequential_policy_value", "sendtime",
-    "simulate", "sizes", "support_map",
+    "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "canvas", "charts",
+    "condition", "datasets", "diff", "estimate_propensities", "experiments", "explorers", "fit", "fit_responses",
+    "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report", "sequential_policy_value",
+    "sendtime", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -139,7 +140,7 @@ _NAMES_BY_MODULE = {
     "supportmap": ["SupportMap", "support_map"],
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
-_MODULES = ("charts", "datasets", "experiments", "explorers", "sendtime")
+_MODULES = ("canvas", "charts", "datasets", "experiments", "explorers", "sendtime")
 
 
 def __getattr__(name: str) -> Any:

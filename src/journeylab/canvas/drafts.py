@@ -7,7 +7,7 @@ canvas arrives as one JSON text; nothing of it is repaired: a draft at fault has
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -178,9 +178,10 @@ def draft_of(journey: Journey) -> Draft:
     return Draft(texts, journeys, {}, sources)
 
 
-def blank(name: str) -> Journey:
-    """The journey that a drawing from nothing begins with: a sign-up leads to the exit at once."""
-    return Journey.from_data({"journey": name, "trigger": {"event": "signup"}, "nodes": {"done": {"exit": "finished"}}})
+def blank(name: str, events: Sequence[str] = ()) -> Journey:
+    """The journey that a drawing from nothing begins with: a sign-up, or the first event there is, leads to an exit."""
+    event = "signup" if "signup" in events or not events else events[0]
+    return Journey.from_data({"journey": name, "trigger": {"event": event}, "nodes": {"done": {"exit": "finished"}}})
 
 
 def _with_parts(journey: Journey, name: str) -> Iterator[tuple[str, Journey]]:

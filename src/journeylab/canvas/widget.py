@@ -72,7 +72,8 @@ class Canvas(anywidget.AnyWidget):
         """Shows a journey.
 
         Args:
-            journey: what is drawn; or the name of a new one, which a sign-up leads straight to its exit.
+            journey: what is drawn; or the name of a new one, which leads from a sign-up (or the log's first kind of
+                event, where it has none) straight to its exit.
             log: the event log over which it is replayed.
             compared: another version, from which the difference is shown as a layer.
             read_only: whether nothing can be changed.
@@ -86,7 +87,9 @@ class Canvas(anywidget.AnyWidget):
         self._language = checked_language(language)
         self._log, self._compared, self._replaying = log, compared, replaying
         self._known = of_log(log)
-        self._draft = draft_of(blank(journey) if isinstance(journey, str) else journey)
+        self._draft = draft_of(
+            blank(journey, list(self._known["events"])) if isinstance(journey, str) else journey
+        )
         self._replay: Replay | None = None
         with using(self._language):
             super().__init__(forms=as_sent(forms()), words=as_sent(words()), read_only=read_only, height=height)
