@@ -60,8 +60,8 @@ def notes_on(
         )
     if n_endless:
         yield plural(
-            "{n} emitted trigger made no entry, as its journeys make each other enter without end at one instant: more "
-            "than max_visits entries of one contact (rule 24).",
+            "{n} emitted triggers made no entry, as their journeys make each other enter without end at one instant: "
+            "more than max_visits entries of one contact (rule 24).",
             "{n} emitted triggers made no entry, as their journeys make each other enter without end at one instant: "
             "more than max_visits entries of one contact (rule 24).",
             n_endless,
