@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 from journeylab.errors import JourneyLabError
 
 if TYPE_CHECKING:
+    from .contrasts import attribute_contrasts
     from .replayexplorer import ReplayExplorer
+    from .samplepaths import sample_paths
     from .segmentexplorer import SegmentExplorer
 
-__all__ = ["ReplayExplorer", "SegmentExplorer"]
+__all__ = ["ReplayExplorer", "SegmentExplorer", "attribute_contrasts", "sample_paths"]
 
-_MODULE_OF = {"ReplayExplorer": "replayexplorer", "SegmentExplorer": "segmentexplorer"}
+_MODULE_OF = {
+    "ReplayExplorer": "replayexplorer",
+    "SegmentExplorer": "segmentexplorer",
+    "attribute_contrasts": "contrasts",
+    "sample_paths": "samplepaths",
+}
 
 
 def __getattr__(name: str) -> Any:
