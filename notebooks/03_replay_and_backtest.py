@@ -168,7 +168,12 @@ rests on contacts that may differ. The cheapest way to know more is to let chanc
 def _(log):
     days = pd.date_range(log.start_at, log.end_at, freq="D", normalize=True)
     cutoff = mo.ui.slider(
-        0.3, 0.9, 0.05, value=0.65, label="Hide the last part of the log, from this share of its days on", show_value=True
+        0.3,
+        0.9,
+        0.05,
+        value=0.65,
+        label="Hide the last part of the log, from this share of its days on",
+        show_value=True,
     )
     ran = mo.ui.text(
         placeholder="history.yaml", label="The file of a journey that really ran (none: Akacja's own)", full_width=True
@@ -193,7 +198,11 @@ def _(cutoff, days, log, ran, tests):
 
     mo.stop(not tests.value, mo.md("*The backtest has not run yet.*"))
     verdicts = attempt(
-        jl.backtest, attempt(_history), log, cutoff=days[int(cutoff.value * (len(days) - 1))].to_pydatetime(), progress=True
+        jl.backtest,
+        attempt(_history),
+        log,
+        cutoff=days[int(cutoff.value * (len(days) - 1))].to_pydatetime(),
+        progress=True,
     )
     return (verdicts,)
 

@@ -72,11 +72,11 @@ def write_orders(folder: Path) -> Path:
 def test_marimo_opens_on_copies(tmp_path):
     mine = tmp_path / "journeylab-notebooks"
     mine.mkdir()
-    (mine / "01_replay_a_journey.py").write_text("# mine\n")
+    (mine / "01_explore_segments.py").write_text("# mine\n")
     port = free_port()
     with lab(tmp_path, port) as process:
         assert "marimo" in page(process, f"http://127.0.0.1:{port}/", tmp_path)
-    assert (mine / "01_replay_a_journey.py").read_text() == "# mine\n"
+    assert (mine / "01_explore_segments.py").read_text() == "# mine\n"
     assert "nothing was written over" in (tmp_path / "said.txt").read_text()
 
 
@@ -93,7 +93,7 @@ def test_jupyterlab_opens_without_its_news(tmp_path):
         settings = json.loads(page(process, f"http://127.0.0.1:{port}/lab/api/settings/{place}", tmp_path))
         assert settings["schema"]["properties"]["fetchNews"]["default"] == "false"
         listed = json.loads(page(process, f"http://127.0.0.1:{port}/api/contents", tmp_path))
-        assert "01_replay_a_journey.py" in [one["name"] for one in listed["content"]]
+        assert "01_explore_segments.py" in [one["name"] for one in listed["content"]]
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ def test_the_log_goes_to_the_notebooks(run, started, tmp_path, monkeypatch):
     write_orders(tmp_path)
     run(
         "lab", "--events", "orders.csv", "--columns", "customer_id=contact,date=occurred_at", "--event", "purchase",
-        "--timezone", "UTC", "--language", "pl", "01_replay_a_journey",
+        "--timezone", "UTC", "--language", "pl", "01_explore_segments",
     )  # fmt: skip
     [(arguments, environment)] = started
     assert arguments[:3] == ["-m", "marimo", "edit"]
-    assert arguments[-1] == str(Path("journeylab-notebooks") / "01_replay_a_journey.py")
+    assert arguments[-1] == str(Path("journeylab-notebooks") / "01_explore_segments.py")
     assert environment["JOURNEYLAB_LANGUAGE"] == "pl"
     for name, value in environment.items():
         if name.startswith("JOURNEYLAB_"):
@@ -124,13 +124,13 @@ def test_the_log_goes_to_the_notebooks(run, started, tmp_path, monkeypatch):
 
 
 def test_the_arguments_of_jupyterlab(run, started, tmp_path):
-    run("lab", "--jupyter", "--port", 8123, "--no-browser", "--folder", tmp_path / "mine", "01_replay_a_journey.py")
+    run("lab", "--jupyter", "--port", 8123, "--no-browser", "--folder", tmp_path / "mine", "01_explore_segments.py")
     [(arguments, _)] = started
     assert arguments[:2] == ["-m", "jupyterlab"]
     assert f"--ServerApp.root_dir={tmp_path / 'mine'}" in arguments
     assert "--ServerApp.port=8123" in arguments
     assert "--no-browser" in arguments
-    assert "--LabApp.default_url=/lab/tree/01_replay_a_journey.py?factory=Jupytext%20Notebook" in arguments
+    assert "--LabApp.default_url=/lab/tree/01_explore_segments.py?factory=Jupytext%20Notebook" in arguments
 
 
 def test_without_a_log_it_is_the_shops(monkeypatch):
@@ -178,4 +178,4 @@ def test_the_wheel_has_the_notebooks():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     shipped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert shipped["notebooks"] == "journeylab/notebooks"
-    assert (datasets.notebooks() / "01_replay_a_journey.py").is_file()
+    assert (datasets.notebooks() / "01_explore_segments.py").is_file()

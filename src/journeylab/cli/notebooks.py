@@ -56,7 +56,7 @@ def lab(
     Examples:
       journeylab lab
       journeylab lab --events orders.csv --columns customer_id=contact,date=occurred_at --event purchase --timezone UTC
-      journeylab lab 01_replay_a_journey --jupyter --no-browser --port 8888
+      journeylab lab 01_explore_segments --jupyter --no-browser --port 8888
     """
     tool = "jupyterlab" if jupyter else "marimo"
     if find_spec(tool) is None:
