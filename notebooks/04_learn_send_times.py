@@ -1,0 +1,413 @@
+"""At which hour a message is answered most, and what that is worth: open with `marimo edit` or `marimo run`."""
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="Learn send times")
+
+with app.setup:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    import marimo as mo
+
+    import journeylab as jl
+    from journeylab.language import formatted, share_text
+    from journeylab.sendtime import HabitModel, MedianOfOpens, evaluate_out_of_time, send_table
+    from journeylab.sendtimecharts import gain_chart, level_chart, week_chart
+    from journeylab.sendtimeplots import gain_table, hour_text, level_table, pseudonym, week_table
+    from journeylab.shop import Shop
+
+    OWN, LETTER = "the log above", "Akacja's weekly letter, at drawn hours"
+
+
+@app.function
+def refuse(reason):
+    """Ends a cell, and those that need it, with a reason that says what to mend."""
+    mo.stop(predicate=True, output=mo.callout(mo.plain_text(str(reason)), kind="danger"))
+
+
+@app.function
+def attempt(make, *arguments, **options):
+    """What a call returns; where the data are at fault, the cell says so."""
+    try:
+        return make(*arguments, **options)
+    except jl.JourneyLabError as error:
+        refuse(error)
+
+
+@app.function
+def picture(chart, table):
+    """A picture, and in the next tab the table whose numbers it shows."""
+    return mo.ui.tabs({"Picture": chart, "Table": mo.ui.table(table, selection=None, page_size=15)})
+
+
+@app.function
+def points(sentences):
+    """Sentences as a list."""
+    return mo.md("\n".join(f"- {sentence}" for sentence in sentences))
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md("""
+    # Learn send times
+
+    **At which hour is a message answered most, and by whom?** This notebook learns it from a log, says for how many
+    contacts the answer rests on evidence, and finds out what following it would be worth. At the end there is the file
+    that a journey takes as `at: best`.
+
+    When people open says little of when they would like mail: a shop that mails at nine finds that people answer at
+    nine. Only sends whose hour was *drawn by chance* tell what another hour would have brought.
+    """)
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    # The one cell to change for a log of your own, such as jl.EventLog.read("events.parquet").
+    log = jl.datasets.given_log()
+    return (log,)
+
+
+@app.cell(hide_code=True)
+def _(log):
+    try:
+        own_sends, _missing = send_table(log), None
+    except jl.JourneyLabError as error:
+        own_sends, _missing = None, str(error)
+    n_drawn = 0 if own_sends is None else int(own_sends.is_random.sum())
+    _n_sends = 0 if own_sends is None else len(own_sends)
+    if n_drawn:
+        _said = mo.md(
+            f"Of {formatted(_n_sends)} sends in this log {formatted(n_drawn)} went at an hour that was drawn: from "
+            "these one can learn."
+        )
+    else:
+        _notes = " ".join(own_sends.notes) if own_sends is not None else ""
+        _why = _missing or f"None of its {formatted(_n_sends)} sends went at an hour known to be drawn. {_notes}"
+        _said = mo.callout(
+            mo.md(
+                f"""
+**This log cannot tell which hour is better.** {_why}
+
+A journey provides it by itself once a share of its sends explores: `at: {{best: hours, explore: 10%}}`. Each such send
+is logged with `slot_propensity`, the probability with which its hour was drawn. Until then the notebook goes on with a
+letter that the made-up shop Akacja sent its contacts each week, at hours drawn from the whole week. **What follows is
+then about that letter, and not about the log above.**
+"""
+            ),
+            kind="warn",
+        )
+    mo.vstack([mo.md("## 1. What the log holds"), mo.plain_text(repr(log)), _said])
+    return (n_drawn,)
+
+
+@app.cell(hide_code=True)
+def _(n_drawn):
+    source = mo.ui.radio([OWN, LETTER], value=OWN if n_drawn else LETTER, label="Learn from")
+    return (source,)
+
+
+@app.cell(hide_code=True)
+def _():
+    n_contacts = mo.ui.slider(
+        500, 6_000, 500, value=1_500, label="Contacts who get the letter", show_value=True, debounce=True
+    )
+    return (n_contacts,)
+
+
+@app.cell(hide_code=True)
+def _():
+    n_letters = mo.ui.slider(4, 40, 4, value=20, label="Letters to each", show_value=True, debounce=True)
+    return (n_letters,)
+
+
+@app.cell(hide_code=True)
+def _():
+    outcome = mo.ui.dropdown({"opens": "opened", "clicks": "clicked"}, value="opens", label="An answer is")
+    return (outcome,)
+
+
+@app.cell(hide_code=True)
+def _(n_contacts, n_letters, outcome, source):
+    _letter = [mo.hstack([n_contacts, n_letters], justify="start", gap=2)] if source.value == LETTER else []
+    mo.vstack(
+        [
+            mo.md("## 2. What to learn from"),
+            mo.hstack([source, outcome], justify="start", gap=4),
+            *_letter,
+            mo.md("A fit and its test take some ten seconds for the numbers set here; more contacts take longer."),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(log, n_contacts, n_letters, source):
+    studied = (
+        log
+        if source.value == OWN
+        else Shop(n_contacts.value, seed=5, days=7 * (n_letters.value + 4), opens={"news": 0.6}).mailed(n_letters.value)
+    )
+    return (studied,)
+
+
+@app.cell(hide_code=True)
+def _(studied):
+    def _n_values(name):
+        attribute = studied.attribute(name)
+        return len(attribute.categories or []) if attribute.kind == "text" else 0
+
+    _names = [name for name in studied.attribute_names if 1 < _n_values(name) <= 12]
+    segment = mo.ui.dropdown(
+        {"none": None, **{name: name for name in _names}},
+        value=_names[0] if _names else "none",
+        label="Groups that may have hours of their own: by",
+    )
+    segment
+    return (segment,)
+
+
+@app.cell(hide_code=True)
+def _(outcome, segment, studied):
+    sends = attempt(send_table, studied, outcome=outcome.value, segment=segment.value)
+    model = HabitModel().fit(sends)
+    times = model.send_times()
+    return model, sends, times
+
+
+@app.cell(hide_code=True)
+def _(sends):
+    _share = float(sends.answered.mean())
+    mo.vstack(
+        [
+            mo.md(
+                f"{formatted(len(sends))} sends to {formatted(len(set(sends.contact.tolist())))} contacts, of which "
+                f"{share_text(_share)} were {sends.outcome} by people within {sends.within.days} days; "
+                f"{formatted(int(sends.is_random.sum()))} went at a drawn hour."
+            ),
+            points(sends.notes),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(model, sends, times):
+    _words = {"everyone": "one week for everyone", "segment": "a week for each group", "person": "each contact's own"}
+    _table = (
+        model.evidence_.drop(columns="p_value")
+        .replace({"level": _words})
+        .rename(columns={"level": "hours", "n_answers": "answers it was tested on", "is_used": "used"})
+    )
+    _used = [_words[level] for level in times.about["levels"]]
+    _said = (
+        f"Used here: {' and '.join(_used)}. What is not used may still be true; this log does not show it."
+        if _used
+        else "None of them was better than no curve at all, so no hour is advised."
+    )
+    mo.vstack(
+        [
+            mo.md(
+                f"""
+## 3. What the log bears out
+
+A model may not vouch for itself. It is learned from the first 70% of the sends, and asked about the rest: do the
+answers lie where its curves say? `z` is how far beyond chance they do, and a `lift` of 1 means that the curves keep
+what they promise (below 1 they promise too much). {_said}
+"""
+            ),
+            mo.ui.table(_table.round(3), selection=None),
+            points(note for note in model.notes_ if note not in sends.notes),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(times):
+    _groups = times.about.get("segments", []) if "segment" in times.about["levels"] else []
+    _gains = times.table().dropna(subset=["gain"]).sort_values("gain", ascending=False).head(5)
+    _people = _gains["contact"].tolist() if "person" in times.about["levels"] else []
+    whose = mo.ui.dropdown(
+        {
+            "everyone": ("everyone", None),
+            **{str(name): ("segment", name) for name in _groups},
+            **{str(pseudonym(name)): ("contact", name) for name in _people},
+        },
+        value="everyone",
+        label="Whose hours",
+    )
+    return (whose,)
+
+
+@app.cell(hide_code=True)
+def _(model, times, whose):
+    _kind, _who = whose.value
+    if times.fallback < 0:
+        refuse("These send times have no hours for everyone: nothing was borne out.")
+    week = (
+        attempt(week_table, model, contact=_who)
+        if _kind == "contact"
+        else attempt(week_table, times, segment=_who if _kind == "segment" else None)
+    )
+    _best = week.loc[week["chance"].idxmax()]
+    _worst = week.loc[week["chance"].idxmin()]
+    _marked = int((week["mark"] == "+").sum()), int((week["mark"] == "-").sum())
+    _more = (
+        "Groups are not in the list, as hours of their own were not borne out. "
+        if "segment" not in times.about["levels"]
+        else ""
+    )
+    mo.vstack(
+        [
+            mo.md("## 4. The hours of the week"),
+            whose,
+            picture(week_chart(week, whose.selected_key, times.about), week),
+            mo.md(
+                f"Best is {hour_text(int(_best['hour_of_week']))} local time with {share_text(_best['chance'])} "
+                f"answers to a send, worst {hour_text(int(_worst['hour_of_week']))} with "
+                f"{share_text(_worst['chance'])}. "
+                f"{_marked[0]} hours are better than the mean beyond noise (+), {_marked[1]} worse (-). {_more}"
+                "Contacts in the list are those with the greatest promised gain, under a pseudonym. The chances are of "
+                "a mean message in a mean week; they order hours, and do not predict a campaign."
+            ),
+        ]
+    )
+    return (week,)
+
+
+@app.cell(hide_code=True)
+def _(times):
+    levels, gains = level_table(times), gain_table(times)
+    _share = levels.set_index("level")["contact_share"]
+    _rests = (
+        f"{share_text(_share['person'])} of the contacts have hours of their own that rest on evidence, "
+        f"{share_text(_share['segment'])} those of their group, {share_text(_share['everyone'])} those of everyone, "
+        f"and for {share_text(_share['fallback'])} nothing is known: their mail goes at once."
+    )
+    _shown = (
+        [
+            picture(gain_chart(gains), gains),
+            mo.md(
+                "Contacts stand from the greatest promised gain to the least, each point a group of at least five. "
+                "This is what the model promises over the hour that is best for everyone. The greatest of many "
+                "uncertain promises is too large: the next section tests the whole."
+            ),
+        ]
+        if len(gains) and (gains["gain"].abs() > 0).any()
+        else [mo.md("As nobody has hours of their own, nothing is promised over the best hour for everyone.")]
+    )
+    mo.vstack([mo.md("## 5. How much rests on evidence"), picture(level_chart(levels), levels), mo.md(_rests), *_shown])
+    return gains, levels
+
+
+@app.cell(hide_code=True)
+def _():
+    slot_hours = mo.ui.slider(1, 3, value=3, label="Hours that count as one", show_value=True)
+    return (slot_hours,)
+
+
+@app.cell(hide_code=True)
+def _(sends, slot_hours):
+    value = (
+        attempt(
+            evaluate_out_of_time,
+            sends,
+            {"habit": HabitModel(), "median of opens": MedianOfOpens()},
+            slot_hours=slot_hours.value,
+        )
+        if sends.is_random.any()
+        else None
+    )
+    return (value,)
+
+
+@app.cell(hide_code=True)
+def _(sends, slot_hours, value):
+    if value is None or not len(value.gains):
+        _shown = [mo.md("No send went at a drawn hour, so nobody can tell what advice would be worth.")]
+    else:
+        _columns = ["arm", "against", "per_thousand", "per_thousand_low", "per_thousand_high", "is_told"]
+        _gains = value.gains[_columns].rename(
+            columns={
+                "per_thousand": "answers per 1,000 sends",
+                "per_thousand_low": "low",
+                "per_thousand_high": "high",
+                "is_told": "beyond chance",
+            }
+        )
+        _needed = value.needed[["arm", "lift", "n_needed"]].rename(
+            columns={"lift": "relative lift", "n_needed": "sends at drawn hours"}
+        )
+        _shown = [
+            points(value.sentences),
+            mo.ui.tabs(
+                {
+                    "Gain": mo.ui.table(_gains.round(1), selection=None, page_size=10),
+                    "How many sends it takes to see more": mo.ui.table(_needed.round(2), selection=None, page_size=12),
+                    "What was compared": value,
+                }
+            ),
+            mo.md(
+                f"`habit` is the model above; `median of opens` is a rule of thumb, the middle of each contact's past "
+                f"opens; `everyone` is the one best hour for all, and `drawn` is sending at any hour by chance. The "
+                f"intervals are {value.level:.0%} ones. They are wide because only one in many drawn sends lies at the "
+                "hour in question. Not shown: what a different message would do, and what happens when every shop "
+                "writes at that hour."
+            ),
+            points(note for note in value.notes if note not in sends.notes),
+        ]
+    mo.vstack(
+        [
+            mo.md(
+                """
+## 6. What it is worth
+
+Models learn from the first 70% of the sends. On the later ones, those that chance put at the hour that a model would
+have taken tell what following it would have brought.
+"""
+            ),
+            slot_hours,
+            *_shown,
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(times):
+    with TemporaryDirectory() as _folder:
+        times.write(Path(_folder) / "times.parquet")
+        file = (Path(_folder) / "times.parquet").read_bytes()
+    mo.vstack(
+        [
+            mo.md(f"## 7. Put it to use\n\nVersion `{times.version}`, for {formatted(len(times.contacts))} contacts:"),
+            mo.download(file, filename="times.parquet", label="Save times.parquet"),
+            mo.md(
+                """
+A journey asks it by name, and keeps a share exploring, so that one can tell when habits change:
+
+```yaml
+hello: {send: news, at: {best: hours, within: 3d, explore: 10%}, next: done}
+```
+
+The same on the command line:
+
+```
+journeylab sendtime fit --events events.parquet --contacts contacts.parquet --outcome opened --out times.parquet
+journeylab sendtime evaluate --model habit --model median --events events.parquet --outcome opened
+journeylab replay letters.yaml --events events.parquet --send-times hours=times.parquet
+```
+
+**Next:** `05_test_variants.py` asks which of several offers works better. More of send times is in `docs/sendtime.md`.
+"""
+            ),
+        ]
+    )
+    return (file,)
+
+
+if __name__ == "__main__":
+    app.run()
