@@ -43,13 +43,14 @@ check: $(DEV) ## Lint, check formats, types and layers, run the examples in the 
 	.venv/bin/lint-imports
 	$(IN_VENV) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md
 
-bench: $(DEV) ## Measure the speed of replays, simulations, send times, experiments and the sender
+bench: $(DEV) ## Measure the speed of replays, simulations, send times, experiments, the sender and the notebooks
 	$(IN_VENV) -m benchmarks.replay
 	$(IN_VENV) -m benchmarks.simulate
 	$(IN_VENV) -m benchmarks.sendtime --speed
 	$(IN_VENV) -m benchmarks.experiments
 	$(IN_VENV) -m benchmarks.sender
 	$(IN_VENV) -m benchmarks.ticks
+	$(IN_VENV) -m benchmarks.notebooks
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo
 	$(IN_VENV) -m marimo edit notebooks
