@@ -293,7 +293,7 @@ def test_the_summary_is_plain_and_says_what_is_on_record():
     assert branch["interval"][0] <= branch["share"] <= branch["interval"][1]
     assert "0% of these decisions are on record" in summary["notes"][0]
     assert repr(result) == "Simulation(welcome: 20 draws of 50 entries, 0% of the decisions on record)"
-    assert result._repr_html_().startswith("<svg")
+    assert result._repr_html_().count("<svg") == 1
 
 
 @pytest.mark.parametrize(
