@@ -13,7 +13,7 @@ DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test browser widgets nightly crash check bench notebook fixtures picture words lock clean
+.PHONY: help demo test browser widgets tour nightly crash check bench notebook fixtures picture words lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ bench: $(DEV) ## Measure the speed of replays, simulations, send times, experime
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo
 	$(IN_VENV) -m marimo edit notebooks
+
+tour: $(DEV) ## Make the tour a notebook for Jupyter and one for marimo, under build
+	mkdir -p build
+	.venv/bin/jupytext --quiet --to ipynb notebooks/tour.md --output build/tour.ipynb
+	.venv/bin/marimo convert build/tour.ipynb --output build/tour.py
 
 fixtures: $(DEV) ## Rebuild the simulated shop under data/fixtures
 	$(IN_VENV) -c "from journeylab import datasets; datasets.save_shop('data/fixtures/shop')"

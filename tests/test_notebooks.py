@@ -122,3 +122,41 @@ def test_a_fault_is_shown_where_it_can_be_mended(log: jl.EventLog) -> None:
     assert "result" not in found
     assert any("faults" in getattr(output, "text", "") for output in outputs)
     assert any("contry" in fault["message"] for fault in found["explorer"].checked["faults"])
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the tour's one text was made a notebook for Jupyter and one for marimo, as `make tour` does."""
+    folder = tmp_path_factory.mktemp("tour")
+    source = NOTEBOOKS[0].parent / "tour.md"
+    for command in (
+        ["jupytext", "--quiet", "--to", "ipynb", str(source), "--output", "tour.ipynb"],
+        ["marimo", "convert", "tour.ipynb", "--output", "tour.py"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_tour_runs_in_marimo(tour: Path) -> None:
+    spec = importlib.util.spec_from_file_location("tour", tour / "tour.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    _, found = module.app.run()
+    assert found["result"].n_entries == found["explorer"].replay.n_entries > 1_000
+
+
+def test_the_tour_runs_in_jupyter(tour: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(tour / "tour.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output for output in shown if output["output_type"] == "error"] == []
+    widgets = [output for output in shown if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
+    assert len(widgets) == 3
