@@ -396,8 +396,8 @@ hello: {send: news, at: {best: hours, within: 3d, explore: 10%}, next: done}
 The same on the command line:
 
 ```
-journeylab sendtime fit --events events.parquet --contacts contacts.parquet --outcome opened --out times.parquet
-journeylab sendtime evaluate --model habit --model median --events events.parquet --outcome opened
+journeylab sendtime fit --events events.parquet --outcome opened --out times.parquet
+journeylab sendtime evaluate --model habit --events events.parquet --outcome opened
 journeylab replay letters.yaml --events events.parquet --send-times hours=times.parquet
 ```
 
