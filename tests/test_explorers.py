@@ -20,9 +20,10 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 import journeylab as jl
 from bundles import digest_of_sources
 from journeylab import datasets
-from journeylab.explorers import SegmentExplorer, attribute_contrasts, sample_paths
+from journeylab.explorers import PathExplorer, SegmentExplorer, attribute_contrasts, contact_path, sample_paths
 from journeylab.explorers.controls import Choice, ControlError, Kept, Several, Slider, Stepper, Text, Toggle
 from journeylab.explorers.explorer import Explorer
+from journeylab.explorers.steps import entries_that_went
 from journeylab.explorers.views import Picture
 
 ROOT = Path(__file__).parents[1]
@@ -228,6 +229,82 @@ def test_a_log_without_attributes_has_nothing_to_compare() -> None:
     assert explorer.values["condition"] == 'did("visit", "30d")'
     assert explorer.finding == "segment: 30 of 30 contacts (100%) on 2026-03-20."
     assert explorer.tables["contrasts"].empty
+
+
+# Paths ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def replayed(log: jl.EventLog) -> jl.Replay:
+    return jl.replay(jl.Journey.read(datasets.journey_file("trial_welcome")), log)
+
+
+@pytest.fixture(scope="module")
+def path(replayed: jl.Replay) -> PathExplorer:
+    return PathExplorer(replayed)
+
+
+def test_one_who_went_there_is_shown(path: PathExplorer, replayed: jl.Replay) -> None:
+    path.values = {"went": "exit:goal:purchase", "place": 0}
+    assert path.finding.endswith("left by goal:purchase.")
+    assert path.tables["steps"]["why"].iloc[-1].startswith("The goal purchase came after")
+    same_by_code(path, result=replayed)
+    path.values = {"went": "branch:read:else"}
+    steps = path.tables["steps"].set_index("node")
+    assert steps.loc["read", "why"] == "opened(hello) did not come within 3 days."
+    assert (steps.loc["read", "left_at"] - steps.loc["read", "arrived_at"]) == pd.Timedelta(days=3)
+    assert len(entries_that_went(replayed, "branch:read:else")) == 2370
+    path.values = {"went": "branch:hello:skipped"}
+    assert path.tables["steps"]["why"].iloc[0].startswith("Not sent welcome_1: ")
+    path.values = {"went": "inside"}
+    assert path.finding.endswith("still inside.")
+    same_by_code(path, result=replayed)
+
+
+def test_next_and_previous_show_others(path: PathExplorer, replayed: jl.Replay) -> None:
+    path.values = {"went": "node:keen", "place": 0}
+    first = path.finding
+    path.values = {"place": 1}
+    assert path.finding != first
+    path.values = {"place": 0}
+    assert path.finding == first
+    path.values = {"place": 9_999}
+    assert path.values["place"] == len(entries_that_went(replayed, "node:keen")) - 1
+
+
+def test_steps_and_events_are_those_of_the_contact(replayed: jl.Replay, log: jl.EventLog) -> None:
+    contact, entry = entries_that_went(replayed, "exit:finished")[3]
+    found = contact_path(replayed, "exit:finished", 3)
+    mine = replayed.visits[(replayed.visits["contact"] == contact) & (replayed.visits["entry"] == entry)]
+    assert found.steps["arrived_at"].tolist() == mine["arrived_at"].tolist()
+    events = log.events()
+    start, end = mine["arrived_at"].min() - pd.Timedelta(days=7), mine["left_at"].max() + pd.Timedelta(days=7)
+    events = events[(events["contact"] == contact) & events["occurred_at"].between(start, end)]
+    assert sorted(found.events["occurred_at"]) == sorted(events["occurred_at"])
+    contacts = log.contacts().set_index("contact")
+    assert found.timezone == (contacts.loc[contact, "timezone"] or "Europe/Warsaw")
+    local = mine["arrived_at"].iloc[0].tz_convert(found.timezone)
+    assert found.steps["arrived_local"].iloc[0] == f"{local:%Y-%m-%d %H:%M}"
+    assert str(contact) not in str(found)
+
+
+def test_unknown_places_are_told(path: PathExplorer, replayed: jl.Replay) -> None:
+    for went, part in [("node:helo", "did you mean 'hello'"), ("exit:finish", "did you mean 'finished'"),
+                       ("read", 'write "any"'), ("branch:read:els", "did you mean 'else'")]:  # fmt: skip
+        with pytest.raises(jl.DataError, match=part):
+            contact_path(replayed, went)
+    with pytest.raises(jl.DataError, match="counted from 0"):
+        contact_path(replayed, "any", 1_000_000)
+    with pytest.raises(jl.DataError, match="did you mean"):
+        contact_path(replayed, journey="trial_welcom")
+    answer = asks(path, "x-1", went="node:helo")
+    assert [one["control"] for one in answer["faults"]] == ["went"]
+    nobody = jl.replay(
+        jl.Journey(journey="a", trigger=jl.Trigger(event="signup"), nodes={"done": jl.Exit(exit="finished")}),
+        jl.EventLog.from_rows([{"contact": 1, "event": "visit", "occurred_at": "2026-03-01T00:00:00Z"}]),
+    )
+    with pytest.raises(jl.DataError, match="nobody entered"):
+        PathExplorer(nobody)
 
 
 # The frame ------------------------------------------------------------------------------------------------------------

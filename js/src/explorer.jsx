@@ -64,6 +64,9 @@ function useQuestions(model) {
   return { values, language, faults, busy, lost, choose, speak };
 }
 
+// JupyterLab's shortcuts, such as arrows that fold headings, are not for what has the focus here; it looks there for this.
+const ownKeys = (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true");
+
 function Explorer({ model, host }) {
   const words = useTrait(model, "words");
   const controls = useTrait(model, "shown_controls");
@@ -74,7 +77,7 @@ function Explorer({ model, host }) {
   const names = useMemo(() => controls.map((one) => one.name), [controls]);
   const general = faults.filter((one) => !names.includes(one.control));
   return (
-    <section class="je" data-theme={dark ? "dark" : "light"} aria-label={words.title} lang={language}>
+    <section class="je" data-theme={dark ? "dark" : "light"} aria-label={words.title} lang={language} onFocusIn={ownKeys}>
       <header class="je-head">
         <h3>{words.title}</h3>
         <span class="je-languages" role="group" aria-label={words.language}>

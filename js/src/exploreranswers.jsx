@@ -45,7 +45,9 @@ function Table({ picture }) {
 }
 
 function Picture({ picture, words }) {
-  const [tab, setTab] = useState("picture");
+  const [chosen, setTab] = useState("picture");
+  const isDrawn = picture.svg !== "";
+  const tab = isDrawn ? chosen : "table";
   const box = useRef(null);
   const id = useId();
   const tabs = ["picture", "table"];
@@ -60,17 +62,17 @@ function Picture({ picture, words }) {
     <section class="je-picture" data-picture={picture.name} aria-label={picture.title}>
       <div class="je-bar">
         <h4>{picture.title}</h4>
-        <span role="tablist" aria-label={picture.title} onKeyDown={onKeyDown}>
+        {isDrawn && <span role="tablist" aria-label={picture.title} onKeyDown={onKeyDown}>
           {tabs.map((one) => (
             <button key={one} type="button" role="tab" data-tab={one} id={`${id}-${one}`} aria-selected={tab === one} aria-controls={`${id}-panel`} tabIndex={tab === one ? 0 : -1} onClick={() => setTab(one)}>{words[one]}</button>
           ))}
-        </span>
+        </span>}
         <span class="je-export" role="group" aria-label={`${words.export}: ${picture.title}`}>
-          <button type="button" data-do="png" disabled={tab !== "picture"} onClick={() => downloadPng(picture.name, box.current.querySelector("svg"))}>{words.save_picture}</button>
+          {isDrawn && <button type="button" data-do="png" disabled={tab !== "picture"} onClick={() => downloadPng(picture.name, box.current.querySelector("svg"))}>{words.save_picture}</button>}
           <button type="button" data-do="csv" onClick={() => download(`${picture.name}.csv`, new Blob([picture.csv], { type: "text/csv" }))}>{words.save_table}</button>
         </span>
       </div>
-      <div ref={box} class="je-panel" role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${tab}`} tabIndex={0}>
+      <div ref={box} class="je-panel" role={isDrawn ? "tabpanel" : "region"} id={`${id}-panel`} aria-labelledby={isDrawn ? `${id}-${tab}` : undefined} aria-label={isDrawn ? undefined : words.table} tabIndex={0}>
         {tab === "picture" ? <div dangerouslySetInnerHTML={{ __html: picture.svg }} /> : <Table picture={picture} />}
       </div>
       {picture.notes.map((one) => <p key={one} class="je-note">{one}</p>)}

@@ -1,6 +1,7 @@
 """Explorers: widgets with controls at the left and answers at the right, in marimo, JupyterLab and VS Code alike.
 
     jl.explorers.ReplayExplorer(journey, log) a slider for every number of a journey, and what comes of it
+    jl.explorers.PathExplorer(result)         one contact under a pseudonym: each step of a replay, and why
     jl.explorers.SegmentExplorer(log)        who a condition finds: size over time, overlap, what distinguishes them
 
 Every picture has its table (`explorer.tables`), every finding is a sentence, and each explorer gives the code that
@@ -17,16 +18,22 @@ from journeylab.errors import JourneyLabError
 
 if TYPE_CHECKING:
     from .contrasts import attribute_contrasts
+    from .pathexplorer import PathExplorer
     from .replayexplorer import ReplayExplorer
     from .samplepaths import sample_paths
     from .segmentexplorer import SegmentExplorer
+    from .steps import contact_path
 
-__all__ = ["ReplayExplorer", "SegmentExplorer", "attribute_contrasts", "sample_paths"]
+__all__ = [
+    "PathExplorer", "ReplayExplorer", "SegmentExplorer", "attribute_contrasts", "contact_path", "sample_paths",
+]  # fmt: skip
 
 _MODULE_OF = {
+    "PathExplorer": "pathexplorer",
     "ReplayExplorer": "replayexplorer",
     "SegmentExplorer": "segmentexplorer",
     "attribute_contrasts": "contrasts",
+    "contact_path": "steps",
     "sample_paths": "samplepaths",
 }
 

@@ -60,7 +60,7 @@ def sizes_svg(sizes: pd.DataFrame, title: str, as_of: datetime) -> str:
     at = sizes["as_of"].map(_micros).to_numpy(float)
     low, high = at.min(), max(at.max(), _micros(as_of))
     levels = ticks(0, max(1.0, float(sizes["n_contacts"].max())))
-    axes = Axes((low, high if high > low else low + 1), (0, levels[-1]), 62, top + 8, _WIDTH - 82, 220)
+    axes = Axes((low, high if high > low else low + 1), (0, levels[-1]), 62, top + 8, _WIDTH - 104, 220)
     parts += axes.grid(say("as of (UTC)"), _day_ticks(low, high), [Tick(one, formatted(one, ",.0f")) for one in levels])
     parts.append(axes.upright(_micros(as_of), date_text(as_of)))
     for name, (colour, dash) in styles.items():
