@@ -130,7 +130,15 @@ def test_the_arguments_of_jupyterlab(run, started, tmp_path):
     assert f"--ServerApp.root_dir={tmp_path / 'mine'}" in arguments
     assert "--ServerApp.port=8123" in arguments
     assert "--no-browser" in arguments
-    assert "--LabApp.default_url=/lab/tree/01_explore_segments.py?factory=Jupytext%20Notebook" in arguments
+    assert "--LabApp.default_url=/lab/tree/01_explore_segments.py" in arguments
+
+
+def test_jupyterlab_begins_with_the_tour(run, started, tmp_path):
+    run("lab", "--jupyter", "--no-browser", "--folder", tmp_path / "mine")
+    [(arguments, _)] = started
+    assert "--LabApp.default_url=/lab/tree/tour.md" in arguments
+    run("lab", "--folder", tmp_path / "mine")
+    assert started[1][0][-1] == str(tmp_path / "mine")
 
 
 def test_without_a_log_it_is_the_shops(monkeypatch):

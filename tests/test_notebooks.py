@@ -126,7 +126,7 @@ def test_a_fault_is_shown_where_it_can_be_mended(log: jl.EventLog) -> None:
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the tour's one text was made a notebook for Jupyter and one for marimo, as `make tour` does."""
+    """The folder in which the tour was made a notebook for Jupyter and one for marimo, as `make tour` does."""
     folder = tmp_path_factory.mktemp("tour")
     source = NOTEBOOKS[0].parent / "tour.md"
     for command in (

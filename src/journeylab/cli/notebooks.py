@@ -21,14 +21,15 @@ from .source import Source
 __all__ = ["lab"]
 
 _SETTINGS = Path(__file__).parents[1] / "templates" / "jupyterlab"
-_ENDINGS = (".py", ".ipynb")
+_MARIMO, _JUPYTER = (".py",), (".py", ".ipynb", ".md")
+_TOUR = "tour.md"
 _LEFT = shutil.ignore_patterns("__pycache__", "__marimo__", ".*", "*.pyc")
 
 
 def lab(
     notebook: Annotated[
         str | None,
-        typer.Argument(metavar="[NOTEBOOK]", help="Which to open, by its name; by default all are listed."),
+        typer.Argument(metavar="[NOTEBOOK]", help="Which to open, by its name; by default all are listed, in JupyterLab the tour."),
     ] = None,
     events: Annotated[
         str | None,
@@ -75,7 +76,10 @@ def lab(
         raise typer.BadParameter("say where the events are: --events FILE|URL", param_hint="--events")
     environment["JOURNEYLAB_LANGUAGE"] = language
     copied = _copied(folder)
-    opened = None if notebook is None else _named(notebook, folder)
+    endings = _JUPYTER if jupyter else _MARIMO
+    opened = None if notebook is None else _named(notebook, folder, endings)
+    if jupyter and opened is None and (folder / _TOUR).is_file():
+        opened = folder / _TOUR
     said = f"copied {counted(copied, 'file')} to {folder}" if copied else f"all notebooks are in {folder} already"
     typer.echo(f"{said}; nothing was written over", err=True)
     sys.stderr.flush()
@@ -102,7 +106,7 @@ def _copied(folder: Path) -> int:
     return n_copied
 
 
-def _named(name: str, folder: Path) -> Path:
+def _named(name: str, folder: Path, endings: tuple[str, ...]) -> Path:
     """The notebook of a name, with or without its ending.
 
     Raises:
@@ -111,9 +115,9 @@ def _named(name: str, folder: Path) -> Path:
     found = {
         str(path.relative_to(folder).with_suffix("")): path
         for path in sorted(folder.rglob("*"))
-        if path.suffix in _ENDINGS and not any(part.startswith(("__", ".")) for part in path.relative_to(folder).parts)
+        if path.suffix in endings and not any(part.startswith(("__", ".")) for part in path.relative_to(folder).parts)
     }
-    wanted = name.removesuffix(".py").removesuffix(".ipynb")
+    wanted = str(Path(name).with_suffix("")) if Path(name).suffix in _JUPYTER else name
     by_stem = {path.stem: path for path in found.values()}
     if wanted not in found and wanted not in by_stem:
         raise DataError(f"no notebook {name!r} in {folder}; {known(wanted, found, 'notebooks')}")
@@ -129,9 +133,9 @@ def _jupyter(folder: Path, notebook: Path | None, port: int | None, *, no_browse
     options = [*([] if port is None else [f"--ServerApp.port={port}"]), *(["--no-browser"] if no_browser else [])]
     if notebook is not None:
         place = quote(notebook.relative_to(folder).as_posix())
-        view = "?factory=Jupytext%20Notebook" if notebook.suffix == ".py" else ""
-        options.append(f"--LabApp.default_url=/lab/tree/{place}{view}")
-    # The pop-up that asks about news is a setting and no option; those of the user stay in force.
+        options.append(f"--LabApp.default_url=/lab/tree/{place}")
+    # That there is no pop-up about news, and that a text is opened as a notebook, are settings and no options; those of
+    # the user stay in force.
     return [
         "jupyterlab",
         f"--ServerApp.root_dir={folder.resolve()}",
