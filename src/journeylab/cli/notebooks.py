@@ -29,7 +29,10 @@ _LEFT = shutil.ignore_patterns("__pycache__", "__marimo__", ".*", "*.pyc")
 def lab(
     notebook: Annotated[
         str | None,
-        typer.Argument(metavar="[NOTEBOOK]", help="Which to open, by its name; by default all are listed, in JupyterLab the tour."),
+        typer.Argument(
+            metavar="[NOTEBOOK]",
+            help="Which to open, by its name; by default the tour in JupyterLab, else all are listed.",
+        ),
     ] = None,
     events: Annotated[
         str | None,
