@@ -115,7 +115,8 @@ def run(
     def work(one: tuple[int, int]) -> Out:
         return _chunk(program, world, n_exits, record, listed, one)
 
-    n_threads = min(len(bounds), n_processors())
+    # Handing few contacts to threads takes longer than advancing them.
+    n_threads = min(len(bounds), n_processors(), 1 + total // CHUNK)
     if n_threads <= 1:
         return _collect(map(work, bounds), bounds, total, progress)
     with ThreadPoolExecutor(n_threads) as pool:
