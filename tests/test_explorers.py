@@ -19,12 +19,23 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 
 import journeylab as jl
 from bundles import digest_of_sources
-from journeylab import datasets
-from journeylab.explorers import PathExplorer, SegmentExplorer, attribute_contrasts, contact_path, sample_paths
+from drawnsends import drawn_sends
+from journeylab import datasets, experiments, sendtime
+from journeylab.explorers import (
+    ExperimentWatcher,
+    PathExplorer,
+    SegmentExplorer,
+    SendTimeExplorer,
+    attribute_contrasts,
+    contact_path,
+    sample_paths,
+)
 from journeylab.explorers.controls import Choice, ControlError, Kept, Several, Slider, Stepper, Text, Toggle
 from journeylab.explorers.explorer import Explorer
+from journeylab.explorers.samplepaths import pseudonym
 from journeylab.explorers.steps import entries_that_went
 from journeylab.explorers.views import Picture
+from journeylab.sendtimeplots import week_table
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "src" / "journeylab" / "explorers" / "static"
@@ -39,6 +50,11 @@ def log() -> jl.EventLog:
 @pytest.fixture(scope="module")
 def segments(log: jl.EventLog) -> SegmentExplorer:
     return SegmentExplorer(log, SEGMENTS)
+
+
+@pytest.fixture(scope="module")
+def habit() -> sendtime.SendTimeEstimator:
+    return sendtime.HabitModel().fit(drawn_sends(3, lambda contact, hour: np.where(hour % 24 == 9, 0.5, 0.2)))
 
 
 @pytest.fixture
@@ -305,6 +321,90 @@ def test_unknown_places_are_told(path: PathExplorer, replayed: jl.Replay) -> Non
     )
     with pytest.raises(jl.DataError, match="nobody entered"):
         PathExplorer(nobody)
+
+
+# Send times -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_hours_of_everyone_and_of_contacts_are_shown(habit: sendtime.SendTimeEstimator) -> None:
+    explorer = SendTimeExplorer(habit)
+    times = habit.send_times()
+    assert "What sending by it is worth is not known here" in explorer.finding
+    pd.testing.assert_frame_equal(explorer.tables["week"], week_table(habit))
+    same_by_code(explorer, source=habit)
+    explorer.values = {"of": "contact", "place": 3}
+    same_by_code(explorer, source=habit)
+    assert explorer.tables["week"]["low"].notna().all()
+    row = explorer._ordered[3]
+    contact = times.contacts[row].as_py()
+    assert explorer.finding.startswith(pseudonym(contact))
+    assert len({one["control"] for one in asks(explorer, "s-1", of="segment:none")["faults"]}) == 1
+    assert asks(explorer, "s-2", language="pl")["faults"] == []
+    assert explorer.view["pictures"][0]["rows"][0][0].startswith("pon.")
+
+
+def test_what_it_is_worth_is_told_with_its_interval(habit: sendtime.SendTimeEstimator) -> None:
+    sends = drawn_sends(200, lambda contact, hour: np.where(hour % 24 == 9, 0.6, 0.1))
+    value = sendtime.evaluate_out_of_time(sends, {"own hours": sendtime.HabitModel()}, slot_hours=3)
+    explorer = SendTimeExplorer(habit, value=value)
+    assert value.verdict in explorer.finding
+    pd.testing.assert_frame_equal(explorer.tables["value"], value.gains)
+    same_by_code(explorer, source=habit, value=value)
+    shown = next(one for one in explorer.view["pictures"] if one["name"] == "value")
+    assert shown["svg"].startswith("<svg")
+
+
+def test_a_log_without_drawn_hours_says_that_nothing_causal_is_known(log: jl.EventLog) -> None:
+    explorer = SendTimeExplorer(log)
+    assert any("nothing causal can be learned" in one for one in explorer.view["notes"])
+    same_by_code(explorer, log=log)
+
+
+# Experiments ----------------------------------------------------------------------------------------------------------
+
+
+def of_table() -> tuple[jl.Experiment, pd.DataFrame]:
+    rng = np.random.default_rng(1)
+    n = 6_000
+    at = pd.Timestamp("2026-03-02", tz="UTC") + pd.to_timedelta(np.arange(n) * 2, unit="m")
+    arm = rng.choice(["mail", "none"], n)
+    table = pd.DataFrame({"arm": arm, "at": at, "visit": rng.random(n) < np.where(arm == "mail", 0.25, 0.15)})
+    experiment = jl.Experiment.of_table(
+        "arm", experiment="spring", control="none", primary=experiments.Proportion("visit"), exposed_at="at",
+        shares={"mail": "50%", "none": "50%"}, stopping=experiments.Stopping(planned_n=n),
+    )  # fmt: skip
+    return experiment, table
+
+
+def test_an_experiment_is_watched_as_of_a_day() -> None:
+    experiment, table = of_table()
+    watcher = ExperimentWatcher(experiment, table)
+    assert watcher.finding.startswith("6,000 of the planned 6,000 units are in (100%).")
+    assert "The arms have their shares" in watcher.finding
+    same_by_code(watcher, experiment=experiment, table=table)
+    days = [one for one, _ in watcher.controls(watcher.values)[0].options]  # type: ignore[attr-defined]
+    assert days == ["2026-03-03", "2026-03-04", "2026-03-05", "2026-03-06", "2026-03-07", "2026-03-08", "2026-03-09",
+                    "2026-03-10", "end"]  # fmt: skip
+    watcher.values = {"as_of": "2026-03-04"}
+    assert watcher.finding.startswith("1,441 of the planned 6,000 units are in (24%).")
+    assert watcher.tables["path"]["looked_at"].max() <= pd.Timestamp("2026-03-04", tz="UTC")
+    same_by_code(watcher, experiment=experiment, table=table)
+    with pytest.raises(jl.DataError, match="when units were exposed"):
+        ExperimentWatcher(experiment, table.drop(columns="at"))
+
+
+def test_an_experiment_on_a_log_is_replayed_until_the_day(log: jl.EventLog) -> None:
+    journey = datasets.shop_history().one("akacja_welcome")
+    experiment = jl.Experiment.of_split(
+        journey, "hour", experiment="hour", control="hello", window="14d", primary=experiments.Proportion("purchase"),
+        stopping=experiments.Stopping(planned_n=2000),
+    )  # fmt: skip
+    watcher = ExperimentWatcher(experiment, log)
+    day = watcher.controls(watcher.values)[0].options[8][0]  # type: ignore[attr-defined]
+    answer = asks(watcher, "w-1", "pl", as_of=day)
+    assert answer["faults"] == []
+    assert watcher.finding.startswith("Zebrano ")
+    same_by_code(watcher, experiment=experiment, log=log)
 
 
 # The frame ------------------------------------------------------------------------------------------------------------

@@ -174,3 +174,30 @@ def test_it_is_read_in_the_dark(segments: SimpleNamespace, chromium: Browser, pi
     assert serious(Axe().run(page).response, within=".je") == []
     assert watched.complaints == []
     context.close()
+
+
+PATHS = """
+import journeylab as jl
+result = jl.replay(jl.Journey.read(jl.datasets.journey_file("trial_welcome")), jl.datasets.shop())
+explorer = jl.explorers.PathExplorer(result)
+explorer
+"""
+
+
+@pytest.mark.parametrize("name", list(OPENED))
+def test_one_contact_after_another_is_shown(name: str, watched: Watched, pictures: Path, tmp_path: Path) -> None:
+    with OPENED[name](PATHS, tmp_path) as url:
+        page = visited(SimpleNamespace(name=name, url=url), watched.page)
+        control(page, "went").select_option(value="1")
+        finds(page, "left by")
+        first = finding(page)
+        control(page, "place", '[data-do="next"]').click()
+        until(lambda: finding(page) != first, "the same contact is shown")
+        control(page, "place", '[data-do="previous"]').click()
+        finds(page, first)
+        picture(page, "steps", '[data-tab="table"]').click()
+        assert "Why" in picture(page, "steps", "thead").inner_text()
+        picture(page, "steps", '[data-tab="picture"]').click()
+        page.screenshot(path=pictures / f"paths-{name}.png")
+        assert serious(Axe().run(page).response, within=".je") == []
+        assert watched.complaints == []

@@ -2,7 +2,9 @@
 
     jl.explorers.ReplayExplorer(journey, log) a slider for every number of a journey, and what comes of it
     jl.explorers.PathExplorer(result)         one contact under a pseudonym: each step of a replay, and why
-    jl.explorers.SegmentExplorer(log)        who a condition finds: size over time, overlap, what distinguishes them
+    jl.explorers.SegmentExplorer(log)         who a condition finds: size over time, overlap, what distinguishes them
+    jl.explorers.SendTimeExplorer(times)      when people answer, and what sending by it is worth
+    jl.explorers.ExperimentWatcher(e, log)    what an experiment said as of any day
 
 Every picture has its table (`explorer.tables`), every finding is a sentence, and each explorer gives the code that
 gives the same in Python (`explorer.code`) and writes itself as one HTML page (`explorer.save`). What is shown is
@@ -18,20 +20,25 @@ from journeylab.errors import JourneyLabError
 
 if TYPE_CHECKING:
     from .contrasts import attribute_contrasts
+    from .experimentwatcher import ExperimentWatcher
     from .pathexplorer import PathExplorer
     from .replayexplorer import ReplayExplorer
     from .samplepaths import sample_paths
     from .segmentexplorer import SegmentExplorer
+    from .sendtimeexplorer import SendTimeExplorer
     from .steps import contact_path
 
 __all__ = [
-    "PathExplorer", "ReplayExplorer", "SegmentExplorer", "attribute_contrasts", "contact_path", "sample_paths",
+    "ExperimentWatcher", "PathExplorer", "ReplayExplorer", "SegmentExplorer", "SendTimeExplorer", "attribute_contrasts",
+    "contact_path", "sample_paths",
 ]  # fmt: skip
 
 _MODULE_OF = {
+    "ExperimentWatcher": "experimentwatcher",
     "PathExplorer": "pathexplorer",
     "ReplayExplorer": "replayexplorer",
     "SegmentExplorer": "segmentexplorer",
+    "SendTimeExplorer": "sendtimeexplorer",
     "attribute_contrasts": "contrasts",
     "contact_path": "steps",
     "sample_paths": "samplepaths",

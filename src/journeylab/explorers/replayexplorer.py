@@ -128,7 +128,7 @@ class ReplayExplorer(Canvas):
         if content != {"ask": "refine"}:
             super()._asked(widget, content, buffers)
         elif self.forecast is not None:
-            with using(self._language):
+            with using(self.language):
                 self.layers = {**self.layers, **as_sent(self._forecast(self.journey, whole=True))}
             self._tell()
 
@@ -142,7 +142,7 @@ class ReplayExplorer(Canvas):
 
     def _tell(self) -> None:
         """Shows what came of the journey beside what came of the one it began with."""
-        with using(self._language):
+        with using(self.language):
             self.outcome = as_sent(self._outcome()) if self._first is not None and self.replay is not None else {}
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
@@ -44,6 +44,7 @@ class Picture:
         hides: the counts of people, by column, and the columns that are left out with each that is too small.
         shares: the columns that are shares in 0..1.
         signed: the shares that are differences.
+        texts: how the values of a column are said, where not as they are.
         notes: what it does not show.
     """
 
@@ -55,6 +56,7 @@ class Picture:
     hides: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shares: Sequence[str] = ()
     signed: Sequence[str] = ()
+    texts: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def cells(self) -> list[list[str]]:
@@ -88,6 +90,8 @@ class Picture:
     def _text(self, name: str, value: Any) -> str:
         if value is None or value != value:
             return "\N{EN DASH}"
+        if name in self.texts:
+            return self.texts[name](value)
         if name in self.hides:
             return count_text(int(value), SMALLEST)
         if name in self.signed:
@@ -104,7 +108,7 @@ class Picture:
 
     def sent(self) -> dict[str, Any]:
         """The picture as the browser takes it; frames of tens of thousands of cells are no tables to read."""
-        numeric = [self.table[name].dtype.kind in "iuf" for name in self.heads]
+        numeric = [name not in self.texts and self.table[name].dtype.kind in "iuf" for name in self.heads]
         return {
             "name": self.name, "title": str(self.title), "svg": self.svg, "head": list(self.heads.values()),
             "numeric": numeric, "rows": self.cells(), "csv": self.csv(), "notes": list(self.notes),
