@@ -326,3 +326,14 @@ def test_a_page_holds_all_that_it_shows(trial: Journey, tmp_path: Path) -> None:
     assert "default-src 'none'" in text
     assert 'src="' not in text
     assert len(text.encode()) < 400_000
+
+
+def test_the_language_is_switched_while_one_draws(trial: Journey) -> None:
+    canvas = trial.edit(log=datasets.shop())
+    before = canvas.layers["counts"]["edges"]["read|then"]["text"]
+    canvas.language = "pl"
+    assert canvas.words["undo"] == "Cofnij"
+    assert canvas.forms["verbs"]["send"]["label"] == "Wyślij"
+    assert canvas.layers["counts"]["edges"]["read|then"]["text"] == before.replace(".", ",")
+    with pytest.raises(Exception, match="did you mean"):
+        canvas.language = "pll"

@@ -77,6 +77,7 @@ function Canvas({ model, host }) {
   const known = useTrait(model, "vocabulary");
   const readOnly = useTrait(model, "read_only");
   const dials = useTrait(model, "dials") ?? [];
+  const language = useTrait(model, "language");
   const outcome = useTrait(model, "outcome") ?? {};
   const height = useTrait(model, "height");
   const dark = useTheme(host);
@@ -350,9 +351,9 @@ function Canvas({ model, host }) {
   const count = (checked.faults ?? []).length;
   return (
     <Words.Provider value={words}>
-      <div class={`jc${readOnly ? " jc-read-only" : ""}`} data-theme={dark ? "dark" : "light"} style={{ "--jc-height": `${height}px` }} onKeyDown={onKeyDown}
+      <div class={`jc${readOnly ? " jc-read-only" : ""}`} lang={language} data-theme={dark ? "dark" : "light"} style={{ "--jc-height": `${height}px` }} onKeyDown={onKeyDown}
         data-lm-suppress-shortcuts="true" role="application" aria-label={`${words.canvas}: ${doc.journeys[""].journey ?? ""}`}>
-        <Toolbar {...{ words, forms, readOnly, doc, add, undo, redo, tidy, remove, fit, layers, shownName, setLayer, ask: model.send && ((kind) => model.send({ ask: "file", kind })), canRemove: !!edge || selected.some((one) => one !== TRIGGER) }} />
+        <Toolbar {...{ words, forms, readOnly, doc, add, undo, redo, tidy, remove, fit, layers, shownName, setLayer, speaks: model.send && { now: language, change: (code) => { model.set("language", code); model.save_changes(); } }, ask: model.send && ((kind) => model.send({ ask: "file", kind })), canRemove: !!edge || selected.some((one) => one !== TRIGGER) }} />
         {way.length > 0 && (
           <nav class="jc-way" aria-label={words.parts}>
             {["", ...way].map((run, i) => (
@@ -411,7 +412,7 @@ function Canvas({ model, host }) {
   );
 }
 
-function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, layers, shownName, setLayer, ask, canRemove }) {
+function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, layers, shownName, setLayer, ask, speaks, canRemove }) {
   const names = Object.keys(layers);
   return (
     <div class="jc-bar" role="toolbar" aria-label={words.tools}>
@@ -428,6 +429,11 @@ function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, l
           <button type="button" onClick={remove} aria-disabled={!canRemove} data-do="delete" title="Delete">{words.delete}</button>
           <button type="button" onClick={tidy} data-do="tidy">{words.tidy}</button>
         </span>
+      )}
+      {speaks && (
+        <select class="jc-files" aria-label={words.language} value={speaks.now} onChange={(event) => speaks.change(event.target.value)}>
+          {Object.entries(words.languages).map(([code, name]) => <option key={code} value={code} lang={code}>{name}</option>)}
+        </select>
       )}
       {ask && (
         <select class="jc-files" aria-label={words.files} value="" onChange={(event) => { ask(event.target.value); event.target.value = ""; }}>

@@ -223,6 +223,7 @@ def words() -> Made:
         "canvas": say("Journey canvas"), "dials": say("Sliders"), "outcome": say("What comes of it"),
         "now": say("now"), "was": say("before"), "forecast": say("forecast"), "files": say("Take along"),
         "saved": say("Saved"), "copied": say("The code is in the clipboard, and saved."),
+        "language": say("Language"), "languages": {"en": "English", "pl": "polski"},
         "kinds": {"yaml": say("the journey as YAML"), "html": say("a page (HTML)"), "png": say("the picture (PNG)"),
                   "csv": say("the table (CSV)"), "code": say("the Python code")},
         "interval": say("share with its interval"), "delete": say("Delete"), "down": say("Down"),

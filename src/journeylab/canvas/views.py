@@ -6,6 +6,8 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from journeylab.language import current
+
 from .forms import forms, words
 from .vocabulary import of_journey, of_log
 
@@ -43,6 +45,7 @@ def still(draft: Draft, layers: dict[str, Any], height: int) -> dict[str, Any]:
         "forms": forms(),
         "vocabulary": {**of_journey(draft.stand_in, of_log(None)), "timezones": []},
         "words": words(),
+        "language": current(),
         "read_only": True,
         "height": height,
         "selected": "",

@@ -55,6 +55,7 @@ class Canvas(anywidget.AnyWidget):
     read_only = traitlets.Bool(default_value=False).tag(sync=True)
     height = traitlets.Int(560).tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
+    language = traitlets.Unicode("en").tag(sync=True)
     dials: traitlets.List[Any] = traitlets.List().tag(sync=True)
     outcome = traitlets.Dict().tag(sync=True)
 
@@ -84,15 +85,13 @@ class Canvas(anywidget.AnyWidget):
         Raises:
             DataError: when there is no such language, or a number of the journey is not exact in a browser.
         """
-        self._language = checked_language(language)
         self._log, self._compared, self._replaying = log, compared, replaying
         self._known = of_log(log)
-        self._draft = draft_of(
-            blank(journey, list(self._known["events"])) if isinstance(journey, str) else journey
-        )
+        self._draft = draft_of(blank(journey, list(self._known["events"])) if isinstance(journey, str) else journey)
         self._replay: Replay | None = None
-        with using(self._language):
-            super().__init__(forms=as_sent(forms()), words=as_sent(words()), read_only=read_only, height=height)
+        with using(checked_language(language)):
+            said = {"forms": as_sent(forms()), "words": as_sent(words())}
+        super().__init__(language=language, read_only=read_only, height=height, **said)
         self._show(self._draft)
         self.document = self._draft.document()
         self.on_msg(self._asked)
@@ -105,6 +104,20 @@ class Canvas(anywidget.AnyWidget):
             raise traitlets.TraitError(str(error)) from None
         return str(proposal["value"])
 
+    @traitlets.validate("language")
+    def _spoken(self, proposal: Any) -> str:
+        try:
+            return checked_language(proposal["value"])
+        except DataError as error:
+            raise traitlets.TraitError(str(error)) from None
+
+    @traitlets.observe("language")
+    def _speaks(self, _: Any) -> None:
+        if self.document:  # else the canvas is still being made
+            with using(self.language):
+                self.forms, self.words = as_sent(forms()), as_sent(words())
+            self._show(self._draft)
+
     @traitlets.observe("document")
     def _drawn(self, change: Any) -> None:
         if change["new"] != self._draft.document():
@@ -114,7 +127,7 @@ class Canvas(anywidget.AnyWidget):
         """Takes a draft, and tells the browser what is known of it."""
         self._draft = draft
         self._replay = None
-        with using(self._language):
+        with using(self.language):
             said = checked(draft)
             layers = {} if self._log is None else {"counts": waiting_layer()}
             if not said["faults"] and draft.stand_in is not None:
@@ -147,7 +160,7 @@ class Canvas(anywidget.AnyWidget):
         if not isinstance(content, dict) or content.get("ask") != "file":
             return
         try:
-            with using(self._language):
+            with using(self.language):
                 self.send({"file": self._file(str(content.get("kind")))})
         except JourneyLabError as error:
             self.send({"fault": str(error)})
@@ -159,7 +172,7 @@ class Canvas(anywidget.AnyWidget):
             return {"kind": kind, "name": f"{stem}.yaml", "type": "text/yaml", "text": self.to_yaml()}
         journey, counts = self.journey, None if self._replay is None else self._replay.counts
         made: dict[str, tuple[str, str, Callable[[], str]]] = {
-            "html": ("html", "text/html", lambda: page_text(journey, *self._over(), language=self._language)),
+            "html": ("html", "text/html", lambda: page_text(journey, *self._over(), language=self.language)),
             "png": ("png", "image/png", lambda: svg(journey, counts)),
             "csv": ("csv", "text/csv", lambda: draw_table(journey, counts).to_csv(index=False)),
             "code": ("py", "text/x-python", self.code),
@@ -227,6 +240,6 @@ class Canvas(anywidget.AnyWidget):
             *over: replays (visits, shares, intervals), simulations (with prediction intervals), support maps (what the
                 log can tell), or another version of the journey (the difference).
         """
-        with using(self._language):
+        with using(self.language):
             self.layers = {**self.layers, **as_sent(laid(self.journey, over))}
         return self
