@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sqlalchemy import update
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 import journeylab as jl
@@ -24,10 +26,12 @@ from journeylab import datasets, experiments, sendtime
 from journeylab.explorers import (
     ExperimentWatcher,
     PathExplorer,
+    ReleaseMonitor,
     SegmentExplorer,
     SendTimeExplorer,
     attribute_contrasts,
     contact_path,
+    release_tables,
     sample_paths,
 )
 from journeylab.explorers.controls import Choice, ControlError, Kept, Several, Slider, Stepper, Text, Toggle
@@ -35,7 +39,10 @@ from journeylab.explorers.explorer import Explorer
 from journeylab.explorers.samplepaths import pseudonym
 from journeylab.explorers.steps import entries_that_went
 from journeylab.explorers.views import Picture
+from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
 from journeylab.sendtimeplots import week_table
+from test_deviation import Shop, mixed
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "src" / "journeylab" / "explorers" / "static"
@@ -405,6 +412,32 @@ def test_an_experiment_on_a_log_is_replayed_until_the_day(log: jl.EventLog) -> N
     assert answer["faults"] == []
     assert watcher.finding.startswith("Zebrano ")
     same_by_code(watcher, experiment=experiment, log=log)
+
+
+# Releases -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_monitored_and_nothing_is_written(store: Store) -> None:
+    shop = Shop(store)
+    monitor = ReleaseMonitor(store)
+    assert monitor.finding == "1 release takes entries. 0 shares are outside of their forecast, of 4."
+    assert set(monitor.tables["forecast"]["verdict"]) == {"too_few"}
+    same_by_code(monitor, store=store)
+    with store.reading() as connection:
+        now = store.now(connection)
+    shop.start = now - timedelta(days=12)
+    with store.writing() as connection:
+        connection.execute(update(t.spans).values(from_at=shop.start))
+    shop.come(3000, mixed(0.7), now)
+    assert "0 shares are outside" in monitor.finding
+    monitor.values = {"again": 1}
+    assert "4 shares are outside of their forecast, of 4." in monitor.finding
+    same_by_code(monitor, store=store)
+    assert shop.alerts() == []
+    assert asks(monitor, "r-1", "pl")["faults"] == []
+    assert [one["control"] for one in asks(monitor, "r-2", "pl", release="99")["faults"]] == ["release"]
+    with pytest.raises(jl.DataError, match="release 99"):
+        release_tables(store, 99)
 
 
 # The frame ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
     jl.explorers.SegmentExplorer(log)         who a condition finds: size over time, overlap, what distinguishes them
     jl.explorers.SendTimeExplorer(times)      when people answer, and what sending by it is worth
     jl.explorers.ExperimentWatcher(e, log)    what an experiment said as of any day
+    jl.explorers.ReleaseMonitor(store)        what runs, its forecast beside what has come, what stands still
 
 Every picture has its table (`explorer.tables`), every finding is a sentence, and each explorer gives the code that
 gives the same in Python (`explorer.code`) and writes itself as one HTML page (`explorer.save`). What is shown is
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .contrasts import attribute_contrasts
     from .experimentwatcher import ExperimentWatcher
     from .pathexplorer import PathExplorer
+    from .releasemonitor import ReleaseMonitor, release_tables
     from .replayexplorer import ReplayExplorer
     from .samplepaths import sample_paths
     from .segmentexplorer import SegmentExplorer
@@ -29,18 +31,20 @@ if TYPE_CHECKING:
     from .steps import contact_path
 
 __all__ = [
-    "ExperimentWatcher", "PathExplorer", "ReplayExplorer", "SegmentExplorer", "SendTimeExplorer", "attribute_contrasts",
-    "contact_path", "sample_paths",
+    "ExperimentWatcher", "PathExplorer", "ReleaseMonitor", "ReplayExplorer", "SegmentExplorer", "SendTimeExplorer",
+    "attribute_contrasts", "contact_path", "release_tables", "sample_paths",
 ]  # fmt: skip
 
 _MODULE_OF = {
     "ExperimentWatcher": "experimentwatcher",
     "PathExplorer": "pathexplorer",
+    "ReleaseMonitor": "releasemonitor",
     "ReplayExplorer": "replayexplorer",
     "SegmentExplorer": "segmentexplorer",
     "SendTimeExplorer": "sendtimeexplorer",
     "attribute_contrasts": "contrasts",
     "contact_path": "steps",
+    "release_tables": "releasemonitor",
     "sample_paths": "samplepaths",
 }
 
