@@ -539,3 +539,11 @@ def test_arms_given_to_clusters_need_clusters() -> None:
         with_clusters += covers(by_cluster[0], by_cluster[1], 0.3)
     assert without / n_runs < 0.8
     assert with_clusters / n_runs == pytest.approx(0.95, abs=0.012)
+
+
+def test_revenue_where_nobody_spent_anything_is_compared_all_the_same() -> None:
+    table = pd.DataFrame({"group": ["a", "b"] * 50, "spend": [0.0] * 100})
+    units = read_units(table, arm="group", control="a", metrics=[Revenue("spend")])
+    found = effects_table(effects(units))
+    assert found["kind"].tolist() == ["revenue", "winsorised"]
+    assert found["effect"].tolist() == [0.0, 0.0]

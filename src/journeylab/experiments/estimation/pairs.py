@@ -113,7 +113,7 @@ def _plans(units: UnitTable, metric: Metric, adjust: Adjust, covariates: Sequenc
     if isinstance(metric, Revenue):
         (value,) = columns.values
         cap, note = winsorising_cap(units, value, float(metric.winsorised))
-        capped = replace(columns, values=(f"least({value}, {cap!r}::DOUBLE)",), with_skewness=False)
+        capped = replace(columns, values=(f"least({value}, '{cap!r}'::DOUBLE)",), with_skewness=False)
         plans.append(_Plan(metric, "winsorised", capped, label, note))
     return plans
 
