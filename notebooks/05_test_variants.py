@@ -174,24 +174,23 @@ def _(aa_runs, experiment, log, planned_n, rule, wanted):
             mo.hstack([rule, aa_runs], justify="start", gap=2, wrap=True),
         ]
     )
-    if plan is None:
-        mo.output.replace(
-            mo.callout(
-                mo.vstack(
-                    [
-                        mo.md("**This log cannot answer the question.**"),
-                        mo.plain_text(str(_missing)),
-                        mo.md(
-                            "An experiment on a journey needs a log with the events that start the journey, the "
-                            "attributes that it asks for, and what is counted. Give the file of an experiment on a "
-                            "journey that fits this log, or the log of the journey that the file names."
-                        ),
-                    ]
-                ),
-                kind="warn",
-            )
-        )
-        mo.stop(predicate=True)
+    mo.stop(
+        plan is None,
+        mo.callout(
+            mo.vstack(
+                [
+                    mo.md("**This log cannot answer the question.**"),
+                    mo.plain_text(str(_missing)),
+                    mo.md(
+                        "An experiment on a journey needs a log with the events that start the journey, the "
+                        "attributes that it asks for, and what is counted. Give the file of an experiment on a "
+                        "journey that fits this log, or the log of the journey that the file names."
+                    ),
+                ]
+            ),
+            kind="warn",
+        ),
+    )
     _power = power_table(plan)
     _shown = (
         picture(
@@ -244,27 +243,32 @@ def _(as_of_day, experiment, log):
         watched = experiment.watch(log, looks=20, until=_until)
     except jl.JourneyLabError as error:
         found, watched, _missing = None, None, error
-    mo.output.replace(
-        mo.vstack(
-            [
-                mo.md("## 3. As of a day\nEverything below is what one would have known on this day of the log."),
-                as_of_day,
-                mo.md(f"That is {as_of:%Y-%m-%d}, of a log from {log.start_at:%Y-%m-%d} to {log.end_at:%Y-%m-%d}.")
-                if _missing is None
-                else mo.callout(
-                    mo.vstack(
-                        [
-                            mo.md("**Nothing can be told as of this day.**"),
-                            mo.plain_text(str(_missing)),
-                            mo.md("Take a later day, or a log in which the experiment ran for longer."),
-                        ]
-                    ),
-                    kind="warn",
+    _fault = (
+        []
+        if _missing is None
+        else [
+            mo.callout(
+                mo.vstack(
+                    [
+                        mo.md("**Nothing can be told as of this day.**"),
+                        mo.plain_text(str(_missing)),
+                        mo.md("Take a later day, or a log in which the experiment ran for longer."),
+                    ]
                 ),
-            ]
-        )
+                kind="warn",
+            )
+        ]
     )
-    mo.stop(found is None)
+    _shown = mo.vstack(
+        [
+            mo.md("## 3. As of a day\nEverything below is what one would have known on this day of the log."),
+            as_of_day,
+            mo.md(f"That is {as_of:%Y-%m-%d}, of a log from {log.start_at:%Y-%m-%d} to {log.end_at:%Y-%m-%d}."),
+            *_fault,
+        ]
+    )
+    mo.stop(found is None, _shown)
+    _shown
     return found, watched
 
 
