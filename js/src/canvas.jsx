@@ -373,9 +373,9 @@ function Canvas({ model, host }) {
               onConnect={({ source, sourceHandle, target }) => write((old) => connected(old, source, sourceHandle, target), "", `${source} ${words.leads_to} ${target}`)}
               onReconnect={(old, { source, sourceHandle, target }) => write((now) => connected(now, source, sourceHandle, target))}
               isValidConnection={({ source, target }) => source !== target && target !== TRIGGER}
-              nodesConnectable={!readOnly} elementsSelectable deleteKeyCode={null} selectionKeyCode="Shift" multiSelectionKeyCode="Shift"
-              preventScrolling={false} zoomOnScroll={false} panOnScroll={false} zoomOnDoubleClick={false} minZoom={0.15} maxZoom={1.6}
-              connectionRadius={70} disableKeyboardA11y={false} ariaLabelConfig={words.flow} nodeOrigin={[0, 0]} onlyRenderVisibleElements={false}>
+              nodesConnectable={!readOnly} deleteKeyCode={null} selectionKeyCode="Shift" multiSelectionKeyCode="Shift"
+              preventScrolling={false} zoomOnScroll={false} zoomOnDoubleClick={false} minZoom={0.15} maxZoom={1.6}
+              connectionRadius={70} ariaLabelConfig={words.flow}>
               <Background gap={22} size={1.2} />
             </ReactFlow>
             <div class="jc-zoom" role="group" aria-label={words.zoom}>
@@ -385,7 +385,7 @@ function Canvas({ model, host }) {
             </div>
             {shown?.legend?.length > 0 && <ul class="jc-legend" aria-label={words.legend}>{shown.legend.map(({ tone, text }) => <li key={text}><svg viewBox="0 0 28 8" aria-hidden="true"><path class={`jc-edge jc-tone-${tone}`} d="M0 4h28" /></svg>{text}</li>)}</ul>}
           </div>
-          <Inspector {...{ panel, words, forms, known, readOnly, definition, drawn, selected, faults, write, setSelected, setSpoken, doc, isPart: key !== "", dials: key === "" ? dials : [], enter: (name) => enter([...way, name]) }} />
+          <Inspector {...{ panel, words, forms, known, readOnly, definition, selected, faults, write, setSelected, doc, isPart: key !== "", dials: key === "" ? dials : [], enter: (name) => enter([...way, name]) }} />
         </div>
         <Outcome outcome={outcome} words={words} />
         <div class="jc-foot">
@@ -466,7 +466,7 @@ function Name({ name, definition, onRename, words, readOnly }) {
   );
 }
 
-function Inspector({ panel, words, forms, known, readOnly, definition, drawn, selected, faults, write, setSelected, setSpoken, doc, isPart, dials, enter }) {
+function Inspector({ panel, words, forms, known, readOnly, definition, selected, faults, write, setSelected, doc, isPart, dials, enter }) {
   const name = selected.length === 1 ? selected[0] : null;
   const node = name && name !== TRIGGER ? definition.nodes?.[name] : null;
   const nodes = Object.keys(definition.nodes ?? {});
