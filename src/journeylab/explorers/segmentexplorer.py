@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ class SegmentExplorer(Explorer):
         self._days = _days(log)
         self._known = of_log(log)
         self._values_as_of: dict[Any, Any] = {}
+        self._made: dict[str, tuple[Any, Any]] = {}
         kept = [{"name": name, "condition": one.condition} for name, one in self._given.items() if name != first]
         super().__init__(
             {"condition": condition, "name": first or "segment", "segments": kept, "as_of": _END, "every": "7d",
@@ -100,12 +101,13 @@ class SegmentExplorer(Explorer):
     def look(self, values: Mapping[str, Any]) -> View:
         log, name = self._log, values["name"]
         segments = self._segments(values)
+        said = str(segments)
         as_of = log.end_at if values["as_of"] == _END else datetime.fromisoformat(values["as_of"]).replace(tzinfo=UTC)
         try:
-            size_table = sizes(log, segments, values["every"])
+            size_table = self._once("sizes", (said, values["every"]), lambda: sizes(log, segments, values["every"]))
         except DataError as error:
             raise ControlError("every", str(error)) from None
-        inside, exists = members(log, segments, name, as_of)
+        inside, exists = self._once("members", (said, as_of), lambda: members(log, segments, name, as_of))
         n, of = int(inside.sum()), int(exists.sum())
         contrasts = contrasts_of(self._attributes(as_of), inside, exists)
         paths = paths_of(log, inside, microseconds(as_of), seed=values["sample"])
@@ -113,7 +115,7 @@ class SegmentExplorer(Explorer):
             finding=_finding(name, n, of, as_of, contrasts),
             pictures=(
                 _sizes_picture(size_table, as_of),
-                _overlap_picture(overlap(log, segments, as_of)),
+                _overlap_picture(self._once("overlap", (said, as_of), lambda: overlap(log, segments, as_of))),
                 _contrasts_picture(contrasts, name),
                 _paths_picture(paths, name),
             ),
@@ -141,6 +143,12 @@ class SegmentExplorer(Explorer):
                 raise ControlError("segments", say("There is no segment {name} to take.", name=one["name"]))
             found[one["name"]] = self._given[one["name"]] if one["condition"] is None else one["condition"]
         return found
+
+    def _once(self, what: str, of: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What was made last, when it is of the same, so that a control counts anew only what hangs on it."""
+        if self._made.get(what, (None, None))[0] != of:
+            self._made[what] = (of, make())
+        return self._made[what][1]
 
     def _attributes(self, as_of: datetime) -> Any:
         key = (as_of, current())
