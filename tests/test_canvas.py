@@ -210,6 +210,19 @@ def test_a_drawing_is_saved_where_it_came_from(trial: Journey, tmp_path: Path) -
     assert (tmp_path / "new.yaml").read_text() == path.read_text()
 
 
+def test_a_changed_part_is_saved_to_its_own_file(trial: Journey, tmp_path: Path) -> None:
+    for name in ("trial_welcome", "keen_care"):
+        shutil.copy(datasets.journey_file(name), tmp_path)
+    canvas = Journey.read(tmp_path / "trial_welcome.yaml").edit()
+    document = json.loads(canvas.document)
+    document["journeys"]["keen_care"]["nodes"]["settle"]["wait"] = "2d"
+    canvas.document = json.dumps(document)
+    canvas.save(tmp_path / "trial_welcome.yaml")
+    before = Path(datasets.journey_file("keen_care")).read_text()
+    assert (tmp_path / "keen_care.yaml").read_text() == before.replace("settle: {wait: 1d", "settle: {wait: 2d")
+    assert (tmp_path / "trial_welcome.yaml").read_text() == Path(TRIAL).read_text()
+
+
 def test_the_canvas_speaks_polish(trial: Journey) -> None:
     assert trial.edit(language="pl").words["undo"] == "Cofnij"
     with pytest.raises(jl.DataError, match="did you mean"):

@@ -119,6 +119,13 @@ def test_a_forecast_is_of_a_sample_at_first_and_of_all_when_the_hand_rests(trial
     assert goal["forecast"]["share"] == expected.entry_share
 
 
+def test_a_message_that_the_model_does_not_know_leaves_the_counts(trial: jl.Journey) -> None:
+    explorer = ReplayExplorer(trial, datasets.shop(), responses=ConstantModel(["welcome_1"]), draws=2)
+    assert explorer.forecast is None
+    assert explorer.layers["counts"]["edges"]
+    assert "offer_discount" in explorer.layers["forecast"]["summary"]
+
+
 def test_files_are_taken_along(explorer: ReplayExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, dict[str, str]]] = []
     monkeypatch.setattr(explorer, "send", sent.append)

@@ -22,7 +22,7 @@ from .journeytext import block_text, child, rewritten, text_of_journey, with_tex
 from .yamlsource import Document, documents
 from .yamlsource import Path as Place
 
-__all__ = ["journey_from_data", "read", "save", "to_json"]
+__all__ = ["holding", "journey_from_data", "read", "save", "to_json"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -266,6 +266,15 @@ class _Reading:
 
 def _place_order(fault: Fault) -> tuple[str, int, int]:
     return fault.source or "", fault.line or 0, fault.column or 0
+
+
+def holding(name: str, path: Path) -> Path:
+    """The file that holds a journey, or is to hold it: that at a path, or the one of its name beside it."""
+    beside = [path.with_name(name + suffix) for suffix in SUFFIXES]
+    for file in (path, *beside):
+        if file.is_file() and any(one.name == name for one in _file_of(text_of(file).text, file).entries):
+            return file
+    return beside[0]
 
 
 def _changed_text(text: str, journey: Journey, path: Path) -> str:

@@ -141,6 +141,12 @@ class Draft:
             raise DefinitionError([Fault((), "its text cannot be changed in place; write the journey to a new file")])
         return new
 
+    def changed_parts(self) -> Iterator[tuple[str, Journey]]:
+        """The parts whose text is another than drawing began with, by name."""
+        for name, part in _with_parts(self.journey(), MAIN):
+            if name != MAIN and self.to_yaml(name) != self.texts.get(name):
+                yield name, part
+
     def facts(self) -> dict[str, dict[str, list[str]]]:
         """For each journey what its nodes do, in short lines; nodes at fault show their options as they are."""
         shown = {}

@@ -11,7 +11,8 @@ import anywidget
 import traitlets
 
 from journeylab.drawing import draw_table, svg
-from journeylab.errors import DataError, DefinitionError, JourneyLabError, known
+from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError, known
+from journeylab.journeyfile import holding
 from journeylab.language import checked as checked_language
 from journeylab.language import using
 
@@ -134,15 +135,17 @@ class Canvas(anywidget.AnyWidget):
                 try:
                     layers = self._layers(draft.stand_in)
                 except DefinitionError as error:
-                    names = {draft.stand_in.journey: MAIN, **{part: part for part in draft.journeys if part}}
-                    said = {**said, "version": None, "faults": [
-                        {"journey": names.get(str(name), MAIN), "path": path, "message": one.message}
-                        for one in error.faults for name, *path in [one.path]
-                    ]}  # fmt: skip
+                    said = {**said, "version": None, "faults": [self._placed(one) for one in error.faults]}
                 except JourneyLabError as error:
                     said = {**said, "faults": [{"journey": MAIN, "path": [], "message": str(error)}]}
             self.vocabulary = as_sent(of_journey(draft.stand_in, self._known))
         self.checked, self.layers = as_sent(said), as_sent(layers)
+
+    def _placed(self, fault: Fault) -> dict[str, Any]:
+        """A fault that was found against the log, whose path begins with the journey it is of."""
+        name, *path = fault.path or (MAIN,)
+        part = str(name) if name in self._draft.journeys else MAIN
+        return {"journey": part, "path": path, "message": fault.message}
 
     def _layers(self, journey: Journey) -> dict[str, Any]:
         if self._log is not None:
@@ -184,15 +187,8 @@ class Canvas(anywidget.AnyWidget):
 
     def code(self) -> str:
         """The Python code that gives the same journey, and over a `log` the same counts, without a canvas."""
-        data = pformat(self.journey.data(), width=100, sort_dicts=False)
         replaying = "".join(f", {name}={value!r}" for name, value in self._replaying.items())
-        parts = self.journey.parts
-        lines = ["import journeylab as jl", "", f"journey = jl.Journey.from_data({data})"]
-        for name, part in parts.items():
-            lines.append(f"{name} = jl.Journey.from_data({pformat(part.data(), width=100, sort_dicts=False)})")
-        if parts:
-            named = ", ".join(f'"{name}": {name}' for name in parts)
-            lines.append(f'journey = journey.model_copy(update={{"parts": {{{named}}}}})')
+        lines = ["import journeylab as jl", "", f"journey = {_code_of(self.journey)}"]
         if self._log is not None:
             lines += [f"result = jl.replay(journey, log{replaying})", "result.branches"]
         return "\n".join(lines) + "\n"
@@ -221,12 +217,16 @@ class Canvas(anywidget.AnyWidget):
         return self._draft.to_yaml(part)
 
     def save(self, path: str | Path) -> None:
-        """Writes the drawn journey to a YAML or JSON file; see `Journey.save`.
+        """Writes the drawn journey to a YAML or JSON file, and parts that were changed to theirs; see `Journey.save`.
+
+        A part is written to this file where it holds it, else to NAME.yaml beside it, as `Journey.read` looks for it.
 
         Raises:
-            DefinitionError: with every fault that the drawing has, or when the file holds something else.
+            DefinitionError: with every fault that the drawing has, or when a file holds something else.
         """
         self.journey.save(path)
+        for name, part in self._draft.changed_parts():
+            part.save(holding(name, Path(path)))
 
     def load(self, journey: Journey) -> None:
         """Draws another journey in place of what is drawn; undo brings that back."""
@@ -243,3 +243,13 @@ class Canvas(anywidget.AnyWidget):
         with using(self.language):
             self.layers = {**self.layers, **as_sent(laid(self.journey, over))}
         return self
+
+
+def _code_of(journey: Journey) -> str:
+    """The expression that gives a journey with its parts; the segments of its file are among its own."""
+    data = journey.model_copy(update={"segments": journey.known_segments}).data()
+    made = f"jl.Journey.from_data({pformat(data, width=100, sort_dicts=False)})"
+    if not journey.parts:
+        return made
+    parts = ", ".join(f"{name!r}: {_code_of(part)}" for name, part in journey.parts.items())
+    return f'{made}.model_copy(update={{"parts": {{{parts}}}}})'

@@ -13,9 +13,10 @@ import pandas as pd
 
 from journeylab.canvas.dials import dials_of
 from journeylab.canvas.drafts import MAIN, Draft
-from journeylab.canvas.layers import Over, laid
+from journeylab.canvas.layers import Over, laid, waiting_layer
 from journeylab.canvas.views import as_sent
 from journeylab.canvas.widget import Canvas
+from journeylab.errors import JourneyLabError
 from journeylab.language import count_text, say, share_text, using
 from journeylab.visits import wilson_interval
 
@@ -30,6 +31,8 @@ __all__ = ["ReplayExplorer"]
 
 _SECONDS = 0.2
 """How long the forecast of a change may take: with the replay and the way to the browser it stays below 0.3 s."""
+_ALSO_PREDICTED = ("until", "policy", "scores", "send_times", "assumed_consent")
+"""The arguments of a replay that a simulation has, too."""
 _FEWEST = 200
 """Contacts below which a sample is not cut further: its intervals would say nothing."""
 
@@ -84,7 +87,12 @@ class ReplayExplorer(Canvas):
         layers = super()._layers(journey)
         if self._responses is None:
             return layers
-        return {**self._forecast(journey, whole=False), **layers}
+        try:
+            return {**self._forecast(journey, whole=False), **layers}
+        except (
+            JourneyLabError
+        ) as error:  # such as a message that the model does not know: the counts stand all the same
+            return {**layers, "forecast": {**waiting_layer(), "title": say("Forecast"), "summary": str(error)}}
 
     def _forecast(self, journey: Journey, *, whole: bool) -> dict[str, Any]:
         """The layer of a forecast; of a sample of contacts, unless of all."""
@@ -105,7 +113,8 @@ class ReplayExplorer(Canvas):
         from journeylab.simulate import simulate
 
         assert self._responses is not None
-        simulation = simulate(journey, log, responses=self._responses, draws=self._draws, rng=self._seed)
+        given = {name: value for name, value in self._replaying.items() if name in _ALSO_PREDICTED}
+        simulation = simulate(journey, log, responses=self._responses, draws=self._draws, rng=self._seed, **given)
         simulation.branches  # noqa: B018 - counted now, so that it counts as the time it takes
         return simulation
 
