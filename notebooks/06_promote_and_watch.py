@@ -545,7 +545,8 @@ def _(canary, full_day, lost, n_contacts, n_days, rehearsal):
         [
             mo.md("## 3. The rehearsal"),
             mo.hstack([n_contacts, canary], justify="start", gap=2, wrap=True),
-            mo.hstack([full_day, n_days, lost], justify="start", gap=2, wrap=True),
+            mo.hstack([full_day, n_days], justify="start", gap=2, wrap=True),
+            lost,
             mo.md(
                 "Each change plays the whole rehearsal again, which takes some twenty seconds. Contacts come from the "
                 "other half of the log, in steps of six hours; a message is answered as long after it as it was in the "
