@@ -125,7 +125,8 @@ def test_an_earlier_day_knows_less(tested: tuple[str, Any], middling_shop: jl.Ev
 
 def test_a_day_on_which_nothing_could_be_known_says_so(middling_shop: jl.EventLog) -> None:
     given = {"aa_runs": slider(0), "planned_n": slider(400), "wanted": slider(10)}
-    said, found = run("05_test_variants", log=middling_shop, as_of_day=slider(40), **given)
+    said, found = run("05_test_variants", log=middling_shop, as_of_day=mo.ui.slider(0, 1, 0.05, value=0.05), **given)
+    assert "nobody was exposed" in said
     assert "Nothing can be told as of this day" in said
     assert found["found"] is None
 
