@@ -24,7 +24,7 @@ demo: $(RUNTIME) ## Replay the bundled journeys over the bundled data
 test: $(DEV) ## Run the tests, on two processors
 	$(IN_VENV) -m pytest -n 2 --dist loadfile
 
-browser: $(DEV) ## Test the canvas and the notebooks in Chromium, in marimo and JupyterLab
+browser: $(DEV) ## Test the notebooks, the canvas and the explorers, in marimo, JupyterLab and Chromium
 	$(IN_VENV) -m pytest -m browser -n 2 --dist loadfile
 
 widgets: ## Build what notebooks run in the browser (needs Node.js 20 and npm)

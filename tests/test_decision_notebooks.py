@@ -1,6 +1,6 @@
 """The notebooks of send times, variants and releases on small logs: what they find, and what they say is missing.
 
-That every notebook runs as a script is held by `test_notebooks`.
+That every notebook runs as a script and as an app is held by `browser/test_notebooks`.
 """
 
 import importlib.util
@@ -14,6 +14,8 @@ import pytest
 
 import journeylab as jl
 from journeylab.shop import Shop
+
+pytestmark = pytest.mark.browser  # with the apps, by `make browser`
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 

@@ -15,6 +15,8 @@ import journeylab as jl
 from constantmodel import ConstantModel
 from journeylab import datasets
 
+pytestmark = pytest.mark.browser  # with the apps, by `make browser`
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("0*.py"))
 SEGMENTS, DRAW, REPLAY = "01_explore_segments", "02_draw_a_journey", "03_replay_and_backtest"
 
@@ -71,13 +73,6 @@ def test_notebooks_pass_marimos_checks() -> None:
     command = [sys.executable, "-m", "marimo", "check", "--strict", *map(str, NOTEBOOKS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("stem", [SEGMENTS, DRAW, REPLAY])
-def test_a_notebook_runs_as_a_script(stem: str) -> None:
-    path = next(path for path in NOTEBOOKS if path.stem == stem)
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
 
 
 def test_segments_begin_with_what_the_log_has(log: jl.EventLog) -> None:

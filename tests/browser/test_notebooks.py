@@ -1,0 +1,38 @@
+"""The six notebooks as apps in a browser, and as scripts: from top to bottom, without a complaint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from browser.conftest import Watched
+from browser.fronts import free_port, serving
+from journeylab import datasets
+
+pytestmark = pytest.mark.browser
+
+NOTEBOOKS = sorted(datasets.notebooks().glob("0*.py"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_an_app(path: Path, watched: Watched, tmp_path: Path, pictures: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "marimo", "run", str(path), "--headless", "--no-token", "--port", str(port)]
+    with serving(command, f"http://127.0.0.1:{port}/health", tmp_path):
+        page = watched.page
+        page.set_viewport_size({"width": 1400, "height": 5000})
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_text("Next", exact=False).last.wait_for(timeout=240_000)
+        page.wait_for_timeout(2_000)
+        page.screenshot(path=pictures / f"{path.stem}.png", full_page=True)
+        assert page.locator(".text-error, [data-testid=cell-error]").count() == 0
+    assert watched.complaints == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_a_script(path: Path) -> None:
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
