@@ -431,7 +431,7 @@ function Toolbar({ words, forms, readOnly, doc, add, undo, redo, tidy, remove, l
         </span>
       )}
       {speaks && (
-        <select class="jc-files" aria-label={words.language} value={speaks.now} onChange={(event) => speaks.change(event.target.value)}>
+        <select class="jc-language" aria-label={words.language} value={speaks.now} onChange={(event) => speaks.change(event.target.value)}>
           {Object.entries(words.languages).map(([code, name]) => <option key={code} value={code} lang={code}>{name}</option>)}
         </select>
       )}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page
+from playwright.sync_api import TimeoutError as TooLate
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
@@ -41,9 +42,16 @@ class CanvasPage:
         return self.page.locator(f'.jc .react-flow__node[data-id="{name}"]')
 
     def select(self, name: str) -> None:
-        """Clicks a node at its name."""
-        self.node(name).locator(".jc-head").click()
-        self.page.wait_for_selector(f'.jc .react-flow__node.selected[data-id="{name}"]')
+        """Clicks a node at its name; again where the drawing has just arranged itself anew under the mouse."""
+        selected = self.page.locator(f'.jc .react-flow__node.selected[data-id="{name}"]')
+        for _ in range(5):
+            self.node(name).locator(".jc-head").click()
+            try:
+                selected.wait_for(timeout=3_000)
+            except TooLate:
+                continue
+            return
+        raise AssertionError(f"{name} cannot be selected")
 
     def add(self, verb: str) -> None:
         """Clicks a verb."""

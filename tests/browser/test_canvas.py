@@ -199,8 +199,10 @@ def test_a_newcomer_draws_the_welcome_journey_and_replays_it(
         CODE.format(written=str(written), journey='"trial_welcome"', more=", height=860"), folder
     ) as url:
         here = SimpleNamespace(name=front.name, url=url, written=written)
-        draw_the_welcome_journey(opened(here, watched))
-        watched.page.screenshot(path=pictures / f"newcomer-{front.name}.png")
+        try:
+            draw_the_welcome_journey(opened(here, watched))
+        finally:
+            watched.page.screenshot(path=pictures / f"newcomer-{front.name}.png")
     assert watched.complaints == []
     journey = Journey.read(written)
     expected = Journey.from_data(WELCOME)
