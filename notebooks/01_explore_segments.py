@@ -1,4 +1,4 @@
-"""Who is in a segment, how many over time, and what distinguishes them: open with `marimo edit` or `run`, or as a script."""
+"""Who is in a segment, how many over time, what distinguishes them: with `marimo edit` or `run`, or as a script."""
 
 import marimo
 
@@ -27,8 +27,8 @@ def _():
     mo.md("""
     # 1. Explore segments
 
-    Whom should a journey speak to? A segment is a condition on what contacts have done and are, and who is in it changes
-    from day to day. Here you build one and see how many contacts it finds over time, which other segments they are in,
+    Whom should a journey speak to? A segment is a condition on what contacts have done and are, and who is in it
+    changes from day to day. Here you build one and see how many contacts it finds over time, which other segments they are in,
     what distinguishes them from the rest, and what some of them have done lately.
 
     Six notebooks tell one story on the log of Akacja, a made-up shop, or on yours: who (this one), what they get (2),
@@ -107,7 +107,8 @@ def _(log, segments):
     The first of them finds **{len(audience):,}** of {log.n_contacts:,} contacts at the end of the log.
 
     - **2. Draw a journey** for them: `trigger: {{segment: {next(iter(segments))}, every: 1d}}` lets those in who join.
-    - In Python: `jl.sizes`, `jl.overlap`, `jl.audience` and `jl.fit`, which learns the weights of evidence from an outcome.
+    - In Python: `jl.sizes`, `jl.overlap`, `jl.audience` and `jl.fit`, which learns the weights of evidence from
+      an outcome.
     """)
     return (audience,)
 

@@ -80,11 +80,13 @@ def _(began, language, log):
 def _():
     mo.accordion({
         "How to draw": mo.md("""
-    - **Click a verb** to add a box behind the selected one, or on the selected line; or drag a verb to where it shall be.
+    - **Click a verb** to add a box behind the selected one, or on the selected line; or drag a verb to where it
+      shall be.
     - **Drag from a dot** at the bottom of a box to another box to connect them. A red dot still leads nowhere.
     - **Select a box** to change its options at the right; what is wrong is said beside the option. Conditions complete
       names of attributes, events and boxes: press the arrow down to see all.
-    - **Delete** removes what is selected, **Ctrl+Z** undoes, **Tidy** arranges all anew. Moving boxes changes no version.
+    - **Delete** removes what is selected, **Ctrl+Z** undoes, **Tidy** arranges all anew. Moving boxes changes no
+      version.
     - **By keyboard**: Tab goes from box to box, Alt with an arrow along a line, Enter to the options, Escape back.
     - A box that runs another journey **opens** by a double click.
     """),
@@ -126,8 +128,8 @@ def _():
     mo.md("""
     ## Next
 
-    - **3. Replay and backtest** moves waits and thresholds by sliders, predicts what the log cannot know, and tests such
-      predictions against what came.
+    - **3. Replay and backtest** moves waits and thresholds by sliders, predicts what the log cannot know, and tests
+      such predictions against what came.
     - On the command line: `journeylab check journey.yaml`, `journeylab replay journey.yaml --events …`, and
       `journeylab test journey.yaml` for the cases beside it.
     """)

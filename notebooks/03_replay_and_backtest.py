@@ -111,8 +111,8 @@ def _(result):
     _flow = result.flow()
     _shown = picture(jl.charts.flow_chart(_flow), _flow) if len(_flow) else mo.md("No visit left by a branch.")
     mo.vstack([
-        mo.md("## Over time\nVisits of each branch, week by week. The last weeks are lower where visits are still open; "
-              "a step elsewhere is worth a question to whoever knows what happened that week."),
+        mo.md("## Over time\nVisits of each branch, week by week. The last weeks are lower where visits are still "
+              "open; a step elsewhere is worth a question to whoever knows what happened that week."),
         _shown,
     ])  # fmt: skip
     return
@@ -128,8 +128,8 @@ def _(result):
         else mo.md("Nobody converted: no `exit_when` of this journey is a `goal` that was met.")
     )
     mo.vstack([
-        mo.md("## How far, and how soon\nEntries that came as far as each step, and how soon they converted. Entries that "
-              "are still inside count as long as they could be watched (Aalen and Johansen's estimator)."),
+        mo.md("## How far, and how soon\nEntries that came as far as each step, and how soon they converted. Entries "
+              "that are still inside count as long as they could be watched (Aalen and Johansen's estimator)."),
         picture(jl.charts.funnel_chart(_funnel), _funnel) if result.n_entries else mo.md("Nobody entered."),
         _goal,
     ])  # fmt: skip
@@ -156,8 +156,9 @@ def _(explorer, log):
         mo.md(f"""## What this log can tell at all
 
 Of the ways through this journey, {_n.get("identified", 0)} are identified by the log, {_n.get("weak", 0)} weakly and
-{_n.get("not identified", 0)} not at all: there, chance never sent such contacts such messages, and whatever a model says
-rests on contacts that may differ. The cheapest way to know more is to let chance decide for a few percent of sends."""),
+{_n.get("not identified", 0)} not at all: there, chance never sent such contacts such messages, and whatever a model
+says rests on contacts that may differ. The cheapest way to know more is to let chance decide for a few percent of
+sends."""),
         mo.ui.tabs({"Picture": mo.Html(support.draw()),
                     "Table": mo.ui.table(support.edges, selection=None, page_size=15)}),
     ])  # fmt: skip
@@ -180,8 +181,8 @@ def _(log):
     )
     tests = mo.ui.switch(value=False, label="Run the backtest (a minute)")
     mo.vstack([
-        mo.md("## Would such a prediction have been right?\nA backtest takes a journey that really ran, hides all that came "
-              "after a day, learns from the rest, predicts, and compares. Each branch gets a verdict: `calibrated`, "
+        mo.md("## Would such a prediction have been right?\nA backtest takes a journey that really ran, hides all that "
+              "came after a day, learns from the rest, predicts, and compares. Each branch gets a verdict: `calibrated`, "
               "`biased`, or `unknowable` with the reason."),
         mo.hstack([ran, cutoff], widths=[2, 1], align="end"),
         tests,
@@ -213,8 +214,8 @@ def _(verdicts):
     _counts = _table["verdict"].value_counts()
     mo.vstack([
         mo.md(f"**{_counts.get('calibrated', 0)} of {len(_table)} branches are calibrated** "
-              f"({share_text(_counts.get('calibrated', 0) / max(1, len(_table)))}); where it says `biased`, do not use this "
-              "model for a scenario; where it says `unknowable`, no model of this kind could have known."),
+              f"({share_text(_counts.get('calibrated', 0) / max(1, len(_table)))}); where it says `biased`, do not use "
+              "this model for a scenario; where it says `unknowable`, no model of this kind could have known."),
         verdicts,
     ])  # fmt: skip
     return
@@ -226,8 +227,8 @@ def _():
     ## Next
 
     - **4. Learn send times**: at which hour each contact answers, and what knowing it is worth.
-    - On the command line: `journeylab replay`, `journeylab simulate`, `journeylab backtest`; `--report page.html` writes a
-      page that names nobody.
+    - On the command line: `journeylab replay`, `journeylab simulate`, `journeylab backtest`; `--report page.html`
+      writes a page that names nobody.
     """)
     return
 
