@@ -28,8 +28,8 @@ def _():
     # 1. Explore segments
 
     Whom should a journey speak to? A segment is a condition on what contacts have done and are, and who is in it
-    changes from day to day. Here you build one and see how many contacts it finds over time, which other segments they are in,
-    what distinguishes them from the rest, and what some of them have done lately.
+    changes from day to day. Here you build one and see how many contacts it finds over time, which other segments
+    they are in, what distinguishes them from the rest, and what some of them have done lately.
 
     Six notebooks tell one story on the log of Akacja, a made-up shop, or on yours: who (this one), what they get (2),
     what would come of it (3), when to send (4), which variant is better (5), and how it goes live (6).

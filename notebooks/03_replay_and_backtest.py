@@ -182,8 +182,8 @@ def _(log):
     tests = mo.ui.switch(value=False, label="Run the backtest (a minute)")
     mo.vstack([
         mo.md("## Would such a prediction have been right?\nA backtest takes a journey that really ran, hides all that "
-              "came after a day, learns from the rest, predicts, and compares. Each branch gets a verdict: `calibrated`, "
-              "`biased`, or `unknowable` with the reason."),
+              "came after a day, learns from the rest, predicts, and compares. Each branch gets a verdict: "
+              "`calibrated`, `biased`, or `unknowable` with the reason."),
         mo.hstack([ran, cutoff], widths=[2, 1], align="end"),
         tests,
     ])  # fmt: skip
