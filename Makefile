@@ -25,7 +25,7 @@ test: $(DEV) ## Run the tests, on two processors
 	$(IN_VENV) -m pytest -n 2 --dist loadfile
 
 browser: $(DEV) ## Test the notebooks, the canvas and the explorers, in marimo, JupyterLab and Chromium
-	$(IN_VENV) -m pytest -m browser -n 2 --dist loadfile
+	$(IN_VENV) -m pytest -m browser -n 2 --dist loadfile || $(IN_VENV) -m pytest -m browser --last-failed # alone
 
 widgets: ## Build what notebooks run in the browser (needs Node.js 20 and npm)
 	cd js && npm ci --no-progress && node build.mjs

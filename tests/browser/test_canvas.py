@@ -162,7 +162,7 @@ def test_a_part_opens_and_is_edited(canvas: CanvasPage) -> None:
 def test_by_keyboard_alone(canvas: CanvasPage) -> None:
     canvas.node("trigger:").focus()
     canvas.page.keyboard.press("Alt+ArrowDown")
-    assert canvas.page.evaluate(FOCUSED) == "hello"
+    until(lambda: canvas.page.evaluate(FOCUSED) == "hello", "the focus does not follow the line")
     canvas.page.keyboard.press("Enter")
     canvas.page.keyboard.press("Tab")
     canvas.page.keyboard.press("Escape")

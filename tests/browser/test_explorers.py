@@ -188,7 +188,9 @@ explorer
 def test_one_contact_after_another_is_shown(name: str, watched: Watched, pictures: Path, tmp_path: Path) -> None:
     with OPENED[name](PATHS, tmp_path) as url:
         page = visited(SimpleNamespace(name=name, url=url), watched.page)
+        of_all = page.locator('.je [data-control="place"]').inner_text()
         control(page, "went").select_option(value="1")
+        until(lambda: page.locator('.je [data-control="place"]').inner_text() != of_all, "all are still listed")
         finds(page, "left by")
         first = finding(page)
         control(page, "place", '[data-do="next"]').click()
