@@ -1,5 +1,6 @@
 """The frame of the project holds: locks, the wheel, the documents and what may not be in any file."""
 
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,13 @@ def project_files() -> list[Path]:
 
 def test_pandas_is_three_or_later():
     assert int(pd.__version__.split(".")[0]) >= 3
+
+
+def test_the_lock_of_the_widgets_names_no_host():
+    text = (ROOT / "js" / "package-lock.json").read_text()
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    assert all("integrity" in one for name, one in packages.items() if name)
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

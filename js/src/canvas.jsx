@@ -4,7 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { arranged, heightOf, placed, WIDTH } from "./arrange.js";
 import { connected, disconnected, edgesOf, freeName, labelledSlots, renamed, slotsOf, TRIGGER, verbOf, withAt, withNode, withoutNodes } from "./definition.js";
 import { Dials, Outcome } from "./dials.jsx";
-import { pngOf, save } from "./files.js";
+import { pngOf, save, svgOf } from "./files.js";
 import { Icon, JourneyEdge, JourneyNode, Words } from "./drawing.jsx";
 import { Field, Form } from "./fields.jsx";
 import { created, pushed, redone, undone } from "./history.js";
@@ -13,6 +13,7 @@ import { useTheme, useTrait } from "./hooks.js";
 const nodeTypes = { node: JourneyNode };
 const edgeTypes = { line: JourneyEdge };
 const ARROW = { type: "arrowclosed", width: 14, height: 14, markerUnits: "userSpaceOnUse" };
+const PRINT = { paper: "#fff", ink: "#1b1f24" }; // a drawing that is taken along is light, whatever the notebook is
 const isTyping = (target) => /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
 
 // The document of the canvas with its history: `journeys` by name, the drawn one under the empty name.
@@ -97,7 +98,7 @@ function Canvas({ model, host }) {
       if (fault) setSpoken(fault);
       if (!file) return;
       if (file.kind === "code") await navigator.clipboard?.writeText(file.text);
-      save(file.name, file.kind === "png" ? await pngOf(file.text) : file.text, file.type);
+      save(file.name, file.kind === "png" ? await pngOf(svgOf(file.text), PRINT) : file.text, file.type);
       setSpoken(file.kind === "code" ? words.copied : `${words.saved} ${file.name}`);
     };
     model.on("msg:custom", came);

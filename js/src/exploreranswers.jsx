@@ -1,37 +1,11 @@
 // What an explorer answers: the finding, each picture with its table, notes, code, and ways to take them along.
 import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { pngOf, save } from "./files.js";
 
-const SCALE = 2; // of a PNG
-
-function download(name, blob) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  document.body.appendChild(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
-// The drawing at double size, in the colours that it has on the page.
+// The drawing in the colours that it has on the page.
 async function downloadPng(name, svg) {
-  const { width, height } = svg.viewBox.baseVal;
-  const shown = getComputedStyle(svg);
   const paper = getComputedStyle(svg.closest(".je")).backgroundColor;
-  const copy = svg.cloneNode(true);
-  copy.setAttribute("width", width);
-  copy.setAttribute("height", height);
-  copy.style.color = shown.color;
-  const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width: width * SCALE, height: height * SCALE });
-  const context = canvas.getContext("2d");
-  context.fillStyle = paper;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(image, 0, 0, canvas.width, canvas.height);
-  canvas.toBlob((blob) => download(`${name}.png`, blob), "image/png");
+  save(`${name}.png`, await pngOf(svg, { paper, ink: getComputedStyle(svg).color }));
 }
 
 function Table({ picture }) {
@@ -69,7 +43,7 @@ function Picture({ picture, words }) {
         </span>}
         <span class="je-export" role="group" aria-label={`${words.export}: ${picture.title}`}>
           {isDrawn && <button type="button" data-do="png" disabled={tab !== "picture"} onClick={() => downloadPng(picture.name, box.current.querySelector("svg"))}>{words.save_picture}</button>}
-          <button type="button" data-do="csv" onClick={() => download(`${picture.name}.csv`, new Blob([picture.csv], { type: "text/csv" }))}>{words.save_table}</button>
+          <button type="button" data-do="csv" onClick={() => save(`${picture.name}.csv`, picture.csv, "text/csv")}>{words.save_table}</button>
         </span>
       </div>
       <div ref={box} class="je-panel" role={isDrawn ? "tabpanel" : "region"} id={`${id}-panel`} aria-labelledby={isDrawn ? `${id}-${tab}` : undefined} aria-label={isDrawn ? undefined : words.table} tabIndex={0}>
@@ -113,7 +87,7 @@ export function Answers({ model, view, words }) {
       const { n, html } = model.get("page");
       if (n !== waiting.current) return;
       waiting.current = null;
-      download("explorer.html", new Blob([html], { type: "text/html" }));
+      save("explorer.html", html, "text/html");
     };
     model.on("change:page", came);
     return () => model.off("change:page", came);
