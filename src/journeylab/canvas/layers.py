@@ -19,8 +19,6 @@ from journeylab.language import count_text, say, share_text
 from journeylab.visits import wilson_interval
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from journeylab.replay import Replay
     from journeylab.simulation import Simulation
     from journeylab.supportmap import SupportMap
@@ -285,11 +283,3 @@ def _targets(journey: Journey) -> Iterator[tuple[str, str, str]]:
             else:
                 target = leads[which or field]
             yield name, slot, target
-
-
-def table_of(layer: Layer) -> pd.DataFrame:
-    """A layer as a table, its twin: `node`, `slot`, `text`, `tone` of each line."""
-    import pandas as pd
-
-    rows = [(*key.split("|"), edge.get("title", ""), edge.get("tone", "")) for key, edge in layer["edges"].items()]
-    return pd.DataFrame(rows, columns=["node", "slot", "text", "tone"])

@@ -23,10 +23,11 @@ def of_log(log: EventLog | None) -> dict[str, Any]:
     """What a log knows.
 
     `events` (name to how many, as text), `properties` by event, `attributes` (kind, few values), and the `messages`
-    that it was sent; all empty without a log.
+    that it was sent, all empty without a log; and the `timezones` that there are.
     """
+    timezones = sorted(available_timezones())
     if log is None:
-        return {"events": {}, "properties": {}, "attributes": {}, "messages": []}
+        return {"events": {}, "properties": {}, "attributes": {}, "messages": [], "timezones": timezones}
     summary = log.summary()
     events = {str(one.event): count_text(int(one.n_events)) for one in summary.itertuples()}
     attributes = {}
@@ -42,6 +43,7 @@ def of_log(log: EventLog | None) -> dict[str, Any]:
         "properties": {event: _properties(log, event) for event in events},
         "attributes": attributes,
         "messages": sorted(messages),
+        "timezones": timezones,
     }
 
 
@@ -72,7 +74,6 @@ def of_journey(journey: Journey | None, known: dict[str, Any]) -> dict[str, Any]
         "entry": known["properties"].get(event, []),
         "scores": [],
         "journeys": sorted(journey.parts) if journey is not None else [],
-        "timezones": sorted(available_timezones()),
         "purposes": ["marketing", "service"],
         "functions": _functions(),
         "said": {"segment": say("segment"), "score": say("score"), "send": say("a send"), "entry": say("of the entry"),

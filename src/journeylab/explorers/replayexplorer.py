@@ -76,10 +76,10 @@ class ReplayExplorer(Canvas):
         self._sample: EventLog | None = None
         self._part = 1
         self.forecast: Simulation | None = None
-        self._first: Replay | None = None
+        self._before: dict[str, int] | None = None
         super().__init__(journey, log=log, **options)
         self.began = self.journey
-        self._first = self.replay
+        self._before = None if self.replay is None else _outcomes(self.replay)
         self._tell()
 
     def _layers(self, journey: Journey) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class ReplayExplorer(Canvas):
     def _tell(self) -> None:
         """Shows what came of the journey beside what came of the one it began with."""
         with using(self.language):
-            self.outcome = as_sent(self._outcome()) if self._first is not None and self.replay is not None else {}
+            self.outcome = as_sent(self._outcome()) if self._before is not None and self.replay is not None else {}
 
     @property
     def outcomes(self) -> pd.DataFrame:
@@ -163,9 +163,9 @@ class ReplayExplorer(Canvas):
         entries). Empty while the drawing has faults.
         """
         columns = ["outcome", "n", "n_before", "share", "low", "high", "share_before", "low_before", "high_before"]
-        if self.replay is None or self._first is None:
+        if self.replay is None or self._before is None:
             return pd.DataFrame(columns=columns)
-        now, was = _outcomes(self.replay), _outcomes(self._first)
+        now, was = _outcomes(self.replay), self._before
         rows = []
         for name in [*now, *(one for one in was if one not in now)]:
             a, b = now.get(name, 0), was.get(name, 0)
@@ -178,9 +178,9 @@ class ReplayExplorer(Canvas):
         return pd.DataFrame(rows, columns=columns)
 
     def _outcome(self) -> dict[str, Any]:
-        rows = []
+        rows, outcomes = [], self.outcomes
         predicted = {} if self.forecast is None else _predicted(self.forecast)
-        for row in self.outcomes.itertuples():
+        for row in outcomes.itertuples():
             shown = {
                 "label": _said(str(row.outcome)),
                 "now": _shown(row.n, row.share, row.low, row.high),
@@ -196,19 +196,7 @@ class ReplayExplorer(Canvas):
             "would make contacts do: what they would have done with messages that they never got is assumed, or "
             "predicted."
         )
-        return {"rows": rows, "sentence": self._sentence(), "note": note}
-
-    def _sentence(self) -> str:
-        goals = [row for row in self.outcomes.itertuples() if str(row.outcome).startswith("goal:")]
-        if not goals:
-            return say("The journey names no goal, so nothing counts as converted.")
-        goal = max(goals, key=lambda row: row.n)
-        name = str(goal.outcome).removeprefix("goal:")
-        return say(
-            "{share} of the entries leave by the goal {goal} ({low} to {high}); before, it was {before}.",
-            share=share_text(goal.share), goal=name, low=share_text(goal.low), high=share_text(goal.high),
-            before=share_text(goal.share_before),
-        )  # fmt: skip
+        return {"rows": rows, "sentence": _sentence(outcomes), "note": note}
 
 
 def _outcomes(replay: Replay) -> dict[str, int]:
@@ -221,6 +209,19 @@ def _outcomes(replay: Replay) -> dict[str, int]:
         **dict(sorted(summary["exits"].items(), key=lambda one: (not one[0].startswith("goal:"), -one[1]))),
         "still inside": summary["still_inside"],
     }
+
+
+def _sentence(outcomes: pd.DataFrame) -> str:
+    goals = [row for row in outcomes.itertuples() if str(row.outcome).startswith("goal:")]
+    if not goals:
+        return say("The journey names no goal, so nothing counts as converted.")
+    goal = max(goals, key=lambda row: row.n)
+    name = str(goal.outcome).removeprefix("goal:")
+    return say(
+        "{share} of the entries leave by the goal {goal} ({low} to {high}); before, it was {before}.",
+        share=share_text(goal.share), goal=name, low=share_text(goal.low), high=share_text(goal.high),
+        before=share_text(goal.share_before),
+    )  # fmt: skip
 
 
 def _predicted(forecast: Simulation) -> dict[str, tuple[float, float, float]]:
