@@ -9,17 +9,9 @@ with app.setup:
     import marimo as mo
 
     import journeylab as jl
+    from _cells import attempt
     from journeylab import datasets
     from journeylab.definitiondiff import as_text
-
-
-@app.function
-def attempt(make, *arguments, **options):
-    """What a call returns; where the data or the journey is at fault, the cell says so and those below wait."""
-    try:
-        return make(*arguments, **options)
-    except jl.JourneyLabError as error:
-        mo.stop(predicate=True, output=mo.callout(mo.plain_text(str(error)), kind="danger"))
 
 
 @app.cell(hide_code=True)

@@ -10,29 +10,9 @@ with app.setup:
     import pandas as pd
 
     import journeylab as jl
+    from _cells import attempt, picture, refuse
     from journeylab import datasets
     from journeylab.drawing import share_text
-
-
-@app.function
-def refuse(reason):
-    """Ends a cell, and those that need it, with a reason that says what to mend."""
-    mo.stop(predicate=True, output=mo.callout(mo.plain_text(str(reason)), kind="danger"))
-
-
-@app.function
-def attempt(make, *arguments, **options):
-    """What a call returns; where the data or the journey is at fault, the cell says so and those below wait."""
-    try:
-        return make(*arguments, **options)
-    except jl.JourneyLabError as error:
-        refuse(error)
-
-
-@app.function
-def picture(chart, table):
-    """A picture, and in the next tab the table whose numbers it shows."""
-    return mo.ui.tabs({"Picture": chart, "Table": mo.ui.table(table, selection=None, page_size=15)})
 
 
 @app.cell(hide_code=True)

@@ -12,6 +12,7 @@ with app.setup:
     import marimo as mo
 
     import journeylab as jl
+    from _cells import attempt, picture, points, refuse
     from journeylab.language import formatted, share_text
     from journeylab.sendtime import HabitModel, MedianOfOpens, evaluate_out_of_time, send_table
     from journeylab.sendtimecharts import gain_chart, level_chart, week_chart
@@ -19,33 +20,6 @@ with app.setup:
     from journeylab.shop import Shop
 
     OWN, LETTER = "the log above", "Akacja's weekly letter, at drawn hours"
-
-
-@app.function
-def refuse(reason):
-    """Ends a cell, and those that need it, with a reason that says what to mend."""
-    mo.stop(predicate=True, output=mo.callout(mo.plain_text(str(reason)), kind="danger"))
-
-
-@app.function
-def attempt(make, *arguments, **options):
-    """What a call returns; where the data are at fault, the cell says so."""
-    try:
-        return make(*arguments, **options)
-    except jl.JourneyLabError as error:
-        refuse(error)
-
-
-@app.function
-def picture(chart, table):
-    """A picture, and in the next tab the table whose numbers it shows."""
-    return mo.ui.tabs({"Picture": chart, "Table": mo.ui.table(table, selection=None, page_size=15)})
-
-
-@app.function
-def points(sentences):
-    """Sentences as a list."""
-    return mo.md("\n".join(f"- {sentence}" for sentence in sentences))
 
 
 @app.cell(hide_code=True)

@@ -12,6 +12,7 @@ with app.setup:
     import pandas as pd
 
     import journeylab as jl
+    from _cells import attempt, picture, points
     from journeylab.experimentcharts import (
         forest_chart,
         guardrail_chart,
@@ -32,33 +33,6 @@ with app.setup:
         "at five planned looks": {"rule": "group_sequential", "looks": 5},
         "once, at the end": {"rule": "fixed"},
     }
-
-
-@app.function
-def refuse(reason):
-    """Ends a cell, and those that need it, with a reason that says what to mend."""
-    mo.stop(predicate=True, output=mo.callout(mo.plain_text(str(reason)), kind="danger"))
-
-
-@app.function
-def attempt(make, *arguments, **options):
-    """What a call returns; where the data or the experiment are at fault, the cell says so."""
-    try:
-        return make(*arguments, **options)
-    except jl.JourneyLabError as error:
-        refuse(error)
-
-
-@app.function
-def picture(chart, table):
-    """A picture, and in the next tab the table whose numbers it shows."""
-    return mo.ui.tabs({"Picture": chart, "Table": mo.ui.table(table, selection=None, page_size=15)})
-
-
-@app.function
-def points(sentences):
-    """Sentences as a list."""
-    return mo.md("\n".join(f"- {sentence}" for sentence in sentences))
 
 
 @app.cell(hide_code=True)

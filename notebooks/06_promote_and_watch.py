@@ -18,6 +18,7 @@ with app.setup:
     from sqlalchemy import select
 
     import journeylab as jl
+    from _cells import attempt, picture, points
     from journeylab.charts import titled
     from journeylab.language import formatted
     from journeylab.responses import fit_responses
@@ -49,33 +50,6 @@ with app.setup:
 <p><a href="{{ link('shop', 'https://akacja.example/shop') }}">Have a look around</a></p>
 <p>{{ postal_address }} <a href="{{ unsubscribe_url }}">Unsubscribe</a></p></body></html>
 """
-
-
-@app.function
-def refuse(reason):
-    """Ends a cell, and those that need it, with a reason that says what to mend."""
-    mo.stop(predicate=True, output=mo.callout(mo.plain_text(str(reason)), kind="danger"))
-
-
-@app.function
-def attempt(make, *arguments, **options):
-    """What a call returns; where the data or the journey are at fault, the cell says so."""
-    try:
-        return make(*arguments, **options)
-    except jl.JourneyLabError as error:
-        refuse(error)
-
-
-@app.function
-def picture(chart, table):
-    """A picture, and in the next tab the table whose numbers it shows."""
-    return mo.ui.tabs({"Picture": chart, "Table": mo.ui.table(table, selection=None, page_size=15)})
-
-
-@app.function
-def points(sentences):
-    """Sentences as a list."""
-    return mo.md("\n".join(f"- {sentence}" for sentence in sentences))
 
 
 @app.function

@@ -118,7 +118,7 @@ def _named(name: str, folder: Path, endings: tuple[str, ...]) -> Path:
     found = {
         str(path.relative_to(folder).with_suffix("")): path
         for path in sorted(folder.rglob("*"))
-        if path.suffix in endings and not any(part.startswith(("__", ".")) for part in path.relative_to(folder).parts)
+        if path.suffix in endings and not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
     }
     wanted = str(Path(name).with_suffix("")) if Path(name).suffix in _JUPYTER else name
     by_stem = {path.stem: path for path in found.values()}
