@@ -26,6 +26,7 @@ def test_a_notebook_is_an_app(path: Path, watched: Watched, tmp_path: Path, pict
         page.set_viewport_size({"width": 1400, "height": 5000})
         page.goto(f"http://127.0.0.1:{port}/")
         page.get_by_text("Next", exact=False).last.wait_for(timeout=240_000)
+        page.get_by_test_id("loading-indicator").wait_for(state="detached", timeout=240_000)
         page.wait_for_timeout(2_000)
         page.screenshot(path=pictures / f"{path.stem}.png", full_page=True)
         assert page.locator(".text-error, [data-testid=cell-error]").count() == 0
