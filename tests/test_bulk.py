@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, MetaData, Table, Text, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from journeylab.sender.store import Store
+from journeylab.sender.store import Store, insert_missing
 from journeylab.sender.store.bulk import Bulk
 from journeylab.sender.store.lookup import Lookup
 from journeylab.sender.store.tables import Instant
@@ -100,3 +100,13 @@ def test_a_refusal_is_sqlalchemys_and_names_no_value(odd: Store) -> None:
 def test_an_instant_without_a_zone_is_a_fault_on_either_database() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         Instant().process_bind_param(datetime(2026, 3, 1), None)  # type: ignore[arg-type]  # noqa: DTZ001
+
+
+def test_rows_whose_key_is_there_stay_and_no_rows_are_nothing(odd: Store) -> None:
+    before = plain(odd)
+    with odd.writing() as connection:
+        insert_missing(connection, ODD, [], ["name"])
+    assert plain(odd) == before
+    with odd.writing() as connection:
+        insert_missing(connection, ODD, [{"name": "n1", "number": -1}, {"name": "new", "number": 1}], ["name"])
+    assert plain(odd) == before | {"new": ("new", 1, None, None, None)}

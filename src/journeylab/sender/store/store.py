@@ -181,7 +181,9 @@ _LAST: Final = Lookup(
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
-    """Inserts the rows whose keys are not there."""
+    """Inserts the rows whose keys are not there; without rows nothing is done."""
+    if not rows:
+        return
     wanted = insert_into(connection, table).on_conflict_do_nothing(index_elements=[*key])
     connection.execute(wanted, [dict(row) for row in rows])
 
