@@ -7,6 +7,8 @@ app = marimo.App(width="medium", app_title="Promote and watch")
 
 with app.setup:
     import shutil
+    import sqlite3
+    from contextlib import closing
     from datetime import timedelta
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -14,12 +16,10 @@ with app.setup:
     import marimo as mo
     import numpy as np
     import pandas as pd
-    import plotly.graph_objects as go
     from sqlalchemy import select
 
     import journeylab as jl
-    from _cells import attempt, picture, points
-    from journeylab.charts import titled
+    from _cells import attempt, drawn, explored, picture, points
     from journeylab.language import formatted
     from journeylab.responses import fit_responses
     from journeylab.sender.keys import Keys
@@ -108,44 +108,6 @@ def incoming_of(log, contacts, lost):
     return doings, answers
 
 
-@app.function
-def forecast_chart(table):
-    """Live shares with their intervals over the forecast's, a row for each share that is watched."""
-    shown = table[(table["n"] > 0) & (table["kind"] != "response")]
-    labels = [f"{row.node}: {row.outcome}" for row in shown.itertuples()]
-    colours = {"within": "#1f6fb2", "outside": "#d97a00", "too_few": "#7c8792"}
-    symbols = {"within": "circle", "outside": "square", "too_few": "circle-open"}
-    names = {"within": "live, within", "outside": "live, outside", "too_few": "live, too few yet to tell"}
-    figure = go.Figure()
-    figure.add_bar(
-        y=labels,
-        x=np.maximum(shown["forecast_high"] - shown["forecast_low"], 0.004),
-        base=shown["forecast_low"],
-        orientation="h",
-        name="forecast",
-        marker_color="rgba(128,128,128,0.35)",
-        hovertemplate="forecast %{base:.1%} to %{x:.1%}<extra></extra>",
-    )
-    for verdict, name in names.items():
-        rows = shown[shown["verdict"] == verdict]
-        figure.add_scatter(
-            y=[f"{row.node}: {row.outcome}" for row in rows.itertuples()],
-            x=rows["live_share"],
-            mode="markers",
-            name=name,
-            marker={"color": colours[verdict], "symbol": symbols[verdict], "size": 9},
-            error_x={"array": rows["high"] - rows["live_share"], "arrayminus": rows["live_share"] - rows["low"]},
-            customdata=rows["sentence"],
-            hovertemplate="%{customdata}<extra></extra>",
-        )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.02])
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_layout(height=170 + 24 * max(1, len(shown)), legend={"y": -60 / (170 + 24 * max(1, len(shown)))})
-    n_outside = int((table["verdict"] == "outside").sum())
-    title = "Nothing is outside of the forecast" if not n_outside else f"{n_outside} shares are outside of the forecast"
-    return titled(figure, title, "share of contacts at each node; intervals hold whenever one looks")
-
-
 @app.cell(hide_code=True)
 def _():
     mo.md("""
@@ -155,8 +117,8 @@ def _():
     checked, compared with what runs, opened for a few contacts and then for all, held against its forecast day by day,
     and taken back.
 
-    Everything happens in a temporary folder that is deleted at once, on a clock that is moved by hand, at domains that
-    do not exist. No mail leaves this machine: the relay of the sandbox keeps what it is given.
+    Everything happens in a temporary folder that goes with this notebook, on a clock that is moved by hand, at domains
+    that do not exist. No mail leaves this machine: the relay of the sandbox keeps what it is given.
     """)
     return
 
@@ -325,7 +287,7 @@ def _(changed_journey, history, responses):
     mo.vstack(
         [
             mo.md("## 2. The forecast"),
-            picture(mo.Html(simulation.draw()), simulation.branches),
+            picture(mo.Html(drawn(simulation.draw)), simulation.branches),
             mo.md(
                 f"{formatted(simulation.summary()['draws'])} draws over half of the contacts, who were dealt by a hash "
                 "of their names. It says what the new version would do if answers came as often as in the log. Rates "
@@ -352,8 +314,8 @@ def _():
 
         def __init__(self, settings, log, start_at):
             self.settings, self.log, self.clock = settings, log, _Clock(start_at)
-            self.url = f"sqlite:///{settings.folder / 'sandbox.db'}"
-            self.store = Store.open(self.url, clock=self.clock, create=True)
+            self.path = settings.folder / "sandbox.db"
+            self.store = Store.open(f"sqlite:///{self.path}", clock=self.clock, create=True)
             self.keys = Keys.made(settings.path(settings.state) / "keys.json")
             self.waiting, self.answers, self.running = [], {}, WhatRuns(settings)
 
@@ -431,9 +393,13 @@ def _():
             return len(passed)
 
         def watch(self, release_id):
-            """The live shares beside their forecast, as of the clock."""
+            """Holds live shares against their forecast, which raises alerts; keeps a copy of the store as of now."""
             with self.store.writing() as connection:
-                return compare(connection, release_id, self.clock.at)
+                compare(connection, release_id, self.clock.at)
+            path = self.settings.folder / f"{self.clock.at:%Y-%m-%d_%H}.db"
+            with closing(sqlite3.connect(self.path)) as there, closing(sqlite3.connect(path)) as copy:
+                there.backup(copy)
+            return path, self.clock.at
 
         def counts(self):
             """How many entries each version has, and what became of the messages."""
@@ -505,9 +471,9 @@ def _(
         }
 
     log_end = future.end_at
-    with TemporaryDirectory() as _folder:
-        rehearsal = attempt(_rehearse, Path(_folder))
-    return (rehearsal,)
+    folder = TemporaryDirectory()  # goes with the notebook, or when the rehearsal is played again
+    rehearsal = attempt(_rehearse, Path(folder.name))
+    return folder, rehearsal
 
 
 @app.cell(hide_code=True)
@@ -599,43 +565,58 @@ def _(rehearsal):
 
 
 @app.cell(hide_code=True)
-def _(as_of_look, rehearsal):
-    look = rehearsal["looks"][as_of_look.value]
-    _n = look["verdict"].value_counts()
-    _outside = look[look["verdict"] == "outside"]
-    _shown = (
-        [
-            picture(forecast_chart(look), look),
-            mo.callout(points(_outside["sentence"]), kind="warn")
-            if len(_outside)
-            else mo.md("Nothing has left the forecast so far."),
-            mo.md(
-                f"On day {as_of_look.value} {int(_n.get('within', 0))} shares are within their forecast, "
-                f"{int(_n.get('outside', 0))} outside, and of {int(_n.get('too_few', 0))} nothing can be said yet. One "
-                "may look as often as one likes: at most 5% of releases are ever said to be outside although they are "
-                "not. It does not show which of two is wrong, the forecast or the world, and a drift that comes back "
-                "before it is clear goes unseen. Opens and clicks of each message are in the table alone."
-            ),
-        ]
-        if len(look)
-        else [mo.md("There is no forecast to hold it against: the version that runs was promoted again unchanged.")]
-    )
-    mo.vstack([mo.md("## 4. Forecast and reality"), as_of_look, *_shown])
-    return (look,)
+def _(as_of_look, folder, rehearsal):
+    folder  # is there as long as the stores in it are looked at
+    _path, _at = rehearsal["looks"][as_of_look.value]
+    store = Store.open(f"sqlite:///{_path}", clock=lambda _: _at)
+    look = jl.explorers.release_tables(store)["forecast"]
+    monitor = explored(jl.explorers.ReleaseMonitor, store)
+    return look, monitor
 
 
 @app.cell(hide_code=True)
-def _(rehearsal):
-    _last = rehearsal["looks"][max(rehearsal["looks"])]
-    _is_outside = bool((_last["verdict"] == "outside").any()) if len(_last) else False
+def _(as_of_look, look, monitor):
+    _n = look["verdict"].value_counts()
+    _counted = (
+        f"On day {as_of_look.value}, {_n.get('within', 0)} shares of the new version are within their forecast, "
+        f"{_n.get('outside', 0)} outside, and of {_n.get('too_few', 0)} nothing can be said yet."
+        if len(look)
+        else "There is no forecast to hold it against: the version that runs was promoted again unchanged."
+    )
+    _outside = look[look["verdict"] == "outside"]
+    mo.vstack(
+        [
+            mo.md(
+                """
+## 4. Forecast and reality
+
+The monitor is that of a sender's database; here it looks at the sandbox's as it was on a day, before the new version
+was taken back.
+"""
+            ),
+            as_of_look,
+            monitor,
+            *([mo.callout(points(_outside["sentence"]), kind="warn")] if len(_outside) else []),
+            mo.md(
+                f"{_counted} One may look as often as one likes: at most 5% of releases are ever said to be outside "
+                "although they are not. It does not show which of two is wrong, the forecast or the world, and a drift "
+                "that comes back before it is clear goes unseen."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(look):
     mo.vstack(
         [
             mo.md("## 5. Back, and what next"),
             mo.md(
                 (
                     "Reality has left the forecast: take the new version back, find out why, and forecast anew. "
-                    if _is_outside
-                    else "Nothing speaks against the new version so far. "
+                    if (look["verdict"] == "outside").any()
+                    else "Nothing speaks against the new version as of this day. "
                 )
                 + "In the rehearsal it was rolled back at the end, so that the former one took entries again, and then "
                 "the journey was withdrawn: nobody enters any more, and those who are inside go on."
