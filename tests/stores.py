@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Person, receive_people
@@ -30,6 +30,12 @@ class MovedClock:
 
     def move(self, **by: float) -> None:
         self.at += timedelta(**by)
+
+
+def empty(connection: Connection) -> None:
+    """Empties all tables of PostgreSQL, the audit log's too, which no sender could."""
+    connection.execute(text("set local session_replication_role = replica"))
+    connection.execute(text(f"truncate {', '.join(t.metadata.tables)} restart identity cascade"))
 
 
 def people(store: Store, *contacts: str, **attributes: Any) -> None:

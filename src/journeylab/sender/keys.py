@@ -23,7 +23,7 @@ from journeylab.errors import DataError
 
 __all__ = ["USES", "Keys"]
 
-USES: Final = ("message", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render")
+USES: Final = ("message", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render", "audit")
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16
 _LENGTH: Final = 52

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select, text, update
 
-from journeylab.sender.store import TICK, lock_contacts
+from journeylab.sender.store import TICK, act, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, among
 
@@ -30,6 +30,8 @@ __all__ = [
 OWN: Final = ("sent", "not_sent", "postponed", "called")
 """The events that the sender itself makes: what became of its sends and calls (rule 29)."""
 _CHANGED: Final = "attribute_changed"
+_CONSENT: Final = ("consent_given", "consent_withdrawn", "erased")
+"""The events by which consent changes (rule 11), each an entry of the audit log."""
 _text: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -99,6 +101,13 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
         row["received_at"] = at[row["contact"]]
         row["occurred_at"] = row["occurred_at"] or row["received_at"]
     _store(connection, rows, at)
+    for row in rows:
+        if row["event"] in _CONSENT:
+            purpose = row["properties"].get("purpose")
+            act(
+                connection, row["received_at"], "intake", row["event"], "consent", contact=row["contact"],
+                purpose=purpose, source_id=row["source_id"],
+            )  # fmt: skip
     return Received(len(rows), n_repeated, tuple(refused))
 
 
