@@ -250,9 +250,9 @@ of the later ones, those that chance put at the hour that a model would have tak
 
 - **The week** has hours beyond noise marked + and -. The chances are of a mean message in a mean week: they order
   hours, and do not predict a campaign.{_groups}
-- **Gains** go from the contacts who are promised most over everyone's best hour to those who are promised least, at
-  least five to a point. They are missing where nobody has hours of their own. The greatest of many uncertain promises
-  is too large: what the whole is worth is tested in the last picture.
+- **Gains** go from the contacts who are promised most over everyone's best hour to those who are promised least, a
+  group of contacts to a point. They are missing where nobody has hours of their own. The greatest of many uncertain
+  promises is too large: what the whole is worth is tested in the last picture.
 - **Advice** rests on a contact's own answers for {share_text(_n["person"])} of the contacts, on those of their group
   for {share_text(_n["segment"])}, on everyone's for {share_text(_n["everyone"])}; for {share_text(_n["fallback"])}
   nothing is known, and their mail goes at once.

@@ -583,7 +583,6 @@ def _(as_of_look, look, monitor):
         if len(look)
         else "There is no forecast to hold it against: the version that runs was promoted again unchanged."
     )
-    _outside = look[look["verdict"] == "outside"]
     mo.vstack(
         [
             mo.md(
@@ -596,11 +595,12 @@ was taken back.
             ),
             as_of_look,
             monitor,
-            *([mo.callout(points(_outside["sentence"]), kind="warn")] if len(_outside) else []),
             mo.md(
-                f"{_counted} One may look as often as one likes: at most 5% of releases are ever said to be outside "
-                "although they are not. It does not show which of two is wrong, the forecast or the world, and a drift "
-                "that comes back before it is clear goes unseen."
+                f"{_counted} Grey bands are the forecast, dots what has come, each with its interval, as soon as ten "
+                "contacts can be counted; the table has all shares, opens and clicks of each message among them. One "
+                "may look as often as one likes: at most 5% of releases are ever said to be outside although they are "
+                "not. It does not show which of two is wrong, the forecast or the world, and a drift that comes back "
+                "before it is clear goes unseen."
             ),
         ]
     )
