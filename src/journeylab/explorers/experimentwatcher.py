@@ -12,7 +12,6 @@ import pandas as pd
 from journeylab.errors import DataError, JourneyLabError, known
 from journeylab.eventlog import EventLog
 from journeylab.experimentlines import ratio_svg, watch_svg
-from journeylab.experimentwords import ratio_words, watch_words
 from journeylab.language import again, date_text, say, sentences_text
 
 from .controls import Choice, Control, ControlError, Slider
@@ -78,12 +77,11 @@ class ExperimentWatcher(Explorer):
         watch = self._watch(values["as_of"], int(values["looks"]))
         stopping = watch.stopping
         path, ratio = watch.path, watch.ratio
-        title = say("The effect as units came in")
         drawn = "" if path.empty else watch_svg(path, stopping.planned_n)
         pictures = [
             Picture(
                 name="path",
-                title=title if path.empty else watch_words(path, stopping.planned_n).title,
+                title=say("The effect as units came in"),
                 svg=drawn,
                 table=path,
                 heads={
@@ -97,8 +95,10 @@ class ExperimentWatcher(Explorer):
                     "p_value": say("p"),
                 },
                 notes=[
-                    say(
-                        "The interval holds whenever one looks; that of a single look, drawn paler, misleads whoever "
+                    say("No unit has been watched for its whole window yet, so that there is no effect to draw.")
+                    if path.empty
+                    else say(
+                        "The interval holds whenever one looks; that of a single look, drawn dashed, misleads whoever "
                         "looks again."
                     )
                 ],
@@ -108,7 +108,7 @@ class ExperimentWatcher(Explorer):
             pictures.append(
                 Picture(
                     name="ratio",
-                    title=ratio_words(ratio.path, ratio.alpha).title,
+                    title=say("Whether the arms have their shares, as units came in"),
                     svg=ratio_svg(ratio.path, ratio.alpha),
                     table=ratio.path,
                     heads={"exposed_at": say("Exposed"), "n_units": say("Units"), "p_value": say("p")},
