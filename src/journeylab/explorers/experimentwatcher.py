@@ -20,6 +20,7 @@ from .views import Picture, View
 
 if TYPE_CHECKING:
     from journeylab.experiments import Experiment
+    from journeylab.experiments.exposed import Exposed
     from journeylab.experiments.watching import Watch
 
 __all__ = ["ExperimentWatcher"]
@@ -32,7 +33,7 @@ class ExperimentWatcher(Explorer):
     """Shows what an experiment said as of a day: effect with sequential interval, the arms' ratio, a verdict in words.
 
     Its values are `as_of` (a date, 00:00 UTC, or "end") and the number of `looks` ("10", "20" or "40"). Its tables are
-    `path` and `ratio`. As of an earlier day nothing later is looked at: a log is replayed until then.
+    `path` and `ratio`. As of an earlier day nothing later is looked at: what is seen is that of a replay until then.
     """
 
     def __init__(
@@ -52,8 +53,13 @@ class ExperimentWatcher(Explorer):
         """
         self._experiment, self._source, self._options = experiment, source, options
         self._watches: dict[tuple[str, int], Watch] = {}
+        self._exposed: Exposed | None = None
         if isinstance(source, EventLog):
-            start, end = experiment.start_at or source.start_at, source.end_at
+            from journeylab.experiments.exposed import exposed_units
+
+            self._exposed = exposed_units(experiment, source, **options)
+            assert self._exposed.exposures is not None
+            start, end = experiment.start_at or source.start_at, self._exposed.exposures.until
         else:
             column = experiment.exposed_at
             if not isinstance(source, pd.DataFrame) or column not in source.columns:
@@ -130,18 +136,23 @@ class ExperimentWatcher(Explorer):
 
     def _watch(self, as_of: str, looks: int) -> Watch:
         if (as_of, looks) not in self._watches:
-            source, options = self._source, dict(self._options)
-            if as_of != _END:
-                at = datetime.fromisoformat(as_of).replace(tzinfo=UTC)
-                if isinstance(source, EventLog):
-                    options["until"] = at
-                else:
-                    source = source[source[self._experiment.exposed_at] <= at]
+            at = None if as_of == _END else datetime.fromisoformat(as_of).replace(tzinfo=UTC)
             try:
-                self._watches[as_of, looks] = self._experiment.watch(source, looks=looks, **options)
+                self._watches[as_of, looks] = self._watched(at, looks)
             except JourneyLabError as error:
                 raise ControlError("as_of", str(error)) from None
         return self._watches[as_of, looks]
+
+    def _watched(self, at: datetime | None, looks: int) -> Watch:
+        """What `experiment.watch` gives as of an instant, a log being replayed only once."""
+        from journeylab.experiments.watching import watch
+
+        if self._exposed is None:
+            table: Any = self._source
+            source = table if at is None else table[table[self._experiment.exposed_at] <= at]
+            return self._experiment.watch(source, looks=looks, **self._options)
+        units = self._exposed.units if at is None else self._exposed.as_of(at)
+        return watch(units, stopping=self._experiment.stopping, alpha=self._experiment.alpha, looks=looks)
 
     def _code(self, values: Mapping[str, Any]) -> str:
         source, until = "log" if isinstance(self._source, EventLog) else "table", ""
