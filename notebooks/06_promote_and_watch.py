@@ -16,7 +16,7 @@ with app.setup:
     import marimo as mo
     import numpy as np
     import pandas as pd
-    from sqlalchemy import select
+    from sqlalchemy import StaticPool, create_engine, select
 
     import journeylab as jl
     from _cells import attempt, drawn, explored, picture, points
@@ -117,8 +117,8 @@ def _():
     checked, compared with what runs, opened for a few contacts and then for all, held against its forecast day by day,
     and taken back.
 
-    Everything happens in a temporary folder that goes with this notebook, on a clock that is moved by hand, at domains
-    that do not exist. No mail leaves this machine: the relay of the sandbox keeps what it is given.
+    Everything happens in a temporary folder that is deleted at once, on a clock that is moved by hand, at domains that
+    do not exist. No mail leaves this machine: the relay of the sandbox keeps what it is given.
     """)
     return
 
@@ -393,13 +393,14 @@ def _():
             return len(passed)
 
         def watch(self, release_id):
-            """Holds live shares against their forecast, which raises alerts; keeps a copy of the store as of now."""
+            """Holds live shares against their forecast, which raises alerts; the store as of now, in memory."""
             with self.store.writing() as connection:
                 compare(connection, release_id, self.clock.at)
-            path = self.settings.folder / f"{self.clock.at:%Y-%m-%d_%H}.db"
-            with closing(sqlite3.connect(self.path)) as there, closing(sqlite3.connect(path)) as copy:
+            copy, at = sqlite3.connect(":memory:", check_same_thread=False), self.clock.at
+            with closing(sqlite3.connect(self.path)) as there:
                 there.backup(copy)
-            return path, self.clock.at
+            engine = create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool)
+            return Store(engine, clock=lambda _: at)
 
         def counts(self):
             """How many entries each version has, and what became of the messages."""
@@ -471,9 +472,9 @@ def _(
         }
 
     log_end = future.end_at
-    folder = TemporaryDirectory()  # goes with the notebook, or when the rehearsal is played again
-    rehearsal = attempt(_rehearse, Path(folder.name))
-    return folder, rehearsal
+    with TemporaryDirectory() as _folder:
+        rehearsal = attempt(_rehearse, Path(_folder))
+    return (rehearsal,)
 
 
 @app.cell(hide_code=True)
@@ -565,10 +566,8 @@ def _(rehearsal):
 
 
 @app.cell(hide_code=True)
-def _(as_of_look, folder, rehearsal):
-    folder  # is there as long as the stores in it are looked at
-    _path, _at = rehearsal["looks"][as_of_look.value]
-    store = Store.open(f"sqlite:///{_path}", clock=lambda _: _at)
+def _(as_of_look, rehearsal):
+    store = rehearsal["looks"][as_of_look.value]
     look = jl.explorers.release_tables(store)["forecast"]
     monitor = explored(jl.explorers.ReleaseMonitor, store)
     return look, monitor

@@ -154,8 +154,8 @@ def test_an_experiment_that_does_not_fit_the_log_is_refused_in_words(foreign: jl
 def rehearsed(log: jl.EventLog, **changed: Any) -> tuple[str, Any]:
     given = {"n_contacts": slider(25), "new_wait": slider(2), "full_day": slider(3), "n_days": slider(4)}
     said, found = run("06_promote_and_watch", log=log, **given | changed)
-    found["store"].close()
-    found["folder"].cleanup()
+    for store in found["rehearsal"]["looks"].values():
+        store.close()
     return said, found
 
 
