@@ -227,7 +227,7 @@ def test_a_release_is_looked_at_again(front: SimpleNamespace, watched: Watched, 
     assert len(cells(page, "runs")) == 2
     come(front.shop)
     assert "0 shares are outside" in finding(page)
-    control(page, "again", '[data-do="next"]').click()
+    control(page, "again", "button").click()
     finds(page, "4 shares are outside of their forecast, of 4.")
     pictured(page, pictures, f"releases-{front.name}")
     assert is_clean(page)
