@@ -10,7 +10,7 @@ import pandas as pd
 from sqlalchemy import select
 
 from journeylab.errors import DataError, known
-from journeylab.language import formatted, later, plural, say, sentences_text, share_text
+from journeylab.language import formatted, from_english, later, plural, say, sentences_text, share_text
 from journeylab.sender.promotion.deviation import Counts, counted_of, deviations
 from journeylab.sender.promotion.forecast import Forecast
 from journeylab.sender.promotion.standing import pauses, running
@@ -28,6 +28,9 @@ __all__ = ["ReleaseMonitor", "release_tables"]
 
 _VERDICTS = {
     "too_few": later("too few yet"), "within": later("within the forecast"), "outside": later("outside the forecast"),
+}  # fmt: skip
+_SEVERITIES = {
+    "critical": later("critical"), "error": later("error"), "warning": later("warning"), "info": later("info"),
 }  # fmt: skip
 _MOST_ROWS = 40
 _NOTHING: Counts = {}
@@ -186,6 +189,7 @@ def _lists(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
             table=tables[name],
             heads={column: heads[column] for column in tables[name].columns if column in heads},
             shares=["share"],
+            texts={"severity": lambda one: say(_SEVERITIES[one]), "reason": from_english, "text": from_english},
         )
         for name, title in titles.items()
     ]

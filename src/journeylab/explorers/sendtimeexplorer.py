@@ -12,6 +12,7 @@ from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 from journeylab.language import again, formatted, from_english, later, say, sentences_text
 from journeylab.sendtime import HabitModel, SendTimeEstimator, evaluate_out_of_time, send_table
+from journeylab.sendtime.judging import DRAWN, EVERYONE
 from journeylab.sendtimedrawing import LEVEL_WORDS, gain_svg, level_svg, week_svg, week_words
 from journeylab.sendtimeplots import are_chances, gain_table, hour_text, level_table, week_table
 from journeylab.sendtimes import SendTimes
@@ -32,6 +33,7 @@ __all__ = ["SendTimeExplorer"]
 _EVERYONE, _CONTACT = "everyone", "contact"
 _ARM = "own hours"
 _MOST_GROUPS = 100
+_ARMS = {EVERYONE: later("the best hour for everyone"), DRAWN: later("drawn hours")}
 _MARKS = {"+": later("above the mean"), "-": later("below the mean")}
 
 
@@ -211,9 +213,14 @@ def _value_picture(value: SendTimeValue) -> Picture:
         table=value.gains,
         heads={"arm": say("Arm"), "against": say("Against"), columns[0]: say("Answers per 1,000 sends"),
                columns[1]: say("from"), columns[2]: say("to"), "is_told": say("Told from 0")},
+        texts={"arm": _arm_text, "against": _arm_text},
         notes=[say("{level} intervals, by {n} sends at drawn hours.", level=formatted(value.level, ".0%"),
                    n=formatted(value.n_random))],
     )  # fmt: skip
+
+
+def _arm_text(name: str) -> str:
+    return say(_ARMS[name]) if name in _ARMS else name
 
 
 def _value_svg(gains: pd.DataFrame, title: str) -> str:
@@ -222,14 +229,14 @@ def _value_svg(gains: pd.DataFrame, title: str) -> str:
         return ""
     ends = [x for one in rows for x in (one.per_thousand_low, one.per_thousand_high)]
     scale = ticks(min(0.0, *ends), max(0.0, *ends))
-    left, height = 220.0, 30.0 * len(rows)
-    axes = Axes((scale[0], scale[-1]), (0, 1), left, 8, 460, height)
+    labels = [say("{arm} over {against}", arm=_arm_text(one.arm), against=_arm_text(one.against)) for one in rows]
+    left, height = min(360.0, 16 + 7.0 * max(map(len, labels))), 30.0 * len(rows)
+    axes = Axes((scale[0], scale[-1]), (0, 1), left, 8, 680 - left, height)
     marks = [Tick(one, formatted(one, "+,.3g") if one else "0") for one in scale]
     parts = [*axes.grid(say("answers per 1,000 sends"), marks, []), axes.upright(0, "")]
-    for place, row in enumerate(rows):
+    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
         y = axes.top + 30 * place + 15
         a, x, b = axes.places([row.per_thousand_low, row.per_thousand, row.per_thousand_high], np.zeros(3))[0]
-        label = say("{arm} over {against}", arm=row.arm, against=row.against)
         parts.append(f'<text x="{left - 10:.0f}" y="{y + 4:.0f}" text-anchor="end">{escape(label)}</text>')
         shape = (f'<path d="M{a:.1f} {y:.1f}H{b:.1f}" stroke="{BLUE}" stroke-width="2.5"/>'
                  f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{BLUE}"/>')  # fmt: skip
