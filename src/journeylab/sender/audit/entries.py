@@ -51,7 +51,9 @@ def canonical(data: Any) -> bytes:
 
 
 def _check(data: Any) -> None:
-    if isinstance(data, Mapping):
+    if data is None or isinstance(data, str):
+        return
+    if isinstance(data, dict):
         if not all(isinstance(name, str) and name.isascii() for name in data):
             raise ValueError("names in an entry's details are ASCII text")
         for value in data.values():
@@ -62,7 +64,7 @@ def _check(data: Any) -> None:
     elif isinstance(data, int):
         if not -_LARGEST <= data <= _LARGEST:
             raise ValueError(f"{data} is too large for an entry's details")
-    elif not (data is None or isinstance(data, str)):
+    else:
         raise ValueError(f"an entry's details have no {type(data).__name__}: {data!r}")
 
 

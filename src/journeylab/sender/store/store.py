@@ -103,6 +103,13 @@ class Store:
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that reads, all of it as of one instant on either database."""
+        engine = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection, connection.begin():
+            yield connection
+
     def now(self, connection: Connection) -> datetime:
         """The instant that it is, by the store's clock."""
         return self.clock(connection)
