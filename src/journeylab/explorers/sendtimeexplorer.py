@@ -230,7 +230,7 @@ def _value_svg(gains: pd.DataFrame, title: str) -> str:
     ends = [x for one in rows for x in (one.per_thousand_low, one.per_thousand_high)]
     scale = ticks(min(0.0, *ends), max(0.0, *ends))
     labels = [say("{arm} over {against}", arm=_arm_text(one.arm), against=_arm_text(one.against)) for one in rows]
-    left, height = min(360.0, 16 + 7.0 * max(map(len, labels))), 30.0 * len(rows)
+    left, height = min(430.0, 16 + 7.0 * max(map(len, labels))), 30.0 * len(rows)
     axes = Axes((scale[0], scale[-1]), (0, 1), left, 8, 680 - left, height)
     marks = [Tick(one, formatted(one, "+,.3g") if one else "0") for one in scale]
     parts = [*axes.grid(say("answers per 1,000 sends"), marks, []), axes.upright(0, "")]
