@@ -225,7 +225,7 @@ def prove(
         return
     typer.echo(f"{counted(n, 'entry')}: {out}")
     if n_later:
-        typer.echo(f"{counted(n_later, 'entry')} came after the last checkpoint and are left out", err=True)
+        typer.echo(f"left out, as the last checkpoint is older: {counted(n_later, 'entry')}", err=True)
 
 
 @audit.command("verify-proof")

@@ -265,14 +265,14 @@ def _against_checkpoints(
     bad = [one for one in seen if roots.get(one.size) != one.root]
     if bad and not _explained(faults, bad[0].size):
         fits = [one.size for one in seen if one not in bad]
-        first, last = max((size for size in fits if size < bad[0].size), default=0) + 1, bad[0].size
+        start, last = max((size for size in fits if size < bad[0].size), default=0) + 1, bad[0].size
         what = f"the checkpoint of {bad[0].at:{_MINUTE}}"
         if any(size >= last for size in fits):
-            text = f"{what} is of another log: there are two, which part among the entries {first} to {last}"
-            yield Fault("forked", text, first, last)
+            text = f"{what} is of another log: there are two, which part among the entries {start} to {last}"
+            yield Fault("forked", text, start, last)
         else:
-            text = f"among the entries {first} to {last} is one that is not what {what} has seen"
-            yield Fault("rewritten", text, first, last)
+            text = f"among the entries {start} to {last} is one that is not what {what} has seen"
+            yield Fault("rewritten", text, start, last)
 
 
 def _rolled_back(stated: Sequence[Checkpoint]) -> Iterator[Fault]:
