@@ -108,7 +108,8 @@ class Family:
 
     def __post_init__(self) -> None:
         self.past = self._most_alike(_MOST_PAST)
-        self.has, self.sizes = _atoms([one.people for one in (*self.numbers, *self.past)], self.n_people)
+        sets = [*(one.people for one in self.numbers), *(one.people for one in self.past)]
+        self.has, self.sizes = _atoms(sets, self.n_people)
         self._add_empty_atoms()
 
     def _most_alike(self, most: int) -> list[Past]:
