@@ -108,14 +108,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
     from journeylab.sender.store import Store
     from journeylab.sender.store.tables import metadata
-    from stores import MovedClock
+    from stores import KEYS, MovedClock
 
     if request.param == "sqlite":
         file = tmp_path / "sender.db"
         shutil.copy(request.getfixturevalue("sqlite_store_file"), file)
-        opened = Store.open(f"sqlite:///{file}", clock=MovedClock())
+        opened = Store.open(f"sqlite:///{file}", KEYS, clock=MovedClock())
     else:
-        opened = Store.open(request.getfixturevalue("postgres_store_url"), clock=MovedClock())
+        opened = Store.open(request.getfixturevalue("postgres_store_url"), KEYS, clock=MovedClock())
         with opened.writing() as connection:
             connection.execute(text(f"truncate {', '.join(metadata.tables)} restart identity cascade"))
     yield opened

@@ -168,7 +168,8 @@ def test_messages_and_addresses_keep_their_keys_when_the_ring_turns():
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(1, "names all messages"), (3, "is in use; rotate first"), (4, "has 1 to 3"), (0, "no key 0")]
+    ("number", "message"),
+    [(1, "names all messages"), (3, "is in use; rotate first"), (4, "has 1 to 3"), (0, "no key 0")],
 )
 def test_key_that_is_needed_is_not_destroyed(number, message):
     with pytest.raises(DataError, match=message):

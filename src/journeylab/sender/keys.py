@@ -22,11 +22,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from journeylab.errors import DataError
 
-__all__ = ["USES", "Keys"]
+if TYPE_CHECKING:
+    from journeylab.sender.settings import Settings
+
+__all__ = ["USES", "Keys", "key_ring"]
 
 USES: Final = (
     "message", "address", "person", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render",
@@ -219,6 +222,23 @@ class Keys:
         """
         with _written(path, self) as beside:
             beside.replace(path)
+
+
+def key_ring(settings: Settings, *, create: bool = False) -> Keys:
+    """The key ring of a sender, from where its settings say that it is.
+
+    Args:
+        settings: the sender's.
+        create: whether to make one where it is to be in a file and there is none.
+
+    Raises:
+        DataError: when there is none, or it cannot be read.
+    """
+    kind, _, name = settings.keys.partition(":")
+    if kind == "file":
+        path = settings.path(name)
+        return Keys.made(path) if create else Keys.read(path)
+    return Keys.parsed(settings.secret(settings.keys), settings.keys)
 
 
 @contextmanager

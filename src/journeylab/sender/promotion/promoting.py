@@ -15,7 +15,7 @@ from journeylab.definitiondiff import as_text, diff
 from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Journey, Policy, Portfolio
-from journeylab.sender.keys import Keys
+from journeylab.sender.keys import Keys, key_ring
 from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.settings import Settings
@@ -74,7 +74,7 @@ class Prepared:
             DataError: as `releases.promote`.
         """
         self.findings.require()
-        Keys.made(self.settings.path(self.settings.state) / "keys.json")
+        key_ring(self.settings, create=True)
         store = Store.open(self.url, create=True)
         try:
             self._declare(store)
@@ -100,8 +100,8 @@ def store_url(settings: Settings) -> str:
     return url.set(database=str(settings.path(url.database))).render_as_string(hide_password=False)
 
 
-def store_of(url: str) -> Store | None:
-    """The store at a URL; None where there are no tables yet.
+def store_of(url: str, keys: Keys | None = None) -> Store | None:
+    """The store at a URL, which opens personal data with the keys; None where there are no tables yet.
 
     Raises:
         DataError: when it cannot be reached or used.
@@ -110,7 +110,7 @@ def store_of(url: str) -> Store | None:
     if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
         return None
     try:
-        return Store.open(url)
+        return Store.open(url, keys)
     except DataError as problem:
         if "has no tables yet" in str(problem):
             return None
