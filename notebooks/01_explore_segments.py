@@ -9,7 +9,7 @@ with app.setup:
     import marimo as mo
 
     import journeylab as jl
-    from _cells import attempt
+    from _cells import attempt, explored
     from journeylab import datasets
     from journeylab.yamltext import yaml_text
 
@@ -59,7 +59,7 @@ def _(log):
 
 @app.cell(hide_code=True)
 def _(examples, log):
-    explorer = mo.ui.anywidget(attempt(jl.explorers.SegmentExplorer, log, examples))
+    explorer = explored(jl.explorers.SegmentExplorer, log, examples)
     explorer
     return (explorer,)
 

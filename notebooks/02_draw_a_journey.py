@@ -9,7 +9,7 @@ with app.setup:
     import marimo as mo
 
     import journeylab as jl
-    from _cells import attempt
+    from _cells import LANGUAGE, attempt
     from journeylab import datasets
     from journeylab.definitiondiff import as_text
 
@@ -42,7 +42,11 @@ def _():
     NEW = "a new journey"
     choice = mo.ui.dropdown([NEW, "trial_welcome", "keen_care"], value="trial_welcome", label="Begin with")
     path = mo.ui.text(placeholder="my_journey.yaml", label="or the path of your own", full_width=True)
-    language = mo.ui.dropdown({"English": "en", "Polski": "pl"}, value="English", label="Language of the canvas")
+    language = mo.ui.dropdown(
+        {"English": "en", "Polski": "pl"},
+        value="Polski" if LANGUAGE == "pl" else "English",
+        label="Language of the canvas",
+    )
     mo.hstack([choice, path, language], widths=[1, 2, 1], align="end")
     return NEW, choice, language, path
 

@@ -10,7 +10,7 @@ with app.setup:
     import pandas as pd
 
     import journeylab as jl
-    from _cells import attempt, picture, refuse
+    from _cells import attempt, explored, picture, refuse
     from journeylab import datasets
     from journeylab.drawing import share_text
 
@@ -58,7 +58,7 @@ def _(log, predicts):
 
 @app.cell(hide_code=True)
 def _(began, log, model):
-    explorer = mo.ui.anywidget(attempt(jl.explorers.ReplayExplorer, began, log, responses=model, height=620))
+    explorer = explored(jl.explorers.ReplayExplorer, began, log, responses=model, height=620)
     mo.vstack([
         mo.md("## Move a slider\nThe journey is replayed at once: over the whole log, "
               "and with a model also predicted, first from a sample of contacts and then from all."),

@@ -12,11 +12,10 @@ with app.setup:
     import marimo as mo
 
     import journeylab as jl
-    from _cells import attempt, picture, points, refuse
+    from _cells import attempt, explored, points
     from journeylab.language import formatted, share_text
     from journeylab.sendtime import HabitModel, MedianOfOpens, evaluate_out_of_time, send_table
-    from journeylab.sendtimecharts import gain_chart, level_chart, week_chart
-    from journeylab.sendtimeplots import gain_table, hour_text, level_table, pseudonym, week_table
+    from journeylab.sendtimeplots import level_table
     from journeylab.shop import Shop
 
     OWN, LETTER = "the log above", "Akacja's weekly letter, at drawn hours"
@@ -200,151 +199,84 @@ what they promise (below 1 they promise too much). {_said}
 
 
 @app.cell(hide_code=True)
-def _(times):
-    _groups = times.about.get("segments", []) if "segment" in times.about["levels"] else []
-    _gains = times.table().dropna(subset=["gain"]).sort_values("gain", ascending=False).head(5)
-    _people = _gains["contact"].tolist() if "person" in times.about["levels"] else []
-    whose = mo.ui.dropdown(
-        {
-            "everyone": ("everyone", None),
-            **{str(name): ("segment", name) for name in _groups},
-            **{str(pseudonym(name)): ("contact", name) for name in _people},
-        },
-        value="everyone",
-        label="Whose hours",
-    )
-    return (whose,)
-
-
-@app.cell(hide_code=True)
-def _(model, times, whose):
-    _kind, _who = whose.value
-    if times.fallback < 0:
-        refuse("These send times have no hours for everyone: nothing was borne out.")
-    week = (
-        attempt(week_table, model, contact=_who)
-        if _kind == "contact"
-        else attempt(week_table, times, segment=_who if _kind == "segment" else None)
-    )
-    _best = week.loc[week["chance"].idxmax()]
-    _worst = week.loc[week["chance"].idxmin()]
-    _marked = int((week["mark"] == "+").sum()), int((week["mark"] == "-").sum())
-    _more = (
-        "Groups are not in the list, as hours of their own were not borne out. "
-        if "segment" not in times.about["levels"]
-        else ""
-    )
-    mo.vstack(
-        [
-            mo.md("## 4. The hours of the week"),
-            whose,
-            picture(week_chart(week, whose.selected_key, times.about), week),
-            mo.md(
-                f"Best is {hour_text(int(_best['hour_of_week']))} local time with {share_text(_best['chance'])} "
-                f"answers to a send, worst {hour_text(int(_worst['hour_of_week']))} with "
-                f"{share_text(_worst['chance'])}. "
-                f"{_marked[0]} hours are better than the mean beyond noise (+), {_marked[1]} worse (-). {_more}"
-                "Contacts in the list are those with the greatest promised gain, under a pseudonym. The chances are of "
-                "a mean message in a mean week; they order hours, and do not predict a campaign."
-            ),
-        ]
-    )
-    return (week,)
-
-
-@app.cell(hide_code=True)
-def _(times):
-    levels, gains = level_table(times), gain_table(times)
-    _share = levels.set_index("level")["contact_share"]
-    _rests = (
-        f"{share_text(_share['person'])} of the contacts have hours of their own that rest on evidence, "
-        f"{share_text(_share['segment'])} those of their group, {share_text(_share['everyone'])} those of everyone, "
-        f"and for {share_text(_share['fallback'])} nothing is known: their mail goes at once."
-    )
-    _shown = (
-        [
-            picture(gain_chart(gains), gains),
-            mo.md(
-                "Contacts stand from the greatest promised gain to the least, each point a group of at least five. "
-                "This is what the model promises over the hour that is best for everyone. The greatest of many "
-                "uncertain promises is too large: the next section tests the whole."
-            ),
-        ]
-        if len(gains) and (gains["gain"].abs() > 0).any()
-        else [mo.md("As nobody has hours of their own, nothing is promised over the best hour for everyone.")]
-    )
-    mo.vstack([mo.md("## 5. How much rests on evidence"), picture(level_chart(levels), levels), mo.md(_rests), *_shown])
-    return gains, levels
-
-
-@app.cell(hide_code=True)
 def _():
-    slot_hours = mo.ui.slider(1, 3, value=3, label="Hours that count as one", show_value=True)
+    slot_hours = mo.ui.slider(1, 3, value=3, label="Hours that count as one in the test", show_value=True)
     return (slot_hours,)
 
 
 @app.cell(hide_code=True)
 def _(sends, slot_hours):
-    value = (
-        attempt(
-            evaluate_out_of_time,
-            sends,
-            {"habit": HabitModel(), "median of opens": MedianOfOpens()},
-            slot_hours=slot_hours.value,
-        )
-        if sends.is_random.any()
-        else None
-    )
-    return (value,)
+    value, not_told = None, "No send went at a drawn hour, so nobody can tell what advice would be worth."
+    if sends.is_random.any():
+        try:
+            value = evaluate_out_of_time(
+                sends, {"habit": HabitModel(), "median of opens": MedianOfOpens()}, slot_hours=slot_hours.value
+            )
+        except jl.JourneyLabError as error:
+            not_told = str(error)
+    return not_told, value
 
 
 @app.cell(hide_code=True)
-def _(sends, slot_hours, value):
-    if value is None or not len(value.gains):
-        _shown = [mo.md("No send went at a drawn hour, so nobody can tell what advice would be worth.")]
-    else:
-        _columns = ["arm", "against", "per_thousand", "per_thousand_low", "per_thousand_high", "is_told"]
-        _gains = value.gains[_columns].rename(
-            columns={
-                "per_thousand": "answers per 1,000 sends",
-                "per_thousand_low": "low",
-                "per_thousand_high": "high",
-                "is_told": "beyond chance",
-            }
-        )
-        _needed = value.needed[["arm", "lift", "n_needed"]].rename(
-            columns={"lift": "relative lift", "n_needed": "sends at drawn hours"}
-        )
-        _shown = [
-            points(value.sentences),
-            mo.ui.tabs(
-                {
-                    "Gain": mo.ui.table(_gains.round(1), selection=None, page_size=10),
-                    "How many sends it takes to see more": mo.ui.table(_needed.round(2), selection=None, page_size=12),
-                    "What was compared": value,
-                }
-            ),
-            mo.md(
-                f"`habit` is the model above; `median of opens` is a rule of thumb, the middle of each contact's past "
-                f"opens; `everyone` is the one best hour for all, and `drawn` is sending at any hour by chance. The "
-                f"intervals are {value.level:.0%} ones. They are wide because only one in many drawn sends lies at the "
-                "hour in question. Not shown: what a different message would do, and what happens when every shop "
-                "writes at that hour."
-            ),
-            points(note for note in value.notes if note not in sends.notes),
-        ]
+def _(model, value):
+    explorer = explored(jl.explorers.SendTimeExplorer, model, value=value)
+    return (explorer,)
+
+
+@app.cell(hide_code=True)
+def _(explorer, not_told, slot_hours, times, value):
+    _n = level_table(times).set_index("level")["contact_share"]
+    _groups = (
+        ""
+        if "segment" in times.about["levels"]
+        else " Groups are not in the list, as hours of their own were not borne out."
+    )
     mo.vstack(
         [
             mo.md(
                 """
-## 6. What it is worth
+## 4. When they answer, and what following it is worth
 
-Models learn from the first 70% of the sends. On the later ones, those that chance put at the hour that a model would
-have taken tell what following it would have brought.
+Choose whose hours to see. To find out what following them is worth, the models learn from the first 70% of the sends;
+of the later ones, those that chance put at the hour that a model would have taken tell what it would have brought.
 """
             ),
             slot_hours,
-            *_shown,
+            *([mo.callout(mo.plain_text(not_told), kind="warn")] if value is None else []),
+            explorer,
+            mo.md(
+                f"""
+**Reading it.**
+
+- **The week** has hours beyond noise marked + and -. The chances are of a mean message in a mean week: they order
+  hours, and do not predict a campaign.{_groups}
+- **Gains** go from the contacts who are promised most over everyone's best hour to those who are promised least, a
+  group of contacts to a point. They are missing where nobody has hours of their own. The greatest of many uncertain
+  promises is too large: what the whole is worth is tested in the last picture.
+- **Advice** rests on a contact's own answers for {share_text(_n["person"])} of the contacts, on those of their group
+  for {share_text(_n["segment"])}, on everyone's for {share_text(_n["everyone"])}; for {share_text(_n["fallback"])}
+  nothing is known, and their mail goes at once.
+- **What it is worth**: `habit` is the model above, `median of opens` a rule of thumb, the middle of each contact's
+  past opens, `everyone` the one best hour for all, and `drawn` sending at any hour by chance. Intervals are wide
+  because only one in many drawn sends lies at the hour in question.
+
+Not shown: what a different message would do, and what happens when every shop writes at that hour.
+"""
+            ),
+            *(
+                [
+                    mo.accordion(
+                        {
+                            "How many sends it takes to see more": mo.ui.table(
+                                value.needed.round(3), selection=None, page_size=12
+                            ),
+                            "What was compared": value,
+                        }
+                    )
+                ]
+                if value is not None
+                else []
+            ),
         ]
     )
     return
@@ -357,7 +289,7 @@ def _(times):
         file = (Path(_folder) / "times.parquet").read_bytes()
     mo.vstack(
         [
-            mo.md(f"## 7. Put it to use\n\nVersion `{times.version}`, for {formatted(len(times.contacts))} contacts:"),
+            mo.md(f"## 5. Put it to use\n\nVersion `{times.version}`, for {formatted(len(times.contacts))} contacts:"),
             mo.download(file, filename="times.parquet", label="Save times.parquet"),
             mo.md(
                 """

@@ -12,7 +12,7 @@ with app.setup:
     import pandas as pd
 
     import journeylab as jl
-    from _cells import attempt, picture, points
+    from _cells import attempt, drawn, explored, picture, points
     from journeylab.experimentcharts import (
         forest_chart,
         guardrail_chart,
@@ -20,7 +20,6 @@ with app.setup:
         ratio_chart,
         segment_chart,
         shares_chart,
-        watch_chart,
     )
     from journeylab.experiments import Experiment, Proportion, Stopping
     from journeylab.experiments.estimation.guardrails import guardrails_table
@@ -168,7 +167,8 @@ def _(aa_runs, experiment, log, planned_n, rule, wanted):
     _power = power_table(plan)
     _shown = (
         picture(
-            power_chart(_power, experiment.primary.name, plan.recruiting.n_weeks, experiment.minimum_effect), _power
+            drawn(power_chart, _power, experiment.primary.name, plan.recruiting.n_weeks, experiment.minimum_effect),
+            _power,
         )
         if len(_power)
         else mo.md("History has no whole week of exposures, so it cannot be said how long the experiment takes.")
@@ -214,9 +214,8 @@ def _(as_of_day, experiment, log):
     _until = None if as_of == log.end_at else as_of
     try:
         found, _missing = experiment.analyze(log, until=_until), None
-        watched = experiment.watch(log, looks=20, until=_until)
     except jl.JourneyLabError as error:
-        found, watched, _missing = None, None, error
+        found, _missing = None, error
     _fault = (
         []
         if _missing is None
@@ -243,7 +242,7 @@ def _(as_of_day, experiment, log):
     )
     mo.stop(found is None, _shown)
     _shown
-    return found, watched
+    return (found,)
 
 
 @app.cell(hide_code=True)
@@ -282,8 +281,8 @@ def _(found):
     _tabs = {"Units": mo.ui.table(counts.round(1), selection=None)}
     if len(ratio.path):
         _tabs = {
-            "The check": ratio_chart(ratio.path, ratio.alpha),
-            "Shares": shares_chart(ratio.shares),
+            "The check": drawn(ratio_chart, ratio.path, ratio.alpha),
+            "Shares": drawn(shares_chart, ratio.shares),
             **_tabs,
             "The check as a table": mo.ui.table(ratio.path, selection=None, page_size=10),
         }
@@ -324,15 +323,17 @@ def _(experiment, found):
             for row in _primary.itertuples()
         ]
         _shown = [
-            picture(forest_chart(_primary, _better), _primary),
+            picture(drawn(forest_chart, _primary, _better), _primary),
             points(_sentences),
-            mo.accordion({"The other metrics, as explorations": picture(forest_chart(_effects, _better), _effects)}),
+            mo.accordion(
+                {"The other metrics, as explorations": picture(drawn(forest_chart, _effects, _better), _effects)}
+            ),
         ]
         if found.guardrails:
             _rails = guardrails_table(found.guardrails)
             _shown += [
                 mo.md("### What may not get worse"),
-                picture(guardrail_chart(_rails), _rails),
+                picture(drawn(guardrail_chart, _rails), _rails),
                 points(result.sentence for result in found.guardrails),
                 mo.md(
                     "A guardrail *holds* when it is shown that the harm stays within its margin (the dashed line). "
@@ -356,19 +357,32 @@ were not asked first, so what they show is a guess for the next test.
 
 
 @app.cell(hide_code=True)
-def _(experiment, watched):
-    if len(watched.path):
-        _shown = [
-            picture(watch_chart(watched.path, experiment.stopping.planned_n), watched.path),
-            points(watched.sentences()),
+def _(experiment, log, plan):
+    plan  # as above
+    watcher = explored(jl.explorers.ExperimentWatcher, experiment, log)
+    return (watcher,)
+
+
+@app.cell(hide_code=True)
+def _(watcher):
+    mo.vstack(
+        [
             mo.md(
-                "The band holds whenever one looks. The dotted lines are what a single look would say: whoever looks "
-                "again and again and stops at the first crossing of these is wrong far more often than they promise."
+                """
+## 7. How it came about
+
+What one would have seen by watching; it has a day of its own, apart from the slider above.
+"""
+            ),
+            watcher,
+            mo.md(
+                "Only units whose whole window has passed are in it. The band holds whenever one looks; the dashed "
+                "lines are what a single look would say: whoever looks again and again and stops at the first "
+                "crossing of these is wrong far more often than they promise. The picture does not say when to stop: "
+                "the plan does."
             ),
         ]
-    else:
-        _shown = [mo.md("Too few units have been looked at for the whole window; there is no path yet.")]
-    mo.vstack([mo.md("## 7. How it came about"), *_shown])
+    )
     return
 
 
@@ -377,7 +391,7 @@ def _(found):
     _parts = {
         f"{segment}: {arm}": mo.vstack(
             [
-                picture(segment_chart(one.table, differs=one.differs), one.table),
+                picture(drawn(segment_chart, one.table, differs=one.differs), one.table),
                 mo.md(one.sentence),
             ]
         )

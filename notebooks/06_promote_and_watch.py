@@ -7,6 +7,8 @@ app = marimo.App(width="medium", app_title="Promote and watch")
 
 with app.setup:
     import shutil
+    import sqlite3
+    from contextlib import closing
     from datetime import timedelta
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -14,12 +16,10 @@ with app.setup:
     import marimo as mo
     import numpy as np
     import pandas as pd
-    import plotly.graph_objects as go
-    from sqlalchemy import select
+    from sqlalchemy import StaticPool, create_engine, select
 
     import journeylab as jl
-    from _cells import attempt, picture, points
-    from journeylab.charts import titled
+    from _cells import attempt, drawn, explored, picture, points
     from journeylab.language import formatted
     from journeylab.responses import fit_responses
     from journeylab.sender.keys import Keys
@@ -35,10 +35,11 @@ with app.setup:
     from journeylab.sender.promotion.releases import open_fully, promote, roll_back, withdraw
     from journeylab.sender.sending.claims import claim
     from journeylab.sender.sending.gate import Passed, Request, let_pass
+    from journeylab.sender.sending.preparing import Made, freeze
     from journeylab.sender.sending.settling import Settled, settle
     from journeylab.sender.sending.transport import Outcome
     from journeylab.sender.settings import Settings
-    from journeylab.sender.store import Store, insert_missing
+    from journeylab.sender.store import Store
     from journeylab.sender.store import tables as t
     from journeylab.worlds import goal_of
 
@@ -106,44 +107,6 @@ def incoming_of(log, contacts, lost):
         elif key in sent_at and not (one["event"] in ("opened", "clicked") and draw < lost):
             answers.setdefault(key, []).append((at - sent_at[key], one["event"], given))
     return doings, answers
-
-
-@app.function
-def forecast_chart(table):
-    """Live shares with their intervals over the forecast's, a row for each share that is watched."""
-    shown = table[(table["n"] > 0) & (table["kind"] != "response")]
-    labels = [f"{row.node}: {row.outcome}" for row in shown.itertuples()]
-    colours = {"within": "#1f6fb2", "outside": "#d97a00", "too_few": "#7c8792"}
-    symbols = {"within": "circle", "outside": "square", "too_few": "circle-open"}
-    names = {"within": "live, within", "outside": "live, outside", "too_few": "live, too few yet to tell"}
-    figure = go.Figure()
-    figure.add_bar(
-        y=labels,
-        x=np.maximum(shown["forecast_high"] - shown["forecast_low"], 0.004),
-        base=shown["forecast_low"],
-        orientation="h",
-        name="forecast",
-        marker_color="rgba(128,128,128,0.35)",
-        hovertemplate="forecast %{base:.1%} to %{x:.1%}<extra></extra>",
-    )
-    for verdict, name in names.items():
-        rows = shown[shown["verdict"] == verdict]
-        figure.add_scatter(
-            y=[f"{row.node}: {row.outcome}" for row in rows.itertuples()],
-            x=rows["live_share"],
-            mode="markers",
-            name=name,
-            marker={"color": colours[verdict], "symbol": symbols[verdict], "size": 9},
-            error_x={"array": rows["high"] - rows["live_share"], "arrayminus": rows["live_share"] - rows["low"]},
-            customdata=rows["sentence"],
-            hovertemplate="%{customdata}<extra></extra>",
-        )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.02])
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_layout(height=170 + 24 * max(1, len(shown)), legend={"y": -60 / (170 + 24 * max(1, len(shown)))})
-    n_outside = int((table["verdict"] == "outside").sum())
-    title = "Nothing is outside of the forecast" if not n_outside else f"{n_outside} shares are outside of the forecast"
-    return titled(figure, title, "share of contacts at each node; intervals hold whenever one looks")
 
 
 @app.cell(hide_code=True)
@@ -325,7 +288,7 @@ def _(changed_journey, history, responses):
     mo.vstack(
         [
             mo.md("## 2. The forecast"),
-            picture(mo.Html(simulation.draw()), simulation.branches),
+            picture(mo.Html(drawn(simulation.draw)), simulation.branches),
             mo.md(
                 f"{formatted(simulation.summary()['draws'])} draws over half of the contacts, who were dealt by a hash "
                 "of their names. It says what the new version would do if answers came as often as in the log. Rates "
@@ -352,9 +315,9 @@ def _():
 
         def __init__(self, settings, log, start_at):
             self.settings, self.log, self.clock = settings, log, _Clock(start_at)
-            self.url = f"sqlite:///{settings.folder / 'sandbox.db'}"
-            self.store = Store.open(self.url, clock=self.clock, create=True)
+            self.path = settings.folder / "sandbox.db"
             self.keys = Keys.made(settings.path(settings.state) / "keys.json")
+            self.store = Store.open(f"sqlite:///{self.path}", self.keys, clock=self.clock, create=True)
             self.waiting, self.answers, self.running = [], {}, WhatRuns(settings)
 
         def release(self, made, share):
@@ -397,25 +360,11 @@ def _():
                 if not keys:
                     return 0
                 rows = [*connection.execute(select(t.sends).where(t.sends.c.message_key.in_(keys)))]
-                insert_missing(
-                    connection,
-                    t.renderings,
-                    [
-                        {
-                            "message_key": row.message_key,
-                            "address": f"{row.contact}@mail.example",
-                            "body": b"not made in the sandbox",
-                            "hash": "",
-                            "links": {},
-                            "rendered_at": self.clock.at,
-                        }
-                        for row in rows
-                    ],
-                    ["message_key"],
-                )
+                made = [(row, Made(f"{row.contact}@mail.example", b"not made in the sandbox", {})) for row in rows]
+                freeze(connection, made, self.clock.at)
             asked = [Request(row.message_key, row.fence, row.contact, "sandbox") for row in rows]
             with self.store.writing() as connection:
-                answers = let_pass(connection, asked, self.clock.at, self.settings, self.keys)
+                answers = let_pass(connection, asked, self.clock.at, self.settings)
             passed = [row for row in rows if isinstance(answers[row.message_key], Passed)]
             kept = Outcome("accepted", "dot", 250, text="kept in the sandbox")
             done = [
@@ -423,7 +372,7 @@ def _():
                 for row in passed
             ]
             with self.store.writing() as connection:
-                settle(connection, done, self.clock.at, self.settings, self.keys)
+                settle(connection, done, self.clock.at, self.settings)
             for one in passed:
                 gated_at = answers[one.message_key].gated_at
                 for lag, event, given in self.answers.pop((one.contact, one.message), ()):
@@ -431,9 +380,14 @@ def _():
             return len(passed)
 
         def watch(self, release_id):
-            """The live shares beside their forecast, as of the clock."""
+            """Holds live shares against their forecast, which raises alerts; the store as of now, in memory."""
             with self.store.writing() as connection:
-                return compare(connection, release_id, self.clock.at)
+                compare(connection, release_id, self.clock.at)
+            copy, at = sqlite3.connect(":memory:", check_same_thread=False), self.clock.at
+            with closing(sqlite3.connect(self.path)) as there:
+                there.backup(copy)
+            engine = create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool)
+            return Store(engine, clock=lambda _: at)
 
         def counts(self):
             """How many entries each version has, and what became of the messages."""
@@ -600,42 +554,55 @@ def _(rehearsal):
 
 @app.cell(hide_code=True)
 def _(as_of_look, rehearsal):
-    look = rehearsal["looks"][as_of_look.value]
-    _n = look["verdict"].value_counts()
-    _outside = look[look["verdict"] == "outside"]
-    _shown = (
-        [
-            picture(forecast_chart(look), look),
-            mo.callout(points(_outside["sentence"]), kind="warn")
-            if len(_outside)
-            else mo.md("Nothing has left the forecast so far."),
-            mo.md(
-                f"On day {as_of_look.value} {int(_n.get('within', 0))} shares are within their forecast, "
-                f"{int(_n.get('outside', 0))} outside, and of {int(_n.get('too_few', 0))} nothing can be said yet. One "
-                "may look as often as one likes: at most 5% of releases are ever said to be outside although they are "
-                "not. It does not show which of two is wrong, the forecast or the world, and a drift that comes back "
-                "before it is clear goes unseen. Opens and clicks of each message are in the table alone."
-            ),
-        ]
-        if len(look)
-        else [mo.md("There is no forecast to hold it against: the version that runs was promoted again unchanged.")]
-    )
-    mo.vstack([mo.md("## 4. Forecast and reality"), as_of_look, *_shown])
-    return (look,)
+    store = rehearsal["looks"][as_of_look.value]
+    look = jl.explorers.release_tables(store)["forecast"]
+    monitor = explored(jl.explorers.ReleaseMonitor, store)
+    return look, monitor
 
 
 @app.cell(hide_code=True)
-def _(rehearsal):
-    _last = rehearsal["looks"][max(rehearsal["looks"])]
-    _is_outside = bool((_last["verdict"] == "outside").any()) if len(_last) else False
+def _(as_of_look, look, monitor):
+    _n = look["verdict"].value_counts()
+    _counted = (
+        f"On day {as_of_look.value}, {_n.get('within', 0)} shares of the new version are within their forecast, "
+        f"{_n.get('outside', 0)} outside, and of {_n.get('too_few', 0)} nothing can be said yet."
+        if len(look)
+        else "There is no forecast to hold it against: the version that runs was promoted again unchanged."
+    )
+    mo.vstack(
+        [
+            mo.md(
+                """
+## 4. Forecast and reality
+
+The monitor is that of a sender's database; here it looks at the sandbox's as it was on a day, before the new version
+was taken back.
+"""
+            ),
+            as_of_look,
+            monitor,
+            mo.md(
+                f"{_counted} Grey bands are the forecast, dots what has come, each with its interval, as soon as ten "
+                "contacts can be counted; the table has all shares, opens and clicks of each message among them. One "
+                "may look as often as one likes: at most 5% of releases are ever said to be outside although they are "
+                "not. It does not show which of two is wrong, the forecast or the world, and a drift that comes back "
+                "before it is clear goes unseen."
+            ),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(look):
     mo.vstack(
         [
             mo.md("## 5. Back, and what next"),
             mo.md(
                 (
                     "Reality has left the forecast: take the new version back, find out why, and forecast anew. "
-                    if _is_outside
-                    else "Nothing speaks against the new version so far. "
+                    if (look["verdict"] == "outside").any()
+                    else "Nothing speaks against the new version as of this day. "
                 )
                 + "In the rehearsal it was rolled back at the end, so that the former one took entries again, and then "
                 "the journey was withdrawn: nobody enters any more, and those who are inside go on."

@@ -1,8 +1,14 @@
-"""What cells of the notebooks share: faults as sentences, pictures with their tables, sentences as a list."""
+"""What cells of the notebooks share: faults as sentences, pictures with their tables, the language of what is drawn."""
+
+import os
 
 import marimo as mo
 
 import journeylab as jl
+from journeylab.language import using
+
+LANGUAGE = os.environ.get("JOURNEYLAB_LANGUAGE") or "en"
+"""Of pictures and explorers, as `journeylab lab --language` gives it; the notebooks' own words are English."""
 
 
 def refuse(reason):
@@ -16,6 +22,17 @@ def attempt(make, *arguments, **options):
         return make(*arguments, **options)
     except jl.JourneyLabError as error:
         return refuse(error)
+
+
+def explored(explorer, *arguments, **options):
+    """An explorer that speaks that language."""
+    return mo.ui.anywidget(attempt(explorer, *arguments, language=LANGUAGE, **options))
+
+
+def drawn(draw, *arguments, **options):
+    """What a drawing function returns in that language."""
+    with using(LANGUAGE):
+        return draw(*arguments, **options)
 
 
 def picture(chart, table):

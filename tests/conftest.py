@@ -104,11 +104,8 @@ def sqlite_store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A sender's empty store on either database, on a clock that the test moves (`stores.MovedClock`)."""
-    from sqlalchemy import text
-
     from journeylab.sender.store import Store
-    from journeylab.sender.store.tables import metadata
-    from stores import KEYS, MovedClock
+    from stores import KEYS, MovedClock, empty
 
     if request.param == "sqlite":
         file = tmp_path / "sender.db"
@@ -117,7 +114,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     else:
         opened = Store.open(request.getfixturevalue("postgres_store_url"), KEYS, clock=MovedClock())
         with opened.writing() as connection:
-            connection.execute(text(f"truncate {', '.join(metadata.tables)} restart identity cascade"))
+            empty(connection)
     yield opened
     opened.close()
 

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Incoming, Person, receive, receive_people
@@ -21,6 +21,7 @@ from journeylab.sender.sending.preparing import Fault, Made, freeze
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+from stores import empty
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -80,7 +81,7 @@ def opened(url: str, clock: Clock) -> Store:
         return Store.open(url, KEYS, clock=clock)
     store = Store.open(url, KEYS, clock=clock, create=True)
     with store.writing() as connection:
-        connection.execute(text("truncate " + ", ".join(t.metadata.tables) + " restart identity cascade"))
+        empty(connection)
     return store
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from journeylab.sender.consent.evidence import opened_evidence
 from journeylab.sender.keys import Keys
@@ -33,6 +33,12 @@ class MovedClock:
 
     def move(self, **by: float) -> None:
         self.at += timedelta(**by)
+
+
+def empty(connection: Connection) -> None:
+    """Empties all tables of PostgreSQL, the audit log's too, which no sender could."""
+    connection.execute(text("set local session_replication_role = replica"))
+    connection.execute(text(f"truncate {', '.join(t.metadata.tables)} restart identity cascade"))
 
 
 def people(store: Store, *contacts: str, **attributes: Any) -> None:

@@ -107,7 +107,7 @@ def test_one_message_is_tried_after_waits_that_double_and_closes_it(store: Store
     assert causes(store) == []
     assert len(rows_of(store, t.alerts)) == 1
     assert [one.body["type"] for one in rows_of(store, t.outbox)] == ["alert.raised", "alert.resolved"]
-    assert [(one.actor, one.action) for one in rows_of(store, t.actions)] == [("breaker", "open"), ("breaker", "close")]
+    assert [(one.actor, one.action) for one in rows_of(store, t.audit)] == [("breaker", "open"), ("breaker", "close")]
     (row,) = rows_of(store, t.relays)
     assert (row.n_failures, row.n_openings, row.opened_at, row.try_at) == (0, 0, None, None)
 
@@ -230,7 +230,7 @@ def test_a_journey_whose_mail_is_refused_is_paused_once_and_only_by_hand_resumed
     assert (pause.journey, pause.started_by, pause.ended_at) == ("welcome", "breaker", None)
     assert pause.reason == "bounces: 12 of 102 messages, more than 5.0%"
     assert causes(store) == ["journey/welcome/bounces"]
-    (action,) = rows_of(store, t.actions)
+    (action,) = rows_of(store, t.audit)
     assert (action.actor, action.action, action.object) == ("breaker", "pause", "welcome")
     store.clock.move(days=3)  # type: ignore[attr-defined]
     assert watched(store) == []

@@ -93,6 +93,18 @@ def test_a_control_near_zero_is_no_trouble() -> None:
     assert found.p_value == pytest.approx(oracle.pvalue)
 
 
+def test_a_group_without_the_event_has_no_error_whatever_the_others_have() -> None:
+    """What rounding leaves around the mean of all units is no error: as one it would outweigh every other group."""
+    frame = made().assign(part=lambda rows: np.where(rows.index % 10 == 0, "none", "some"))
+    for share in (0.0, 1.0):
+        values = np.where(frame["part"] == "none", share, np.arange(len(frame)) % 7 == 0)
+        found = of(frame.assign(happened=values), Mean("happened"), by="part")
+        none, some = found
+        assert (none.mean_arm, none.mean_control) == pytest.approx((share, share), rel=1e-12, abs=0)
+        assert np.isnan([none.standard_error, none.low, none.high, none.p_value]).all()
+        assert some.standard_error > 0.001
+
+
 def test_several_covariates_save_what_their_regression_explains() -> None:
     frame = made()
     [found] = of(frame, Mean("spend", covariate="before"), covariates=["age"])

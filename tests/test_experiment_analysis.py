@@ -14,6 +14,8 @@ import pytest
 
 from journeylab import datasets
 from journeylab.errors import DataError
+from journeylab.eventlog import EventLog
+from journeylab.experimentplots import segment_words
 from journeylab.experiments import Experiment, Guardrail, Mean, Proportion, Stopping, TimeToEvent
 from journeylab.experiments.analysis import Analysis, analyze_experiment, analyze_units
 from journeylab.experiments.comparison import compare
@@ -21,6 +23,7 @@ from journeylab.experiments.planning import false_alarms, plan_experiment, read_
 from journeylab.experiments.unittable import UnitTable
 from journeylab.experiments.watching import watch
 from journeylab.intervals import anytime_interval
+from journeylab.shop import Shop
 
 START = pd.Timestamp("2026-03-01", tz="UTC")
 SHARES = {"plain": 0.5, "discount": 0.5}
@@ -191,6 +194,25 @@ def test_the_interval_of_few_events_is_no_narrower_at_any_time_than_at_one_look(
     assert valid.high > once.high
 
 
+def test_no_event_in_either_arm_is_no_proof_of_no_difference() -> None:
+    units = units_of(400, unsubscribed=np.zeros(400))
+    once = compare(units, units.metrics[1:]).effects[0]
+    valid = compare(units, units.metrics[1:], stopping=Stopping(planned_n=400)).effects[0]
+    assert valid.low < once.low < 0 < once.high < valid.high
+    found = analyze_units(experiment(planned_n=8000), units)
+    assert -0.2 < found.guardrails[0].low < -0.001
+    assert 0.001 < found.guardrails[0].high < 0.2
+
+
+def test_values_that_do_not_vary_are_told_and_decide_nothing() -> None:
+    declared = experiment(planned_n=400).model_copy(update={"primary": Mean("bought"), "guardrails": ()})
+    units = units_of(400, bought=np.full(400, 0.3))
+    found = analyze_units(declared, UnitTable.of_frame(units.table(), [Mean("bought")], control="plain", shares=SHARES))
+    assert decision(found) == "undecided"
+    assert "cannot be told" in found.verdicts[0].reason
+    assert "nan" not in " ".join(found.sentences())
+
+
 def test_planned_looks_are_made_of_the_first_units_whenever_one_looks() -> None:
     units = units_of(4000, lift=0.06)
     stopping = Stopping(planned_n=4000, rule="group_sequential", looks=4)
@@ -331,6 +353,67 @@ def test_what_ran_in_the_shop_is_found_in_its_log() -> None:
     assert {verdict.decision for verdict in found.verdicts} == {"undecided"}
     assert free_month.interval == "always-valid"
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+@cache
+def early_log() -> EventLog:
+    """A shop in which few come to the offers at first."""
+    return Shop(3_500, seed=3, days=80).run(datasets.shop_history()).log
+
+
+def as_of_day(day: int) -> Analysis:
+    log = early_log()
+    return analyze_experiment(bundled(), log, until=log.start_at + timedelta(days=day))
+
+
+def test_a_segment_that_cannot_be_estimated_is_told_and_the_rest_stands() -> None:
+    found = as_of_day(40)
+    frame = found.units.frame(["arm", "country", "purchase"])
+    for arm in ("discount", "free_month"):
+        by = found.who.segments["country", arm]
+        sides = frame[frame["arm"].isin([arm, "plain"])].groupby(["country", "arm"])["purchase"]
+        spread = sides.var().unstack().reindex(sorted(frame["country"].unique()))
+        is_told = spread.notna().all(axis=1) & (spread.sum(axis=1) > 0)
+        assert by.table["segment"].tolist() == spread.index[is_told].tolist()
+        assert [*by.untold] == spread.index[~is_told].tolist()
+        means = sides.mean().unstack().loc[by.table["segment"]]
+        assert by.table["effect"].to_numpy() == pytest.approx((means[arm] - means["plain"]).to_numpy())
+        assert all(f"{segment} cannot be estimated: " in by.sentence for segment in by.untold)
+    assert found.who.segments["country", "free_month"].untold
+    assert {one.decision for one in found.verdicts} == {"go on"}
+    assert len(found.primary.effects) == 2
+    assert found.bayesian is not None
+    assert "nan" not in " ".join(found.sentences())
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_the_first_matured_units_give_no_effect_that_they_do_not_have() -> None:
+    found = as_of_day(15)
+    assert 0 < found.maturity.n_matured < 30
+    for by in found.who.segments.values():
+        assert by.table.empty
+        assert by.sentence.startswith("Fewer than two segments can be estimated")
+        assert "discount has no units" in by.sentence or "plain has no units" in by.sentence
+        assert not by.differs
+        assert "Too few segments" in segment_words(by.table, differs=by.differs).title
+    assert "nan" not in " ".join(found.sentences())
+    assert "purchase.amount: discount 0 against plain 0; how far that may be chance cannot be told" in found.sentences()
+    assert any(said.startswith("mails of discount: undecided, as the values do not vary") for said in found.sentences())
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_while_no_unit_has_matured_that_is_all_there_is_to_say() -> None:
+    found = as_of_day(8)
+    assert found.maturity.n_matured == 0 < found.maturity.n_exposed
+    assert {one.decision for one in found.verdicts} == {"go on"}
+    assert found.verdicts[0].reason == "No unit has been looked at for its whole window yet: no effect is given."
+    assert found.table.empty
+    assert (found.guardrails, found.shrunken, found.bayesian, found.who.segments) == ((), {}, None, {})
+    assert sum(found.primary.ratio.n.values()) == found.maturity.n_exposed
+    assert found.checks["machines"].passed
+    assert "cannot" not in " ".join(found.sentences())
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert found.record(None, by="us", reason="too early", decided_at=datetime(2026, 4, 1, tzinfo=UTC)).refusals()
 
 
 def test_a_change_that_never_ran_in_the_log_is_not_analysed() -> None:

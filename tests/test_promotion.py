@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 import journeylab as jl
 from journeylab.errors import DataError, DefinitionError
@@ -246,6 +247,19 @@ def test_from_python_a_journey_is_promoted_by_one_call(folder: Path, known: Stor
     assert jl.promote is promote
     with pytest.raises(DefinitionError, match="forecast"):
         jl.promote(journey)
+
+
+def test_a_release_opens_at_the_time_of_the_sender_s_clock(folder: Path, known: Store) -> None:
+    at = datetime(2031, 3, 30, 1, 0, tzinfo=UTC)
+    done = prepared(folder, hello(), clock=lambda _connection: at).open(share=1.0, actor="ada")
+    with known.reading() as connection:
+        [one] = running(connection)
+        made = connection.execute(select(t.releases.c.created_at)).scalars().all()
+    assert (done.at, one.from_at, made) == (at, at, [at])
+    later = at + timedelta(days=1)
+    again = promote(hello(quiet_hours=None), settings=folder / "sender.yaml", without_forecast=WHY,
+                    clock=lambda _connection: later)  # fmt: skip
+    assert again.at == later
 
 
 def test_names_may_come_from_a_log(folder: Path) -> None:

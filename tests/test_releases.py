@@ -184,7 +184,7 @@ def test_promoting_the_same_again_changes_nothing(live: Live) -> None:
     assert not live.full().has_changed
     with live.store.reading() as connection:
         assert len(releases(connection)) == 1
-        assert len([*connection.execute(select(t.actions))]) == 2
+        assert len([*connection.execute(select(t.audit))]) == 2
 
 
 def test_rolling_back_a_canary_gives_all_to_the_former_release_once(live: Live) -> None:
@@ -319,9 +319,9 @@ def test_every_action_is_noted_with_who_did_it(either: Live) -> None:
     either.roll_back()
     either.withdraw()
     with either.store.reading() as connection:
-        rows = [*connection.execute(select(t.actions).order_by(t.actions.c.action_id))]
+        rows = [*connection.execute(select(t.audit).order_by(t.audit.c.seq))]
     assert [row.action for row in rows] == ["promote", "promote", "pause", "resume", "full", "roll_back", "withdraw"]
-    assert rows[1].details == {"release_id": 2, "share": 0.05}
+    assert rows[1].details == {"release_id": 2, "share": "5%"}
     assert (rows[5].actor, rows[5].details["reason"]) == ("jan", "too many opens")
     assert rows[5].object == f"hello/{B.hash[:12]}"
 

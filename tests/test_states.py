@@ -243,7 +243,7 @@ class Sending(RuleBasedStateMachine):
             return
         states = self.one.states()
         with self.one.store.reading() as connection:
-            acts = connection.execute(t.actions.select()).all()
+            acts = connection.execute(t.audit.select()).all()
         delivered = {row.object for row in acts if row.details.get("how") == "delivered"}
         for key, state in states.items():
             n = self.accepted[key]

@@ -755,7 +755,7 @@ def test_what_is_of_no_message_is_counted_and_left(store: Store, client: Client,
     answer = client.signed("/bounces", raw)
     assert (answer.status_code, answer.json()["taken"]) == (202, False)
     assert reason in answer.json()["reason"]
-    (left,) = rows_of(store, t.actions)
+    (left,) = rows_of(store, t.audit)
     assert (left.action, left.actor) == ("report_left", "reports")
     assert rows_of(store, t.alerts) == []
 

@@ -61,6 +61,8 @@ function Input({ control, value, values, known, words, id, invalid, choose }) {
       return <Slider {...{ control, value, id, given, write }} />;
     case "stepper":
       return <Stepper {...{ control, value, words, write }} />;
+    case "again":
+      return <button type="button" data-do="again" onClick={() => write(value + 1)}>↻ {label}</button>;
     case "kept":
       return <Kept {...{ control, value, values, words, choose, write }} />;
     case "toggle":
@@ -99,7 +101,7 @@ export function Controls({ controls, values, faults, known, words, choose }) {
     if (value === undefined) return null;
     return (
       <div key={control.name} class={`je-control je-of-${control.kind}`} data-control={control.name}>
-        {OWN_NAME.includes(control.kind) ? <span class="je-label">{control.label}</span> : <label class="je-label" for={id}>{control.label}</label>}
+        {control.kind === "again" ? null : OWN_NAME.includes(control.kind) ? <span class="je-label">{control.label}</span> : <label class="je-label" for={id}>{control.label}</label>}
         <Input {...{ control, value, values, known, words, id, choose }} invalid={found.length > 0} />
         <Messages id={`${id}-why`} faults={found} />
         {control.hint && <p class="je-note" id={`${id}-hint`}>{control.hint}</p>}

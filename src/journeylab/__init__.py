@@ -27,6 +27,7 @@ The map, in the order of the work:
 - How to draw: `canvas` has the journey as a picture that is edited in a notebook (`journey.edit()`), and as a page.
 - What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody; `explorers` are
   widgets for notebooks that look at all this by moving controls.
+- What may leave: `disclosure` shows counts of people so that they tell of nobody, and keeps what was shown.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
   `DataError` for whoever brought the data.
 
@@ -60,7 +61,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import canvas, charts, datasets, experiments, explorers, sendtime
+    from . import canvas, charts, datasets, disclosure, experiments, explorers, sendtime
     from .backtest import Backtest, backtest
     from .conditions import condition
     from .definitiondiff import diff
@@ -109,9 +110,9 @@ __all__ = [
     "Experiment", "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours",
     "Release", "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split",
     "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "canvas", "charts",
-    "condition", "datasets", "diff", "estimate_propensities", "experiments", "explorers", "fit", "fit_responses",
-    "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report", "sequential_policy_value",
-    "sendtime", "simulate", "sizes", "support_map",
+    "condition", "datasets", "diff", "disclosure", "estimate_propensities", "experiments", "explorers", "fit",
+    "fit_responses", "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report",
+    "sequential_policy_value", "sendtime", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -140,7 +141,7 @@ _NAMES_BY_MODULE = {
     "supportmap": ["SupportMap", "support_map"],
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
-_MODULES = ("canvas", "charts", "datasets", "experiments", "explorers", "sendtime")
+_MODULES = ("canvas", "charts", "datasets", "disclosure", "experiments", "explorers", "sendtime")
 
 
 def __getattr__(name: str) -> Any:

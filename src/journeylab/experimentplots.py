@@ -323,10 +323,12 @@ def segment_panels(table: pd.DataFrame) -> list[Panel]:
 
 def segment_words(table: pd.DataFrame, *, differs: bool) -> Words:
     """What the picture of segments says; `differs` is whether they do beyond chance, as `SubgroupEffects` has it."""
-    most, least = table["shrunken_effect"].idxmax(), table["shrunken_effect"].idxmin()
-    if not differs:
+    if table.empty:
+        title = say("Too few segments can be estimated for any to be shown")
+    elif not differs:
         title = say("Nothing says that the effect differs between segments")
     else:
+        most, least = table["shrunken_effect"].idxmax(), table["shrunken_effect"].idxmin()
         low, high = (number_text(table.loc[one, "shrunken_effect"]) for one in (least, most))
         title = say(
             "Shrunken, the effect lies between {low} ({least}) and {high} ({most})", low=low, high=high,

@@ -166,20 +166,21 @@ def always_valid_p(effect: float, standard_error: float, n: int, *, alpha: float
 def widest_error(value: float, low: float, high: float, standard_error: float, level: float) -> float:
     """The standard error of a normal interval that reaches as far as a given one, or the given error where it is more.
 
-    Exact and score intervals of few events reach further than their normal error says.
+    Exact and score intervals of few events reach further than their normal error says, and of no events at all they
+    have ends where there is no normal error.
 
     Args:
         value: the estimate.
         low: the start of its interval.
         high: the end.
-        standard_error: zero or more; missing (NaN) stays missing.
+        standard_error: zero or more; where it is missing (NaN) the interval alone tells, and without its ends nothing.
         level: of the interval, within 0..1.
 
     >>> round(widest_error(0.0, -0.01, 0.0196, 0.005, 0.95), 4)
     0.01
     """
     reach = max(high - value, value - low) / NormalDist().inv_cdf(0.5 + level / 2)
-    return max(standard_error, reach)
+    return reach if math.isnan(standard_error) else max(standard_error, reach)
 
 
 def _tuned(n: int, planned_n: int, alpha: float) -> float:

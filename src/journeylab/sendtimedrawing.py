@@ -90,7 +90,7 @@ def week_svg(week: pd.DataFrame, who: str, about: dict[str, Any]) -> str:
     chance = week["chance"].to_numpy(float)
     known = chance[~np.isnan(chance)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    left = 40
+    left = 48
     width = left + 24 * _CELL_WIDTH + 12
     titles, down = head(width, title, subtitle)
     top = round(down) + 18

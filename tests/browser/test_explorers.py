@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page
 
 from browser.canvaspage import until
 from browser.conftest import Watched
-from browser.fronts import OPENED, run_all
+from browser.explorerpage import control, finding, finds, in_the_dark, picture, saved, visited
+from browser.fronts import OPENED
 from browser.test_accessible import serious
 
 pytestmark = pytest.mark.browser
@@ -27,15 +28,6 @@ explorer
 """
 
 
-def visited(front: SimpleNamespace, page: Page) -> Page:
-    """The page of a notebook whose explorer has answered."""
-    page.goto(front.url)
-    if front.name == "jupyter":
-        run_all(page)
-    page.wait_for_selector(".je .je-picture svg", timeout=120_000)
-    return page
-
-
 @pytest.fixture(scope="module", params=list(OPENED))
 def segments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A notebook that shows a segment explorer anew at every visit."""
@@ -47,22 +39,6 @@ def segments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def page(segments: SimpleNamespace, watched: Watched) -> Iterator[Page]:
     yield visited(segments, watched.page)
     assert watched.complaints == []
-
-
-def finding(page: Page) -> str:
-    return page.locator(".je-finding").inner_text()
-
-
-def finds(page: Page, part: str) -> None:
-    until(lambda: part in finding(page), f"{part!r} does not come: {finding(page)}")
-
-
-def control(page: Page, name: str, what: str = "input, select, textarea") -> Page:
-    return page.locator(f'.je [data-control="{name}"]').locator(what)  # type: ignore[return-value]
-
-
-def picture(page: Page, name: str, what: str) -> Page:
-    return page.locator(f'.je [data-picture="{name}"]').locator(what)  # type: ignore[return-value]
 
 
 def test_a_condition_is_built_kept_and_looked_at(page: Page, pictures: Path, segments: SimpleNamespace) -> None:
@@ -118,20 +94,14 @@ def test_a_slider_moves_what_is_seen(page: Page, segments: SimpleNamespace) -> N
     assert segments.name in OPENED
 
 
-def test_what_is_seen_can_be_taken_along(page: Page, tmp_path: Path) -> None:
-    with page.expect_download() as download:
-        picture(page, "contrasts", '[data-do="png"]').click()
-    download.value.save_as(tmp_path / download.value.suggested_filename)
-    png = (tmp_path / "contrasts.png").read_bytes()
+def test_what_is_seen_can_be_taken_along(page: Page) -> None:
+    png = saved(page, picture(page, "contrasts", '[data-do="png"]'), "contrasts.png")
     box = picture(page, "contrasts", "svg").get_attribute("viewBox")
     assert box is not None
     assert struct.unpack(">II", png[16:24]) == tuple(2 * int(one) for one in box.split()[2:])
-    with page.expect_download() as download:
-        picture(page, "sizes", '[data-do="csv"]').click()
-    assert Path(download.value.path()).read_text().startswith("segment,as_of,n_contacts,n_known,audience_share\n")
-    with page.expect_download() as download:
-        page.locator('.je [data-do="page"]').click()
-    html = Path(download.value.path()).read_text()
+    csv = saved(page, picture(page, "sizes", '[data-do="csv"]'), "sizes.csv").decode()
+    assert csv.startswith("segment,as_of,n_contacts,n_known,audience_share\n")
+    html = saved(page, page.locator('.je [data-do="page"]'), "explorer.html").decode()
     assert finding(page) in html
     assert html.count("<svg") == 4
     page.locator(".je-code summary").click()
@@ -164,11 +134,7 @@ def test_it_is_read_in_the_dark(segments: SimpleNamespace, chromium: Browser, pi
     context = chromium.new_context(viewport={"width": 1100, "height": 1600}, color_scheme="dark")
     watched = Watched(context.new_page())
     page = visited(segments, watched.page)
-    if segments.name == "jupyter":
-        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    else:  # as when marimo is set to dark
-        page.evaluate("() => document.body.classList.add('dark')")
-    page.wait_for_selector('.je[data-theme="dark"]')
+    in_the_dark(page, segments.name)
     page.wait_for_timeout(500)
     page.screenshot(path=pictures / f"segments-dark-{segments.name}.png")
     assert serious(Axe().run(page).response, within=".je") == []

@@ -16,6 +16,7 @@ import typer
 from journeylab.errors import JourneyLabError
 
 from . import (
+    audit,
     contacts,
     definitions,
     experiments,
@@ -59,6 +60,7 @@ app.command("run")(sending.run)
 app.command("serve")(sending.serve)
 app.add_typer(sending.sends, name="sends")
 app.add_typer(contacts.contacts, name="contacts")
+app.add_typer(audit.audit, name="audit")
 app.command("lab")(notebooks.lab)
 app.command("doctor")(installation.doctor)
 

@@ -29,7 +29,7 @@ contacts = typer.Typer(
 )
 OneContact = Annotated[str, typer.Argument(metavar="CONTACT", help="The contact's id.")]
 Reveal = Annotated[
-    bool, typer.Option("--reveal", help="Show personal data, too; that it was looked at is kept in `actions`.")
+    bool, typer.Option("--reveal", help="Show personal data, too; that it was looked at is kept in the audit log.")
 ]
 TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV, JSON Lines, JSON or Arrow.")]
 _SHOWN = 20
@@ -203,7 +203,7 @@ def show(
         if reveal:
             who = who_acts(actor)
             with store.writing() as connection:
-                act(connection, store.now(connection), who, "contact_revealed", contact)
+                act(connection, store.now(connection), who, "contact_revealed", "contact", contact=contact)
     if as_json:
         show_json(found)
         return
@@ -282,14 +282,11 @@ def consent(
     who = who_acts(actor)
     text = (ask or given or Path()).read_text(encoding="utf-8").strip() if not withdraw else ""
     with _sender(settings) as (store, keys), store.writing() as connection:
-        from journeylab.sender.store import act
-
         now = store.now(connection)
         asking = None if ask is None else _asking(settings, message)
         said, data = _consent(
             connection, keys, contact, purpose, text, language, who, now, asking=asking, evidence=evidence
         )
-        act(connection, now, who, f"consent_{data['what']}", contact, purpose=purpose)
     if as_json:
         show_json(data)
     else:
@@ -307,16 +304,16 @@ def _consent(
     by = {"by": who, "through": "command line"}
     if asking is not None and purpose is not None:
         request = ask(
-            connection, keys, contact, purpose, wording, language, f"person: {who}", by, now, message=asking
+            connection, keys, contact, purpose, wording, language, f"person: {who}", by, now, message=asking, actor=who
         )  # fmt: skip
         asked = "is asked by a message" if request.is_new else "was asked within the last day already"
         said = f"{contact} {asked}; it can be confirmed until {request.expires_at:%Y-%m-%d %H:%M} UTC"
         return said, {"what": "requested", "message_key": request.message_key, "new": request.is_new}
     if evidence is not None and purpose is not None:
         proof = {**by, "evidence": evidence}
-        done = give(connection, contact, purpose, wording, language, f"person: {who}", proof, now)
+        done = give(connection, contact, purpose, wording, language, f"person: {who}", proof, now, actor=who)
         return f"{contact} has consented to {purpose}", {"what": "given", "at": done.at.isoformat()}
-    receipt = withdraw(connection, contact, purpose, f"person: {who}", by, now)
+    receipt = withdraw(connection, contact, purpose, f"person: {who}", by, now, actor=who)
     since = f" since {receipt.at:%Y-%m-%d %H:%M} UTC" if receipt.is_repeated else ""
     said = f"{contact} gets nothing more {'at all' if purpose is None else f'for {purpose}'}{since}; "
     said += f"{counted(len(receipt.cancelled), 'message')} taken back"
@@ -386,7 +383,7 @@ def report(
     """Take in a mail that came back: a bounce, a complaint, or one that unsubscribes.
 
     It is made for the pipe of a mail server: exit status 75 asks the server to try again later (sysexits.h), where the
-    database cannot be reached. A mail that says nothing of a message of ours is kept among the actions, and taken.
+    database cannot be reached. A mail that says nothing of a message of ours is kept in the audit log, and taken.
 
     \b
     Examples:
@@ -435,7 +432,7 @@ def export(
     """Write the production log: what was received, when, and what became of each message; addresses are left out.
 
     `EventLog.read(events, contacts=contacts).by_received()` with `replay(..., live=True)` reproduces every decision.
-    Attributes and properties are in it, so that the export is kept among the actions.
+    Attributes and properties are in it, so that the export is kept in the audit log.
     """
     from journeylab.sender.live.productionlog import export as exported
     from journeylab.sender.store import act
@@ -446,7 +443,10 @@ def export(
         exporting.done = f"exported {counted(done.n_events, 'event')} of {counted(done.n_contacts, 'contact')}"
         with store.writing() as connection:
             now = store.now(connection)
-            act(connection, now, who, "log_exported", "", n_events=done.n_events, n_contacts=done.n_contacts)
+            act(
+                connection, now, who, "log_exported", "production log", n_events=done.n_events,
+                n_contacts=done.n_contacts,
+            )  # fmt: skip
     if as_json:
         show_json({"n_events": done.n_events, "n_contacts": done.n_contacts, "n_on_their_way": done.n_on_their_way})
         return

@@ -311,7 +311,7 @@ def adopt_receipts(settings: SettingsFile = SETTINGS, actor: Actor = None) -> No
 
 @sends.command("retry")
 def retry(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Whom nobody could tell: crm, or alerts.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Whom nobody could tell: crm, alerts or audit.")],
     settings: SettingsFile = SETTINGS,
     actor: Actor = None,
 ) -> None:

@@ -155,6 +155,15 @@ def effect_sentence(effect: Effect, p_value: float) -> str:
     metric = effect.metric
     if effect.kind == "winsorised":
         metric = say("{metric} (winsorised)", metric=effect.metric)
+    if math.isnan(effect.effect):
+        return say("{metric}: {arm} and {control} cannot be compared", metric=metric, arm=effect.arm,
+                   control=effect.control)  # fmt: skip
+    if math.isnan(effect.low):
+        return say(
+            "{metric}: {arm} {mean_arm} against {control} {mean_control}; how far that may be chance cannot be told",
+            metric=metric, arm=effect.arm, mean_arm=formatted(effect.mean_arm, ".4g"), control=effect.control,
+            mean_control=formatted(effect.mean_control, ".4g"),
+        )  # fmt: skip
     p_text = say("p not yet known") if math.isnan(p_value) else say("p = {p}", p=formatted(p_value, ".3g"))
     return say(
         _SENTENCES[effect.interval], metric=metric, arm=effect.arm, mean_arm=formatted(effect.mean_arm, ".4g"),
@@ -206,6 +215,9 @@ def compare(
     warnings: list[str] = []
     if ratio.passed is False:
         refused: tuple[str, ...] = (*ratio.sentences(), say("No effect is given."))
+        return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
+    if n == 0:
+        refused = (say("No unit has been looked at for its whole window yet: no effect is given."),)
         return Comparison(ratio, (), (), correction, stopping, n, {}, refused, ())
     if stopping is not None and stopping.rule == "group_sequential" and not looks:
         first = math.ceil(stopping.looks[0] * stopping.planned_n)

@@ -46,6 +46,25 @@ class Exposed:
         """Whether the experiment really ran: always so for a table."""
         return self.exposures is None or self.exposures.has_run
 
+    def as_of(self, until: datetime) -> OutcomeTable:
+        """The units as they were known at an earlier instant: what `exposed_units` gives with that horizon.
+
+        What a replay does up to an instant rests on nothing later (rule 27), so the exposures by then are those of a
+        replay until then, and what followed them is looked at no further.
+
+        Args:
+            until: an aware instant, no later than the horizon of the replay.
+
+        Raises:
+            DataError: for a plain table; when nobody was exposed by then, or the instant lies after the horizon.
+        """
+        if self.exposures is None:
+            raise DataError("a table has its values; what was known of them earlier cannot be told from it")
+        units = _units_of(self.experiment, self.exposures, machines=False, until=until)
+        if not len(units.exposures):
+            raise DataError(f"{self.exposures.name}: nobody was exposed by {until.isoformat()}; take a later instant")
+        return units
+
     def with_machines(self) -> OutcomeTable:
         """The same units with the opens and clicks that machines made.
 
@@ -125,7 +144,9 @@ def _exposures_of(experiment: Experiment, log: EventLog, **given: Any) -> tuple[
     return split_exposures(run, str(experiment.split), journey.journey, control=experiment.control), run
 
 
-def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -> OutcomeTable:
+def _units_of(
+    experiment: Experiment, exposures: Exposures, *, machines: bool, until: datetime | None = None
+) -> OutcomeTable:
     from .exposure.outcomes import unit_table
 
     assert experiment.window is not None
@@ -143,5 +164,5 @@ def _units_of(experiment: Experiment, exposures: Exposures, *, machines: bool) -
             for name in dict.fromkeys([*experiment.segments, *experiment.features])
             if name not in declared
         ],
-        machines=machines,
+        machines=machines, until=until,
     )  # fmt: skip

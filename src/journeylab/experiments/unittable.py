@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from journeylab.display import block, facts, figure, table
@@ -24,6 +25,7 @@ ROLES = frozenset({"unit", "arm", "cluster", "assigned_unit", "probability", "ex
 
 
 _MOST_ARMS = 20
+_NUMBERS = count()
 
 
 def quoted(name: str) -> str:
@@ -99,9 +101,13 @@ class UnitTable(Tables):
 
     def narrowed(self, where: str) -> UnitTable:
         """The same table with those units only for which a condition in SQL holds."""
-        view = f"{self.view}_{self.connection.execute('SELECT count(*) FROM duckdb_views()').fetchall()[0][0]}"
+        view = self.another_view()
         self.connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {self.view} WHERE {where}")
         return replace(self, view=view, kept={})
+
+    def another_view(self) -> str:
+        """A name for a view upon this one that no other has."""
+        return f"units_{next(_NUMBERS)}"
 
     def counts(self) -> dict[str, int]:
         """How many units each arm has, 0 for an arm without any."""

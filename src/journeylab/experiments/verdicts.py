@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -105,6 +106,9 @@ def verdict_on(experiment: Experiment, arm: str, primary: Comparison, held: tupl
         return Verdict(arm, "undecided", why)
     if is_beyond_chance:
         return Verdict(arm, "ship", say("It is better: {says}.", says=says))
+    if math.isnan(effect.low):
+        decision: Decision = "undecided" if primary.has_ended else "go on"
+        return Verdict(arm, decision, say("Nothing can be told: {says}.", says=says))
     if not primary.has_ended:
         return Verdict(arm, "go on", say("Nothing is beyond chance yet: {says}.", says=says))
     why = say(

@@ -16,6 +16,7 @@ from .estimation.effects import effects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import pandas as pd
 
@@ -137,18 +138,26 @@ def watch(
     total = sum(units.counts().values()) if ratio.passed is not False else 0
     at = [max(_FIRST, total * look // looks) for look in range(1, looks + 1)]
     rows: list[tuple[Any, ...]] = []
-    at = list(dict.fromkeys(n for n in at if n <= total))
+    looked = _looked(units, [n for n in dict.fromkeys(at) if n <= total])
     with shown(progress, "looking") as tell:
-        for done, n in enumerate(at):
-            [(last,)] = units.rows("exposed_at", f"ORDER BY exposed_at LIMIT 1 OFFSET {n - 1}")
+        for done, (last, n_units) in enumerate(looked):
             until = units.narrowed(f"exposed_at <= TIMESTAMPTZ '{last.isoformat()}'")
-            n_units = sum(until.counts().values())
             for once in effects(until, metrics, alpha=alpha):
                 valid = at_any_time(once, n_units, stopping.planned_n)
                 rows.append((
                     last, n_units, once.metric, once.arm, once.effect, valid.low, valid.high, once.low, once.high,
                     valid.p_value,
                 ))  # fmt: skip
-            tell(done + 1, len(at))
+            tell(done + 1, len(looked))
     names = ["looked_at", "n_units", "metric", "arm", "effect", "low", "high", "fixed_low", "fixed_high", "p_value"]
     return Watch(pd.DataFrame(rows, columns=names), ratio, stopping, alpha)
+
+
+def _looked(units: UnitTable, places: Sequence[int]) -> list[tuple[datetime, int]]:
+    """When the units at some places, by exposure from 1, were exposed, and how many were by then."""
+    if not places:
+        return []
+    counted = "row_number() OVER (ORDER BY exposed_at) AS place, count(*) OVER (ORDER BY exposed_at) AS n"
+    sql = f"SELECT exposed_at, n FROM (SELECT exposed_at, {counted} FROM {units.view}) WHERE place IN "
+    found = units.connection.execute(f"{sql} ({', '.join(map(str, places))}) ORDER BY place").fetchall()
+    return [(at, int(n)) for at, n in found]

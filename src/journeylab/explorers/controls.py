@@ -10,6 +10,7 @@ from journeylab.errors import DataError, known
 from journeylab.language import say
 
 __all__ = [
+    "Again",
     "Choice",
     "ConditionText",
     "Control",
@@ -138,6 +139,13 @@ class Stepper(Control):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ControlError(self.name, f"{self.name} is a whole number from 0 on, got {value!r}")
         return value if self.n is None else min(value, max(0, self.n - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again(Stepper):
+    """How often something was asked anew: one button, which its label names."""
+
+    kind = "again"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ import pandas as pd
 from journeylab.errors import DataError, JourneyLabError, known
 from journeylab.eventlog import EventLog
 from journeylab.experimentlines import ratio_svg, watch_svg
-from journeylab.experimentwords import ratio_words, watch_words
 from journeylab.language import again, date_text, say, sentences_text
 
 from .controls import Choice, Control, ControlError, Slider
@@ -21,6 +20,7 @@ from .views import Picture, View
 
 if TYPE_CHECKING:
     from journeylab.experiments import Experiment
+    from journeylab.experiments.exposed import Exposed
     from journeylab.experiments.watching import Watch
 
 __all__ = ["ExperimentWatcher"]
@@ -33,7 +33,7 @@ class ExperimentWatcher(Explorer):
     """Shows what an experiment said as of a day: effect with sequential interval, the arms' ratio, a verdict in words.
 
     Its values are `as_of` (a date, 00:00 UTC, or "end") and the number of `looks` ("10", "20" or "40"). Its tables are
-    `path` and `ratio`. As of an earlier day nothing later is looked at: a log is replayed until then.
+    `path` and `ratio`. As of an earlier day nothing later is looked at: what is seen is that of a replay until then.
     """
 
     def __init__(
@@ -53,8 +53,13 @@ class ExperimentWatcher(Explorer):
         """
         self._experiment, self._source, self._options = experiment, source, options
         self._watches: dict[tuple[str, int], Watch] = {}
+        self._exposed: Exposed | None = None
         if isinstance(source, EventLog):
-            start, end = experiment.start_at or source.start_at, source.end_at
+            from journeylab.experiments.exposed import exposed_units
+
+            self._exposed = exposed_units(experiment, source, **options)
+            assert self._exposed.exposures is not None
+            start, end = experiment.start_at or source.start_at, self._exposed.exposures.until
         else:
             column = experiment.exposed_at
             if not isinstance(source, pd.DataFrame) or column not in source.columns:
@@ -78,12 +83,11 @@ class ExperimentWatcher(Explorer):
         watch = self._watch(values["as_of"], int(values["looks"]))
         stopping = watch.stopping
         path, ratio = watch.path, watch.ratio
-        title = say("The effect as units came in")
         drawn = "" if path.empty else watch_svg(path, stopping.planned_n)
         pictures = [
             Picture(
                 name="path",
-                title=title if path.empty else watch_words(path, stopping.planned_n).title,
+                title=say("The effect as units came in"),
                 svg=drawn,
                 table=path,
                 heads={
@@ -97,8 +101,10 @@ class ExperimentWatcher(Explorer):
                     "p_value": say("p"),
                 },
                 notes=[
-                    say(
-                        "The interval holds whenever one looks; that of a single look, drawn paler, misleads whoever "
+                    say("No unit has been watched for its whole window yet, so that there is no effect to draw.")
+                    if path.empty
+                    else say(
+                        "The interval holds whenever one looks; that of a single look, drawn dashed, misleads whoever "
                         "looks again."
                     )
                 ],
@@ -108,7 +114,7 @@ class ExperimentWatcher(Explorer):
             pictures.append(
                 Picture(
                     name="ratio",
-                    title=ratio_words(ratio.path, ratio.alpha).title,
+                    title=say("Whether the arms have their shares, as units came in"),
                     svg=ratio_svg(ratio.path, ratio.alpha),
                     table=ratio.path,
                     heads={"exposed_at": say("Exposed"), "n_units": say("Units"), "p_value": say("p")},
@@ -130,18 +136,23 @@ class ExperimentWatcher(Explorer):
 
     def _watch(self, as_of: str, looks: int) -> Watch:
         if (as_of, looks) not in self._watches:
-            source, options = self._source, dict(self._options)
-            if as_of != _END:
-                at = datetime.fromisoformat(as_of).replace(tzinfo=UTC)
-                if isinstance(source, EventLog):
-                    options["until"] = at
-                else:
-                    source = source[source[self._experiment.exposed_at] <= at]
+            at = None if as_of == _END else datetime.fromisoformat(as_of).replace(tzinfo=UTC)
             try:
-                self._watches[as_of, looks] = self._experiment.watch(source, looks=looks, **options)
+                self._watches[as_of, looks] = self._watched(at, looks)
             except JourneyLabError as error:
                 raise ControlError("as_of", str(error)) from None
         return self._watches[as_of, looks]
+
+    def _watched(self, at: datetime | None, looks: int) -> Watch:
+        """What `experiment.watch` gives as of an instant, a log being replayed only once."""
+        from journeylab.experiments.watching import watch
+
+        if self._exposed is None:
+            table: Any = self._source
+            source = table if at is None else table[table[self._experiment.exposed_at] <= at]
+            return self._experiment.watch(source, looks=looks, **self._options)
+        units = self._exposed.units if at is None else self._exposed.as_of(at)
+        return watch(units, stopping=self._experiment.stopping, alpha=self._experiment.alpha, looks=looks)
 
     def _code(self, values: Mapping[str, Any]) -> str:
         source, until = "log" if isinstance(self._source, EventLog) else "table", ""

@@ -15,7 +15,7 @@ from journeylab.language import LANGUAGES, say, using
 from journeylab.language import checked as checked_language
 from journeylab.resulttables import ResultTables, Tables
 
-from .controls import Choice, Control, ControlError, Kept, Several, Slider, Stepper, checked_values
+from .controls import Again, Choice, Control, ControlError, Kept, Several, Slider, Stepper, checked_values
 from .views import STATIC, View, page_of
 
 __all__ = ["Explorer"]
@@ -208,6 +208,8 @@ def _words_of(control: Control, value: Any) -> str:
             return ", ".join(said for one, said in control.options if one in value)
         case Kept():
             return "; ".join(f"{one['name']}: {one['condition'] or say('weighted evidence')}" for one in value)
+        case Again():
+            return ""
         case Stepper():
             return str(value + 1)
     return (say("yes") if value else say("no")) if isinstance(value, bool) else str(value)

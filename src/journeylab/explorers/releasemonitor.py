@@ -10,14 +10,14 @@ import pandas as pd
 from sqlalchemy import select
 
 from journeylab.errors import DataError, known
-from journeylab.language import formatted, later, plural, say, sentences_text, share_text
+from journeylab.language import formatted, from_english, later, plural, say, sentences_text, share_text
 from journeylab.sender.promotion.deviation import Counts, counted_of, deviations
 from journeylab.sender.promotion.forecast import Forecast
 from journeylab.sender.promotion.standing import pauses, running
 from journeylab.sender.store import tables as t
 from journeylab.svgaxes import BLUE, ORANGE, Axes, Tick, drawn, pointed_at
 
-from .controls import Choice, Control, Stepper
+from .controls import Again, Choice, Control
 from .explorer import Explorer
 from .views import SMALLEST, Picture, View
 
@@ -28,6 +28,9 @@ __all__ = ["ReleaseMonitor", "release_tables"]
 
 _VERDICTS = {
     "too_few": later("too few yet"), "within": later("within the forecast"), "outside": later("outside the forecast"),
+}  # fmt: skip
+_SEVERITIES = {
+    "critical": later("critical"), "error": later("error"), "warning": later("warning"), "info": later("info"),
 }  # fmt: skip
 _MOST_ROWS = 40
 _NOTHING: Counts = {}
@@ -108,7 +111,7 @@ class ReleaseMonitor(Explorer):
         options = [(str(one.release_id), f"{one.journey} {one.version} ({one.shown_share})") for one in found]
         return (
             Choice(name="release", label=say("Release"), options=options or [("", say("none takes entries"))]),
-            Stepper(name="again", label=say("Look again")),
+            Again(name="again", label=say("Look again")),
         )
 
     def look(self, values: Mapping[str, Any]) -> View:
@@ -159,8 +162,16 @@ def _forecast_picture(forecast: pd.DataFrame) -> Picture:
         hides={"n": ["live_share", "low", "high"]},
         shares=["live_share", "low", "high", "forecast_share", "forecast_low", "forecast_high"],
         texts={"verdict": lambda one: say(_VERDICTS[one])},
-        notes=[say("Without a forecast there is nothing to hold reality against.")] if forecast.empty else [],
+        notes=_forecast_notes(forecast),
     )  # fmt: skip
+
+
+def _forecast_notes(forecast: pd.DataFrame) -> list[str]:
+    if forecast.empty:
+        return [say("Without a forecast there is nothing to hold reality against.")]
+    n_few = int((forecast["verdict"] == "too_few").sum())
+    few = plural("{n} share has too few contacts to be told.", "{n} shares have too few contacts to be told.", n_few)
+    return [few] if n_few else []
 
 
 def _lists(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
@@ -178,6 +189,7 @@ def _lists(tables: Mapping[str, pd.DataFrame]) -> list[Picture]:
             table=tables[name],
             heads={column: heads[column] for column in tables[name].columns if column in heads},
             shares=["share"],
+            texts={"severity": lambda one: say(_SEVERITIES[one]), "reason": from_english, "text": from_english},
         )
         for name, title in titles.items()
     ]
@@ -189,7 +201,7 @@ def _forecast_svg(forecast: pd.DataFrame, title: str) -> str:
     labels = [f"{row.node}: {row.outcome}" for row in rows]
     left = min(300.0, 16 + 7.0 * max(len(one) for one in labels))
     axes = Axes((0, 1), (0, 1), left, 8, 720 - left - 40, 26.0 * len(rows))
-    parts = list(axes.grid(say("share of contacts: forecast (band), and what has come (dot)"),
+    parts = list(axes.grid(say("share of contacts: forecast (band), and what has come (dot; triangle where outside)"),
                            [Tick(one, share_text(one)) for one in (0, 0.25, 0.5, 0.75, 1)], []))  # fmt: skip
     for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
         y = axes.top + 26 * place + 13

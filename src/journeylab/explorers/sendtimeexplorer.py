@@ -10,8 +10,9 @@ import numpy as np
 
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
-from journeylab.language import formatted, from_english, say, sentences_text
+from journeylab.language import again, formatted, from_english, later, say, sentences_text
 from journeylab.sendtime import HabitModel, SendTimeEstimator, evaluate_out_of_time, send_table
+from journeylab.sendtime.judging import DRAWN, EVERYONE
 from journeylab.sendtimedrawing import LEVEL_WORDS, gain_svg, level_svg, week_svg, week_words
 from journeylab.sendtimeplots import are_chances, gain_table, hour_text, level_table, week_table
 from journeylab.sendtimes import SendTimes
@@ -20,7 +21,7 @@ from journeylab.svgaxes import BLUE, Axes, Tick, drawn, pointed_at, ticks
 from .controls import Choice, Control, Stepper
 from .explorer import Explorer
 from .samplepaths import pseudonym
-from .views import Picture, View
+from .views import SMALLEST, Picture, View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,9 @@ __all__ = ["SendTimeExplorer"]
 
 _EVERYONE, _CONTACT = "everyone", "contact"
 _ARM = "own hours"
+_MOST_GROUPS = 100
+_ARMS = {EVERYONE: later("the best hour for everyone"), DRAWN: later("drawn hours")}
+_MARKS = {"+": later("above the mean"), "-": later("below the mean")}
 
 
 class SendTimeExplorer(Explorer):
@@ -73,11 +77,13 @@ class SendTimeExplorer(Explorer):
                 value = evaluate_out_of_time(sends, {_ARM: HabitModel()})
         else:
             self._source = source
-        self._value = value
+        self._worth = value
         self._times = self._source if isinstance(self._source, SendTimes) else self._source.send_times()
         if self._times.fallback < 0 and not len(self._times.contacts):
             raise DataError("these send times know nobody, so there is nothing to show")
-        self._gains, self._levels = gain_table(self._times), level_table(self._times)
+        n_gains = int(np.count_nonzero(~np.isnan(self._times.gain[:, 0])))
+        self._n_groups = max(1, min(_MOST_GROUPS, n_gains // SMALLEST))
+        self._gains, self._levels = gain_table(self._times, most=self._n_groups), level_table(self._times)
         names = [(pseudonym(one), k) for k, one in enumerate(self._times.contacts.to_pylist())]
         self._ordered = [k for _, k in sorted(names)]
         super().__init__({"of": _EVERYONE if self._times.fallback >= 0 else _CONTACT, "place": 0}, language=language)
@@ -93,7 +99,13 @@ class SendTimeExplorer(Explorer):
             *((f"segment:{one}", say("segment {name}", name=one)) for one in segments),
             *([(_CONTACT, say("one contact"))] if self._ordered else []),
         ]
-        one = Stepper(name="place", label=say("Which contact"), n=len(self._ordered) if values["of"] == _CONTACT else 0)
+        is_one = values["of"] == _CONTACT
+        one = Stepper(
+            name="place",
+            label=say("Which contact"),
+            hint="" if is_one or not self._ordered else say("Choose the hours of one contact to go through them."),
+            n=len(self._ordered) if is_one else 0,
+        )
         return (Choice(name="of", label=say("Hours of"), options=options), one)
 
     def look(self, values: Mapping[str, Any]) -> View:
@@ -108,17 +120,17 @@ class SendTimeExplorer(Explorer):
             pictures.append(_gains_picture(self._gains))
         if len(self._times.contacts):
             pictures.append(_levels_picture(self._levels))
-        if self._value is not None:
-            pictures.append(_value_picture(self._value))
+        if self._worth is not None:
+            pictures.append(_value_picture(self._worth))
         notes = [say("Hours are local to each contact. Few answers say little: look at the marks and intervals.")]
         notes += [from_english(one) for one in about.get("notes", [])]
-        if self._value is not None:
-            notes += self._value.notes
+        if self._worth is not None:
+            notes += [again(one) for one in self._worth.notes]
         worth = say(
             "What sending by it is worth is not known here: that takes sends at drawn hours, and an evaluation."
         )
-        if self._value is not None:
-            worth = self._value.verdict
+        if self._worth is not None:
+            worth = sentences_text([again(one) for one in self._worth.sentences])
         return View(
             finding=sentences_text([say("{title}.", title=week_words(week, who, about)[0]), worth]),
             pictures=pictures,
@@ -139,7 +151,7 @@ class SendTimeExplorer(Explorer):
         lines += ["times = model if isinstance(model, jl.SendTimes) else model.send_times()"]
         of = "" if segment is None else f", segment={segment!r}"
         lines += [f"week = week_table(model{of if row is None else f', contact=times.contacts[{row}].as_py()'})"]
-        lines += ["gains = gain_table(times)"] if "gains" in names else []
+        lines += [f"gains = gain_table(times, most={self._n_groups})"] if "gains" in names else []
         lines += ["levels = level_table(times)"] if "levels" in names else []
         if "value" in names and self._is_log:
             lines += [f"worth = jl.sendtime.evaluate_out_of_time(sends, {{{_ARM!r}: jl.sendtime.HabitModel()}})"]
@@ -157,7 +169,7 @@ def _week_picture(week: pd.DataFrame, who: str, about: dict[str, Any]) -> Pictur
         heads={"hour_of_week": say("Local hour"), "chance": say("Chance of an answer") if is_share else say("Score"),
                "low": say("from"), "high": say("to"), "mark": say("Beyond noise")},
         shares=["chance", "low", "high"] if is_share else ["low", "high"],
-        texts={"hour_of_week": hour_text, "mark": str},
+        texts={"hour_of_week": hour_text, "mark": lambda mark: say(_MARKS[mark]) if mark in _MARKS else ""},
         notes=[say("When people answer is not when they should be mailed: only sends at drawn hours tell what another "
                    "hour would change.")],
     )  # fmt: skip
@@ -201,9 +213,14 @@ def _value_picture(value: SendTimeValue) -> Picture:
         table=value.gains,
         heads={"arm": say("Arm"), "against": say("Against"), columns[0]: say("Answers per 1,000 sends"),
                columns[1]: say("from"), columns[2]: say("to"), "is_told": say("Told from 0")},
+        texts={"arm": _arm_text, "against": _arm_text},
         notes=[say("{level} intervals, by {n} sends at drawn hours.", level=formatted(value.level, ".0%"),
                    n=formatted(value.n_random))],
     )  # fmt: skip
+
+
+def _arm_text(name: str) -> str:
+    return say(_ARMS[name]) if name in _ARMS else name
 
 
 def _value_svg(gains: pd.DataFrame, title: str) -> str:
@@ -212,14 +229,14 @@ def _value_svg(gains: pd.DataFrame, title: str) -> str:
         return ""
     ends = [x for one in rows for x in (one.per_thousand_low, one.per_thousand_high)]
     scale = ticks(min(0.0, *ends), max(0.0, *ends))
-    left, height = 220.0, 30.0 * len(rows)
-    axes = Axes((scale[0], scale[-1]), (0, 1), left, 8, 460, height)
+    labels = [say("{arm} over {against}", arm=_arm_text(one.arm), against=_arm_text(one.against)) for one in rows]
+    left, height = min(430.0, 16 + 7.0 * max(map(len, labels))), 30.0 * len(rows)
+    axes = Axes((scale[0], scale[-1]), (0, 1), left, 8, 680 - left, height)
     marks = [Tick(one, formatted(one, "+,.3g") if one else "0") for one in scale]
     parts = [*axes.grid(say("answers per 1,000 sends"), marks, []), axes.upright(0, "")]
-    for place, row in enumerate(rows):
+    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
         y = axes.top + 30 * place + 15
         a, x, b = axes.places([row.per_thousand_low, row.per_thousand, row.per_thousand_high], np.zeros(3))[0]
-        label = say("{arm} over {against}", arm=row.arm, against=row.against)
         parts.append(f'<text x="{left - 10:.0f}" y="{y + 4:.0f}" text-anchor="end">{escape(label)}</text>')
         shape = (f'<path d="M{a:.1f} {y:.1f}H{b:.1f}" stroke="{BLUE}" stroke-width="2.5"/>'
                  f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{BLUE}"/>')  # fmt: skip

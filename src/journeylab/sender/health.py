@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from journeylab.errors import JourneyLabError
 from journeylab.language import plural
+from journeylab.sender.audit.keeping import why_unheld
 from journeylab.sender.keys import key_ring
 from journeylab.sender.mail.dkim import DkimKey
 from journeylab.sender.mail.messages import Messages
@@ -65,7 +66,7 @@ def _of(what: str, look: Callable[[], str]) -> Health:
 def _secrets(settings: Settings) -> Iterator[Health]:
     """Each secret that the settings name."""
     named = [settings.webhook_secret, settings.dashboard, *(relay.password for relay in settings.relays)]
-    outgoing = (*settings.calls.values(), settings.crm, settings.alerts)
+    outgoing = (*settings.calls.values(), settings.crm, settings.alerts, settings.audit.webhook)
     named += [one.secret for one in outgoing if one is not None]
     missing = []
     for reference in (str(one) for one in named if one is not None):
@@ -110,6 +111,8 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
             yield Health("pauses", stopped or "none", not stopped)
             alerts = "; ".join(row.text for row in open_alerts(connection))
             yield Health("alerts", alerts or "none", not alerts)
+            unheld = why_unheld(connection, settings, store.now(connection))
+            yield Health("audit log", unheld or "its checkpoints leave this machine", unheld is None)
     finally:
         store.close()
 

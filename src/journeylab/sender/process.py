@@ -1,9 +1,9 @@
 """The sender as a process: ticks, outside calls, messages and chores, in one loop on the database's time.
 
 Five threads share the work, and each does nothing but look for what is due and do it: one takes what other systems put
-down, one advances contacts, one calls services outside and tells them what they have to know, one does the chores
-(opens and clicks, evidence, rates, the forecast), and the worker sends. All that they know is in the database; any of
-them may end at any instant, in this process or in another.
+down, one advances contacts, one calls services outside and tells them what they have to know (checkpoints of the audit
+log among it), one does the chores (opens and clicks, evidence, rates, the forecast), and the worker sends. All that
+they know is in the database; any of them may end at any instant, in this process or in another.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from journeylab.errors import DataError, JourneyLabError
 from journeylab.language import say
+from journeylab.sender.audit.keeping import Keeper, note_settings
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.decisions import HELD
 from journeylab.sender.live.drops import take_files, take_table
@@ -37,7 +39,7 @@ from journeylab.sender.sending.reconcile import reconcile
 from journeylab.sender.sending.states import FINAL
 from journeylab.sender.sending.worker import Observe, Worker
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import Store
+from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.hits import settle_hits
 from journeylab.sender.writing import Writer
@@ -123,6 +125,7 @@ class Sender:
         self._trouble: BaseException | None = None
         self._n_faults = 0
         self._looked_at: datetime | None = None
+        self._keeper = Keeper(store, settings, keys)
 
     def __enter__(self) -> Sender:
         return self
@@ -152,7 +155,8 @@ class Sender:
         Raises:
             DataError: when it cannot go on: a release cannot be run, receipts cannot be written.
         """
-        self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
+        self._worker = self._made()
+        self._note("worker_started")
         threads = [
             threading.Thread(target=self._forever, args=(work, every), name=name, daemon=True)
             for name, work, every in (
@@ -170,6 +174,8 @@ class Sender:
         self._stopping.set()
         for thread in threads:
             thread.join()
+        with suppress(DBAPIError):  # the worker has told that the database is gone
+            self._note("worker_stopped")
         if self._trouble is not None:
             raise self._trouble
         return done
@@ -183,12 +189,23 @@ class Sender:
         total: Counter[str] = Counter()
         while not self._stopping.is_set():
             n = self._intake() + self._chores() + self._tick() + self._outside()
-            self._worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
+            self._worker = self._made()
             done = self._worker.run(until_idle=True)
             total += done
             if not n and not done:
                 break
         return total
+
+    def _made(self) -> Worker:
+        """The next worker; before the first one it is noted with which settings and key."""
+        worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
+        if self._worker is None:
+            note_settings(self.store, self.settings, self.keys, self.name)
+        return worker
+
+    def _note(self, action: str) -> None:
+        with self.store.writing() as connection:
+            act(connection, self.store.now(connection), self.name, action, f"worker/{self.name}")
 
     # The threads
 
@@ -256,10 +273,11 @@ class Sender:
         self._log.error("held", contact=contact, reason=reason)
 
     def _outside(self) -> int:
-        """Makes outside calls and delivers webhooks; how many came to an end or are to be tried again."""
+        """Makes outside calls, delivers webhooks, keeps the audit log; how many things that were, tried or done."""
         with self.store.reading() as connection:
             now = self.store.now(connection)
-        return sum(make_calls(self.store, self.settings, now)) + sum(deliver(self.store, self.settings, now))
+        n = sum(make_calls(self.store, self.settings, now)) + sum(deliver(self.store, self.settings, now))
+        return n + self._keeper.keep(now)
 
     def _chores(self) -> int:
         """Whatever else is due; how many things were done."""

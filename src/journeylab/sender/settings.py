@@ -34,8 +34,8 @@ from journeylab.errors import DataError, DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration
 
 __all__ = [
-    "Address", "Alerts", "Dkim", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay", "Settings", "Staging",
-    "Tracking", "secret",
+    "Address", "Alerts", "Audit", "Dkim", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay", "Settings",
+    "Staging", "Syslog", "Tracking", "secret",
 ]  # fmt: skip
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -302,6 +302,50 @@ class Alerts(Definition):
     secret: SecretReference | None = None
 
 
+class Syslog(Definition):
+    """A SIEM that takes records by syslog over TLS (RFC 5425).
+
+    Attributes:
+        host, port: where it is.
+        format: how records are written: `rfc5424`, or `ecs`, `cef` or `ocsf` as the text of such a record.
+        tls_minimum: the least version of TLS.
+        ca: a PEM file of authorities, instead of the system's.
+        timeout: how long to wait for it.
+    """
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    format: Literal["rfc5424", "ecs", "cef", "ocsf"] = "rfc5424"
+    tls_minimum: Annotated[Literal["1.2", "1.3"], BeforeValidator(str)] = "1.3"
+    ca: str | None = None
+    timeout: PositiveDuration = timedelta(seconds=10)
+
+
+class Audit(Definition):
+    """Where the audit log goes, so that nobody who can write to the database can change it unseen.
+
+    Attributes:
+        checkpoints: who takes the signed checkpoints: `file:FOLDER`, which should be on another machine or a medium
+            that is only added to, `syslog` or `webhook`.
+        syslog: the SIEM that is told every entry.
+        webhook: takes checkpoints by signed webhook (Standard Webhooks), as `audit.checkpoint`.
+    """
+
+    checkpoints: tuple[str, ...] = ()
+    syslog: Syslog | None = None
+    webhook: Outgoing | None = None
+
+    @model_validator(mode="after")
+    def _knows_who_takes_checkpoints(self) -> Audit:
+        for one in self.checkpoints:
+            kind, _, folder = one.partition(":")
+            if one not in ("syslog", "webhook") and not (kind == "file" and folder.strip()):
+                raise ValueError(f"{one!r} takes no checkpoints; write file:FOLDER, syslog or webhook")
+            if one in ("syslog", "webhook") and getattr(self, one) is None:
+                raise ValueError(f"checkpoints go to {one!r}; say with `{one}:` beside `checkpoints:` what that is")
+        return self
+
+
 class Inbox(Definition):
     """Where other systems put events and contacts: the table `inbox`, and a folder of files.
 
@@ -340,6 +384,7 @@ class Settings(Definition):
         inbox: where events and contacts come in as files, and the zone of their times.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
+        audit: where checkpoints of the audit log and its entries go.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
         attempts: how often a message is tried before it has failed.
@@ -371,6 +416,7 @@ class Settings(Definition):
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None
+    audit: Audit = Audit()
     dashboard: SecretReference | None = None
     tracking: Tracking = Tracking()
     recommend: Recommend = Recommend()

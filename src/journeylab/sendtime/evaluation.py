@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from journeylab.clock import NEVER, instant, microseconds
-from journeylab.display import counted
 from journeylab.errors import DataError, known
+from journeylab.language import formatted, plural, say
 from journeylab.progress import Progress
 from journeylab.sendtimes import SendTimes
 
@@ -110,11 +110,17 @@ def evaluate(
     seen = tuple(name for name in arms if _has_seen(arms[name], choices.sends))
     if seen:
         notes.append(
-            f"Judged on what it was fitted to, which is optimistic: {', '.join(seen)}. Give since=, or evaluate out of "
-            "time (`evaluate_out_of_time`)."
+            say(
+                "Judged on what it was fitted to, which is optimistic: {arms}. Give since=, or evaluate out of time "
+                "(`evaluate_out_of_time`).",
+                arms=", ".join(seen),
+            )
         )
     notes += [
-        f"{name} was fitted to `{one.about['outcome']}` and is judged by `{table.outcome}`."
+        say(
+            "{name} was fitted to `{outcome}` and is judged by `{other}`.",
+            name=name, outcome=one.about["outcome"], other=table.outcome,
+        )
         for name, one in arms.items() if one.about.get("outcome", table.outcome) != table.outcome
     ]  # fmt: skip
     found = Found((), (), (), (_nothing(table, period, choices),), {}, ())
@@ -232,16 +238,22 @@ def _notes(table: SendTable, period: SendTable, choices: DayChoices) -> Iterator
     yield from table.notes
     n_young = int((period.is_random & ~period.is_matured).sum())
     if n_young:
-        yield f"{counted(n_young, 'send')} at drawn hours can still be answered and do not count yet."
+        yield plural(
+            "{n} send at drawn hours can still be answered and does not count yet.",
+            "{n} sends at drawn hours can still be answered and do not count yet.",
+            n_young,
+        )
     if choices.n_certain:
-        yield (
-            f"{counted(choices.n_certain, 'send')} at drawn hours had no other hour on their day and tell nothing of "
-            "hours."
+        yield plural(
+            "{n} send at drawn hours had no other hour on its day and tells nothing of hours.",
+            "{n} sends at drawn hours had no other hour on their day and tell nothing of hours.",
+            choices.n_certain,
         )
     if choices.slot_hours > 1:
-        yield (
-            f"Hours count in blocks of {choices.slot_hours}: values are of sends evenly over the hours of the block "
-            "that the advised hour is in, which mostly understates what hours gain."
+        yield say(
+            "Hours count in blocks of {n}: values are of sends evenly over the hours of the block that the advised "
+            "hour is in, which mostly understates what hours gain.",
+            n=formatted(choices.slot_hours),
         )
 
 
@@ -255,29 +267,33 @@ def _everyone(
                 replace(
                     one, contacts=one.contacts[:0], profile=one.profile[:0], level=one.level[:0], gain=one.gain[:0]
                 ),
-                f"The best hour for everyone is that of {name}.",
+                say("The best hour for everyone is that of {name}.", name=name),
             )
     before = known_by(table, since_us) if since_us is not None else table.rows(np.zeros(len(table), np.bool_))
     if before.answered.any():
-        return hours_for_everyone(before), "The best hour for everyone is the one most answered before."
+        return hours_for_everyone(before), say("The best hour for everyone is the one most answered before.")
     return (
         hours_for_everyone(choices.sends),
-        "The best hour for everyone is read off the sends it is judged on: its value is optimistic, and gains over it "
-        "are too low.",
+        say(
+            "The best hour for everyone is read off the sends it is judged on: its value is optimistic, and gains "
+            "over it are too low."
+        ),
     )
 
 
 def _nothing(table: SendTable, period: SendTable, choices: DayChoices) -> str:
     if not table.is_random.any():
-        why = "no send of this log went at an hour that was drawn at random"
+        why = say("no send of this log went at an hour that was drawn at random")
     elif not len(choices):
-        why = (
-            f"of {int(table.is_random.sum()):,} sends at drawn hours {int(period.is_random.sum()):,} are of this "
-            "period, and none of them can be judged yet or had another hour on its day"
-        )
+        why = say(
+            "of {n_drawn} sends at drawn hours {n_period} are of this period, and none of them can be judged yet or "
+            "had another hour on its day",
+            n_drawn=formatted(int(table.is_random.sum())), n_period=formatted(int(period.is_random.sum())),
+        )  # fmt: skip
     else:
-        why = "all sends at drawn hours went to one contact"
-    return (
-        f"Nothing causal can be learned: {why}. Let a share of the sends explore (`at: {{best: …, explore: 5%}}`) and "
-        "ask again."
+        why = say("all sends at drawn hours went to one contact")
+    return say(
+        "Nothing causal can be learned: {why}. Let a share of the sends explore (`at: {{best: …, explore: 5%}}`) and "
+        "ask again.",
+        why=why,
     )

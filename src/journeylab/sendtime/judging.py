@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from journeylab.display import counted
+from journeylab.language import formatted, plural, say, sentences_text
 from journeylab.policy import PolicyValue, policy_value
 from journeylab.progress import Progress, shown
 
@@ -53,11 +53,22 @@ def judged(
         targets[name] = chosen // choices.slot_hours
         n_left = int(leaves[name].sum())
         if n_left:
-            notes.append(f"{name} prefers no hour for {counted(n_left, 'send')}, which keep the hour that was drawn.")
+            notes.append(
+                plural(
+                    "{name} prefers no hour for {n} send, which keeps the hour that was drawn.",
+                    "{name} prefers no hour for {n} sends, which keep the hour that was drawn.",
+                    n_left,
+                    name=name,
+                )
+            )
     kept = _supported(choices, targets, leaves)
     if not kept.all():
         notes.append(
-            f"{counted(int((~kept).sum()), 'send')} are left out, as an arm takes an hour there that was never drawn."
+            plural(
+                "{n} send is left out, as an arm takes an hour there that was never drawn.",
+                "{n} sends are left out, as an arm takes an hour there that was never drawn.",
+                int((~kept).sum()),
+            )
         )
     sends, propensity = choices.sends.rows(kept), choices.propensity[kept]
     frame = pd.DataFrame(
@@ -94,9 +105,9 @@ def judged(
         sentences.append(_sentence(name, by_arm, baseline, gains[-1], rows, level, len(frame)))
     gains += [_gain_row(name, DRAWN, _contrast(one, None, estimator), per_contact) for name, one in by_arm.items()]
     if not others:
-        sentences.append(f"{baseline} is the only arm; give another one to hold against it.")
+        sentences.append(say("{name} is the only arm; give another one to hold against it.", name=baseline))
     if len(others) > 1:
-        notes.append("Each arm's interval holds by itself: of many arms the best looks better than it is.")
+        notes.append(say("Each arm's interval holds by itself: of many arms the best looks better than it is."))
     return Found(tuple(values), tuple(gains), tuple(needed), tuple(sentences), by_arm, tuple(notes))
 
 
@@ -170,24 +181,40 @@ def _sentence(
 ) -> str:  # fmt: skip
     row = dict(zip(GAIN_COLUMNS, gain, strict=True))
     figure, low, high = (row[key] for key in ("per_thousand", "per_thousand_low", "per_thousand_high"))
-    over = "the best hour for everyone" if baseline == EVERYONE else baseline
+    over = say("the best hour for everyone") if baseline == EVERYONE else baseline
     takes = next(one[-1] for one in needed if one[1] == _SEEN_LIFT)
-    many = "" if math.isnan(takes) else (
-        f" To see a relative lift of {_SEEN_LIFT:.0%} takes about {takes:,.0f} sends at drawn hours; there are {n:,}."
+    many = "" if math.isnan(takes) else say(
+        "To see a relative lift of {lift} takes about {takes} sends at drawn hours; there are {n}.",
+        lift=formatted(_SEEN_LIFT, ".0%"), takes=formatted(takes, ",.0f"), n=formatted(n),
     )  # fmt: skip
     if math.isnan(figure):
-        why = by_arm[name].refused or by_arm[baseline].refused or "the arms cannot be held against each other"
-        return f"{name} over {over}: it cannot be told from this log: {why}.{many}"
-    interval = f"{level:.0%} {low:+.1f} to {high:+.1f}"
+        why = by_arm[name].refused or by_arm[baseline].refused or say("the arms cannot be held against each other")
+        told = say("{name} over {over}: it cannot be told from this log: {why}.", name=name, over=over, why=why)
+        return sentences_text([one for one in (told, many) if one])
+    interval = say(
+        "{level} {low} to {high}",
+        level=formatted(level, ".0%"), low=formatted(low, "+.1f"), high=formatted(high, "+.1f"),
+    )  # fmt: skip
     if not row["is_told"]:
         if low == high == 0:
-            return f"{name} over {over}: they take the same hours, or nobody answered; it cannot be told from this log."
-        return (
-            f"{name} over {over}: whether it gains anything cannot be told from this log ({figure:+.1f} answers per "
-            f"1,000 sends, {interval}).{many}"
+            return say(
+                "{name} over {over}: they take the same hours, or nobody answered; it cannot be told from this log.",
+                name=name, over=over,
+            )  # fmt: skip
+        told = say(
+            "{name} over {over}: whether it gains anything cannot be told from this log ({gain} answers per 1,000 "
+            "sends, {interval}).",
+            name=name, over=over, gain=formatted(figure, "+.1f"), interval=interval,
+        )  # fmt: skip
+        return sentences_text([one for one in (told, many) if one])
+    given = {
+        "name": name, "over": over, "gain": formatted(abs(figure), ".1f"), "interval": interval, "n": formatted(n),
+    }  # fmt: skip
+    if figure > 0:
+        return say(
+            "{name} over {over}: {gain} more answers per 1,000 sends ({interval}), by {n} sends at drawn hours.",
+            **given,
         )
-    more = "more" if figure > 0 else "fewer"
-    return (
-        f"{name} over {over}: {abs(figure):.1f} {more} answers per 1,000 sends ({interval}), by {n:,} sends at drawn "
-        "hours."
+    return say(
+        "{name} over {over}: {gain} fewer answers per 1,000 sends ({interval}), by {n} sends at drawn hours.", **given
     )

@@ -22,6 +22,8 @@ __all__ = ["MachineCheck", "with_and_without_machines"]
 Finding: TypeAlias = Literal["more", "less", "undecided"]
 
 
+_FIGURES = ("effect", "low", "high", "finding")
+_COLUMNS = ["metric", "kind", "arm", "group", *_FIGURES, *(f"{one}_with_machines" for one in _FIGURES), "is_fragile"]
 _FINDINGS = {"more": later("more"), "less": later("less"), "undecided": later("undecided")}
 
 
@@ -125,7 +127,7 @@ def with_and_without_machines(
                 "is_fragile": findings[0] != findings[1],
             }
         )
-    return MachineCheck(pd.DataFrame(rows))
+    return MachineCheck(pd.DataFrame(rows, columns=_COLUMNS).astype({"is_fragile": bool}))
 
 
 def _key(effect: Effect) -> tuple[str, str, str, str | None]:

@@ -196,6 +196,8 @@ def _check_columns(units: UnitTable, by: str | None, covariates: Sequence[str]) 
     for name in (*(() if by is None else (by,)), *covariates):
         if not units.has(name):
             raise DataError(f"{units.name}: no column {name!r}; {known(name, units.columns, 'columns')}")
+    if not covariates:
+        return
     kinds = {row[0]: str(row[1]) for row in units.connection.execute(f"DESCRIBE {units.view}").fetchall()}
     for name in covariates:
         if kinds[name] in ("VARCHAR", "DATE") or kinds[name].startswith(("TIMESTAMP", "ENUM")):

@@ -88,6 +88,11 @@ class GuardrailResult(Shown):
         """The verdict in words."""
         if math.isnan(self.harm):
             return say("{metric} of {arm}: undecided, as there is nothing to compare", metric=self.metric, arm=self.arm)
+        if math.isnan(self.low):
+            return say(
+                "{metric} of {arm}: undecided, as the values do not vary, or there are too few", metric=self.metric,
+                arm=self.arm,
+            )  # fmt: skip
         return say(
             _SENTENCES[self.verdict], metric=self.metric, arm=self.arm, low=formatted(self.low, ".4g"),
             high=formatted(self.high, ".4g"), margin=formatted(self.margin, "g"),

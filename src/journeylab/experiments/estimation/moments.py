@@ -21,6 +21,7 @@ __all__ = ["Columns", "Key", "Moments", "look", "read_moments"]
 
 _LOOKED_AT: Final = 10_000
 _SIZE: Final = quoted("|size")
+_ROUNDING: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,16 @@ def _read(
     with np.errstate(invalid="ignore", over="ignore"):  # whether values are finite is asked elsewhere
         covariance = (products - np.outer(first, first) / n) / (n - 1) if n > 1 else np.full((k, k), np.nan)
         skewness = _skewness(n, first[0], products[0, 0], cubes)
-    return first / n + np.array(shifts), covariance, skewness
+        # What rounding leaves of a column that does not vary would pass for an error next to none.
+        is_constant = np.diag(covariance) <= _ROUNDING * np.diag(products) / n
+    covariance[is_constant] = covariance[:, is_constant] = 0.0
+    mean = first / n + np.array(shifts)
+    return np.where(np.abs(mean) <= _ROUNDING * np.abs(shifts), 0.0, mean), covariance, skewness
 
 
 def _skewness(n: int, total: float, squares: float, cubes: float) -> float:
     mean = total / n
     variance = squares / n - mean**2
-    if not variance > 1e-12 * squares / n:
+    if not variance > _ROUNDING * squares / n:
         return np.nan
     return float((cubes / n - 3 * mean * squares / n + 2 * mean**3) / variance**1.5)

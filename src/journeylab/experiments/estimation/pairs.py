@@ -138,7 +138,9 @@ def _by_moments(
         if one.of.with_skewness:
             notes += _skewness_notes((key[1], one), (control[1], other), alpha, draws)
         if isinstance(metric, Ratio) and math.isnan(found.effect):
-            notes.append(say("{value} is 0 throughout one of the arms, so there is no ratio", value=metric.values[1]))
+            notes.insert(
+                0, say("{value} is 0 throughout one of the arms, so there is no ratio", value=metric.values[1])
+            )
         elif math.isnan(found.standard_error) and exact is None:
             notes.append(say("the values do not vary, or there are too few: the error cannot be told"))
         return Compared(found, plain, one.n_units, other.n_units, n_clusters, tuple(notes), exact)

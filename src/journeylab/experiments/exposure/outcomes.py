@@ -65,10 +65,9 @@ class OutcomeTable(UnitTable):
 
     def with_columns(self, columns: Mapping[str, Any]) -> Self:
         """The table with further columns, whose values are in the order of `exposures.frame`."""
-        number = self.connection.execute("SELECT count(*) FROM duckdb_views()").fetchall()[0][0]
-        self.connection.register(f"more_{number}", _arrow({"unit": self.exposures.unit, **columns}))
-        view = f"{self.view}_{number}"
-        self.connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {self.view} JOIN more_{number} USING (unit)")
+        view = self.another_view()
+        self.connection.register(f"more_{view}", _arrow({"unit": self.exposures.unit, **columns}))
+        self.connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {self.view} JOIN more_{view} USING (unit)")
         return replace(self, view=view, columns=(*self.columns, *columns), kept={})
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from journeylab.display import block, counted, rest
-from journeylab.experiments.effect import effects_table
 from journeylab.experiments.estimation.effects import effects
 from journeylab.language import say
 from journeylab.progress import Progress
@@ -118,8 +117,7 @@ def for_whom(
 
 
 def _effects_of(units: UnitTable, metric: Metric, segment: str, alpha: float) -> list[tuple[str, SubgroupEffects]]:
-    from .subgroups import subgroup_effects
+    from .subgroups import segment_effects
 
-    table = effects_table(effects(units, [metric], by=segment, alpha=alpha))
-    table = table[table["kind"] != "winsorised"].rename(columns={"group": "segment"})
-    return [(arm, subgroup_effects(table[table["arm"] == arm], level=1 - alpha)) for arm in units.arms[1:]]
+    found = [one for one in effects(units, [metric], by=segment, alpha=alpha) if one.kind != "winsorised"]
+    return [(arm, segment_effects([one for one in found if one.arm == arm], level=1 - alpha)) for arm in units.arms[1:]]

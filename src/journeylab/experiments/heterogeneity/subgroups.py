@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +14,8 @@ import pandas as pd
 from journeylab.display import block, plain, plain_rows
 from journeylab.display import table as html_table
 from journeylab.errors import DataError
-from journeylab.language import formatted, say, sentences_text
+from journeylab.experiments.effect import effects_table
+from journeylab.language import again, formatted, say, sentences_text
 from journeylab.policy.decisions import Faults, frame_of, numbers, require
 from journeylab.resulttables import Tables
 from journeylab.tablesource import Table
@@ -20,11 +23,17 @@ from journeylab.tablesource import Table
 from .shrinkage import read_effects, shrink
 
 if TYPE_CHECKING:
+    from journeylab.experiments.effect import Effect
     from journeylab.offpolicy import Floats
 
-__all__ = ["SubgroupEffects", "subgroup_effects"]
+__all__ = ["SubgroupEffects", "segment_effects", "subgroup_effects"]
 
 _MOST_ROWS = 60
+_FIGURES = (
+    "effect", "standard_error", "low", "high", "shrunken_effect", "shrunken_standard_error", "shrunken_low",
+    "shrunken_high", "p_value", "p_value_differs", "p_value_adjusted", "p_value_differs_adjusted",
+)  # fmt: skip
+_NOTHING = pd.DataFrame({"segment": pd.Series(dtype="str"), **{one: pd.Series(dtype="float64") for one in _FIGURES}})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -37,12 +46,14 @@ class SubgroupEffects(Tables):
             `shrunken_low`, `shrunken_high` (drawn to the mean of the segments, see `shrinkage`); `p_value` (that there
             is no effect in the segment) and `p_value_adjusted`; `p_value_differs` (that it is that of the other
             segments) and `p_value_differs_adjusted`. Adjusted ones hold the share of false claims among all claims
-            (Benjamini and Hochberg, 1995, JRSS B 57, 289-300).
+            (Benjamini and Hochberg, 1995, JRSS B 57, 289-300). It has no rows where fewer than two segments have an
+            effect with an error; all other figures are missing (NaN) then.
         q, p_value: Cochran's statistic and its p value, that the effect is the same everywhere (Cochran, W. G. (1954),
             The combination of estimates from different experiments, Biometrics 10, 101-129).
         between, between_low, between_high: the standard deviation between true effects, and its interval.
         mean, mean_error: the mean of the effects over segments, each weighted by how well it is known.
         level: of all intervals; 1 less it is the share of false claims.
+        untold: the segments whose effect or its error cannot be told, which are no part of the rest, and why not.
     """
 
     _table_names: ClassVar = ("table",)
@@ -56,6 +67,7 @@ class SubgroupEffects(Tables):
     mean: float
     mean_error: float
     level: float
+    untold: dict[str, str] = field(default_factory=dict)
 
     @property
     def differs(self) -> bool:
@@ -64,7 +76,16 @@ class SubgroupEffects(Tables):
 
     @property
     def sentence(self) -> str:
-        """What the segments tell, in words."""
+        """What the segments tell, in words, and of which nothing can be told."""
+        untold = [
+            say("{segment} cannot be estimated: {why}.", segment=segment, why=again(why))
+            for segment, why in self.untold.items()
+        ]
+        return sentences_text([self._told(), *untold])
+
+    def _told(self) -> str:
+        if self.table.empty:
+            return say("Fewer than two segments can be estimated, so that none can be held against another.")
         tested = {"q": formatted(self.q, ".3g"), "p": _p_text(self.p_value)}
         if not self.differs:
             return say(
@@ -104,12 +125,13 @@ class SubgroupEffects(Tables):
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
-        figures = {name: plain(getattr(self, name)) for name in self.__slots__ if name != "table"}
+        figures = {name: plain(getattr(self, name)) for name in self.__slots__ if name not in ("table", "untold")}
         return {
             "sentence": self.sentence,
             "differs": self.differs,
             **figures,
             "segments": plain_rows(self.table),
+            "untold": [{"segment": segment, "why": why} for segment, why in self.untold.items()],
         }
 
 
@@ -174,6 +196,37 @@ def subgroup_effects(table: Table, *, level: float = 0.95) -> SubgroupEffects:
         pd.DataFrame(columns), q, float(stats.chi2.sf(q, len(frame) - 1)), found.between, found.between_low,
         found.between_high, found.mean, found.mean_error, level,
     )  # fmt: skip
+
+
+def segment_effects(effects: Iterable[Effect], *, level: float = 0.95) -> SubgroupEffects:
+    """What the effects of one arm in several segments say, as `SubgroupEffects`.
+
+    A segment in which an arm has no units, or where values do not vary, has no effect or no error: it is told as such,
+    and is no part of what is said of the others.
+
+    Args:
+        effects: of one metric and arm, a group each, as `estimation.effects.effects` gives them with `by`.
+        level: of all intervals.
+    """
+    told: list[Effect] = []
+    untold: dict[str, str] = {}
+    for effect in effects:
+        if math.isfinite(effect.effect) and 0 < effect.standard_error < math.inf:
+            told.append(effect)
+        else:
+            untold[str(effect.group)] = _why_untold(effect)
+    if len(told) < 2:
+        no = math.nan
+        return SubgroupEffects(_NOTHING.copy(), no, no, no, no, no, no, no, level, untold)
+    found = subgroup_effects(effects_table(told).rename(columns={"group": "segment"}), level=level)
+    return replace(found, untold=untold)
+
+
+def _why_untold(effect: Effect) -> str:
+    """Why a segment's effect, or its error, cannot be told."""
+    if math.isfinite(effect.effect) or not effect.notes:
+        return say("the values do not vary, or there are too few: the error cannot be told")
+    return effect.notes[0]
 
 
 def _from_the_others(effect: Floats, weight: Floats) -> tuple[Floats, Floats]:

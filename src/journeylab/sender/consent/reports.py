@@ -39,7 +39,7 @@ class Taken:
     Attributes:
         kind: what it is.
         reason: why it is of this kind, or why it was left; nobody's address is in it.
-        is_taken: whether it says something of a message of this sender; else it is counted among the actions.
+        is_taken: whether it says something of a message of this sender; else it is kept in the audit log.
         is_repeated: whether the same was known already.
         contact, message_key: of the message.
         suppressed: whether nothing goes to its address any more because of it.
@@ -74,7 +74,8 @@ def take_report(
         reason = reason or "its contact is not there any more"
         key = report.message_key.hex() if report.message_key else ""
         details = {"kind": report.kind, "status": report.status, "reason": reason, "said": report.reason}
-        act(connection, now, "reports", "report_left", key, **details)
+        whose = None if send is None else send.contact
+        act(connection, now, "reports", "report_left", key, contact=whose, **details)
         return Taken(report.kind, reason)
     if _is_known(connection, send, report):
         return Taken(

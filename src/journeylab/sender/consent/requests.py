@@ -21,7 +21,7 @@ from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import record
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.states import WAITING
-from journeylab.sender.store import insert_missing, lock_contacts
+from journeylab.sender.store import act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 
 from .evidence import sealed_evidence
@@ -97,7 +97,7 @@ class Confirmed:
 def ask(
     connection: Connection, keys: Keys, contact: str, purpose: str, wording: str, language: str, route: str,
     evidence: Mapping[str, Any], now: datetime, *,
-    message: str = "confirm_subscription",
+    message: str = "confirm_subscription", actor: str = "contact",
 ) -> Request:  # fmt: skip
     """The request for a contact's consent, whose message is ready to go.
 
@@ -114,6 +114,7 @@ def ask(
         evidence: see `evidence_of`.
         now: the store's instant.
         message: the message that asks to confirm.
+        actor: who asks, for the audit log.
 
     Raises:
         DataError: when there is no such contact, it has no address, or the purpose or wording is empty.
@@ -161,6 +162,7 @@ def ask(
     }
     connection.execute(insert(t.sends), send)
     connection.execute(update(t.contacts).where(t.contacts.c.contact == contact).values(last_at=at))
+    act(connection, at, actor, "consent_requested", "consent", contact=contact, purpose=purpose, route=route)
     return Request(bytes.fromhex(key), contact, purpose, wording, language, at, at + HOLDS, is_new=True)
 
 
@@ -206,6 +208,7 @@ def confirm(connection: Connection, request_key: bytes, evidence: Mapping[str, A
 def give(
     connection: Connection, contact: str, purpose: str, wording: str, language: str, route: str,
     evidence: Mapping[str, Any], now: datetime, *, request_key: bytes | None = None, message_key: str | None = None,
+    actor: str = "contact",
 ) -> Given:  # fmt: skip
     """Puts down that consent was given, with its proof; the contact is due, and the CRM is told.
 
@@ -220,6 +223,7 @@ def give(
         now: the store's instant.
         request_key: of the request that is confirmed.
         message_key: of the message whose link led there.
+        actor: who gives it, for the audit log: the contact, or somebody in its name.
 
     Raises:
         DataError: when there is no such contact.
@@ -240,6 +244,7 @@ def give(
     record(connection, contact, "consent_given", at, purpose=purpose)
     webhook_id = webhook_id_of(contact, "given", purpose, at)
     tell(connection, "crm", webhook_id, "consent.given", {"contact": contact, "purpose": purpose, "route": route}, at)
+    act(connection, at, actor, "consent_given", "consent", contact=contact, purpose=purpose, route=route)
     return Given(at, webhook_id)
 
 

@@ -17,7 +17,7 @@ from journeylab.errors import DataError
 from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.states import IN_FLIGHT, WAITING, move
-from journeylab.sender.store import lock_contacts
+from journeylab.sender.store import act, lock_contacts
 from journeylab.sender.store import tables as t
 
 from .evidence import sealed_evidence
@@ -61,7 +61,7 @@ class Receipt:
 
 def withdraw(
     connection: Connection, contact: str, purpose: str | None, route: str, evidence: Mapping[str, Any],
-    now: datetime, *, message_key: str | None = None,
+    now: datetime, *, message_key: str | None = None, actor: str = "contact",
 ) -> Receipt:  # fmt: skip
     """The receipt of a withdrawal: the event, its proof, what was taken back, and the notice to the CRM, all at once.
 
@@ -76,6 +76,7 @@ def withdraw(
         evidence: see `evidence_of`.
         now: the store's instant.
         message_key: of the message whose link led there; it is `unsubscribed`, too, where it was for the purpose.
+        actor: who withdraws it, for the audit log: the contact, or somebody in its name.
 
     Raises:
         DataError: when there is no such contact.
@@ -101,6 +102,7 @@ def withdraw(
         webhook_id = webhook_id_of(contact, "withdrawn", purpose, at)
         data = {"contact": contact, "purpose": purpose, "route": route}
         tell(connection, "crm", webhook_id, "consent.withdrawn", data, at)
+        act(connection, at, actor, "consent_withdrawn", "consent", contact=contact, purpose=purpose, route=route)
     else:
         told = webhook_id_of(contact, "withdrawn", first.purpose, first.received_at)
         webhook_id = connection.scalar(select(t.outbox.c.webhook_id).where(t.outbox.c.webhook_id == told))

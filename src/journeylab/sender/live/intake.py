@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
-from journeylab.sender.store import TICK, lock_contacts
+from journeylab.sender.store import TICK, act, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, among
 from journeylab.sender.store.seals import Seal, Seals, seals_by_contact, seals_of
@@ -32,6 +32,8 @@ OWN: Final = ("sent", "not_sent", "postponed", "called")
 """The events that the sender itself makes: what became of its sends and calls (rule 29)."""
 SEALED: Final = "events.sealed"
 _CHANGED: Final = "attribute_changed"
+_CONSENT: Final = ("consent_given", "consent_withdrawn", "erased")
+"""The events by which consent changes (rule 11), each an entry of the audit log."""
 _text: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -101,6 +103,13 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
         row["received_at"] = at[row["contact"]]
         row["occurred_at"] = row["occurred_at"] or row["received_at"]
     _store(connection, rows, at)
+    for row in rows:
+        if row["event"] in _CONSENT:
+            purpose = row["properties"].get("purpose")
+            act(
+                connection, row["received_at"], "intake", row["event"], "consent", contact=row["contact"],
+                purpose=purpose, source_id=row["source_id"],
+            )  # fmt: skip
     return Received(len(rows), n_repeated, tuple(refused))
 
 

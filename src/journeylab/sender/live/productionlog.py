@@ -9,7 +9,6 @@ Replayed by the instants of receipt it reproduces every decision:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,14 +73,6 @@ class Verified:
     n_held: int
 
 
-@contextmanager
-def _snapshot(store: Store) -> Iterator[Connection]:
-    """A transaction that reads, all of it as of one instant on either database."""
-    engine = store.engine if store.is_sqlite else store.engine.execution_options(isolation_level="REPEATABLE READ")
-    with engine.connect() as connection, connection.begin():
-        yield connection
-
-
 def production_log(store: Store, until: datetime | None = None) -> EventLog:
     """The event log of all contacts by the instants at which events were received, the sender's own included.
 
@@ -96,7 +87,7 @@ def production_log(store: Store, until: datetime | None = None) -> EventLog:
     """
     import pyarrow as pa
 
-    with _snapshot(store) as connection:
+    with store.snapshot() as connection:
         until = until or store.now(connection)
         events, people = pa.concat_tables(_events(connection, until)), _people(connection, until)
     if not len(events):
@@ -119,7 +110,7 @@ def export(store: Store, events_path: str | Path, contacts_path: str | Path, unt
     """
     import pyarrow.parquet as pq
 
-    with _snapshot(store) as connection:
+    with store.snapshot() as connection:
         until = until or store.now(connection)
         parts = _events(connection, until)
         first = next(parts)
@@ -191,7 +182,7 @@ def verify(store: Store, running: Callable[[Connection], Running], *, most: int 
         running: gives what runs, read in the connection's own transaction.
         most: how many contacts are replayed at once.
     """
-    with _snapshot(store) as connection:
+    with store.snapshot() as connection:
         return _verified(connection, running(connection), store.now(connection), most)
 
 

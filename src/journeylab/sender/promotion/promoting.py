@@ -19,7 +19,7 @@ from journeylab.sender.keys import Keys, key_ring
 from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import Store
+from journeylab.sender.store import Clock, Store
 from journeylab.sender.store import tables as t
 
 from .checks import Candidate, Findings, Known, checked, names_needed
@@ -56,6 +56,7 @@ class Prepared:
         changes: what differs from the release that runs, a line each; empty where nothing does.
         former: the version that runs; None where none does.
         there: what the store and the log know.
+        clock: the store's clock, at whose time the release opens; missing (None) for the database's own.
     """
 
     candidate: Candidate
@@ -65,6 +66,7 @@ class Prepared:
     changes: tuple[str, ...]
     former: str | None
     there: Known
+    clock: Clock | None = None
 
     def open(self, *, share: float, actor: str, again: bool = False) -> Done:
         """Freezes the release and opens it; the first one makes the store's tables and the sender's key.
@@ -75,7 +77,7 @@ class Prepared:
         """
         self.findings.require()
         key_ring(self.settings, create=True)
-        store = Store.open(self.url, create=True)
+        store = Store.open(self.url, clock=self.clock, create=True)
         try:
             self._declare(store)
             return opened(store, self.candidate.frozen(), share=share, actor=actor, again=again)
@@ -100,8 +102,10 @@ def store_url(settings: Settings) -> str:
     return url.set(database=str(settings.path(url.database))).render_as_string(hide_password=False)
 
 
-def store_of(url: str, keys: Keys | None = None) -> Store | None:
-    """The store at a URL, which opens personal data with the keys; None where there are no tables yet.
+def store_of(url: str, keys: Keys | None = None, *, clock: Clock | None = None) -> Store | None:
+    """The store at a URL, on a clock or the database's own; None where there are no tables yet.
+
+    With the keys it opens personal data, too.
 
     Raises:
         DataError: when it cannot be reached or used.
@@ -110,7 +114,7 @@ def store_of(url: str, keys: Keys | None = None) -> Store | None:
     if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
         return None
     try:
-        return Store.open(url, keys)
+        return Store.open(url, keys, clock=clock)
     except DataError as problem:
         if "has no tables yet" in str(problem):
             return None
@@ -133,6 +137,7 @@ def promote(
     override: str | None = None,
     actor: str = "python",
     again: bool = False,
+    clock: Clock | None = None,
 ) -> Done:
     """Releases a journey, for a share of contacts or for all: what became of it, as `Done`.
 
@@ -154,6 +159,7 @@ def promote(
         override: why a response model is used that does not reproduce the log's own rates.
         actor: who does it.
         again: promote it although it was rolled back.
+        clock: another clock than the database's, for a sender that runs at another time; see `Store.open`.
 
     Raises:
         DefinitionError: with all that is at fault.
@@ -161,7 +167,7 @@ def promote(
     """
     made = prepare(
         journey, settings=settings, store=store, name=name, messages=messages, forecast=forecast,
-        without_forecast=without_forecast, log=log, models=models, record=record, override=override,
+        without_forecast=without_forecast, log=log, models=models, record=record, override=override, clock=clock,
     )  # fmt: skip
     return made.open(share=share, actor=actor, again=again)
 
@@ -181,6 +187,7 @@ def prepare(
     override: str | None = None,
     upgrade: bool = False,
     dns: Dns | None = None,
+    clock: Clock | None = None,
 ) -> Prepared:
     """A release read, checked, and compared with what runs; the arguments are those of `promote`.
 
@@ -228,10 +235,11 @@ def prepare(
         Path(journey) if isinstance(journey, str | Path) else None,
     )  # fmt: skip
     url = store or store_url(set_)
-    there, former, now = _there(url, one, log, upgrade=upgrade)
+    there, former, now = _there(url, one, log, upgrade=upgrade, clock=clock)
     findings = checked(candidate, set_, there, now, dns=dns)
     changes = () if former is None else tuple(_changes(former, candidate))
-    return Prepared(candidate, set_, url, findings, changes, None if former is None else former.journey.version, there)
+    version = None if former is None else former.journey.version
+    return Prepared(candidate, set_, url, findings, changes, version, there, clock)
 
 
 def _portfolio(journey: Journey | Portfolio | str | Path) -> Portfolio:
@@ -277,7 +285,9 @@ def _simulated(
     return Forecast.of(simulation, journey)
 
 
-def _there(url: str, journey: Journey, log: EventLog | None, *, upgrade: bool) -> tuple[Known, Frozen | None, datetime]:
+def _there(
+    url: str, journey: Journey, log: EventLog | None, *, upgrade: bool, clock: Clock | None
+) -> tuple[Known, Frozen | None, datetime]:
     """What the store and the log know, what runs of the journey, and the store's instant."""
     attributes: dict[str, str] = {}
     properties: dict[str, str] = {}
@@ -288,7 +298,7 @@ def _there(url: str, journey: Journey, log: EventLog | None, *, upgrade: bool) -
         properties |= {name: log.property(name).kind for name in log.property_names}
         purposes |= _consented(log)
     former, now = None, _EPOCH
-    store = Store.open(url, create=True) if upgrade else store_of(url)
+    store = Store.open(url, clock=clock, create=True) if upgrade else store_of(url, clock=clock)
     if store is not None:
         with store.reading() as connection:
             attributes |= known_names(connection, "contact")

@@ -120,7 +120,7 @@ def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, aga
         _open(connection, release_id, now, (0.0, share), version)
         if base is not None and share < 1:
             _open(connection, base.release_id, now, (share, 1.0), version)
-        act(connection, now, actor, "promote", object_, release_id=release_id, share=share)
+        act(connection, now, actor, "promote", object_, release_id=release_id, share=share_text(share))
         said = f"{name} {version} takes the entries of {share_text(share)} of contacts from {_shown(now)} on"
         if base is not None:
             rest = "keeps the rest" if share < 1 else "takes no more; its entries stay with it"
@@ -295,7 +295,7 @@ def _object(journey: str, hash_: str) -> str:
 
 
 def _last_action(connection: Connection, object_: str) -> Row[Any] | None:
-    query = select(t.actions).where(t.actions.c.object == object_).order_by(t.actions.c.action_id.desc()).limit(1)
+    query = select(t.audit).where(t.audit.c.object == object_).order_by(t.audit.c.seq.desc()).limit(1)
     return connection.execute(query).one_or_none()
 
 
@@ -355,8 +355,8 @@ def _former(connection: Connection, journey: str, current: _Span) -> _Span | Non
     """What took entries until a release that takes them now was promoted the last time."""
     spans = _spans(connection, journey)
     mine = [one for one in spans if one.release_id == current.release_id]
-    promoted = (t.actions.c.object == _object(journey, current.hash)) & (t.actions.c.action == "promote")
-    start = connection.scalars(select(t.actions.c.at).where(promoted).order_by(t.actions.c.at.desc()).limit(1)).one()
+    promoted = (t.audit.c.object == _object(journey, current.hash)) & (t.audit.c.action == "promote")
+    start = connection.scalars(select(t.audit.c.at).where(promoted).order_by(t.audit.c.seq.desc()).limit(1)).one()
     while True:  # back over the shares that it had one after the other
         earlier = next((one.from_at for one in mine if one.until_at == start and one.from_at < start), None)
         if earlier is None:

@@ -21,7 +21,7 @@ def tell(
 
     Args:
         connection: a writing transaction; without its commit nobody is told.
-        target: who is told: `alerts` or `crm`, as in the settings.
+        target: who is told: `alerts`, `crm` or `audit`, as in the settings.
         webhook_id: the id under which it is told, however often (Standard Webhooks, `webhook-id`).
         kind: what it is, such as `consent.withdrawn` (`type` of the body).
         data: the facts, plain data with instants as ISO 8601 text; nothing personal but a contact's id.

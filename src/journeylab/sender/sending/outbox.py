@@ -82,7 +82,8 @@ def _replies(rows: list[Row[Any]], settings: Settings, at: datetime) -> list[Rep
 
 
 def _targets(settings: Settings) -> dict[str, Outgoing | Alerts]:
-    return {name: to for name, to in (("crm", settings.crm), ("alerts", settings.alerts)) if to is not None}
+    known = (("crm", settings.crm), ("alerts", settings.alerts), ("audit", settings.audit.webhook))
+    return {name: to for name, to in known if to is not None}
 
 
 def _set_aside(connection: Connection, settings: Settings, at: datetime) -> None:
@@ -191,7 +192,7 @@ def try_again(connection: Connection, target: str, actor: str, now: datetime, *,
 
     Args:
         connection: a writing transaction.
-        target: `crm` or `alerts`.
+        target: `crm`, `alerts` or `audit`.
         actor: who wants it.
         now: the store's instant.
         webhook_id: of one row alone; without it, of all.

@@ -160,7 +160,7 @@ def take_log(connection: Connection, lines: Iterable[str], now: datetime, actor:
         queue_id = taken.get(str(BytesHeaderParser().parsebytes(row.body)["Message-ID"]).strip())
         if queue_id is not None and row.contact in at:
             n += _accept(connection, row, at, "the relay's log", queue_id=queue_id)
-            act(connection, now, actor, "reconcile", row.message_key, queue_id=queue_id)
+            act(connection, now, actor, "reconcile", row.message_key, contact=row.contact, queue_id=queue_id)
     return Reconciled(n, 0, _left(connection, now))
 
 
@@ -192,7 +192,7 @@ def resolve(store: Store, message_key: str, how: Literal["delivered", "resend", 
             is_done = _abandon(connection, row, at[row.contact])
         if not is_done:
             raise DataError(f"the message {message_key} is being settled just now; look at it again")
-        act(connection, now, actor, "resolve", message_key, how=how)
+        act(connection, now, actor, "resolve", message_key, contact=row.contact, how=how)
         _left(connection, now)
 
 

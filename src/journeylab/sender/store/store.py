@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -24,12 +24,13 @@ from journeylab.errors import DataError
 from . import tables as t
 from .bulk import driven, insert_into
 from .lookup import Lookup
+from .recording import recorded
 from .seals import with_seals
 
 if TYPE_CHECKING:
     from journeylab.sender.keys import Keys
 
-__all__ = ["TICK", "Clock", "Store", "act", "insert_missing", "lock_contacts"]
+__all__ = ["TICK", "Clock", "Store", "insert_missing", "lock_contacts"]
 
 TICK: Final = timedelta(microseconds=1)
 Clock = Callable[[Connection], datetime]
@@ -99,13 +100,21 @@ class Store:
         """A transaction that writes: all of it, or nothing; on SQLite the only one of its time."""
         engine = self.engine.execution_options(is_writing=True)
         # SQLite itself would let threads ask for the file again and again instead of taking turns.
-        with self._writer if self.is_sqlite else nullcontext(), engine.connect() as connection, connection.begin():
+        turn = self._writer if self.is_sqlite else nullcontext()
+        with turn, engine.connect() as connection, connection.begin(), recorded(connection):
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads, with a picture of one instant on SQLite."""
         with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that reads, all of it as of one instant on either database."""
+        engine = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection, connection.begin():
             yield connection
 
     def now(self, connection: Connection) -> datetime:
@@ -193,9 +202,3 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
         return
     wanted = insert_into(connection, table).on_conflict_do_nothing(index_elements=[*key])
     connection.execute(wanted, [dict(row) for row in rows])
-
-
-def act(connection: Connection, at: datetime, actor: str, action: str, what: str, **details: Any) -> None:
-    """Notes what a person or an automaton did to the sender, in the transaction in which it is done."""
-    row: Mapping[str, Any] = {"at": at, "actor": actor, "action": action, "object": what, "details": details}
-    connection.execute(insert(t.actions), row)

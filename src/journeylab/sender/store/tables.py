@@ -21,7 +21,10 @@
 | `alerts` | a cause of trouble, from when it came until it was over | whoever notices |
 | `relays` | the state of each relay's circuit breaker | sending |
 | `workers` | a process that sends | sending |
-| `actions` | what a person or automaton did to the sender | whoever acts |
+| `audit` | what a person or automaton did to the sender; only added to | `act` |
+| `audit_tree` | one row: the frontier of the tree over `audit` | `act` |
+| `checkpoints` | a signed statement of what `audit` was, and who has taken it | run |
+| `audit_positions` | up to which entry a SIEM has been told | run, `audit export` |
 
 What is known of a person is sealed (`seals`): in `contacts` the address and attributes, in `events` what no column and
 no contract names, in `renderings` all but the hash, in `consents` the evidence, in `hits` the user agent. A contact is
@@ -59,9 +62,9 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "RETURNED", "SEEN", "STATES", "actions", "alerts", "calls", "consents", "contacts", "entries", "events", "hits",
-    "inbox", "metadata", "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans",
-    "state_beside", "suppressions", "visits", "wordings", "workers",
+    "RETURNED", "SEEN", "STATES", "alerts", "audit", "audit_positions", "audit_tree", "calls", "checkpoints",
+    "consents", "contacts", "entries", "events", "hits", "inbox", "metadata", "names", "outbox", "pauses", "relays",
+    "releases", "renderings", "sends", "spans", "state_beside", "suppressions", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -481,13 +484,49 @@ workers = Table(
     Column("stopped_at", Instant),
 )
 
-actions = Table(
-    "actions",
+audit = Table(
+    "audit",
     metadata,
-    Column("action_id", number(), primary_key=True, autoincrement=True),
+    Column("seq", number(), primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("object", Text, nullable=False),
-    Column("details", Json, nullable=False),
+    Column("contact", Text),
+    Column("details", Json),
+    Column("salt", Text),
+    Column("commitment", Text, nullable=False),
+    Column("leaf_hash", Text, nullable=False),
+    CheckConstraint("seq >= 1", name="seq"),
+    Index("ix_audit_contact", "contact"),
+    Index("ix_audit_object", "object", "seq"),
+)
+"""Entries; see `journeylab.sender.audit.entries`. Hashes and salts are hexadecimal."""
+
+audit_tree = Table(
+    "audit_tree",
+    metadata,
+    Column("tree", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", Text, nullable=False),
+    CheckConstraint("tree = 1", name="one"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("checkpoint_id", number(), primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("taken_by", Json, nullable=False),
+)
+
+audit_positions = Table(
+    "audit_positions",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
 )

@@ -9,17 +9,41 @@ revision = "0001"
 down_revision = None
 
 
+_STAYS = ("seq", "at", "actor", "action", "object", "commitment", "leaf_hash")
+_GOES = ("contact", "details", "salt")
+_SAID = "entries of the audit log stay as they are; only contact, details and salt can be erased, together"
+# SQLite's `insert or replace` would delete without the trigger for deletions.
+_GUARDS = {
+    "sqlite": (
+        f"create trigger audit_not_deleted before delete on audit begin select raise(abort, '{_SAID}'); end",
+        "create trigger audit_not_replaced before insert on audit "
+        "when exists (select 1 from audit where seq = new.seq) "
+        f"begin select raise(abort, '{_SAID}'); end",
+        "create trigger audit_not_changed before update on audit when "
+        + " or ".join([f"new.{one} is not old.{one}" for one in _STAYS] + [f"new.{one} is not null" for one in _GOES])
+        + f" begin select raise(abort, '{_SAID}'); end",
+    ),
+    "postgresql": (
+        "create function audit_guard() returns trigger language plpgsql as $$ begin "
+        "if tg_op = 'UPDATE' then if "
+        + " and ".join(
+            [f"new.{one} is not distinct from old.{one}" for one in _STAYS] + [f"new.{one} is null" for one in _GOES]
+        )
+        + f" then return new; end if; end if; raise exception '{_SAID}' using errcode = 'insufficient_privilege'; "
+        "end $$",
+        "create trigger audit_not_changed before update or delete on audit for each row execute function audit_guard()",
+        "create trigger audit_not_truncated before truncate on audit for each statement execute function audit_guard()",
+        # By the owner's right, so that the sender's role needs none to update; and no table of that role's own.
+        "do $do$ begin execute format('create function audit_erase(of text) returns bigint language sql "
+        "security definer set search_path = pg_catalog, %I, pg_temp as "
+        "$$ with gone as (update audit set contact = null, details = null, salt = null where contact = of returning 1) "
+        "select count(*) from gone $$', current_schema()); end $do$",
+        "revoke all on function audit_erase(text) from public",
+    ),
+}
+
+
 def upgrade() -> None:
-    op.create_table(
-        "actions",
-        sa.Column("action_id", t.number(), autoincrement=True, nullable=False),
-        sa.Column("at", t.Instant(), nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("object", sa.Text(), nullable=False),
-        sa.Column("details", t.Json(), nullable=False),
-        sa.PrimaryKeyConstraint("action_id", name=op.f("pk_actions")),
-    )
     op.create_table(
         "alerts",
         sa.Column("alert_id", t.number(), autoincrement=True, nullable=False),
@@ -40,6 +64,50 @@ def upgrade() -> None:
         sqlite_where=sa.text("resolved_at is null"),
         postgresql_where=sa.text("resolved_at is null"),
     )
+    op.create_table(
+        "audit",
+        sa.Column("seq", t.number(), autoincrement=False, nullable=False),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("object", sa.Text(), nullable=False),
+        sa.Column("contact", sa.Text(), nullable=True),
+        sa.Column("details", t.Json(), nullable=True),
+        sa.Column("salt", sa.Text(), nullable=True),
+        sa.Column("commitment", sa.Text(), nullable=False),
+        sa.Column("leaf_hash", sa.Text(), nullable=False),
+        sa.CheckConstraint("seq >= 1", name=op.f("ck_audit_seq")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit")),
+    )
+    op.create_index("ix_audit_contact", "audit", ["contact"], unique=False)
+    op.create_index("ix_audit_object", "audit", ["object", "seq"], unique=False)
+    op.create_table(
+        "audit_positions",
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("target", name=op.f("pk_audit_positions")),
+    )
+    op.create_table(
+        "audit_tree",
+        sa.Column("tree", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("frontier", sa.Text(), nullable=False),
+        sa.CheckConstraint("tree = 1", name=op.f("ck_audit_tree_one")),
+        sa.PrimaryKeyConstraint("tree", name=op.f("pk_audit_tree")),
+    )
+    op.create_table(
+        "checkpoints",
+        sa.Column("checkpoint_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("at", t.Instant(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("root", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("taken_by", t.Json(), nullable=False),
+        sa.PrimaryKeyConstraint("checkpoint_id", name=op.f("pk_checkpoints")),
+    )
+    for statement in _GUARDS[op.get_bind().dialect.name]:
+        op.execute(statement)
     op.create_table(
         "contacts",
         sa.Column("contact", sa.Text(), nullable=False),

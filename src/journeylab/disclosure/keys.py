@@ -1,0 +1,190 @@
+"""The keys of disclosure: one of the ledger, and one of each report with pseudonyms, destroyed when it expires."""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from journeylab.errors import DataError, known
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LedgerKey", "PseudonymKeys", "derived"]
+
+_LENGTH: Final = 32
+
+
+def derived(root: bytes, label: bytes) -> bytes:
+    """A key of 256 bits for one use, from a root (HKDF with SHA-256, RFC 5869)."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), _LENGTH, salt=None, info=label).derive(root)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerKey:
+    """The key of a ledger: 256 bits, kept apart from it. Without it the ledger tells nothing of anybody.
+
+    >>> key = LedgerKey(bytes(32))
+    >>> key.ids(["ada", "bob"]).dtype, key.of("noise") == key.of("seal")
+    (dtype('uint64'), False)
+    >>> key
+    LedgerKey()
+    """
+
+    root: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.root) != _LENGTH:
+            raise DataError(f"a ledger's key has {8 * _LENGTH} bits; this one has {8 * len(self.root)}")
+
+    @classmethod
+    def make(cls, path: Path | str) -> LedgerKey:
+        """A new key in a file that only its owner may read.
+
+        Raises:
+            DataError: when there is such a file already, or it cannot be written.
+        """
+        path = Path(path)
+        key = cls(secrets.token_bytes(_LENGTH))
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise DataError(f"{path}: there is a key already; a ledger is read only by the key it began with") from None
+        except OSError as problem:
+            raise DataError(f"{path}: the key cannot be written: {problem.strerror}") from None
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"ledger": key.root.hex()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+
+    @classmethod
+    def read(cls, path: Path | str) -> LedgerKey:
+        """The key in a file.
+
+        Raises:
+            DataError: when there is none, it is no key file, or others may read it.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_mode & 0o077:
+                raise DataError(f"{path}: others may read the key; chmod 600 {path}")
+            return cls(bytes.fromhex(json.loads(path.read_text(encoding="utf-8"))["ledger"]))
+        except FileNotFoundError:
+            raise DataError(f"{path}: there is no key; LedgerKey.make(path) makes one for a new ledger") from None
+        except OSError as problem:
+            raise DataError(f"{path}: the key cannot be read: {problem.strerror}") from None
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{path}: no key of a ledger; take it from where keys are kept") from None
+
+    def of(self, use: str) -> bytes:
+        """The key of a use."""
+        return derived(self.root, f"journeylab/disclosure/{use}/v1".encode())
+
+    def ids(self, people: Sequence[str]) -> NDArray[np.uint64]:
+        """The keyed ids of people: the first 64 bits of HMAC-SHA256."""
+        key, digest = self.of("people"), hmac.digest
+        joined = b"".join(digest(key, one.encode(), sha256)[:8] for one in people)
+        return np.frombuffer(joined, dtype=">u8").astype(np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class PseudonymKeys:
+    """The keys of reports with pseudonyms, in one file that only its owner may read.
+
+    Each report and epoch has a root of its own, made at random. A key that came of one lasting root could be made
+    again after it was destroyed.
+    """
+
+    path: Path
+
+    def of(self, report: str, epoch: str, *, expires_at: datetime, now: datetime) -> bytes:
+        """The key of a report in an epoch, made when it is first asked for; keys that have expired are destroyed.
+
+        Raises:
+            DataError: when the report's key has expired, or would at once; or the file cannot be used.
+        """
+        self.destroy_expired(now)
+        name = json.dumps([report, epoch])
+        with self._opened() as kept:
+            if name in kept["destroyed"]:
+                raise DataError(
+                    f"the key of report {report!r}, epoch {epoch!r}, expired at {kept['destroyed'][name]} and is "
+                    "destroyed; its pseudonyms cannot be made again: begin a new epoch"
+                )
+            if name not in kept["keys"]:
+                if expires_at <= now:
+                    raise DataError(f"the key would expire at {expires_at.isoformat()}, which is over")
+                root = secrets.token_bytes(_LENGTH).hex()
+                kept["keys"][name] = {"root": root, "expires_at": expires_at.isoformat()}
+            found = bytes.fromhex(kept["keys"][name]["root"])
+        return derived(found, b"report-pseudonym/v1" + name.encode())
+
+    def destroy_expired(self, now: datetime) -> int:
+        """Destroys the keys that have expired; how many."""
+        with self._opened() as kept:
+            over = [name for name, one in kept["keys"].items() if datetime.fromisoformat(one["expires_at"]) <= now]
+            for name in over:
+                kept["destroyed"][name] = kept["keys"].pop(name)["expires_at"]
+            return len(over)
+
+    def destroy(self, report: str, epoch: str, *, now: datetime) -> None:
+        """Destroys a report's key before its time.
+
+        Raises:
+            DataError: when there is no such key.
+        """
+        with self._opened() as kept:
+            name = json.dumps([report, epoch])
+            if name not in kept["keys"]:
+                there = [json.loads(one)[0] for one in kept["keys"]]
+                raise DataError(f"no key of report {report!r}, epoch {epoch!r}; {known(report, there, 'reports')}")
+            del kept["keys"][name]
+            kept["destroyed"][name] = now.isoformat()
+
+    @contextmanager
+    def _opened(self) -> Iterator[dict[str, Any]]:
+        """What the file keeps, to be changed; nobody else has it meanwhile.
+
+        It is written over in place, so that the bytes of a key do not stay behind in a file that was put aside. Were
+        the machine to stop half-way, the keys would be lost: pseudonyms that were given out stay as they are.
+        """
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as problem:
+            raise DataError(f"{self.path}: the keys cannot be used: {problem.strerror}") from None
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise DataError(f"{self.path}: others may read the keys; chmod 600 {self.path}")
+            before = file.read()
+            try:
+                kept = json.loads(before) if before else {"keys": {}, "destroyed": {}}
+                kept["keys"], kept["destroyed"]
+            except (KeyError, TypeError, ValueError):
+                raise DataError(f"{self.path}: no file of pseudonyms' keys; take it from where keys are kept") from None
+            yield kept
+            after = json.dumps(kept).encode()
+            if after == before:
+                return
+            file.seek(0)
+            file.write(after.ljust(len(before)))
+            file.flush()
+            os.fsync(file.fileno())
+            file.truncate(len(after))
+            os.fsync(file.fileno())
