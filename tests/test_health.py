@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from journeylab.sender.audit.keeping import Keeper
 from journeylab.sender.health import health_of
 from journeylab.sender.keys import Keys
 from journeylab.sender.sending.alerts import raise_alert
+from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from servers.smtp import SmtpOracle
 
@@ -38,12 +40,15 @@ def faults(file: Path) -> dict[str, str]:
 
 def test_a_sender_that_is_well_has_nothing_to_mend(tmp_path: Path) -> None:
     with SmtpOracle(tmp_path / "ledger") as relay:
-        file = written(tmp_path, relay.port)
-        Keys.made(tmp_path / "state" / "keys.json")
-        Store.open(f"sqlite:///{tmp_path}/journeylab.db", create=True).close()
+        file = written(tmp_path, relay.port, audit={"checkpoints": ["file:worm"]})
+        (tmp_path / "worm").mkdir()
+        keys = Keys.made(tmp_path / "state" / "keys.json")
+        store = Store.open(f"sqlite:///{tmp_path}/journeylab.db", create=True)
+        assert Keeper(store, Settings.read(file), keys).keep(now()) == 2
+        store.close()
         found = health_of(file, now)
     assert [one.what for one in found if not one.is_well] in ([], ["messages"])
-    assert {one.what for one in found} >= {"secrets", "keys", "store", "receipts", "clock", "relay main", "alerts"}
+    assert {one.what for one in found} >= {"secrets", "keys", "store", "receipts", "clock", "relay main", "alerts", "audit log"}
 
 
 def test_whatever_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,4 +65,6 @@ def test_what_waits_for_a_person_is_a_fault(tmp_path: Path) -> None:
     with store.writing() as connection:
         raise_alert(connection, "sends/ambiguous", "error", "2 messages are ambiguous", store.now(connection))
     store.close()
-    assert faults(written(tmp_path, 1))["alerts"] == "2 messages are ambiguous"
+    found = faults(written(tmp_path, 1))
+    assert found["alerts"] == "2 messages are ambiguous"
+    assert "no checkpoint of the audit log leaves this machine" in found["audit log"]

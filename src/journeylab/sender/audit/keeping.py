@@ -214,7 +214,7 @@ def why_unheld(connection: Connection, settings: Settings, now: datetime) -> str
     if not settings.audit.checkpoints:
         return say(
             "no checkpoint of the audit log leaves this machine, so that who can write to the database can change the "
-            "log unseen; name who takes them in the settings, `audit: {checkpoints: [file:FOLDER]}`"
+            "log unseen; name who takes them in the settings, as `checkpoints` under `audit`"
         )
     last = _latest(connection)
     if last is None:
