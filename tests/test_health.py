@@ -48,7 +48,16 @@ def test_a_sender_that_is_well_has_nothing_to_mend(tmp_path: Path) -> None:
         store.close()
         found = health_of(file, now)
     assert [one.what for one in found if not one.is_well] in ([], ["messages"])
-    assert {one.what for one in found} >= {"secrets", "keys", "store", "receipts", "clock", "relay main", "alerts", "audit log"}
+    assert {one.what for one in found} >= {
+        "secrets",
+        "keys",
+        "store",
+        "receipts",
+        "clock",
+        "relay main",
+        "alerts",
+        "audit log",
+    }
 
 
 def test_whatever_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,10 +48,10 @@ def opened(settings: Path, *, personal: bool = False) -> Iterator[Store]:
     from journeylab.sender.settings import Settings
 
     read = Settings.read(settings)
-    store = store_of(store_url(read), key_ring(read) if personal else None)
+    store = store_of(store_url(read))
     if store is None:
         raise DataError("nothing was ever promoted to this store; `journeylab promote` makes the first release")
     try:
-        yield store
+        yield store.with_keys(key_ring(read)) if personal else store
     finally:
         store.close()

@@ -15,7 +15,7 @@ from journeylab.definitiondiff import as_text, diff
 from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Journey, Policy, Portfolio
-from journeylab.sender.keys import Keys, key_ring
+from journeylab.sender.keys import key_ring
 from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.settings import Settings
@@ -102,10 +102,8 @@ def store_url(settings: Settings) -> str:
     return url.set(database=str(settings.path(url.database))).render_as_string(hide_password=False)
 
 
-def store_of(url: str, keys: Keys | None = None, *, clock: Clock | None = None) -> Store | None:
+def store_of(url: str, clock: Clock | None = None) -> Store | None:
     """The store at a URL, on a clock or the database's own; None where there are no tables yet.
-
-    With the keys it opens personal data, too.
 
     Raises:
         DataError: when it cannot be reached or used.
@@ -114,7 +112,7 @@ def store_of(url: str, keys: Keys | None = None, *, clock: Clock | None = None) 
     if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
         return None
     try:
-        return Store.open(url, keys, clock=clock)
+        return Store.open(url, clock=clock)
     except DataError as problem:
         if "has no tables yet" in str(problem):
             return None
@@ -298,7 +296,7 @@ def _there(
         properties |= {name: log.property(name).kind for name in log.property_names}
         purposes |= _consented(log)
     former, now = None, _EPOCH
-    store = Store.open(url, clock=clock, create=True) if upgrade else store_of(url, clock=clock)
+    store = Store.open(url, clock=clock, create=True) if upgrade else store_of(url, clock)
     if store is not None:
         with store.reading() as connection:
             attributes |= known_names(connection, "contact")

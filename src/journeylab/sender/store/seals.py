@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, bindparam, select, update
 
 from journeylab.errors import DataError
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
     from journeylab.sender.keys import Keys
 
-__all__ = ["Seal", "Seals", "joined", "seals_by_contact", "seals_of", "with_seals"]
+    from .store import Store
+
+__all__ = ["Seal", "Seals", "joined", "rewrap", "seals_by_contact", "seals_of", "with_seals"]
 
 _NONCE: Final = 12
 _NUMBER: Final = 4
@@ -209,3 +211,33 @@ def joined(plain: str, sealed: str | None) -> str:
     if sealed is None or sealed == "{}":
         return plain
     return sealed if plain == "{}" else f"{plain[:-1]}, {sealed[1:]}"
+
+
+def rewrap(store: Store, *, most: int = 1000) -> int:
+    """How many data keys were encrypted anew, under the ring's newest key; values stay as they are.
+
+    Args:
+        store: the sender's database, opened with its ring.
+        most: how many are done in one transaction.
+    """
+    total, after = 0, ""
+    while True:
+        with store.writing() as connection:
+            seals = seals_of(connection)
+            some = select(t.contacts.c.contact, t.contacts.c.sealed_key).where(t.contacts.c.contact > after)
+            rows = connection.execute(some.order_by(t.contacts.c.contact).limit(most).with_for_update()).all()
+            fresh = [
+                {"of": contact, "key": key}
+                for contact, sealed in rows
+                if sealed is not None and (key := seals.rewrapped(contact, sealed)) is not None
+            ]
+            if fresh:
+                connection.execute(_REWRAPPING, fresh)
+        if not rows:
+            return total
+        total, after = total + len(fresh), rows[-1].contact
+
+
+_REWRAPPING: Final = (
+    update(t.contacts).where(t.contacts.c.contact == bindparam("of")).values(sealed_key=bindparam("key"))
+)

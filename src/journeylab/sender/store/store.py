@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -89,6 +89,10 @@ class Store:
             migrations.upgrade(engine)
         migrations.refuse_other_version(engine, _shown(url))
         return store
+
+    def with_keys(self, keys: Keys) -> Store:
+        """The same store, which opens personal data with these keys."""
+        return replace(self, engine=with_seals(self.engine, keys))
 
     @property
     def is_sqlite(self) -> bool:
