@@ -28,6 +28,7 @@ import structlog
 from sqlalchemy import insert
 
 from journeylab.sender.keys import Keys
+from journeylab.sender.live.intake import make_contacts
 from journeylab.sender.sending.preparing import Fault, Made
 from journeylab.sender.sending.transport import Connection
 from journeylab.sender.sending.worker import Worker
@@ -104,7 +105,7 @@ def sent(relay: Relay, n: int) -> float:
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCHMARK_FOLDER")) as name:
         folder = Path(name)
-        store = Store.open(f"sqlite:///{folder / 'sender.db'}", create=True)
+        store = Store.open(f"sqlite:///{folder / 'sender.db'}", KEYS, create=True)
         _fill(store, n)
         settings = Settings.model_validate(
             {
@@ -128,11 +129,7 @@ def _fill(store: Store, n: int) -> None:
         before = now - timedelta(days=1)
         for start in range(0, n, 1000):
             names = [f"c{i}" for i in range(start, min(start + 1000, n))]
-            contacts = [
-                {"contact": one, "address": f"{one}@mail.example", "attributes": {}, "created_at": before}
-                for one in names
-            ]
-            connection.execute(insert(t.contacts), [one | {"last_at": before} for one in contacts])
+            make_contacts(connection, ((one, f"{one}@mail.example", {}) for one in names), before, before)
             event = {"event": "consent_given", "occurred_at": before, "received_at": before}
             given = [event | {"contact": one, "properties": {"purpose": "marketing"}} for one in names]
             connection.execute(insert(t.events), given)

@@ -22,7 +22,16 @@ from sqlalchemy import Connection, insert, select, update
 import journeylab as jl
 from journeylab.program import Release
 from journeylab.sender.keys import Keys
-from journeylab.sender.live.intake import Incoming, OwnEvent, Person, declare, receive, receive_people, record_all
+from journeylab.sender.live.intake import (
+    Incoming,
+    OwnEvent,
+    Person,
+    declare,
+    make_contacts,
+    receive,
+    receive_people,
+    record_all,
+)  # fmt: skip
 from journeylab.sender.live.running import Running, Version
 from journeylab.sender.live.ticks import tick
 from journeylab.sender.store import Store
@@ -61,7 +70,7 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
         self.path = folder / "sender.db"
-        self.store = Store.open(f"sqlite:///{self.path}", clock=self.clock, create=True)
+        self.store = Store.open(f"sqlite:///{self.path}", KEYS, clock=self.clock, create=True)
         self.running = Running((Version(1, (Release(journey=JOURNEY),)),))
         with self.store.writing() as connection:
             declare(connection, "event", {"purpose": "text", "page": "text", "plan": "text"})
@@ -176,10 +185,10 @@ def among(n_waiting: int, n_due: int, n_runs: int) -> tuple[float, float]:
         shop.advance()
         if n_waiting:
             with shop.store.writing() as connection:
-                at = {"created_at": START, "last_at": START, "next_at": START + timedelta(days=36500)}
+                due = update(t.contacts).where(t.contacts.c.next_at.is_(None))
                 for start in range(n_due, n_due + n_waiting, 10_000):
-                    rows = [{"contact": one, "attributes": {}} | at for one in _names(start, 10_000)]
-                    connection.execute(insert(t.contacts), rows)
+                    make_contacts(connection, ((one, None, {}) for one in _names(start, 10_000)), START, START)
+                connection.execute(due.values(next_at=START + timedelta(days=36500)))
         idle, busy = [], []
         for _ in range(n_runs):
             began = time.perf_counter()

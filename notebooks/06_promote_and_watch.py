@@ -35,10 +35,11 @@ with app.setup:
     from journeylab.sender.promotion.releases import open_fully, promote, roll_back, withdraw
     from journeylab.sender.sending.claims import claim
     from journeylab.sender.sending.gate import Passed, Request, let_pass
+    from journeylab.sender.sending.preparing import Made, freeze
     from journeylab.sender.sending.settling import Settled, settle
     from journeylab.sender.sending.transport import Outcome
     from journeylab.sender.settings import Settings
-    from journeylab.sender.store import Store, insert_missing
+    from journeylab.sender.store import Store
     from journeylab.sender.store import tables as t
     from journeylab.worlds import goal_of
 
@@ -315,8 +316,8 @@ def _():
         def __init__(self, settings, log, start_at):
             self.settings, self.log, self.clock = settings, log, _Clock(start_at)
             self.path = settings.folder / "sandbox.db"
-            self.store = Store.open(f"sqlite:///{self.path}", clock=self.clock, create=True)
             self.keys = Keys.made(settings.path(settings.state) / "keys.json")
+            self.store = Store.open(f"sqlite:///{self.path}", self.keys, clock=self.clock, create=True)
             self.waiting, self.answers, self.running = [], {}, WhatRuns(settings)
 
         def release(self, made, share):
@@ -359,25 +360,11 @@ def _():
                 if not keys:
                     return 0
                 rows = [*connection.execute(select(t.sends).where(t.sends.c.message_key.in_(keys)))]
-                insert_missing(
-                    connection,
-                    t.renderings,
-                    [
-                        {
-                            "message_key": row.message_key,
-                            "address": f"{row.contact}@mail.example",
-                            "body": b"not made in the sandbox",
-                            "hash": "",
-                            "links": {},
-                            "rendered_at": self.clock.at,
-                        }
-                        for row in rows
-                    ],
-                    ["message_key"],
-                )
+                made = [(row, Made(f"{row.contact}@mail.example", b"not made in the sandbox", {})) for row in rows]
+                freeze(connection, made, self.clock.at)
             asked = [Request(row.message_key, row.fence, row.contact, "sandbox") for row in rows]
             with self.store.writing() as connection:
-                answers = let_pass(connection, asked, self.clock.at, self.settings, self.keys)
+                answers = let_pass(connection, asked, self.clock.at, self.settings)
             passed = [row for row in rows if isinstance(answers[row.message_key], Passed)]
             kept = Outcome("accepted", "dot", 250, text="kept in the sandbox")
             done = [
@@ -385,7 +372,7 @@ def _():
                 for row in passed
             ]
             with self.store.writing() as connection:
-                settle(connection, done, self.clock.at, self.settings, self.keys)
+                settle(connection, done, self.clock.at, self.settings)
             for one in passed:
                 gated_at = answers[one.message_key].gated_at
                 for lag, event, given in self.answers.pop((one.contact, one.message), ()):

@@ -105,14 +105,14 @@ def sqlite_store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A sender's empty store on either database, on a clock that the test moves (`stores.MovedClock`)."""
     from journeylab.sender.store import Store
-    from stores import MovedClock, empty
+    from stores import KEYS, MovedClock, empty
 
     if request.param == "sqlite":
         file = tmp_path / "sender.db"
         shutil.copy(request.getfixturevalue("sqlite_store_file"), file)
-        opened = Store.open(f"sqlite:///{file}", clock=MovedClock())
+        opened = Store.open(f"sqlite:///{file}", KEYS, clock=MovedClock())
     else:
-        opened = Store.open(request.getfixturevalue("postgres_store_url"), clock=MovedClock())
+        opened = Store.open(request.getfixturevalue("postgres_store_url"), KEYS, clock=MovedClock())
         with opened.writing() as connection:
             empty(connection)
     yield opened

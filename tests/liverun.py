@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select
 
 from journeylab.eventlog import EventLog
 from journeylab.ownsends import OWN_EVENTS
@@ -18,10 +18,11 @@ from journeylab.sender.live.running import Running, Version
 from journeylab.sender.live.ticks import log_of, tick
 from journeylab.sender.sending.claims import claim
 from journeylab.sender.sending.gate import Passed, Request, let_pass
+from journeylab.sender.sending.preparing import Made, freeze
 from journeylab.sender.sending.settling import Settled, settle
 from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.settings import Settings
-from journeylab.sender.store import Store, insert_missing, lock_contacts
+from journeylab.sender.store import Store, lock_contacts
 from journeylab.sender.store import tables as t
 from stores import KEYS
 
@@ -119,8 +120,8 @@ class LiveRun:
         rows = [Incoming(one["contact"], one["event"], one["occurred_at"], one.get("properties", {})) for one in events]
         with self.store.writing() as connection:
             got = receive(connection, rows, self.clock.at)
-            nowhere = update(t.contacts).where(t.contacts.c.address.is_(None))
-            connection.execute(nowhere.values(address=t.contacts.c.contact + "@rcpt.test"))
+            nowhere = connection.scalars(select(t.contacts.c.contact).where(t.contacts.c.address.is_(None))).all()
+            receive_people(connection, [Person(one, f"{one}@rcpt.test") for one in nowhere], self.clock.at)
         assert not got.refused, got.refused
 
     def due(self) -> list[datetime]:
@@ -157,22 +158,17 @@ class LiveRun:
             if not keys:
                 return 0
             rows = [*connection.execute(select(t.sends).where(t.sends.c.message_key.in_(keys)))]
-            insert_missing(
-                connection, t.renderings,
-                [{"message_key": row.message_key, "address": f"{row.contact}@rcpt.test", "body": b"hello", "hash": "",
-                  "links": {}, "rendered_at": self.clock.at} for row in rows],
-                ["message_key"],
-            )  # fmt: skip
+            freeze(connection, [(row, Made(f"{row.contact}@rcpt.test", b"hello", {})) for row in rows], self.clock.at)
         n_passed = 0
         for row in rows:
             with self.store.writing() as connection:
                 asked = Request(row.message_key, row.fence, row.contact, "relay")
-                answer = let_pass(connection, [asked], self.clock.at, self.settings, KEYS)[row.message_key]
+                answer = let_pass(connection, [asked], self.clock.at, self.settings)[row.message_key]
             if isinstance(answer, Passed):
                 n_passed += 1
                 done = Settled(row.message_key, row.fence, row.contact, self.relay(row), "relay", answer.gated_at)
                 with self.store.writing() as connection:
-                    settle(connection, [done], self.clock.at, self.settings, KEYS)
+                    settle(connection, [done], self.clock.at, self.settings)
         return n_passed
 
     def call(self) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from shutil import copy
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Incoming, Person, receive, receive_people
 from journeylab.sender.sending.gate import Request
-from journeylab.sender.sending.preparing import Fault, Made
+from journeylab.sender.sending.preparing import Fault, Made, freeze
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -78,8 +78,8 @@ def opened(url: str, clock: Clock) -> Store:
         path = Path(url.removeprefix("sqlite:///"))
         if not path.exists():
             copy(_template(), path)
-        return Store.open(url, clock=clock)
-    store = Store.open(url, clock=clock, create=True)
+        return Store.open(url, KEYS, clock=clock)
+    store = Store.open(url, KEYS, clock=clock, create=True)
     with store.writing() as connection:
         empty(connection)
     return store
@@ -126,9 +126,8 @@ class World:
         mine = {"state": "claimed", "fence": 1, "worker": "w", "lease_until": self.clock.now + MINUTE}
         key = self.add(contact, node, entry, **(mine | columns))
         with self.store.writing() as connection:
-            address, body = f"{contact}@mail.example", body_of(key)
-            frozen = {"message_key": key, "address": address, "body": body, "hash": sha256(body).hexdigest()}
-            connection.execute(insert(t.renderings), frozen | {"links": {}, "rendered_at": self.clock.now})
+            row = SimpleNamespace(message_key=key, contact=contact)
+            freeze(connection, [(row, Made(f"{contact}@mail.example", body_of(key), {}))], self.clock.now)
         return Request(key, 1, contact, "main")
 
     @staticmethod
@@ -148,6 +147,11 @@ class World:
             receive(connection, [Incoming(contact, event, None, properties)], self.clock.now)
             if is_advanced:
                 self._advanced(connection, contact)
+
+    def moves(self, contact: str, address: str) -> None:
+        """The contact has another address from now on."""
+        with self.store.writing() as connection:
+            receive_people(connection, [Person(contact, address)], self.clock.now)
 
     def set(self, table: Any, where: Any, **values: Any) -> None:
         with self.store.writing() as connection:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, text
 
+from journeylab.sender.consent.evidence import opened_evidence
 from journeylab.sender.keys import Keys
-from journeylab.sender.live.intake import Person, receive_people
+from journeylab.sender.live.intake import Person, addresses_of, properties_of, receive_people
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.seals import seals_by_contact
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -80,10 +83,24 @@ def a_send(store: Store, contact: str, node: str = "hello", **values: Any) -> st
 
 
 def rows_of(store: Store, table: Any, **values: Any) -> list[Any]:
-    """The rows of a table with these values, in the order of their keys."""
+    """The rows of a table with these values, in the order of their keys; what is sealed in them is opened."""
     found = select(table).order_by(*table.primary_key)
     with store.reading() as connection:
-        return [*connection.execute(found.filter_by(**values))]
+        rows = connection.execute(found.filter_by(**values)).all()
+        return rows if table not in (t.contacts, t.events, t.consents) else [_opened(connection, one) for one in rows]
+
+
+def _opened(connection: Connection, row: Any) -> SimpleNamespace:
+    found, contacts = dict(row._mapping), [row.contact]
+    if "sealed" in found:
+        found["properties"] = properties_of(connection, [row])[0]
+    elif "evidence" in found:
+        found["evidence"] = opened_evidence(connection, row.contact, row.evidence)
+    else:
+        found["address"] = addresses_of(connection, contacts)[row.contact]
+        first = seals_by_contact(connection, contacts)[row.contact]
+        found["attributes"] = first.open_json("contacts.attributes", row.attributes)
+    return SimpleNamespace(**found)
 
 
 def events_of(store: Store, contact: str, *names: str) -> list[tuple[str, dict[str, Any]]]:

@@ -233,15 +233,15 @@ def test_reports_of_each_system_are_read(raw, kind, bounce_type, code, words):
         assert found.reason
         assert (found.message_key, found.found_by) == (KEY, "return_path")
         if found.recipients:
-            assert found.is_of(ANNA.upper())
-            assert not found.is_of("jan@rcpt.example")
+            assert found.is_of(KEYS.address_digest(ANNA.upper()), KEYS)
+            assert not found.is_of(KEYS.address_digest("jan@rcpt.example"), KEYS)
         shown = f"{found!r}{found.diagnostic}{found.reason}".lower()
         assert not re.search(r"anna|nowak|@|bounce\+", shown)
 
 
 def test_only_what_names_addresses_says_whose_it_is():
-    assert read_report(POSTFIX, KEYS).is_of(ANNA)
-    assert read_report(VACATION, KEYS).is_of(ANNA) is None
+    assert read_report(POSTFIX, KEYS).is_of(KEYS.address_digest(ANNA), KEYS)
+    assert read_report(VACATION, KEYS).is_of(KEYS.address_digest(ANNA), KEYS) is None
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,8 @@ def test_status_in_another_encoding_or_form_is_read():
             report("delivery-status", f"Reporting-MTA: dns; m\u017c.example\n\n{block()}", type_=kind),
         ):  # fmt: skip
             found = read_report(raw, KEYS)
-            assert (found.kind, found.status, found.is_of(ANNA)) == ("bounced", "5.1.1", True)
+            assert (found.kind, found.status) == ("bounced", "5.1.1")
+            assert found.is_of(KEYS.address_digest(ANNA), KEYS)
 
 
 def test_report_inside_of_other_multiparts_is_read_and_one_inside_of_a_returned_message_is_not():
@@ -511,6 +512,6 @@ def test_real_bounce_of_postfix_is_hard_and_names_its_message(postfix, authority
     found = read_report(raw, KEYS)
     assert (found.kind, found.bounce_type, found.status, found.action) == ("bounced", "hard", "5.1.1", "failed")
     assert (found.message_key, found.found_by) == (bytes(range(16)), "return_path")
-    assert found.is_of("anna.nowak@bounce.test")
+    assert found.is_of(KEYS.address_digest("anna.nowak@bounce.test"), KEYS)
     assert "no such user here" in found.diagnostic
     assert "nowak" not in f"{found!r}"

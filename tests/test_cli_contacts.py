@@ -45,7 +45,7 @@ def people(folder: Path, run: Run) -> Path:
 
 
 def with_store(work: Callable[[Store], Any]) -> Any:
-    store = Store.open("sqlite:///journeylab.db")
+    store = Store.open("sqlite:///journeylab.db", Keys.read(Path("state/keys.json")))
     try:
         return work(store)
     finally:

@@ -13,12 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import insert, select
 
+from journeylab.sender.keys import Keys
+from journeylab.sender.live.intake import Person, receive_people
+from journeylab.sender.sending.preparing import Made, freeze
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from promotable import SETTINGS, write_key, write_messages
@@ -177,15 +181,16 @@ def test_what_nobody_knows_is_listed_shown_and_decided(
 ) -> None:  # fmt: skip
     Store.open("sqlite:///journeylab.db", create=True).close()
     run("contacts", "import", "people.csv")
-    store = Store.open("sqlite:///journeylab.db")
+    store = Store.open("sqlite:///journeylab.db", Keys.read(Path("state/keys.json")))
     with store.writing() as connection:
         now = store.now(connection)
+        receive_people(connection, [Person("ada", "ada@mail.example")], now)
         rows = [send_row("ada", node, now, state="ambiguous", relay="main") for node in ("one", "two", "three", "four")]
         connection.execute(insert(t.sends), rows)
         four = rows[3]["message_key"]
         body = f"Message-ID: <{four}@akacja.example>\r\n\r\nHello\r\n".encode()
-        frozen = {"message_key": four, "address": "ada@mail.example", "body": body, "hash": "0", "links": "{}"}
-        connection.execute(insert(t.renderings), frozen | {"rendered_at": now})
+        row = SimpleNamespace(message_key=four, contact="ada")
+        freeze(connection, [(row, Made("ada@mail.example", body, {}))], now)
     assert "4 ambiguous" in run("sends", "list", "--state", "ambiguous")
     assert "did you mean 'ambiguous'" in run("sends", "list", "--state", "ambigous", status=2)
     assert run("sends", "list", "--journey", "none") == "there are no messages\n"

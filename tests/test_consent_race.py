@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from sqlalchemy import insert, update
 from journeylab.sender.consent.requests import give
 from journeylab.sender.consent.withdrawals import Receipt, withdraw
 from journeylab.sender.sending.gate import Passed, Refused, Request, let_pass
+from journeylab.sender.sending.preparing import Made, freeze
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import KEYS, people, rows_of, send_row
+from stores import people, rows_of, send_row
 from webclient import settings_for
 
 N_THREADS = 8
@@ -44,13 +46,13 @@ def prepared(store: Store, n: int) -> list[Trial]:
             sends = [send_row(contact, "hello", now, entry=entry, **claim) for entry in range(1, N_MESSAGES + 1)]
             keys = [row["message_key"] for row in sends]
             entered = {"version": "v", "entered_at": now, "converted": False, "held_out": False}
-            written = {"address": f"{contact}@rcpt.test", "body": b"", "hash": "", "links": {}, "rendered_at": now}
             connection.execute(insert(t.sends), sends)
             connection.execute(
                 insert(t.entries),
                 [{name: row[name] for name in ("contact", "journey", "entry")} | entered for row in sends],
             )
-            connection.execute(insert(t.renderings), [written | {"message_key": key} for key in keys])
+            rows = [SimpleNamespace(message_key=key, contact=contact) for key in keys]
+            freeze(connection, [(row, Made(f"{contact}@rcpt.test", b"Hello", {})) for row in rows], now)
             trials.append(Trial(contact, keys))
         connection.execute(update(t.contacts).values(next_at=None))  # the machine has advanced everybody
     return trials
@@ -68,7 +70,7 @@ def raced(store: Store, tmp_path: Path, n: int) -> Counter[str]:
     def gate(trial: Trial, key: str) -> None:
         with store.writing() as connection:
             request = Request(key, 1, trial.contact, "relay")
-            answers[key] = let_pass(connection, [request], store.now(connection), settings, KEYS)[key]
+            answers[key] = let_pass(connection, [request], store.now(connection), settings)[key]
 
     def withdrawal(trial: Trial) -> None:
         with store.writing() as connection:

@@ -100,7 +100,7 @@ def decided(one: World) -> tuple[str, set[str]]:
     person.start()
     with one.store.writing() as connection:
         reply = Settled(key, 1, "ada", Reply("accepted", "dot", 250, text="ok"), "main", one.clock.now)
-        settle(connection, [reply], one.clock.now, one.settings, one.keys)
+        settle(connection, [reply], one.clock.now, one.settings)
         is_settled.set()
         waits = text("select count(*) from pg_locks where not granted")
         while person.is_alive() and not connection.execute(waits).scalar_one():

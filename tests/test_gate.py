@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from journeylab.sender.live.intake import Incoming, receive
 from journeylab.sender.sending import gate
-from journeylab.sender.sending.gate import CLAUSES, Passed, Refused, Request, address_digest, let_pass
+from journeylab.sender.sending.gate import CLAUSES, Passed, Refused, Request, let_pass
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
 from sendworld import KEYS, MINUTE, START, World, world
@@ -40,7 +40,7 @@ def one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 def ask(one: World, *requests: Request) -> list[Passed | Refused]:
     with one.store.writing() as connection:
-        found = let_pass(connection, requests, one.store.now(connection), one.settings, one.keys)
+        found = let_pass(connection, requests, one.store.now(connection), one.settings)
     return [found[request.message_key] for request in requests]
 
 
@@ -96,7 +96,7 @@ def contact_held(one: World) -> Request:
 
 def moved_away(one: World) -> Request:
     request = one.claimed()
-    one.set(t.contacts, t.contacts.c.contact == "ada", address="ada@elsewhere.example")
+    one.moves("ada", "ada@elsewhere.example")
     return request
 
 
@@ -236,7 +236,7 @@ def test_a_soft_bounce_suppresses_nothing(one: World) -> None:
 
 def test_an_address_is_suppressed_whoever_has_it(one: World) -> None:
     request = one.claimed()
-    digest = address_digest(KEYS, "Ada@Mail.example")
+    digest = KEYS.address_digest("Ada@Mail.example")
     one.insert(t.suppressions, address_digest=digest, reason="complained", at=START)
     assert ask(one, request) == [Refused("suppression")]
 

@@ -24,7 +24,7 @@ from journeylab.datasets import fixtures
 from journeylab.journey import Journey
 from journeylab.sender.consent.reports import take_report
 from journeylab.sender.consent.requests import ask
-from journeylab.sender.keys import Keys
+from journeylab.sender.keys import key_ring
 from journeylab.sender.live.intake import Incoming, Person, declare, receive, receive_people
 from journeylab.sender.mail.compose import Envelope, HeaderError, compose
 from journeylab.sender.mail.dkim import DkimKey
@@ -32,7 +32,6 @@ from journeylab.sender.mail.messages import Message, Messages
 from journeylab.sender.mail.rendering import Context, Renderer, RenderError
 from journeylab.sender.process import Sender
 from journeylab.sender.promotion.promoting import promote
-from journeylab.sender.sending.gate import address_digest
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -65,7 +64,8 @@ class Shop:
             store=f"sqlite:///{folder}/journeylab.db", messages=str(messages), unsubscribe="leave@shop.example",
             postal_address="Akacja, ul. Prosta 1, 00-001 Warszawa", **{"from": {"name": FROM[0], "address": FROM[1]}},
         )  # fmt: skip
-        self.store = Store.open(self.settings.store, create=True)
+        self.keys = key_ring(self.settings, create=True)
+        self.store = Store.open(self.settings.store, self.keys, create=True)
 
     def people(self, addresses: Mapping[str, str], **attributes: Mapping[str, Any]) -> dict[int, str]:
         """Brings contacts who consent, by name; the reasons for which any were refused, by their place."""
@@ -90,7 +90,6 @@ class Shop:
         )
         done = promote(journey, settings=self.settings, without_forecast="only its mail is looked at")
         assert done.has_changed
-        self.keys = Keys.read(self.settings.path(self.settings.state) / "keys.json")
 
     def run(self) -> dict[str, int]:
         with Sender(self.store, self.settings, self.keys, "worker") as sender:
@@ -301,7 +300,7 @@ def test_a_real_bounce_suppresses_its_address(two_letters: Shop) -> None:
     assert (taken.kind, taken.contact, taken.message_key) == ("bounced", "bob", send.message_key)
     assert taken.suppressed
     (suppression,) = rows_of(shop.store, t.suppressions)
-    assert suppression.address_digest == address_digest(shop.keys, f"nobody@{BOUNCING}")
+    assert suppression.address_digest == shop.keys.address_digest(f"nobody@{BOUNCING}")
     shop.receive("asked_for_more", "bob", "eve")
     assert shop.run().get("accepted") == 1
     states = {one.message: one.state for one in shop.sends(contact="bob")}

@@ -137,9 +137,9 @@ def test_what_was_not_settled_is_settled(one: World, kind: str, code: int, state
     receipt = receipt_for(one, state=before, kind=kind, code=code)
     if before == "ambiguous":
         one.set(t.sends, t.sends.c.contact == "ada", lease_until=None)
-    assert replay(one.store, [receipt], one.settings, one.keys) == 1
+    assert replay(one.store, [receipt], one.settings) == 1
     assert one.row(receipt.message_key).state == state
-    replay(one.store, [receipt], one.settings, one.keys)
+    replay(one.store, [receipt], one.settings)
     assert one.row(receipt.message_key).state == state
     assert len(one.events("sent", "not_sent")) == (state != "ready")
 
@@ -147,7 +147,7 @@ def test_what_was_not_settled_is_settled(one: World, kind: str, code: int, state
 def test_a_database_that_knows_all_receipts_is_let_be(one: World) -> None:
     receipts = [receipt_for(one, f"c{i}", state=state) for i, state in enumerate(("transmitting", "ambiguous"))]
     refuse_older_copy(one.store, receipts)
-    replay(one.store, receipts, one.settings, one.keys)
+    replay(one.store, receipts, one.settings)
     refuse_older_copy(one.store, receipts)
     refuse_older_copy(one.store, [of(7, kind="temporary")])
 

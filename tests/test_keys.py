@@ -103,13 +103,15 @@ SECRET = "5ec2e7" * 10
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no key file"),
-        ("[]", "no key file"),
-        ("{}", "no key file"),
-        ('{"root": 7}', "no key file"),
-        (json.dumps({"root": SECRET + "zz"}), "no key file"),
-        (json.dumps({"root": SECRET}), "240 bits, not 256"),
-        ("\udcff", "no key file"),
+        ("", "no key ring"),
+        ("[]", "no key ring"),
+        ("{}", "no key ring"),
+        ('{"roots": 7}', "no key ring"),
+        (json.dumps({"roots": [SECRET + "zz"]}), "no key ring"),
+        (json.dumps({"roots": [SECRET]}), "240 bits, not 256"),
+        (json.dumps({"roots": []}), "no key ring"),
+        (json.dumps({"roots": [None, SECRET]}), "the first key is missing"),
+        ("\udcff", "no key ring"),
     ],
 )
 def test_file_that_is_no_key_is_refused_without_showing_it(tmp_path, text, message):
@@ -142,3 +144,42 @@ def test_crash_while_the_key_is_made_leaves_no_half_key(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert not path.exists()
     assert len(Keys.made(path).root) == 32
+
+
+@given(uses, identities)
+def test_what_older_keys_made_is_understood_until_they_are_destroyed(use, identity):
+    second = KEYS.rotated()
+    third = second.rotated()
+    tokens = [keys.token(use, identity) for keys in (KEYS, second, third)]
+    assert len({*tokens}) == 3
+    assert [third.named_by(use, one) for one in tokens] == [identity] * 3
+    assert second.named_by(use, tokens[2]) is None
+    left = third.without(2)
+    assert [left.named_by(use, one) for one in tokens] == [identity, None, identity]
+    assert Keys.parsed(left.text(), "here") == left
+    with pytest.raises(DataError, match="key 2 of the ring was destroyed"):
+        left.of(use, 2)
+
+
+def test_messages_and_addresses_keep_their_keys_when_the_ring_turns():
+    turned = KEYS.rotated()
+    assert turned.message_key("a", "b", 1, "c", 1) == KEYS.message_key("a", "b", 1, "c", 1)
+    assert turned.address_digest("Ada@mail.example") == KEYS.address_digest("ada@mail.example")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(1, "names all messages"), (3, "is in use; rotate first"), (4, "has 1 to 3"), (0, "no key 0")],
+)
+def test_key_that_is_needed_is_not_destroyed(number, message):
+    with pytest.raises(DataError, match=message):
+        KEYS.rotated().rotated().without(number)
+
+
+def test_ring_in_a_file_is_replaced_at_once(tmp_path):
+    path = tmp_path / "key.json"
+    turned = Keys.made(path).rotated()
+    turned.write(path)
+    assert Keys.read(path) == turned
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in path.parent.iterdir()] == ["key.json"]

@@ -20,7 +20,7 @@ from journeylab.program import Release
 from journeylab.replay import replay
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from liverun import SETTINGS, VISIT, LiveRun, StillClock, events_of, plain
+from liverun import KEYS, SETTINGS, VISIT, LiveRun, StillClock, events_of, plain
 from strategies import ATTRIBUTE_KINDS, PROPERTY_KINDS, World, worlds
 from worlds import _table, journey_of, log_of, replay_of, send_times_of
 
@@ -43,7 +43,7 @@ def a_store(file: Path, folder: Path, at: datetime) -> Iterator[Store]:
     for one in folder.glob("live.db*"):
         one.unlink()
     shutil.copy(file, target)
-    store = Store.open(f"sqlite:///{target}", clock=StillClock(at))
+    store = Store.open(f"sqlite:///{target}", KEYS, clock=StillClock(at))
     try:
         yield store
     finally:

@@ -155,9 +155,7 @@ def test_a_target_that_is_gone_is_told_nothing_until_somebody_says_so(
         assert try_again(connection, "crm", "ada", store.now(connection)) == 0
     assert delivered(store, crm) == (2, 0, 0)
     assert causes(store) == []
-    assert [(one.actor, one.action, one.object) for one in rows_of(store, t.audit)] == [
-        ("ada", "retry", "outbox/crm")
-    ]
+    assert [(one.actor, one.action, one.object) for one in rows_of(store, t.audit)] == [("ada", "retry", "outbox/crm")]
 
 
 def test_after_days_it_is_a_dead_letter_with_its_reason_which_can_be_tried_again(

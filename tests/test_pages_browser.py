@@ -78,7 +78,7 @@ def shop(tmp_path: Path, sqlite_store_file: Path) -> Iterator[Shop]:
     import shutil
 
     shutil.copy(sqlite_store_file, tmp_path / "sender.db")
-    store = Store.open(f"sqlite:///{tmp_path / 'sender.db'}", clock=MovedClock())
+    store = Store.open(f"sqlite:///{tmp_path / 'sender.db'}", KEYS, clock=MovedClock())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

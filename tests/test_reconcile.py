@@ -110,7 +110,7 @@ def test_a_late_reply_holds_against_what_was_decided(one: World) -> None:
     key = ambiguous(one)
     resolve(one.store, key, "resend", "grace")
     with one.store.writing() as connection:
-        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings, one.keys)
+        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings)
     assert (one.row(key).state, one.row(key).gated_at) == ("accepted", START)
     assert one.alerts() == []
 
@@ -119,11 +119,11 @@ def test_a_second_acceptance_is_not_hidden(one: World) -> None:
     key = ambiguous(one)
     later = START + timedelta(hours=1)
     with one.store.writing() as connection:
-        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings, one.keys)
-        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings, one.keys)
+        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings)
+        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings)
     assert one.alerts() == [AMBIGUOUS]  # the same reply twice is one
     with one.store.writing() as connection:
-        settle(connection, [accepted(key, 2, later), accepted(key, 2, later)], one.clock.now, one.settings, one.keys)
+        settle(connection, [accepted(key, 2, later), accepted(key, 2, later)], one.clock.now, one.settings)
     assert "sends/duplicate_detected" in one.alerts()
     assert len(one.events("sent")) == 1
 
@@ -132,7 +132,7 @@ def test_what_was_given_up_and_went_after_all_is_told(one: World) -> None:
     key = ambiguous(one)
     resolve(one.store, key, "abandon", "grace")
     with one.store.writing() as connection:
-        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings, one.keys)
+        settle(connection, [accepted(key, 1, START)], one.clock.now, one.settings)
     assert one.row(key).state == "failed"
     assert "sends/accepted_after_all" in one.alerts()
 

@@ -30,6 +30,7 @@ from journeylab.sender.promotion.standing import (
 )
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+from stores import KEYS
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,7 +54,7 @@ class Live:
 
     def __init__(self, url: str) -> None:
         self.at = START
-        self.store = Store.open(url, clock=lambda _connection: self.at, create=True)
+        self.store = Store.open(url, KEYS, clock=lambda _connection: self.at, create=True)
 
     def promote(self, what: Frozen, share: float = 1.0, **more: Any) -> Done:
         return self._then(promote(self.store, what, share=share, actor="ada", **more))

@@ -246,7 +246,23 @@ def test_secrets_are_read_from_where_they_are_named(tmp_path, monkeypatch):
     assert "from " not in repr(settings).replace("from_", "")
 
 
+def test_secrets_come_from_systemd_and_from_programs_that_ask_a_key_service(tmp_path, monkeypatch):
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "relay").write_text("of systemd")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    for name, text in {"asks": "echo from a service", "fails": f"echo {HIDDEN} >&2; exit 3"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o700)
+    assert secret("credential:relay", tmp_path) == "of systemd"
+    assert secret("command:asks", tmp_path) == "from a service"
+    with pytest.raises(DataError, match="command:fails: the program ended with 3"):
+        secret("command:fails", tmp_path)
+    with pytest.raises(DataError, match="no credential's name"):
+        secret("credential:../relay", tmp_path)
+
+
 def test_secrets_that_are_not_there_are_named_and_never_shown(tmp_path, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "binary").write_bytes(b"\xff" + HIDDEN.encode())
@@ -255,8 +271,10 @@ def test_secrets_that_are_not_there_are_named_and_never_shown(tmp_path, monkeypa
         "file:missing": "cannot be read: No such file",
         "file:empty": "is empty",
         "file:binary": "no UTF-8",
-        "env:": "written env:NAME or file:PATH",
-        HIDDEN: "written env:NAME or file:PATH",
+        "env:": "written env:NAME, file:PATH",
+        HIDDEN: "written env:NAME, file:PATH",
+        "credential:relay": "only a service that systemd starts has credentials",
+        "command:missing": "the program cannot be run: No such file",
     }.items():
         with pytest.raises(DataError, match=message) as caught:
             secret(reference, tmp_path)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from sqlalchemy import insert
 from journeylab.sender.sending import claims, gate
 from journeylab.sender.sending.claims import claim, reap, release
 from journeylab.sender.sending.gate import CLAUSES, Passed, Request, let_pass
+from journeylab.sender.sending.preparing import Made, freeze
 from journeylab.sender.sending.reconcile import resolve
 from journeylab.sender.sending.settling import Settled, settle
 from journeylab.sender.sending.states import FINAL, MAY_STAY, WAYS, move, move_all
@@ -116,9 +118,9 @@ class Sending(RuleBasedStateMachine):
     def plan(self) -> None:
         self.n += 1
         key = self.one.add(f"c{self.n}", not_after=self.now + timedelta(hours=3))
-        row = {"message_key": key, "address": f"c{self.n}@mail.example", "body": body_of(key), "hash": "", "links": {}}
+        row = SimpleNamespace(message_key=key, contact=f"c{self.n}")
         with self.one.store.writing() as connection:
-            connection.execute(insert(t.renderings), row | {"rendered_at": self.now})
+            freeze(connection, [(row, Made(f"c{self.n}@mail.example", body_of(key), {}))], self.now)
 
     @rule(most=st.integers(1, 3))
     def claim(self, most: int) -> None:
@@ -135,7 +137,7 @@ class Sending(RuleBasedStateMachine):
         some = data.draw(st.lists(st.sampled_from(open_), min_size=1, max_size=most, unique_by=lambda one: one.key))
         requests = [Request(one.key, one.fence, self.one.row(one.key).contact, "main") for one in some]
         with self.one.store.writing() as connection:
-            answers = let_pass(connection, requests, self.now, self.one.settings, KEYS)
+            answers = let_pass(connection, requests, self.now, self.one.settings)
         for one in some:
             answer = answers[one.key]
             if isinstance(answer, Passed):
@@ -176,7 +178,7 @@ class Sending(RuleBasedStateMachine):
         gated_at = one.passed and one.passed.gated_at
         settled = Settled(one.key, one.fence, contact, outcome, "main", gated_at)
         with self.one.store.writing() as connection:
-            settle(connection, [settled], self.now, self.one.settings, KEYS)
+            settle(connection, [settled], self.now, self.one.settings)
         self.flights.remove(one)
         self.one.advanced(contact)
 

@@ -6,19 +6,21 @@ import json
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from journeylab.errors import DataError
 from journeylab.sender.consent.requests import ask, give
 from journeylab.sender.consent.standing import state_of
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.mail.links import Links, Urls
+from journeylab.sender.sending.preparing import Made, freeze
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
@@ -54,10 +56,10 @@ def a_message(store: Store, contact: str = "ada", node: str = "hello", **values:
     """The key of a message that a relay took an hour ago, with its rendering."""
     settled = {"state": "accepted", "settled_at": START - timedelta(hours=1)} | values
     key = a_send(store, contact, node, **settled)
-    row = {"message_key": key, "address": f"{contact}@rcpt.test", "hash": "0" * 64, "links": LINKS}
     body = f"Subject: Hello, {contact}!\r\n\r\nHi".encode()
     with store.writing() as connection:
-        connection.execute(insert(t.renderings), row | {"body": body, "rendered_at": START})
+        made = Made(f"{contact}@rcpt.test", body, LINKS)
+        freeze(connection, [(SimpleNamespace(message_key=key, contact=contact), made)], START)
     return bytes.fromhex(key)
 
 
@@ -732,7 +734,7 @@ def test_bounces_and_complaints_stop_everything(store: Store, client: Client) ->
         ("complained", about),
     ]
     (row,) = rows_of(store, t.suppressions)
-    assert row.address_digest == KEYS.digest("bounce", b"ada@rcpt.test").hex()
+    assert row.address_digest == KEYS.address_digest("ada@rcpt.test")
     assert (row.reason, row.message_key) == ("bounced", key.hex())
     told = [one.body for one in rows_of(store, t.outbox) if one.body["type"] == "contact.suppressed"]
     assert [one["data"]["reason"] for one in told] == ["bounced", "complained"]

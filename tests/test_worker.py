@@ -15,8 +15,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from journeylab.errors import DataError
+from journeylab.sender.live.intake import Person, receive_people
 from journeylab.sender.sending import worker as worker_module
-from journeylab.sender.sending.gate import address_digest
 from journeylab.sender.sending.preparing import Fault, Made
 from journeylab.sender.sending.worker import STEPS, Worker
 from journeylab.sender.settings import Relay
@@ -96,7 +96,9 @@ def test_what_is_put_off_is_tried_later_with_the_same_bytes(tmp_path: Path, rule
         assert (row.state, row.attempts, row.gated_at) == ("ready", 1, None)
         assert START + MINUTE / 2 <= row.not_before <= START + 2 * MINUTE
         assert run(one) == {}
-        one.set(t.contacts, t.contacts.c.contact == "ada", attributes={"name": "Ada"})
+        with one.store.writing() as connection:
+            receive_people(connection, [Person("ada", None, {"name": "Ada"})], one.clock.now)
+        one.advanced()
         one.clock.pass_by(5 * MINUTE)
         oracle.rules = ()
         assert run(one, render=None) == {"accepted": 1}  # nothing is rendered a second time
@@ -133,7 +135,7 @@ def test_an_address_at_fault_bounces_and_is_suppressed(tmp_path: Path) -> None:
         with one.store.reading() as connection:
             suppressed = connection.execute(select(t.suppressions)).one()
             told = connection.execute(select(t.outbox)).one()
-        assert suppressed.address_digest == address_digest(KEYS, "bad@mail.example")
+        assert suppressed.address_digest == KEYS.address_digest("bad@mail.example")
         assert (told.target, told.body["data"]["contact"]) == ("crm", "bad")
         assert oracle.records() == []
 
@@ -246,7 +248,7 @@ def test_who_moves_gets_mail_at_the_new_address(tmp_path: Path) -> None:
     with sending(tmp_path, Rule(at="rcpt", reply="450 4.2.0 later", nth=(1,))) as (one, oracle):
         one.add()
         run(one)
-        one.set(t.contacts, t.contacts.c.contact == "ada", address="ada@new.example")
+        one.moves("ada", "ada@new.example")
         one.clock.pass_by(5 * MINUTE)
         assert run(one) == {"accepted": 1}
         assert [record.rcpt for record in oracle.records()] == [["ada@new.example"]]

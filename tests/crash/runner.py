@@ -130,7 +130,7 @@ class ShiftedClock:
 
 def opened(orders: Orders) -> Store:
     """The store on the shifted clock."""
-    store = Store.open(orders.url, create=orders.creates)
+    store = Store.open(orders.url, Keys(bytes.fromhex(orders.key)), create=orders.creates)
     return Store(store.engine, ShiftedClock(store.clock, Path(orders.notes) / "clock"))
 
 

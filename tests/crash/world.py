@@ -56,7 +56,7 @@ def promoted(url: str) -> Store:
         }
     )
     with _MIGRATING:
-        store = Store.open(url, create=True)
+        store = Store.open(url, KEYS, create=True)
     frozen = Frozen(journey, Policy(), Messages(messages), forecast={"without": "a test"})
     promote(store, frozen, actor="kim")
     return store

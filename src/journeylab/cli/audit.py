@@ -44,12 +44,12 @@ def _key(settings: Path, given: str | None) -> PublicKey:
     """The public key that is given, or that of the sender's key file."""
     from journeylab.sender.audit.checkpoints import PublicKey
     from journeylab.sender.audit.keeping import signer_of
-    from journeylab.sender.keys import Keys
+    from journeylab.sender.keys import key_ring
 
     if given is not None:
         return PublicKey.parsed(given)
     read = _read(settings)
-    return signer_of(read, Keys.read(read.path(read.state) / "keys.json")).key
+    return signer_of(read, key_ring(read)).key
 
 
 @audit.command("list")

@@ -39,11 +39,13 @@ _TRY_AGAIN = 75
 @contextmanager
 def _made(settings: Path) -> Iterator[Store]:
     """The store of the settings, which is made where there is none yet."""
+    from journeylab.sender.keys import key_ring
     from journeylab.sender.promotion.promoting import store_url
     from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
 
-    store = Store.open(store_url(Settings.read(settings)), create=True)
+    read = Settings.read(settings)
+    store = Store.open(store_url(read), key_ring(read, create=True), create=True)
     try:
         yield store
     finally:
@@ -195,7 +197,7 @@ def show(
     from journeylab.sender.live.inspection import known_of
     from journeylab.sender.store import act
 
-    with opened(settings) as store:
+    with opened(settings, personal=True) as store:
         with store.reading() as connection:
             found = known_of(connection, contact, reveal=reveal)
         if reveal:
@@ -346,12 +348,12 @@ def _asking(settings: Path, message: str | None) -> str:
 @contextmanager
 def _sender(settings: Path) -> Iterator[tuple[Store, Any]]:
     """The store and the keys of a sender."""
-    from journeylab.sender.keys import Keys
+    from journeylab.sender.keys import key_ring
     from journeylab.sender.settings import Settings
 
     read = Settings.read(settings)
-    with opened(settings) as store:
-        yield store, Keys.read(read.path(read.state) / "keys.json")
+    with opened(settings, personal=True) as store:
+        yield store, key_ring(read)
 
 
 @contacts.command("resume")
@@ -436,7 +438,7 @@ def export(
     from journeylab.sender.store import act
 
     who = who_acts(actor)
-    with opened(settings) as store, step("exporting") as exporting:
+    with opened(settings, personal=True) as store, step("exporting") as exporting:
         done = exported(store, events, contacts_file)
         exporting.done = f"exported {counted(done.n_events, 'event')} of {counted(done.n_contacts, 'contact')}"
         with store.writing() as connection:
@@ -466,7 +468,7 @@ def verify(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
     from journeylab.sender.settings import Settings
 
     announce_compiling()
-    with opened(settings) as store, step("replaying") as replaying:
+    with opened(settings, personal=True) as store, step("replaying") as replaying:
         found = verified(store, WhatRuns(Settings.read(settings)))
         replaying.done = f"replayed {counted(found.n_contacts, 'contact')}"
     n = len(found.differences)

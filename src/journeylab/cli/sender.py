@@ -33,19 +33,25 @@ def who_acts(given: str | None) -> str:
 
 
 @contextmanager
-def opened(settings: Path) -> Iterator[Store]:
+def opened(settings: Path, *, personal: bool = False) -> Iterator[Store]:
     """The store of the settings in a file, which was promoted to before.
 
+    Args:
+        settings: the settings' file.
+        personal: whether personal data are to be opened, for which the key ring is read.
+
     Raises:
-        DataError: when nothing was.
+        DataError: when nothing was, or the key ring cannot be read.
     """
+    from journeylab.sender.keys import key_ring
     from journeylab.sender.promotion.promoting import store_of, store_url
     from journeylab.sender.settings import Settings
 
-    store = store_of(store_url(Settings.read(settings)))
+    read = Settings.read(settings)
+    store = store_of(store_url(read))
     if store is None:
         raise DataError("nothing was ever promoted to this store; `journeylab promote` makes the first release")
     try:
-        yield store
+        yield store.with_keys(key_ring(read)) if personal else store
     finally:
         store.close()

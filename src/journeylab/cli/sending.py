@@ -38,12 +38,12 @@ OneMessage = Annotated[str, typer.Argument(metavar="KEY", help="The message's ke
 @contextmanager
 def _sender(settings: Path) -> Iterator[tuple[Store, Settings, Keys]]:
     """The store, the settings and the keys of a sender."""
-    from journeylab.sender.keys import Keys
+    from journeylab.sender.keys import key_ring
     from journeylab.sender.settings import Settings
 
     read = Settings.read(settings)
-    with opened(settings) as store:
-        yield store, read, Keys.read(read.path(read.state) / "keys.json")
+    with opened(settings, personal=True) as store:
+        yield store, read, key_ring(read)
 
 
 def run(
@@ -283,7 +283,7 @@ def log(
     from journeylab.sender.sending.reconcile import take_log
 
     who = who_acts(actor)
-    with opened(settings) as store:
+    with opened(settings, personal=True) as store:
         lines = sys.stdin.readlines() if file == "-" else Path(file).read_text("utf-8", "replace").splitlines()
         with store.writing() as connection:
             found = take_log(connection, lines, store.now(connection), who)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from journeylab.errors import JourneyLabError
+from journeylab.language import plural
 from journeylab.sender.audit.keeping import why_unheld
-from journeylab.sender.keys import Keys
+from journeylab.sender.keys import key_ring
 from journeylab.sender.mail.dkim import DkimKey
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.promotion.promoting import store_url
@@ -78,9 +79,8 @@ def _secrets(settings: Settings) -> Iterator[Health]:
 
 
 def _keys(settings: Settings) -> str:
-    path = settings.path(settings.state) / "keys.json"
-    Keys.read(path)
-    return f"{path}, for its owner alone"
+    ring = key_ring(settings)
+    return f"{settings.keys}, {plural('{n} key', '{n} keys', ring.newest)}"
 
 
 def _dkim(settings: Settings) -> str:

@@ -1,4 +1,8 @@
-"""The sender's key, and what is made from it: one key for each use, and the tokens in links and return paths.
+"""The sender's key ring, and what is made from it: one key for each use, and the tokens in links and return paths.
+
+A ring has one key at first and one more with each rotation. What is made anew is made with the newest; what was made
+before is still understood, until its key is destroyed. The first key also gives messages and addresses their keys
+(rule 30), which have to stay the same for ever, so it stays.
 
 A token names a message (or a request) and proves that this sender wrote it: 128 bits that identify it, and 128 bits of
 HMAC-SHA256 under the key of its use, in base 32 letters without padding, so that it survives mail systems that change
@@ -12,18 +16,25 @@ import hmac
 import json
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from journeylab.errors import DataError
 
-__all__ = ["USES", "Keys"]
+if TYPE_CHECKING:
+    from journeylab.sender.settings import Settings
 
-USES: Final = ("message", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render", "audit")
+__all__ = ["USES", "Keys", "key_ring"]
+
+USES: Final = (
+    "message", "address", "person", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render",
+    "audit",
+)  # fmt: skip
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16
 _LENGTH: Final = 52
@@ -44,7 +55,11 @@ def _derived(root: bytes, use: str) -> bytes:
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys by use, all from one root of 256 bits (HKDF, RFC 5869).
+    """Keys by use, from one root of 256 bits for each key of the ring (HKDF, RFC 5869).
+
+    Attributes:
+        root: of the first key.
+        later: the roots of later keys, oldest first; None where one was destroyed.
 
     >>> keys = Keys(bytes(32))
     >>> token = keys.token("unsubscribe", bytes(range(16)))
@@ -52,19 +67,45 @@ class Keys:
     (52, True)
     >>> keys.named_by("click", token) is None
     True
+    >>> rotated = Keys(bytes(32), (b"1" * 32,))
+    >>> rotated.newest, rotated.named_by("unsubscribe", token) == bytes(range(16))
+    (2, True)
     """
 
     root: bytes = field(repr=False)
+    later: tuple[bytes | None, ...] = field(default=(), repr=False)
 
-    def of(self, use: str) -> bytes:
-        """The key of a use, 32 bytes."""
+    @property
+    def newest(self) -> int:
+        """The number of the key with which everything new is made; the first is 1."""
+        return 1 + len(self.later)
+
+    def of(self, use: str, number: int = 1) -> bytes:
+        """The key of a use, 32 bytes, from the ring's key of a number.
+
+        Raises:
+            DataError: when that key was destroyed, or the ring has none of that number.
+        """
         if use not in USES:
             raise ValueError(f"no key is made for {use!r}")
-        return _derived(self.root, use)
+        if not 1 <= number <= self.newest:
+            raise DataError(f"the key ring has no key {number}; it is older than what it is to open")
+        root = self.root if number == 1 else self.later[number - 2]
+        if root is None:
+            raise DataError(f"key {number} of the ring was destroyed; what it has sealed cannot be opened any more")
+        return _derived(root, use)
 
-    def digest(self, use: str, data: bytes) -> bytes:
+    def digest(self, use: str, data: bytes, number: int = 1) -> bytes:
         """The first 128 bits of the HMAC-SHA256 of some data under the key of a use."""
-        return hmac.digest(self.of(use), data, sha256)[:_HALF]
+        return hmac.digest(self.of(use, number), data, sha256)[:_HALF]
+
+    def address_digest(self, address: str) -> str:
+        """What an address is found by: 32 hexadecimal digits, alike for letters of either case.
+
+        >>> Keys(bytes(32)).address_digest("Ada@mail.example") == Keys(bytes(32)).address_digest("ada@mail.example")
+        True
+        """
+        return self.digest("address", address.lower().encode()).hex()
 
     def token(self, use: str, identity: bytes, detail: bytes = b"") -> str:
         """The token of an identity (16 bytes) for a use: 52 letters and digits.
@@ -73,7 +114,7 @@ class Keys:
         """
         if len(identity) != _HALF:
             raise ValueError(f"an identity has {_HALF} bytes, not {len(identity)}")
-        return _text(identity + self.digest(use, identity + detail))
+        return _text(identity + self.digest(use, identity + detail, self.newest))
 
     def named_by(self, use: str, token: str, detail: bytes = b"") -> bytes | None:
         """The identity that a token names, or None where it is no token of that use and detail; in constant time.
@@ -87,8 +128,9 @@ class Keys:
         except ValueError:
             return None
         identity, proof = data[:_HALF], data[_HALF:]
-        is_proven = hmac.compare_digest(self.digest(use, identity + detail), proof)
-        return identity if is_proven and _text(data) == token.lower() else None
+        kept = (1, *(number for number, root in enumerate(self.later, 2) if root is not None))
+        proven = [hmac.compare_digest(self.digest(use, identity + detail, number), proof) for number in kept]
+        return identity if any(proven) and _text(data) == token.lower() else None
 
     def message_key(self, journey: str, contact: str, entry: int, node: str, visit: int) -> str:
         """The key of a message, or of a call, by its identity (rule 30): 32 hexadecimal digits.
@@ -100,6 +142,46 @@ class Keys:
         return self.digest("message", identity.encode()).hex()
 
     @classmethod
+    def parsed(cls, text: str, place: str) -> Keys:
+        """The keys that a text holds, as `text` gives it.
+
+        Raises:
+            DataError: when it holds none; the message names the place, and shows nothing of the text.
+        """
+        try:
+            first, *later = (None if one is None else bytes.fromhex(one) for one in json.loads(text)["roots"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            raise DataError(f"{place}: no key ring; take it from where keys are kept") from None
+        if first is None:
+            raise DataError(f"{place}: the first key is missing, which names all messages and addresses")
+        for root in (first, *later):
+            if root is not None and len(root) != 32:
+                raise DataError(f"{place}: a key has {8 * len(root)} bits, not 256")
+        return cls(first, tuple(later))
+
+    def text(self) -> str:
+        """The ring as JSON: the secret itself, for where keys are kept."""
+        return json.dumps({"roots": [None if one is None else one.hex() for one in (self.root, *self.later)]})
+
+    def rotated(self) -> Keys:
+        """The ring with a new key, made from the system's randomness."""
+        return Keys(self.root, (*self.later, secrets.token_bytes(32)))
+
+    def without(self, number: int) -> Keys:
+        """The ring in which a key is destroyed.
+
+        Raises:
+            DataError: when it is the first, the newest, or there is none of that number.
+        """
+        if number == 1:
+            raise DataError("the first key names all messages and addresses; it cannot be destroyed")
+        if number == self.newest:
+            raise DataError(f"key {number} is in use; rotate first")
+        if not 1 < number < self.newest:
+            raise DataError(f"the ring has no key {number}; it has 1 to {self.newest}")
+        return Keys(self.root, tuple(None if n == number else one for n, one in enumerate(self.later, 2)))
+
+    @classmethod
     def read(cls, path: Path) -> Keys:
         """The keys in a file that only its owner may read.
 
@@ -109,16 +191,14 @@ class Keys:
         try:
             if path.stat().st_mode & 0o077:
                 raise DataError(f"{path}: others may read the key; chmod 600 {path}")
-            root = bytes.fromhex(json.loads(path.read_text(encoding="utf-8"))["root"])
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise DataError(f"{path}: there is no key; `journeylab promote` makes one at the first release") from None
         except OSError as problem:
             raise DataError(f"{path}: the key cannot be read: {problem.strerror}") from None
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-            raise DataError(f"{path}: no key file; take it from where keys are kept") from None
-        if len(root) != 32:
-            raise DataError(f"{path}: the key has {8 * len(root)} bits, not 256")
-        return cls(root)
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: no key ring; take it from where keys are kept") from None
+        return cls.parsed(text, str(path))
 
     @classmethod
     def made(cls, path: Path) -> Keys:
@@ -131,21 +211,53 @@ class Keys:
         """
         if path.exists():
             return cls.read(path)
-        beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                json.dump({"root": secrets.token_hex(32)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(beside, path)
-            beside.unlink()
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as problem:
-            raise DataError(f"{path}: no key can be made there: {problem.strerror}") from None
+        with _written(path, cls(secrets.token_bytes(32))) as beside, suppress(FileExistsError):
+            os.link(beside, path)
         return cls.read(path)
+
+    def write(self, path: Path) -> None:
+        """Puts the ring in the place of the one in a file, at once and for good.
+
+        Raises:
+            DataError: when it cannot be written.
+        """
+        with _written(path, self) as beside:
+            beside.replace(path)
+
+
+def key_ring(settings: Settings, *, create: bool = False) -> Keys:
+    """The key ring of a sender, from where its settings say that it is.
+
+    Args:
+        settings: the sender's.
+        create: whether to make one where it is to be in a file and there is none.
+
+    Raises:
+        DataError: when there is none, or it cannot be read.
+    """
+    kind, _, name = settings.keys.partition(":")
+    if kind == "file":
+        path = settings.path(name)
+        return Keys.made(path) if create else Keys.read(path)
+    return Keys.parsed(settings.secret(settings.keys), settings.keys)
+
+
+@contextmanager
+def _written(path: Path, keys: Keys) -> Iterator[Path]:
+    """A file beside, for its owner alone, with the ring; its folder outlives a crash when the block is left."""
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(keys.text())
+            file.flush()
+            os.fsync(file.fileno())
+        yield beside
+        beside.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as problem:
+        raise DataError(f"{path}: no key can be made there: {problem.strerror}") from None

@@ -312,4 +312,4 @@ class Sender:
             .limit(1000)
         )
         gone = update(t.renderings).where(of.message_key.in_(ended.scalar_subquery()))
-        connection.execute(gone.values(body=b"", address=""))
+        connection.execute(gone.values(body=b"", address=b""))

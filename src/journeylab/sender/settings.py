@@ -15,13 +15,15 @@ relays:
   - {name: main, host: smtp.example, port: 587, user: shop, password: env:RELAY_PASSWORD}
 ```
 
-A secret is `env:NAME` or `file:PATH`; paths are relative to the settings' file.
+A secret is `env:NAME`, `file:PATH`, `credential:NAME` (systemd's `LoadCredential`), or `command:PATH`, a program that
+prints it, such as one that asks a key service. Paths are relative to the settings' file.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -84,8 +86,8 @@ def _base_url(value: object) -> str:
 def _reference(value: object) -> str:
     """A secret's reference; a value that is none may be the secret itself, so no message shows it."""
     kind, _, name = str(value).partition(":")
-    if kind not in ("env", "file") or not name.strip():
-        raise ValueError("a secret is written env:NAME or file:PATH; it does not stand in the settings itself")
+    if kind not in _KINDS or not name.strip():
+        raise ValueError(f"a secret is written {_WAYS}; it does not stand in the settings itself")
     return str(value)
 
 
@@ -132,28 +134,68 @@ HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 
 
 def secret(reference: str, folder: Path) -> str:
-    """The secret that a reference names: `env:NAME` or `file:PATH` (relative to `folder`).
+    """The secret that a reference names; see the module's text. Paths are relative to `folder`.
 
     Raises:
         DataError: when there is none, saying how to give it; the message never has the secret.
     """
     kind, _, name = reference.partition(":")
-    if kind == "env" and name.strip():
-        value = os.environ.get(name)
-        if not value:
-            raise DataError(f"the secret {reference} is not set; set the environment variable {name}")
-        return value
-    if kind == "file" and name.strip():
-        try:
-            value = (folder / name).read_text(encoding="utf-8").strip()
-        except OSError as problem:
-            raise DataError(f"the secret {reference} cannot be read: {problem.strerror}") from None
-        except ValueError:
-            raise DataError(f"the secret {reference} cannot be read: the file is no UTF-8 text") from None
-        if not value:
-            raise DataError(f"the secret {reference} is empty; write it into the file")
-        return value
-    raise DataError("a secret is written env:NAME or file:PATH; it does not stand in the settings itself")
+    if kind not in _KINDS or not name.strip():
+        raise DataError(f"a secret is written {_WAYS}; it does not stand in the settings itself")
+    value = _KINDS[kind](reference, name, folder)
+    if not value:
+        raise DataError(f"the secret {reference} is empty")
+    return value
+
+
+def _of_environment(reference: str, name: str, folder: Path) -> str:  # noqa: ARG001
+    value = os.environ.get(name)
+    if not value:
+        raise DataError(f"the secret {reference} is not set; set the environment variable {name}")
+    return value
+
+
+def _in_file(reference: str, name: str, folder: Path) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8").strip()
+    except OSError as problem:
+        raise DataError(f"the secret {reference} cannot be read: {problem.strerror}") from None
+    except ValueError:
+        raise DataError(f"the secret {reference} cannot be read: the file is no UTF-8 text") from None
+
+
+def _credential(reference: str, name: str, folder: Path) -> str:  # noqa: ARG001
+    """A credential that systemd has put down for the service (systemd.exec(5), LoadCredential)."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not given:
+        raise DataError(f"the secret {reference} is not there: only a service that systemd starts has credentials")
+    if "/" in name:
+        raise DataError(f"the secret {reference} is no credential's name: it has a / in it")
+    return _in_file(reference, name, Path(given))
+
+
+def _printed(reference: str, name: str, folder: Path) -> str:
+    """What a program prints; what it says on its error output is shown to whoever started the sender."""
+    import subprocess
+
+    try:
+        done = subprocess.run([folder / name], stdout=subprocess.PIPE, timeout=_PATIENCE, check=True)
+        return done.stdout.decode().strip()
+    except OSError as problem:
+        raise DataError(f"the secret {reference}: the program cannot be run: {problem.strerror}") from None
+    except subprocess.CalledProcessError as problem:
+        raise DataError(f"the secret {reference}: the program ended with {problem.returncode}") from None
+    except subprocess.TimeoutExpired:
+        raise DataError(f"the secret {reference}: the program took longer than {_PATIENCE} seconds") from None
+    except ValueError:
+        raise DataError(f"the secret {reference}: the program printed no UTF-8 text") from None
+
+
+_KINDS: Final[dict[str, Callable[[str, str, Path], str]]] = {
+    "env": _of_environment, "file": _in_file, "credential": _credential, "command": _printed,
+}  # fmt: skip
+_WAYS: Final = "env:NAME, file:PATH, credential:NAME or command:PATH"
+_PATIENCE: Final = 30
 
 
 class Address(Definition):
@@ -322,7 +364,8 @@ class Settings(Definition):
     Attributes:
         sender: its name.
         store: the database's URL for SQLAlchemy: SQLite or PostgreSQL, without a password (PGPASSWORD, ~/.pgpass).
-        state: the folder of what must outlive the database: the receipts of this machine, the keys.
+        state: the folder of what must outlive the database: the receipts of this machine.
+        keys: where the key ring is, a secret; in a file the first release makes it.
         domain: the domain of Message-IDs.
         from_: who writes (`from` in the file); `reply_to`, who gets answers.
         list_id: RFC 2919's identity of the list, without brackets.
@@ -351,6 +394,7 @@ class Settings(Definition):
     sender: str
     store: StoreUrl = "sqlite:///journeylab.db"
     state: str = "state"
+    keys: SecretReference = "file:state/keys.json"
     domain: Domain
     from_: Address = Field(alias="from")
     reply_to: Mailbox | None = None

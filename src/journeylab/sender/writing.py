@@ -19,6 +19,7 @@ from journeylab.errors import DataError, DefinitionError, JourneyLabError
 from journeylab.sender.consent.mailed import mailto
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.contexts import Context, contexts_of
+from journeylab.sender.live.intake import properties_of
 from journeylab.sender.live.running import Running
 from journeylab.sender.mail.compose import Envelope, HeaderError, compose
 from journeylab.sender.mail.dkim import DkimKey, signed
@@ -184,11 +185,12 @@ def _purchases(
 ) -> list[tuple[str, str, datetime]]:
     """What was bought, by whom and when."""
     e = t.events.c
-    asked = select(e.contact, e.properties, e.received_at).where(e.event == event, e.received_at <= until)
+    asked = select(e.contact, e.properties, e.sealed, e.received_at).where(e.event == event, e.received_at <= until)
     if contact is not None:
         asked = asked.where(e.contact == contact)
-    rows = connection.execute(asked.order_by(e.received_at, e.event_id))
-    return [(one, str(given[item]), at) for one, given, at in rows if given.get(item) is not None]
+    rows = connection.execute(asked.order_by(e.received_at, e.event_id)).all()
+    found = zip(rows, properties_of(connection, rows), strict=True)
+    return [(one.contact, str(given[item]), one.received_at) for one, given in found if given.get(item) is not None]
 
 
 def _own_recommender(settings: Settings) -> Recommender | None:

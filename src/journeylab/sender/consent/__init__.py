@@ -10,7 +10,7 @@
 >>> from journeylab.sender.store import Store
 >>> now = datetime(2026, 3, 2, 9, tzinfo=UTC)
 >>> with TemporaryDirectory() as folder:
-...     store = Store.open(f"sqlite:///{folder}/sender.db", create=True)
+...     store = Store.open(f"sqlite:///{folder}/sender.db", Keys(bytes(32)), create=True)
 ...     with store.writing() as connection:
 ...         _ = receive_people(connection, [Person("ada", "ada@mail.example")], now)
 ...         request = ask(connection, Keys(bytes(32)), "ada", "marketing", "Yes, write to me.", "en", "form", {}, now)

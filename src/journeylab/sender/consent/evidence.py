@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-__all__ = ["evidence_of", "network_of"]
+from sqlalchemy import Connection
+
+from journeylab.errors import DataError
+from journeylab.sender.store.seals import Seal, seals_by_contact
+
+__all__ = ["evidence_of", "network_of", "opened_evidence", "sealed_evidence"]
 
 _LONGEST_AGENT: Final = 200
+_COLUMN: Final = "consents.evidence"
 
 
 def network_of(ip: str | None) -> str | None:
@@ -35,3 +42,29 @@ def evidence_of(ip: str | None = None, agent: str | None = None, **more: Any) ->
     """
     found = {"network": network_of(ip), "agent": (agent or "")[:_LONGEST_AGENT] or None, **more}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def sealed_evidence(connection: Connection, contact: str, evidence: Mapping[str, Any]) -> bytes:
+    """Evidence as `consents` keeps it: sealed with the contact's data key.
+
+    Raises:
+        DataError: when the contact's data were erased.
+    """
+    return _seal(connection, contact).seal_json(_COLUMN, dict(evidence))
+
+
+def opened_evidence(connection: Connection, contact: str, sealed: bytes) -> dict[str, Any]:
+    """The evidence that was sealed.
+
+    Raises:
+        DataError: when the contact's data were erased.
+    """
+    found: dict[str, Any] = _seal(connection, contact).open_json(_COLUMN, sealed)
+    return found
+
+
+def _seal(connection: Connection, contact: str) -> Seal:
+    found = seals_by_contact(connection, [contact]).get(contact)
+    if found is None:
+        raise DataError(f"the personal data of the contact {contact!r} were erased")
+    return found

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from journeylab.sender.live.intake import properties_of
 from journeylab.sender.store import tables as t
 
+from .evidence import opened_evidence
 from .standing import EVENTS
 
 __all__ = ["proofs_of"]
@@ -36,7 +38,7 @@ def proofs_of(connection: Connection, contact: str) -> list[dict[str, Any]]:
             "what": one.what,
             "purpose": one.purpose,
             "route": one.route,
-            "evidence": one.evidence,
+            "evidence": opened_evidence(connection, contact, one.evidence),
             "wording": one.wording,
             "text": one.text,
             "language": one.language,
@@ -53,11 +55,11 @@ def proofs_of(connection: Connection, contact: str) -> list[dict[str, Any]]:
         select(t.events)
         .where(t.events.c.contact == contact, t.events.c.event.in_(EVENTS))
         .order_by(t.events.c.event_id)
-    )
-    for one in events:
-        purpose = one.properties.get("purpose")
+    ).all()
+    for one, properties in zip(events, properties_of(connection, events), strict=True):
+        purpose = properties.get("purpose")
         if (one.received_at, one.event, purpose) not in own:
-            evidence = {"source_id": one.source_id, "occurred_at": one.occurred_at.isoformat(), **one.properties}
+            evidence = {"source_id": one.source_id, "occurred_at": one.occurred_at.isoformat(), **properties}
             found.append(
                 {
                     "at": one.received_at,

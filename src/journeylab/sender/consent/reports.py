@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, select
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import record
 from journeylab.sender.mail.bounces import Report, ReportKind, read_report
-from journeylab.sender.sending.gate import address_digest, identity
+from journeylab.sender.sending.gate import identity
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.store import act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
@@ -68,7 +68,7 @@ def take_report(
     """
     report = read_report(raw, keys, recipient)
     send = _send_of(connection, report)
-    reason = _left_because(report, send)
+    reason = _left_because(report, send, keys)
     at = lock_contacts(connection, [send.contact], now) if send is not None and reason is None else {}
     if send is None or send.contact not in at:
         reason = reason or "its contact is not there any more"
@@ -88,10 +88,9 @@ def take_report(
         about |= {"bounce_type": report.bounce_type, "status": report.status}
     record(connection, send.contact, report.kind, instant, **about)
     suppressed = report.kind == "complained" or (report.kind == "bounced" and report.bounce_type == "hard")
-    if suppressed and send.address is not None:
-        digest = address_digest(keys, send.address)
-        row = {"address_digest": digest, "reason": report.kind, "at": instant, "message_key": send.message_key}
-        insert_missing(connection, t.suppressions, [row], ["address_digest"])
+    if suppressed and send.address_digest is not None:
+        of = {"address_digest": send.address_digest, "message_key": send.message_key}
+        insert_missing(connection, t.suppressions, [{**of, "reason": report.kind, "at": instant}], ["address_digest"])
         data = {"contact": send.contact, "reason": report.kind, "status": report.status}
         tell(connection, "crm", f"{report.kind}_{send.message_key}", "contact.suppressed", data, instant)
     return Taken(
@@ -101,14 +100,14 @@ def take_report(
 
 
 def _send_of(connection: Connection, report: Report) -> Row[tuple[object, ...]] | None:
-    """The message that a report names, with the address it was written to."""
+    """The message that a report names, with the digest of the address it was written to."""
     if report.message_key is None:
         return None
-    found = select(t.sends, t.renderings.c.address).outerjoin(t.renderings)
+    found = select(t.sends, t.renderings.c.address_digest).outerjoin(t.renderings)
     return connection.execute(found.where(t.sends.c.message_key == report.message_key.hex())).one_or_none()
 
 
-def _left_because(report: Report, send: Row[tuple[object, ...]] | None) -> str | None:
+def _left_because(report: Report, send: Row[tuple[object, ...]] | None, keys: Keys) -> str | None:
     if report.kind not in _TAKEN:
         return report.reason
     if report.message_key is None:
@@ -117,7 +116,8 @@ def _left_because(report: Report, send: Row[tuple[object, ...]] | None) -> str |
         return "it is of a message that this sender does not have"
     if send.gated_at is None:
         return "its message has not been sent"
-    if report.found_by == "message_id" and send.address is not None and report.is_of(send.address) is False:
+    written = send.address_digest
+    if report.found_by == "message_id" and written is not None and report.is_of(written, keys) is False:
         return "it names a message by its Message-ID alone, and another address than that message's"
     return None
 

@@ -24,6 +24,7 @@ from journeylab.sender.sending.states import WAITING
 from journeylab.sender.store import act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 
+from .evidence import sealed_evidence
 from .standing import consent_events, folded
 
 __all__ = [
@@ -121,8 +122,8 @@ def ask(
     if not purpose.strip() or not wording.strip():
         raise DataError("consent is asked for with a purpose and the wording that was shown; one of them is empty")
     at = _locked(connection, contact, now)
-    address = connection.scalar(select(t.contacts.c.address).where(t.contacts.c.contact == contact))
-    if address is None:
+    digest = connection.scalar(select(t.contacts.c.address_digest).where(t.contacts.c.contact == contact))
+    if digest is None:
         raise DataError(f"the contact {contact!r} has no address to which a request could go; bring one first")
     open_one = _open_request(connection, contact, purpose, now)
     if open_one is not None:
@@ -135,7 +136,7 @@ def ask(
         "route": route,
         "wording": _kept(connection, wording, language),
         "expires_at": at + HOLDS,
-        "evidence": dict(evidence),
+        "evidence": sealed_evidence(connection, contact, evidence),
     }
     number = connection.scalar(insert(t.consents).returning(t.consents.c.consent_id), row)
     key = keys.message_key(JOURNEY, contact, number, NODE, 1)
@@ -237,7 +238,7 @@ def give(
         "wording": _kept(connection, wording, language),
         "request_key": request_key.hex() if request_key else None,
         "message_key": message_key,
-        "evidence": dict(evidence),
+        "evidence": sealed_evidence(connection, contact, evidence),
     }
     connection.execute(insert(t.consents), row)
     record(connection, contact, "consent_given", at, purpose=purpose)

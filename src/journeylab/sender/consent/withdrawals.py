@@ -20,6 +20,7 @@ from journeylab.sender.sending.states import IN_FLIGHT, WAITING, move
 from journeylab.sender.store import act, lock_contacts
 from journeylab.sender.store import tables as t
 
+from .evidence import sealed_evidence
 from .requests import webhook_id_of
 from .standing import ConsentEvent, consent_events
 
@@ -93,7 +94,7 @@ def withdraw(
             "at": at,
             "route": route,
             "message_key": message_key,
-            "evidence": dict(evidence),
+            "evidence": sealed_evidence(connection, contact, evidence),
         }
         connection.execute(insert(t.consents), row)
         withdrawn = OwnEvent(contact, "consent_withdrawn", at, {"purpose": purpose})

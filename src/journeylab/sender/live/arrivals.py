@@ -172,9 +172,10 @@ def receive_tables(store: Store, events: Any = None, contacts: Any = None, *, ti
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> from journeylab.sender.keys import Keys
         >>> from journeylab.sender.store import Store
         >>> with TemporaryDirectory() as folder:
-        ...     store = Store.open(f"sqlite:///{folder}/sender.db", create=True)
+        ...     store = Store.open(f"sqlite:///{folder}/sender.db", Keys(bytes(32)), create=True)
         ...     signup = {"contact": "ada", "event": "signup", "occurred_at": "2026-03-01T09:00:00Z", "id": "crm-1"}
         ...     got = receive_tables(store, [signup, {**signup, "contact": None, "id": "crm-2"}])
         ...     again = receive_tables(store, [signup])

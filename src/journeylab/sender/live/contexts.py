@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from journeylab.journey import Set
 from journeylab.sender.store import tables as t
 
-from .intake import attributes_of
+from .intake import addresses_of, attributes_of, properties_of
 from .running import Running
 
 __all__ = ["Context", "contexts_of"]
@@ -42,12 +42,7 @@ def contexts_of(connection: Connection, rows: Sequence[Any], running: Running, n
     """
     contacts = sorted({row.contact for row in rows})
     known = attributes_of(connection, contacts, now)
-    addresses = {
-        row.contact: row.address
-        for row in connection.execute(
-            select(t.contacts.c.contact, t.contacts.c.address).where(t.contacts.c.contact.in_(contacts))
-        )
-    }
+    addresses = addresses_of(connection, contacts)
     found = []
     for row in rows:
         attributes, entry = dict(known.get(row.contact, {})), {}
@@ -83,10 +78,10 @@ def _trigger_of(connection: Connection, row: Any, event: str | None) -> dict[str
     entered_at = connection.scalar(
         select(n.entered_at).where(n.contact == row.contact, n.journey == row.journey, n.entry == row.entry)
     )
-    given = connection.scalar(
-        select(e.properties)
+    given = connection.execute(
+        select(e.contact, e.properties, e.sealed)
         .where(e.contact == row.contact, e.event == event, e.received_at == entered_at)
         .order_by(e.event_id)
         .limit(1)
-    )
-    return dict(given or {})
+    ).one_or_none()
+    return {} if given is None else properties_of(connection, [given])[0]

@@ -15,7 +15,7 @@ from journeylab.sender.store import act, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import among
 
-from .intake import attributes_of
+from .intake import addresses_of, attributes_of
 
 __all__ = ["known_of", "listed_contacts", "resumed"]
 
@@ -114,7 +114,7 @@ def known_of(connection: Connection, contact: str, *, reveal: bool = False) -> d
         ],
         "consent": proofs if reveal else [{name: one[name] for name in _OPEN if name in one} for one in proofs],
     }
-    return found | ({"address": row.address} if reveal else {})
+    return found | ({"address": addresses_of(connection, [contact])[contact]} if reveal else {})
 
 
 def resumed(connection: Connection, contact: str, actor: str, now: datetime) -> str | None:

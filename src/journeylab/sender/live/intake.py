@@ -13,22 +13,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from journeylab.sender.store import TICK, act, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, among
+from journeylab.sender.store.seals import Seal, Seals, seals_by_contact, seals_of
 
 from .addresses import normal_address
 from .kinds import LONGEST_ID, Names, declare, is_name, known_names, not_a_text
 
 __all__ = [
-    "OWN", "Incoming", "OwnEvent", "Person", "Received", "Refused", "attributes_of", "declare", "known_names",
-    "receive", "receive_people", "record", "record_all",
+    "OWN", "SEALED", "Incoming", "OwnEvent", "Person", "Received", "Refused", "addresses_of", "attributes_of",
+    "declare", "known_names", "make_contacts", "properties_of", "receive", "receive_people", "record", "record_all",
 ]  # fmt: skip
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
 """The events that the sender itself makes: what became of its sends and calls (rule 29)."""
+SEALED: Final = "events.sealed"
 _CHANGED: Final = "attribute_changed"
 _CONSENT: Final = ("consent_given", "consent_withdrawn", "erased")
 """The events by which consent changes (rule 11), each an entry of the audit log."""
@@ -133,7 +135,7 @@ def _taken(connection: Connection, incoming: Sequence[Incoming]) -> tuple[int, l
                     "contact": one.contact,
                     "event": one.event,
                     "occurred_at": one.occurred_at,
-                    "properties": properties,
+                    **_parts(one.event, properties),
                 }
             )
         if names.saved() and attributes.saved():
@@ -149,6 +151,25 @@ def _properties(one: Incoming, names: Names, attributes: Names) -> tuple[dict[st
         return names.checked(one.properties)
     value, problem = attributes.changed(one.properties.get("name"), one.properties.get("value"))
     return ({}, problem) if problem else names.checked({**one.properties, "value": value})
+
+
+_OF_CONTRACT: Final = {
+    **dict.fromkeys(("sent", "delivered", "opened", "clicked", "bounced", "complained", "unsubscribed"), frozenset(
+        ("message", "journey", "entry", "node", "visit", "link", "is_machine", "bounce_type", "purpose", "propensity")
+    )),
+    **dict.fromkeys(("consent_given", "consent_withdrawn"), frozenset(("purpose",))),
+    _CHANGED: frozenset(("name",)),
+}  # fmt: skip
+"""The properties that an event of the log's contract has, by its name: all that does not tell of a person."""
+
+
+def _parts(event: str, properties: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What of an event's properties its contract names, and what is sealed as it may be personal."""
+    plain = _OF_CONTRACT.get(event, frozenset())
+    return {
+        "properties": {name: value for name, value in properties.items() if name in plain},
+        "personal": {name: value for name, value in properties.items() if name not in plain},
+    }
 
 
 def _no_contact(contact: object) -> str | None:
@@ -190,24 +211,49 @@ def _locked(connection: Connection, contacts: set[str], now: datetime) -> dict[s
     at = lock_contacts(connection, contacts, now)
     missing = sorted(contacts - at.keys())
     if missing:
-        _MAKING.run(connection, [(one, None, "{}", now, now - TICK) for one in missing])
+        make_contacts(connection, [(one, None, {}) for one in missing], now, now - TICK)
         at |= lock_contacts(connection, missing, now)
     return at
 
 
-_CONTACT: Final = ("contact", "address", "attributes", "created_at", "last_at")
+def make_contacts(
+    connection: Connection,
+    people: Iterable[tuple[str, str | None, Mapping[str, Any]]],
+    now: datetime,
+    last_at: datetime,
+) -> None:
+    """Makes contacts that are not there: id, address and attributes, sealed with data keys of their own."""
+    seals = seals_of(connection)
+    rows = []
+    for contact, address, attributes in people:
+        key = seals.new_key(contact)
+        one = seals.of(contact, key)
+        sealed = one.seal_json("contacts.attributes", attributes)
+        rows.append((contact, key, *_address(seals, one, address), sealed, now, last_at))
+    _MAKING.run(connection, rows)
+
+
+def _address(seals: Seals, seal: Seal, address: str | None) -> tuple[bytes | None, str | None]:
+    """An address, sealed, and what it is found by."""
+    if address is None:
+        return None, None
+    return seal.seal("contacts.address", address), seals.keys.address_digest(address)
+
+
+_CONTACT: Final = ("contact", "sealed_key", "address", "address_digest", "attributes", "created_at", "last_at")
 _MAKING: Final = Bulk(lambda given: given.into(t.contacts, *_CONTACT).on_conflict_do_nothing(), *_CONTACT)
-"""Makes contacts that are not there, with their attributes as JSON."""
 
 
 def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mapping[str, datetime]) -> None:
     """Stores events, and makes their contacts due at the instant at which these were received."""
+    people = seals_by_contact(connection, {row["contact"] for row in rows if row.get("personal")})
     _EVENTS.run(
         connection,
         [
             (
                 row.get("source_id"), row["contact"], row["event"], row["occurred_at"], row["received_at"],
                 _text(row["properties"]),
+                people[row["contact"]].seal_json(SEALED, row["personal"]) if row.get("personal") else None,
             )
             for row in rows
         ],
@@ -218,7 +264,7 @@ def _store(connection: Connection, rows: Sequence[Mapping[str, Any]], at: Mappin
         _DUE.run(connection, [*at.items()])
 
 
-_EVENT: Final = ("source_id", "contact", "event", "occurred_at", "received_at", "properties")
+_EVENT: Final = ("source_id", "contact", "event", "occurred_at", "received_at", "properties", "sealed")
 _EVENTS: Final = Bulk(lambda given: given.into(t.events, *_EVENT), *_EVENT)
 _DUE: Final = Bulk(
     lambda given: (
@@ -289,26 +335,25 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     at = lock_contacts(connection, ids, now)
     fresh = [one for one in ids if one not in at]
     if fresh:
-        _MAKING.run(connection, [
-            (one, good[one][0], _text(good[one][1]), now, now)
-            for one in fresh
-        ])  # fmt: skip
+        make_contacts(connection, ((one, *good[one]) for one in fresh), now, now)
         lock_contacts(connection, fresh, now)
     old = [*at]
-    asked = select(t.contacts.c.contact, t.contacts.c.address).where(among(connection, t.contacts.c.contact, old))
-    addresses = {one.contact: one.address for one in connection.execute(asked)}
+    seals, sealed = seals_of(connection), seals_by_contact(connection, old)
+    addresses = addresses_of(connection, old)
     known = attributes_of(connection, old)
     rows, moved, n_repeated = [_row(one, "contact_added", now, {}) for one in fresh], [], 0
     for one in old:
         address, attributes = good[one]
         changed = {name: value for name, value in attributes.items() if known[one].get(name) != value}
         if address is not None and address != addresses[one]:
-            moved.append((one, address))
+            new, digest = _address(seals, sealed[one], address)
+            moved.append({"of": one, "sealed": new, "digest": digest})
         elif not changed:
             n_repeated += 1
         rows += [_row(one, _CHANGED, at[one], {"name": name, "value": _as_text(value)})
                  for name, value in changed.items()]  # fmt: skip
-    _MOVED.run(connection, moved)
+    if moved:
+        connection.execute(_MOVED, moved)
     if len(rows) > len(fresh):
         declare(connection, "event", {"name": "text", "value": "text"})
     _store(connection, rows, {row["contact"]: row["received_at"] for row in rows})
@@ -342,18 +387,40 @@ def _sound(
             return good, refused
 
 
-_MOVED: Final = Bulk(
-    lambda given: update(t.contacts).where(t.contacts.c.contact == given("of")).values(address=given("new")),
-    *("of", "new"),
+_MOVED: Final = (
+    update(t.contacts)
+    .where(t.contacts.c.contact == bindparam("of"))
+    .values(address=bindparam("sealed"), address_digest=bindparam("digest"))
 )
 
 
 def _row(contact: str, event: str, at: datetime, properties: dict[str, Any]) -> dict[str, Any]:
-    return {"contact": contact, "event": event, "occurred_at": at, "received_at": at, "properties": properties}
+    return {
+        "contact": contact, "event": event, "occurred_at": at, "received_at": at, **_parts(event, properties)
+    }  # fmt: skip
 
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def properties_of(connection: Connection, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """All properties of events, given rows with `contact`, `properties` and `sealed`."""
+    seals = seals_by_contact(connection, {row.contact for row in rows if row.sealed is not None})
+    return [
+        {**row.properties, **({} if row.sealed is None else seals[row.contact].open_json(SEALED, row.sealed))}
+        for row in rows
+    ]
+
+
+def addresses_of(connection: Connection, contacts: Sequence[str]) -> dict[str, str | None]:
+    """The addresses of contacts; None for one that has none."""
+    people = seals_by_contact(connection, contacts)
+    asked = select(t.contacts.c.contact, t.contacts.c.address).where(among(connection, t.contacts.c.contact, contacts))
+    return {
+        contact: None if sealed is None else people[contact].open("contacts.address", sealed)
+        for contact, sealed in connection.execute(asked)
+    }
 
 
 def attributes_of(
@@ -361,18 +428,23 @@ def attributes_of(
 ) -> dict[str, dict[str, Any]]:
     """The attributes of contacts, with all changes received, or those up to an instant."""
     kinds = known_names(connection, "contact")
+    people = seals_by_contact(connection, contacts)
     c, e = t.contacts.c, t.events.c
     asked = select(c.contact, c.attributes).where(among(connection, c.contact, contacts))
-    found = {contact: dict(attributes) for contact, attributes in connection.execute(asked).all()}
+    found = {
+        contact: people[contact].open_json("contacts.attributes", sealed) if sealed is not None else {}
+        for contact, sealed in connection.execute(asked).all()
+    }
     changes = (
-        select(e.contact, e.properties)
+        select(e.contact, e.properties, e.sealed)
         .where(among(connection, e.contact, contacts), e.event == _CHANGED)
         .order_by(e.received_at, e.event_id)
     )
     if until is not None:
         changes = changes.where(e.received_at <= until)
-    for contact, properties in connection.execute(changes).all():
-        name, value = properties.get("name"), properties.get("value")
+    for contact, properties, sealed in connection.execute(changes).all():
+        value = people[contact].open_json(SEALED, sealed).get("value") if sealed is not None else None
+        name = properties.get("name")
         found[contact][name] = _of_kind(value, kinds.get(name, "text"))
     return found
 

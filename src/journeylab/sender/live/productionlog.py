@@ -24,11 +24,12 @@ from journeylab.sender.sending.states import IN_FLIGHT
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import among
+from journeylab.sender.store.seals import seals_by_contact
 
 from .decisions import entries_of, plain_rows
 from .kinds import known_names
 from .running import Running
-from .storelog import arrow_instants, as_arrow_wants, typed
+from .storelog import arrow_instants, as_arrow_wants, opened_attributes, opened_properties, opening, typed
 from .ticks import advanced
 
 if TYPE_CHECKING:
@@ -133,13 +134,15 @@ def _events(connection: Connection, until: datetime) -> Iterator[pa.Table]:
 
     e, kinds = t.events.c, known_names(connection, "event")
     instants = (as_arrow_wants(connection, one) for one in (e.occurred_at, e.received_at))
-    asked = select(e.contact, e.event, *instants, type_coerce(e.properties, Text)).where(e.received_at <= until)
+    asked = select(e.contact, e.event, *instants, type_coerce(e.properties, Text), e.sealed)
+    asked = asked.where(e.received_at <= until)
     result = connection.execute(
         asked.order_by(e.received_at, e.event_id), execution_options={"yield_per": _EVENTS, "stream_results": True}
     )
 
     def part(rows: Sequence[Any]) -> pa.Table:
-        contact, event, occurred, received, texts = zip(*rows, strict=True) if rows else ((),) * 5
+        contact, event, occurred, received, plain, sealed = zip(*rows, strict=True) if rows else ((),) * 6
+        texts = opened_properties(seals_by_contact(connection, {*contact}), contact, plain, sealed)
         fixed = {
             "contact": pa.array(contact, pa.string()),
             "event": pa.array(event, pa.string()),
@@ -161,10 +164,12 @@ def _people(connection: Connection, until: datetime) -> pa.Table:
     import pyarrow as pa
 
     c = t.contacts.c
-    asked = select(c.contact, type_coerce(c.attributes, Text)).where(c.created_at <= until).order_by(c.contact)
+    asked = select(c.contact, c.sealed_key, c.attributes).where(c.created_at <= until).order_by(c.contact)
     rows = connection.execute(asked).all()
-    ids = {"contact": pa.array([one[0] for one in rows], pa.string())}
-    return typed(ids, [one[1] for one in rows], known_names(connection, "contact"))
+    seals = opening(connection, ((one.contact, one.sealed_key) for one in rows))
+    contacts = [one.contact for one in rows]
+    texts = opened_attributes(seals, contacts, [one.attributes for one in rows])
+    return typed({"contact": pa.array(contacts, pa.string())}, texts, known_names(connection, "contact"))
 
 
 def verify(store: Store, running: Callable[[Connection], Running], *, most: int = _CONTACTS) -> Verified:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,13 +13,17 @@ from journeylab.columnvalues import marked_texts
 from journeylab.eventlog import EventLog
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import among
+from journeylab.sender.store.seals import Seal, joined, seals_of
 
+from .intake import SEALED
 from .kinds import known_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow_instants", "as_arrow_wants", "log_of", "typed"]
+__all__ = [
+    "arrow_instants", "as_arrow_wants", "log_of", "opened_attributes", "opened_properties", "opening", "typed",
+]  # fmt: skip
 
 _KNOWN: Final = "(known)"  # no event's name: the contact is there
 
@@ -47,27 +51,56 @@ def log_of(
 
     e, c = t.events.c, t.contacts.c
     received_at, created_at = as_arrow_wants(connection, e.received_at), as_arrow_wants(connection, c.created_at)
-    asked = select(e.contact, e.event, received_at, type_coerce(e.properties, Text)).where(e.received_at <= until)
+    asked = select(e.contact, e.event, received_at, type_coerce(e.properties, Text), e.sealed)
+    asked = asked.where(e.received_at <= until)
     if contacts is not None:
         asked = asked.where(mine(e.contact))
     if heard is not None:
         asked = asked.where(e.event.in_(sorted(heard)))
-    contact, event, received, texts = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)), 4)
-    people = select(c.contact, created_at, type_coerce(c.attributes, Text)).where(c.created_at <= until)
+    contact, event, received, plain, sealed = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)), 5)
+    people = select(c.contact, created_at, c.sealed_key, c.attributes).where(c.created_at <= until)
     if contacts is not None:
         people = people.where(mine(c.contact))
-    known, created, attributes = _columns(connection.execute(people.order_by(c.contact)), 3)
+    known, created, data_keys, attributes = _columns(connection.execute(people.order_by(c.contact)), 4)
+    seals = opening(connection, zip(known, data_keys, strict=True))
     fixed = {
         "contact": pa.array(known + contact, pa.string()),
         "event": pa.array([_KNOWN] * len(known) + event, pa.string()),
         "occurred_at": arrow_instants(created + received),
     }
+    texts = opened_properties(seals, contact, plain, sealed)
     events = typed(fixed, ["{}"] * len(known) + texts, known_names(connection, "event"))
     ids = {"contact": pa.array(known, pa.string())}
-    with_attributes = typed(ids, attributes, known_names(connection, "contact"))
+    with_attributes = typed(ids, opened_attributes(seals, known, attributes), known_names(connection, "contact"))
     log = EventLog.read(events, contacts=with_attributes, cache=False)
     start = connection.execute(select(func.min(c.created_at))).scalar_one()
     return log.known_between(start, until)
+
+
+def opening(connection: Connection, data_keys: Iterable[tuple[str, bytes | None]]) -> dict[str, Seal]:
+    """The seals of contacts by their data keys, without those whose data were erased."""
+    seals = seals_of(connection)
+    return {contact: seals.of(contact, key) for contact, key in data_keys if key is not None}
+
+
+def opened_properties(
+    seals: Mapping[str, Seal], contacts: Sequence[str], plain: Sequence[str], sealed: Sequence[bytes | None]
+) -> list[str]:
+    """The properties of events as JSON, what was sealed of them opened."""
+    return [
+        text if one is None else joined(text, seals[contact].open(SEALED, one))
+        for contact, text, one in zip(contacts, plain, sealed, strict=True)
+    ]
+
+
+def opened_attributes(
+    seals: Mapping[str, Seal], contacts: Sequence[str], attributes: Sequence[bytes | None]
+) -> list[str]:
+    """The attributes of contacts as JSON; none of those whose data were erased."""
+    return [
+        "{}" if one is None else seals[contact].open("contacts.attributes", one)
+        for contact, one in zip(contacts, attributes, strict=True)
+    ]
 
 
 def as_arrow_wants(connection: Connection, column: Any) -> Any:

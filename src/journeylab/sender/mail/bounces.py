@@ -87,9 +87,13 @@ class Report:
     diagnostic: str = ""
     recipients: tuple[str, ...] = field(default=(), repr=False)
 
-    def is_of(self, address: str) -> bool | None:
-        """Whether the report names an address; None where it names none. Forwarding makes it name another one."""
-        return address.strip().lower() in self.recipients if self.recipients else None
+    def is_of(self, address_digest: str, keys: Keys) -> bool | None:
+        """Whether the report names an address, given its digest; None where it names none.
+
+        Forwarding makes it name another one.
+        """
+        named = {keys.address_digest(one) for one in self.recipients}
+        return address_digest in named if named else None
 
 
 class _Bounded(Compat32):

@@ -15,7 +15,7 @@ from journeylab.definitiondiff import as_text, diff
 from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Journey, Policy, Portfolio
-from journeylab.sender.keys import Keys
+from journeylab.sender.keys import key_ring
 from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.settings import Settings
@@ -76,7 +76,7 @@ class Prepared:
             DataError: as `releases.promote`.
         """
         self.findings.require()
-        Keys.made(self.settings.path(self.settings.state) / "keys.json")
+        key_ring(self.settings, create=True)
         store = Store.open(self.url, clock=self.clock, create=True)
         try:
             self._declare(store)

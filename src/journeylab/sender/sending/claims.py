@@ -17,6 +17,7 @@ from journeylab.sender.settings import Relay
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, Given
 from journeylab.sender.store.lookup import Lookup
+from journeylab.sender.store.seals import seals_of
 
 from .gate import repeated_until
 from .settling import alert_ambiguous
@@ -52,7 +53,18 @@ def claim_repeated(
 
 def rows_of(connection: Connection, keys: Sequence[str]) -> list[Any]:
     """The messages with their contact's `address`, and `written_to` and `body` where they are rendered."""
-    return _WHOLE.rows(connection, keys)
+    seals, found = seals_of(connection), []
+    for row in _WHOLE.rows(connection, keys):
+        seal = None if row.sealed_key is None else seals.of(row.contact, row.sealed_key)
+        opened: dict[str, Any] = {"address": None, "written_to": None, "body": None, "sealed_key": None}
+        if seal is not None:
+            if row.address is not None:
+                opened["address"] = seal.open("contacts.address", row.address)
+            if row.body:  # empty once it was forgotten
+                opened["written_to"] = seal.open("renderings.address", row.written_to)
+                opened["body"] = seal.open_bytes("renderings.body", row.body)
+        found.append(row._replace(**opened))
+    return found
 
 
 def renew(connection: Connection, worker: str, fences: Mapping[str, int], lease_until: datetime) -> None:
@@ -137,7 +149,13 @@ _REPEATABLE: Final = _locked(
 )
 _WHOLE: Final = Lookup(
     lambda among: (
-        select(t.sends, t.contacts.c.address, t.renderings.c.address.label("written_to"), t.renderings.c.body)
+        select(
+            t.sends,
+            t.contacts.c.sealed_key,
+            t.contacts.c.address,
+            t.renderings.c.address.label("written_to"),
+            t.renderings.c.body,
+        )
         .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
         .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
         .where(among(t.sends.c.message_key))

@@ -30,7 +30,6 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from journeylab.sender.consent.standing import EVENTS, ConsentEvent, folded
-from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import TICK, lock_contacts
@@ -42,7 +41,7 @@ from .states import move_all
 
 __all__ = [
     "CLAUSES", "CONFIRMATION", "REPEATED", "SENT", "TRANSMITTING_LEASE", "Case", "Passed", "Refused", "Request",
-    "address_digest", "identity", "let_pass", "repeated_until",
+    "identity", "let_pass", "repeated_until",
 ]  # fmt: skip
 
 CONFIRMATION: Final = "(consent)"
@@ -140,7 +139,7 @@ def _held(case: Case) -> bool:
 
 
 def _address(case: Case) -> bool:
-    return case.row.address is not None and case.row.address == case.row.written_to
+    return case.row.address_digest is not None and case.row.address_digest == case.row.written_digest
 
 
 def _early(case: Case) -> bool:
@@ -160,7 +159,7 @@ def _consent(case: Case) -> bool:
 
 
 def _suppression(case: Case) -> bool:
-    return case.row.contact not in case.facts.returned and case.row.written_to not in case.facts.suppressed
+    return case.row.contact not in case.facts.returned and case.row.written_digest not in case.facts.suppressed
 
 
 def _pause(case: Case) -> bool:
@@ -217,11 +216,6 @@ CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
 """The clauses in the order in which they are asked, by the reason of a refusal, and what a refusal leads to."""
 
 
-def address_digest(keys: Keys, address: str) -> str:
-    """The key of an address in `suppressions`."""
-    return keys.digest("bounce", address.lower().encode()).hex()
-
-
 def repeated_until(gated_at: datetime, relay: Relay) -> datetime:
     """Until when a relay surely drops a message that it has seen: what it promises, less a margin for its clock."""
     if relay.idempotency_header is None:
@@ -230,7 +224,7 @@ def repeated_until(gated_at: datetime, relay: Relay) -> datetime:
 
 
 def let_pass(
-    connection: Connection, requests: Sequence[Request], now: datetime, settings: Settings, keys: Keys
+    connection: Connection, requests: Sequence[Request], now: datetime, settings: Settings
 ) -> dict[str, Passed | Refused]:
     """Of each message by its key, whether it passes; all of them in the caller's transaction, whose commit lets them.
 
@@ -243,13 +237,12 @@ def let_pass(
         requests: the messages, each once.
         now: the store's instant.
         settings: the sender's settings.
-        keys: the sender's keys.
     """
     if not requests:
         return {}
     at = lock_contacts(connection, (one.contact for one in requests), now)
     rows = {row.message_key: row for row in _ROWS.rows(connection, [one.message_key for one in requests])}
-    facts = _known(connection, [*rows.values()], now, keys)
+    facts = _known(connection, [*rows.values()], now)
     answers: dict[str, Passed | Refused] = {}
     moves = _Moves()
     for one in requests:
@@ -326,7 +319,7 @@ def identity(row: Any) -> dict[str, Any]:
     return {"journey": row.journey, "entry": row.entry, "node": row.node, "visit": row.visit}
 
 
-def _known(connection: Connection, rows: Sequence[Any], now: datetime, keys: Keys) -> _Facts:
+def _known(connection: Connection, rows: Sequence[Any], now: datetime) -> _Facts:
     contacts = [*{row.contact for row in rows}]
     consents: dict[str, list[ConsentEvent]] = defaultdict(list)
     returned: set[str] = set()
@@ -336,8 +329,8 @@ def _known(connection: Connection, rows: Sequence[Any], now: datetime, keys: Key
             consents[one.contact].append(event)
         elif one.event == "complained" or one.properties.get("bounce_type") != "soft":
             returned.add(one.contact)
-    digests = {address_digest(keys, row.written_to): row.written_to for row in rows if row.written_to is not None}
-    suppressed = (digests[one.address_digest] for one in _SUPPRESSED.rows(connection, [*digests]))
+    digests = {row.written_digest for row in rows if row.written_digest is not None}
+    suppressed = (one.address_digest for one in _SUPPRESSED.rows(connection, [*digests]))
     pauses: dict[str, list[tuple[datetime, datetime | None]]] = defaultdict(list)
     for journey, start, end in _PAUSES.rows(connection, [*{row.journey for row in rows}], now=held(connection, now)):
         pauses[journey].append((start, end))
@@ -359,8 +352,9 @@ _ROWS: Final = Lookup(
                 "lease_until", "planned_at", "not_before", "not_after", "open_until", "cap_sends", "cap_within_us",
                 "policy_cap_sends", "policy_cap_within_us", "gated_at", "relay",
             )),
-            t.contacts.c.address, t.contacts.c.next_at, t.contacts.c.held_because,
-            t.entries.c.entry.label("entry_of"), t.entries.c.left_at, t.renderings.c.address.label("written_to"),
+            t.contacts.c.address_digest, t.contacts.c.next_at, t.contacts.c.held_because,
+            t.entries.c.entry.label("entry_of"), t.entries.c.left_at,
+            t.renderings.c.address_digest.label("written_digest"),
         )
         .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
         .outerjoin(

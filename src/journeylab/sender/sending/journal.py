@@ -26,8 +26,8 @@ from sqlalchemy import bindparam, func, insert, select
 
 from journeylab.display import counted
 from journeylab.errors import DataError, listed
-from journeylab.sender.live.intake import OwnEvent, record_all
-from journeylab.sender.store import TICK, Store, act, insert_missing, lock_contacts
+from journeylab.sender.live.intake import OwnEvent, make_contacts, record_all
+from journeylab.sender.store import TICK, Store, act, lock_contacts
 from journeylab.sender.store import tables as t
 
 from .gate import identity
@@ -36,7 +36,6 @@ from .states import FINAL, IN_FLIGHT, move
 from .transport import Outcome
 
 if TYPE_CHECKING:
-    from journeylab.sender.keys import Keys
     from journeylab.sender.settings import Settings
 
 __all__ = ["KEPT_FOR", "Adopted", "Journal", "Receipt", "adopt", "newest", "refuse_older_copy", "replay"]
@@ -230,14 +229,14 @@ def newest(folder: Path, *, everything: bool = False) -> list[Receipt]:
     return sorted((receipt for path in paths for receipt in _read(path)), key=lambda receipt: receipt.at)
 
 
-def replay(store: Store, receipts: Sequence[Receipt], settings: Settings, keys: Keys) -> int:
+def replay(store: Store, receipts: Sequence[Receipt], settings: Settings) -> int:
     """How many receipts there were whose messages were not settled yet; they are now."""
     n = 0
     for some in _chunks(receipts):
         with store.writing() as connection:
             rows = _rows(connection, some)
             open_ = [one for one in some if (row := rows.get(one.message_key)) and row.state not in FINAL]
-            settle(connection, [one.settled for one in open_], store.now(connection), settings, keys)
+            settle(connection, [one.settled for one in open_], store.now(connection), settings)
             n += len(open_)
     return n
 
@@ -328,11 +327,8 @@ def adopt(store: Store, folder: Path, actor: str) -> Adopted:
 
 
 def _adopt(connection: Any, receipts: Sequence[Receipt], now: datetime) -> int:
-    people = [
-        {"contact": one, "attributes": {}, "created_at": now, "last_at": now - TICK}
-        for one in sorted({receipt.contact for receipt in receipts})
-    ]
-    insert_missing(connection, t.contacts, people, ["contact"])
+    contacts = sorted({receipt.contact for receipt in receipts})
+    make_contacts(connection, ((one, None, {}) for one in contacts), now, now - TICK)
     at = lock_contacts(connection, (one.contact for one in receipts), now)
     rows = _rows(connection, receipts)
     releases = {*connection.scalars(select(t.releases.c.release_id))}

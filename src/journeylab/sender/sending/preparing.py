@@ -6,7 +6,6 @@ since, and nothing can have arrived at the old one, it is rendered anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk
-from journeylab.sender.store.lookup import Lookup
+from journeylab.sender.store.seals import seals_by_contact, seals_of
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
 
-__all__ = ["Claimed", "Fault", "Made", "Making", "Prepared", "Renders", "claimed", "frozen", "made"]
+__all__ = ["Claimed", "Fault", "Made", "Making", "Prepared", "Renders", "claimed", "freeze", "frozen", "made"]
 
 
 class Made(NamedTuple):
@@ -127,14 +126,14 @@ class Making:
         claim: the messages as they were claimed.
         ready: those that can be sent.
         unsendable: those that cannot, with why.
-        fresh: the rows of `renderings` to be, but for the instant: key, address, bytes, hash and links.
-        moved: keys and addresses of renderings that are for an address which is not the contact's any more.
+        fresh: the messages with what was just made of them.
+        moved: keys and address digests of renderings for an address which is not the contact's any more.
     """
 
     claim: Claimed
     ready: list[Prepared] = field(default_factory=list)
     unsendable: list[Settled] = field(default_factory=list)
-    fresh: list[tuple[str, str, bytes, str, str]] = field(default_factory=list)
+    fresh: list[tuple[Any, Made]] = field(default_factory=list)
     moved: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -163,10 +162,9 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings, keys
                 making.unsendable.append(_outside(row))
             else:
                 making.ready.append(_prepared(row, one.address, one.body, claim, settings, keys))
-                links = json.dumps(one.links)
-                making.fresh.append((row.message_key, one.address, one.body, sha256(one.body).hexdigest(), links))
+                making.fresh.append((row, one))
                 if row.body is not None:
-                    making.moved.append((row.message_key, row.written_to))
+                    making.moved.append((row.message_key, keys.address_digest(row.written_to)))
     return making
 
 
@@ -192,30 +190,44 @@ def frozen(connection: Connection, making: Making, now: datetime) -> list[Prepar
         now: the store's instant.
     """
     _UNFREEZING.run(connection, making.moved)
-    n_new = _FREEZING.run(connection, [(*row, now) for row in making.fresh])
-    if n_new == len(making.fresh):
+    if freeze(connection, making.fresh, now) == len(making.fresh):
         return making.ready
-    kept = {row.message_key: row for row in _KEPT.rows(connection, [key for key, *_ in making.fresh])}
+    kept = {row.message_key: row for row in rows_of(connection, [row.message_key for row, _ in making.fresh])}
     return [
-        one if one.key not in kept else replace(one, address=kept[one.key].address, body=kept[one.key].body)
+        one if one.key not in kept else replace(one, address=kept[one.key].written_to, body=kept[one.key].body)
         for one in making.ready
     ]
 
 
-_FROZEN: Final = ("message_key", "address", "body", "hash", "links", "rendered_at")
+def freeze(connection: Connection, fresh: Sequence[tuple[Any, Made]], now: datetime) -> int:
+    """How many messages were frozen, sealed with their contacts' data keys: those that were not before.
+
+    Args:
+        connection: a writing transaction.
+        fresh: rows of `sends`, each with what was made of it.
+        now: the store's instant.
+    """
+    seals, keys = seals_by_contact(connection, {row.contact for row, _ in fresh}), seals_of(connection).keys
+    rows = []
+    for row, one in fresh:
+        seal = seals[row.contact]
+        rows.append((
+            row.message_key, seal.seal("renderings.address", one.address), keys.address_digest(one.address),
+            seal.seal_bytes("renderings.body", one.body), sha256(one.body).hexdigest(),
+            seal.seal_json("renderings.links", one.links), now,
+        ))  # fmt: skip
+    return _FREEZING.run(connection, rows)
+
+
+_FROZEN: Final = ("message_key", "address", "address_digest", "body", "hash", "links", "rendered_at")
 _FREEZING: Final = Bulk(
     lambda given: given.into(t.renderings, *_FROZEN).on_conflict_do_nothing(index_elements=["message_key"]), *_FROZEN
 )
 _MANY: Final[Any] = bindparam("of", expanding=True)
 _BREAKERS: Final = select(t.relays.c.relay, t.relays.c.state).where(t.relays.c.relay.in_(_MANY))
-_KEPT: Final = Lookup(
-    lambda among: select(t.renderings.c.message_key, t.renderings.c.address, t.renderings.c.body).where(
-        among(t.renderings.c.message_key)
-    )
-)
 _UNFREEZING: Final = Bulk(
     lambda given: delete(t.renderings).where(
-        t.renderings.c.message_key == given("of"), t.renderings.c.address == given("written_to")
+        t.renderings.c.message_key == given("of"), t.renderings.c.address_digest == given("written_to")
     ),
     *("of", "written_to"),
 )

@@ -29,6 +29,7 @@ from journeylab.sender.store import Store, act, lock_contacts
 from journeylab.sender.store import tables as t
 
 from .alerts import resolve as resolve_alert
+from .claims import rows_of
 from .gate import CONFIRMATION, identity
 from .settling import AMBIGUOUS, later
 from .states import move
@@ -151,8 +152,8 @@ def take_log(connection: Connection, lines: Iterable[str], now: datetime, actor:
         actor: who brings it.
     """
     taken = accepted_in_log(lines)
-    asked = select(t.sends, t.renderings.c.body).join(t.renderings).where(t.sends.c.state == "ambiguous")
-    rows = connection.execute(asked).all()
+    asked = select(t.sends.c.message_key).join(t.renderings).where(t.sends.c.state == "ambiguous")
+    rows = [row for row in rows_of(connection, connection.scalars(asked).all()) if row.body]
     at = lock_contacts(connection, (row.contact for row in rows), now)
     n = 0
     for row in rows:

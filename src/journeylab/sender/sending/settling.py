@@ -28,7 +28,6 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, bindparam, select, update
 
 from journeylab.language import say
-from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import TICK, insert_missing, lock_contacts
@@ -37,7 +36,7 @@ from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .alerts import raise_alert
-from .gate import REPEATED, address_digest, identity
+from .gate import REPEATED, identity
 from .notices import tell
 from .states import FINAL, move_all
 from .transport import Outcome
@@ -77,7 +76,7 @@ class Settled(NamedTuple):
 
 
 def settle(
-    connection: Connection, settled: Sequence[Settled], now: datetime, settings: Settings, keys: Keys
+    connection: Connection, settled: Sequence[Settled], now: datetime, settings: Settings
 ) -> None:  # fmt: skip
     """Writes what became of messages: states, events, suppressions, breakers; all in the caller's transaction.
 
@@ -88,13 +87,12 @@ def settle(
         settled: the messages, in the order in which the replies came.
         now: the store's instant.
         settings: the sender's settings.
-        keys: the sender's keys.
     """
     rest = list(settled)
     while rest:
         batch: dict[str, Settled] = {}
         again = [one for one in rest if batch.setdefault(one.message_key, one) is not one]
-        _Settling(connection, now, settings, keys).write([*batch.values()])
+        _Settling(connection, now, settings).write([*batch.values()])
         rest = again
 
 
@@ -123,8 +121,8 @@ def alert_ambiguous(connection: Connection, n: int, now: datetime) -> None:
 class _Settling:
     """The settling of messages, each once, under locks on their contacts."""
 
-    def __init__(self, connection: Connection, now: datetime, settings: Settings, keys: Keys) -> None:
-        self.connection, self.now, self.settings, self.keys = connection, now, settings, keys
+    def __init__(self, connection: Connection, now: datetime, settings: Settings) -> None:
+        self.connection, self.now, self.settings = connection, now, settings
         self.moves: dict[tuple[str, str, tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
         self.kept: list[dict[str, Any]] = []
         self.events: list[OwnEvent] = []
@@ -227,11 +225,9 @@ class _Settling:
         if outcome.stage == "rcpt" and outcome.enhanced in _BAD_ADDRESS:
             said = identity(row) | {"message": row.message, "bounce_type": "hard", "status": outcome.enhanced}
             self.events.append(OwnEvent(row.contact, "bounced", self._next(row.contact), said))
-            if row.written_to is not None:
-                digest = address_digest(self.keys, row.written_to)
-                self.suppressed.append(
-                    {"address_digest": digest, "reason": "bounced", "at": at, "message_key": row.message_key}
-                )
+            if row.written_digest is not None:
+                of = {"address_digest": row.written_digest, "message_key": row.message_key}
+                self.suppressed.append({**of, "reason": "bounced", "at": at})
                 about = {"contact": row.contact, "reason": "bounced", "status": outcome.enhanced}
                 self.told.append((f"bounced_{row.message_key}", about))
 
@@ -309,7 +305,7 @@ _ROWS: Final = Lookup(
                 "message_key", "journey", "contact", "entry", "node", "visit", "message", "state", "reason", "fence",
                 "attempts", "lease_until", "not_after", "gated_at", "relay",
             )),
-            t.renderings.c.address.label("written_to"),
+            t.renderings.c.address_digest.label("written_digest"),
         )
         .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
         .where(among(t.sends.c.message_key))

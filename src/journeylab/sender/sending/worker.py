@@ -109,7 +109,7 @@ class Worker:
         receipts = settings.path(settings.state) / "receipts"
         known = newest(receipts)
         refuse_older_copy(store, known)
-        replay(store, known, settings, keys)
+        replay(store, known, settings)
         self._journal = Journal(receipts, worker)
         self._trust = {relay.name: trusted(relay, settings) for relay in settings.relays}
         self._passwords = {
@@ -249,8 +249,8 @@ class Worker:
     def _committed(self, settled: Sequence[Settled], asked: Sequence[Asked]) -> dict[str, Any]:
         with self._store.writing() as connection:
             now = self._now = self._store.now(connection)
-            settle(connection, settled, now, self._settings, self._keys)
-            passed = let_pass(connection, [one.request for one in asked], now, self._settings, self._keys)
+            settle(connection, settled, now, self._settings)
+            passed = let_pass(connection, [one.request for one in asked], now, self._settings)
             for one in settled:
                 self._observe("settle_before_commit", one.message_key)
             for key in passed:
@@ -336,7 +336,7 @@ class Worker:
             now = self._store.now(connection)
             ready = [one for making in self._made for one in frozen(connection, making, now)]
             if unsendable:
-                settle(connection, unsendable, now, self._settings, self._keys)
+                settle(connection, unsendable, now, self._settings)
             claim = claimed(connection, self._settings, self._name, n_wanted, now) if n_wanted else Claimed()
         self._made = []
         self._forget(unsendable)

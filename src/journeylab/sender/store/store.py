@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, select, text
 from sqlalchemy.engine import make_url
@@ -25,6 +25,10 @@ from . import tables as t
 from .bulk import driven, insert_into
 from .lookup import Lookup
 from .recording import recorded
+from .seals import with_seals
+
+if TYPE_CHECKING:
+    from journeylab.sender.keys import Keys
 
 __all__ = ["TICK", "Clock", "Store", "insert_missing", "lock_contacts"]
 
@@ -57,11 +61,14 @@ class Store:
     _writer: Any = field(default_factory=threading.RLock, repr=False)
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock | None = None, create: bool = False) -> Store:
+    def open(
+        cls, url: str, keys: Keys | None = None, *, clock: Clock | None = None, create: bool = False
+    ) -> Store:  # fmt: skip
         """The store at a URL, such as `sqlite:///journeylab.db` or `postgresql+psycopg://user@host/database`.
 
         Args:
             url: where it is, as SQLAlchemy writes it.
+            keys: the sender's; without them nothing that is known of persons can be read or written.
             clock: another clock than the database's, to run a journey at another time.
             create: whether to make the tables where there are none, and to bring older ones up to date.
 
@@ -69,7 +76,7 @@ class Store:
             DataError: when it cannot be reached, has no tables or those of another version, or can forget.
         """
         try:
-            engine = _engine(url)
+            engine = with_seals(_engine(url), keys)
             store = cls(engine, clock or _database_clock)
             store.refuse_forgetful()
         except (ArgumentError, ModuleNotFoundError) as problem:
@@ -82,6 +89,10 @@ class Store:
             migrations.upgrade(engine)
         migrations.refuse_other_version(engine, _shown(url))
         return store
+
+    def with_keys(self, keys: Keys) -> Store:
+        """The same store, which opens personal data with these keys."""
+        return replace(self, engine=with_seals(self.engine, keys))
 
     @property
     def is_sqlite(self) -> bool:

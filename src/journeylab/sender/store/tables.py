@@ -26,6 +26,10 @@
 | `checkpoints` | a signed statement of what `audit` was, and who has taken it | run |
 | `audit_positions` | up to which entry a SIEM has been told | run, `audit export` |
 
+What is known of a person is sealed (`seals`): in `contacts` the address and attributes, in `events` what no column and
+no contract names, in `renderings` all but the hash, in `consents` the evidence, in `hits` the user agent. A contact is
+found by its `address_digest`. Where `sealed_key` is missing, the person was erased.
+
 A contact's rows are written under a lock on its row in `contacts`, whose `last_at` is the last instant at which
 anything was received or decided for it: each next one is later, so that no event ever falls into a decided past.
 """
@@ -168,14 +172,16 @@ contacts = Table(
     "contacts",
     metadata,
     Column("contact", Text, primary_key=True),
-    Column("address", Text),
-    Column("attributes", Json, nullable=False),
+    Column("sealed_key", LargeBinary),
+    Column("address", LargeBinary),
+    Column("address_digest", Text),
+    Column("attributes", LargeBinary),
     Column("created_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
     Column("next_at", Instant),
     Column("held_because", Text),
     Index("ix_contacts_next_at", "next_at"),
-    Index("ix_contacts_address", "address"),
+    Index("ix_contacts_address_digest", "address_digest"),
     Index("ix_contacts_created_at", "created_at"),
 )
 
@@ -199,6 +205,7 @@ events = Table(
     Column("occurred_at", Instant, nullable=False),
     Column("received_at", Instant, nullable=False),
     Column("properties", Json, nullable=False),
+    Column("sealed", LargeBinary),
     Index("ix_events_contact_received_at", "contact", "received_at", "event_id"),
     Index("ix_events_returned", "received_at", sqlite_where=RETURNED, postgresql_where=RETURNED),
     Index("ix_events_seen", "received_at", sqlite_where=SEEN, postgresql_where=SEEN),
@@ -339,10 +346,11 @@ renderings = Table(
     "renderings",
     metadata,
     Column("message_key", ForeignKey("sends.message_key"), primary_key=True),
-    Column("address", Text, nullable=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("address_digest", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("hash", Text, nullable=False),
-    Column("links", Json, nullable=False),
+    Column("links", LargeBinary, nullable=False),
     Column("rendered_at", Instant, nullable=False),
 )
 
@@ -392,7 +400,7 @@ hits = Table(
     Column("kind", Text, nullable=False),
     Column("link", Text),
     Column("method", Text, nullable=False),
-    Column("agent", Text),
+    Column("agent", LargeBinary),
     Column("at", Instant, nullable=False),
     Column("settled_at", Instant),
     CheckConstraint("kind in ('open', 'click')", name="kind"),
@@ -423,7 +431,7 @@ consents = Table(
     Column("request_key", Text),
     Column("expires_at", Instant),
     Column("message_key", Text),
-    Column("evidence", Json, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
     CheckConstraint("what in ('requested', 'given', 'withdrawn')", name="what"),
     Index("ix_consents_contact", "contact"),
     Index("ix_consents_request_key", "request_key"),

@@ -23,6 +23,7 @@ from journeylab.language import instant_text, say, using
 from journeylab.sender.consent.requests import confirm, give, request_of
 from journeylab.sender.consent.standing import State, state_of
 from journeylab.sender.consent.withdrawals import OnItsWay, withdraw
+from journeylab.sender.sending.claims import rows_of
 from journeylab.sender.store import tables as t
 
 from .site import NOBODY, Site, body_of, evidence_in, language_for, network_in, site_of
@@ -134,12 +135,8 @@ def _unsubscribed(site: Site, key: bytes, request: Request, route: str) -> HTMLR
 
 def _subjects(connection: Connection, left: tuple[OnItsWay, ...], language: Language) -> list[dict[str, str]]:
     """Messages as their reader knows them: by subject and when they left."""
-    keys = [one.message_key for one in left]
-    found = select(t.renderings.c.message_key, t.renderings.c.body).where(t.renderings.c.message_key.in_(keys))
-    subjects = {
-        row.message_key: str(message_from_bytes(row.body, policy=SMTP)["Subject"] or "")
-        for row in connection.execute(found)
-    }
+    rows = rows_of(connection, [one.message_key for one in left])
+    subjects = {row.message_key: str(message_from_bytes(row.body or b"", policy=SMTP)["Subject"] or "") for row in rows}
     with using(language):
         return [
             {"subject": subjects.get(one.message_key) or one.message, "at": instant_text(one.gated_at, is_long=True)}

@@ -22,12 +22,15 @@ from journeylab.sender.mail.links import Hit, Link, Links
 from journeylab.sender.mail.machines import SETTLED_AFTER, Fetch, OtherClick, classify
 from journeylab.sender.store import lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.seals import Seal, seals_by_contact
 
 from .site import NOBODY, Site, language_for, site_of
 
 __all__ = ["click", "picture", "settle_hits"]
 
 _LONGEST_AGENT: Final = 1000
+_AGENT: Final = "hits.agent"
+_LINKS: Final = "renderings.links"
 _EVENTS: Final = {"open": "opened", "click": "clicked"}
 _PICTURE: Final = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
@@ -55,22 +58,25 @@ def _noted(site: Site, hit: Hit | None, request: Request) -> Link | None:
     key = hit.message_key if hit else NOBODY
     with site.store.reading() as connection:
         send = connection.execute(
-            select(t.sends.c.message, t.renderings.c.links)
+            select(t.sends.c.contact, t.sends.c.message, t.renderings.c.links)
             .join(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)
             .where(t.sends.c.message_key == key.hex())
         ).one_or_none()
-    if hit is None or send is None:
+        seal = None if send is None else seals_by_contact(connection, [send.contact]).get(send.contact)
+    if hit is None or send is None or seal is None:
         return None
-    link = None if hit.index is None else Links({send.message: send.links}).target_of(send.message, hit.index)
+    links = seal.open_json(_LINKS, send.links)
+    link = None if hit.index is None else Links({send.message: links}).target_of(send.message, hit.index)
     tracking = site.settings.tracking
     is_noted = tracking.opens if hit.use == "open" else tracking.clicks and link is not None
     if is_noted and site.proven.take((hit.use, key)):
+        agent = (request.headers.get("user-agent") or "")[:_LONGEST_AGENT]
         row = {
             "message_key": key.hex(),
             "kind": hit.use,
             "link": link.name if link else None,
             "method": request.method,
-            "agent": (request.headers.get("user-agent") or "")[:_LONGEST_AGENT] or None,
+            "agent": seal.seal(_AGENT, agent) if agent else None,
         }
         with site.store.writing() as connection:
             connection.execute(insert(t.hits), row | {"at": site.store.now(connection)})
@@ -109,10 +115,11 @@ def settle_hits(connection: Connection, now: datetime, most: int = 500) -> int:
     for one in connection.execute(found):
         clicks[one.message_key].append(one)
     at = lock_contacts(connection, [send.contact for send in sends.values()], now)
+    seals = seals_by_contact(connection, [*at])
     events = [
-        _event(row, sends[row.message_key], clicks[row.message_key], at[sends[row.message_key].contact])
+        _event(row, send, clicks[row.message_key], at[send.contact], seals[send.contact])
         for row in rows
-        if sends[row.message_key].contact in at
+        if (send := sends[row.message_key]).contact in seals
     ]
     if events:
         record_all(connection, events)
@@ -121,12 +128,12 @@ def settle_hits(connection: Connection, now: datetime, most: int = 500) -> int:
     return len(events)
 
 
-def _event(hit: Row[Any], send: Row[Any], clicks: Sequence[Any], at: datetime) -> OwnEvent:
-    links: Mapping[str, str] = send.links or {}
+def _event(hit: Row[Any], send: Row[Any], clicks: Sequence[Any], at: datetime, seal: Seal) -> OwnEvent:
+    links: Mapping[str, str] = {} if send.links is None else seal.open_json(_LINKS, send.links)
     fetch = Fetch(
         hit.kind,
         hit.method,
-        hit.agent,
+        None if hit.agent is None else seal.open(_AGENT, hit.agent),
         after_accepted=hit.at - send.settled_at if send.state == "accepted" and send.settled_at else None,
         link=hit.link,
         n_links=sum(url.startswith("https:") for url in links.values()),

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from markupsafe import Markup
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -18,10 +18,10 @@ from journeylab.language import later, say, using
 from journeylab.pages import template
 from journeylab.sender.consent.evidence import evidence_of, network_of
 from journeylab.sender.keys import Keys
+from journeylab.sender.live.intake import attributes_of
 from journeylab.sender.mail.links import Hit, Urls
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
-from journeylab.sender.store import tables as t
 
 from .limits import Buckets
 from .words import Language, language_in, preferred
@@ -179,13 +179,4 @@ def language_for(connection: Connection | None, contact: str | None, request: Re
 
 def _attribute(connection: Connection, contact: str, name: str) -> Any:
     """The value of an attribute as it is now."""
-    value = (connection.scalar(select(t.contacts.c.attributes).where(t.contacts.c.contact == contact)) or {}).get(name)
-    changes = (
-        select(t.events.c.properties)
-        .where(t.events.c.contact == contact, t.events.c.event == "attribute_changed")
-        .order_by(t.events.c.received_at, t.events.c.event_id)
-    )
-    for properties in connection.scalars(changes):
-        if properties.get("name") == name:
-            value = properties.get("value")
-    return value
+    return attributes_of(connection, [contact]).get(contact, {}).get(name)

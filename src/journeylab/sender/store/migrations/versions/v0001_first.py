@@ -111,15 +111,17 @@ def upgrade() -> None:
     op.create_table(
         "contacts",
         sa.Column("contact", sa.Text(), nullable=False),
-        sa.Column("address", sa.Text(), nullable=True),
-        sa.Column("attributes", t.Json(), nullable=False),
+        sa.Column("sealed_key", sa.LargeBinary(), nullable=True),
+        sa.Column("address", sa.LargeBinary(), nullable=True),
+        sa.Column("address_digest", sa.Text(), nullable=True),
+        sa.Column("attributes", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", t.Instant(), nullable=False),
         sa.Column("last_at", t.Instant(), nullable=False),
         sa.Column("next_at", t.Instant(), nullable=True),
         sa.Column("held_because", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("contact", name=op.f("pk_contacts")),
     )
-    op.create_index("ix_contacts_address", "contacts", ["address"], unique=False)
+    op.create_index("ix_contacts_address_digest", "contacts", ["address_digest"], unique=False)
     op.create_index("ix_contacts_created_at", "contacts", ["created_at"], unique=False)
     op.create_index("ix_contacts_next_at", "contacts", ["next_at"], unique=False)
     op.create_table(
@@ -145,6 +147,7 @@ def upgrade() -> None:
         sa.Column("occurred_at", t.Instant(), nullable=False),
         sa.Column("received_at", t.Instant(), nullable=False),
         sa.Column("properties", t.Json(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_events")),
         sa.UniqueConstraint("source_id", name=op.f("uq_events_source_id")),
     )
@@ -358,7 +361,7 @@ def upgrade() -> None:
         sa.Column("request_key", sa.Text(), nullable=True),
         sa.Column("expires_at", t.Instant(), nullable=True),
         sa.Column("message_key", sa.Text(), nullable=True),
-        sa.Column("evidence", t.Json(), nullable=False),
+        sa.Column("evidence", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint("what in ('requested', 'given', 'withdrawn')", name=op.f("ck_consents_what")),
         sa.ForeignKeyConstraint(["wording"], ["wordings.wording"], name=op.f("fk_consents_wording")),
         sa.PrimaryKeyConstraint("consent_id", name=op.f("pk_consents")),
@@ -429,7 +432,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("link", sa.Text(), nullable=True),
         sa.Column("method", sa.Text(), nullable=False),
-        sa.Column("agent", sa.Text(), nullable=True),
+        sa.Column("agent", sa.LargeBinary(), nullable=True),
         sa.Column("at", t.Instant(), nullable=False),
         sa.Column("settled_at", t.Instant(), nullable=True),
         sa.CheckConstraint("kind in ('open', 'click')", name=op.f("ck_hits_kind")),
@@ -448,10 +451,11 @@ def upgrade() -> None:
     op.create_table(
         "renderings",
         sa.Column("message_key", sa.Text(), nullable=False),
-        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("address", sa.LargeBinary(), nullable=False),
+        sa.Column("address_digest", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
-        sa.Column("links", t.Json(), nullable=False),
+        sa.Column("links", sa.LargeBinary(), nullable=False),
         sa.Column("rendered_at", t.Instant(), nullable=False),
         sa.ForeignKeyConstraint(["message_key"], ["sends.message_key"], name=op.f("fk_renderings_message_key")),
         sa.PrimaryKeyConstraint("message_key", name=op.f("pk_renderings")),
