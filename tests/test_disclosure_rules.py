@@ -202,6 +202,17 @@ def test_periods_are_closed_and_on_the_grid(period: Any, data_until: datetime, s
         closed(*period, data_until=data_until)
 
 
+def test_rows_from_outside_of_the_period_are_refused(ledger: Ledger) -> None:
+    rows = frame_of(a=people(0, 50), b=people(50, 100)).assign(at=pd.Timestamp(MONDAY))
+    options = {"table": "t", "by": ["group"], "at": "at"}
+    assert shown(ledger, cells(rows, **options)).n_shown == 2
+    rows.loc[0, "at"] += DAY
+    with pytest.raises(DataError, match="outside of the period"):
+        shown(ledger, cells(rows, **options))
+    with pytest.raises(DataError, match="not an aware instant"):
+        cells(rows.assign(at="yesterday"), **options)
+
+
 def test_midnights_are_those_of_the_zone_also_when_clocks_change() -> None:
     first, last = datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)
     assert closed(first, last, data_until=last, timezone="Europe/Warsaw").until_at == last
