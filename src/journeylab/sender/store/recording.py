@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
+from journeylab.errors import DataError
 from journeylab.sender.audit.entries import SALT, sealed
 from journeylab.sender.audit.tree import SIZE, Frontier
 
@@ -76,7 +77,12 @@ def _seal(connection: Connection, acts: list[_Act]) -> None:
         first = insert_into(connection, t.audit_tree).values(tree=1, size=0, frontier="")
         connection.execute(first.on_conflict_do_nothing())
         row = connection.execute(_LOCKED).one()
-    frontier = frontier_of(row.size, row.frontier)
+    try:
+        frontier = frontier_of(row.size, row.frontier)
+    except ValueError:
+        raise DataError(
+            "the audit log is damaged, and nothing is done that is not recorded; see `journeylab audit verify`"
+        ) from None
     entries = [
         sealed(seq, one.at, one.actor, one.action, one.what, one.contact, one.details, secrets.token_bytes(SALT))
         for seq, one in enumerate(acts, frontier.size + 1)
