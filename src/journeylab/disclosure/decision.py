@@ -94,7 +94,7 @@ def decide(asked: Question, writing: Writing, how: Perturbation, key: bytes) -> 
     for number in numbers:
         if number.state == "shown" and not number.is_held:
             whom = sha256(asked.all_ids[number.people].astype(">u8").tobytes()).digest()
-            number.value = perturbation.shown_count(len(number.people), how, key, number.identity + whom)
+            number.value = perturbation.shown_count(len(number.people), how, key, whom)
     audit.protect(Family(numbers, asked.past, len(asked.all_ids), perturbation.slack(how)))
     _refuse_whole(asked)
     for number in numbers:

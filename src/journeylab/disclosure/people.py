@@ -15,6 +15,8 @@ import pandas as pd
 from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
 
+from .addresses import has_address
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -146,7 +148,7 @@ def cells(
 
     Raises:
         DataError: when a column is not there, has missing values or is negative, `within` is not of `by`, someone is
-            not of `population`, or a row's combination is not in `levels`.
+            not of `population`, a row's combination is not in `levels`, or a value holds an address.
 
     >>> visits = pd.DataFrame({"contact": list("aabc"), "node": "read", "branch": ["then", "else", "then", "then"]})
     >>> table = cells(visits, table="branches", by=["node", "branch"], within=["node"], counts="n_visits")
@@ -161,8 +163,8 @@ def cells(
         raise DataError(f"table {table!r} without `by` is one number; say of which population it is a share")
     if within and population is not None:
         raise DataError(f"table {table!r}: the people of each group come from `within`; leave out population")
-    person, ids = pd.factorize(frame[contact])
-    people = [str(one) for one in ids]
+    person, ids = pd.factorize(frame[contact].astype(str))
+    people = list(ids)
     if population is not None:
         all_of_them = pd.Index(pd.unique(pd.Series([str(one) for one in population], dtype=object)))
         if strangers := int((~pd.Index(people, dtype=object).isin(all_of_them)).sum()):
@@ -170,6 +172,8 @@ def cells(
         people += list(all_of_them[~all_of_them.isin(people)])
     keys, cell = _keyed(frame, by)
     keys, cell, is_listed = _levelled(keys, cell, by, levels, table)
+    if addressed := [name for name in by if any(has_address(str(one)) for one in pd.unique(keys[name]))]:
+        raise DataError(f"table {table!r}: {listed(addressed)} has e-mail addresses among its values; take them out")
     starts, codes, row_pair = _pairs(cell, person, len(keys), len(people))
     if within:
         groups, group_of = _keyed(keys, within)
