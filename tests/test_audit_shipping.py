@@ -291,6 +291,8 @@ def test_a_siem_takes_checkpoints_and_its_log_is_held_against(
     mine.write_text("\n".join(rsyslog.file.read_text().splitlines()[before:]))
     found = verify(store, settings, mine)
     assert (found.faults, found.n_outside, found.newest and found.newest.size) == ((), 1, 4)
+    theirs = outside(mine, signer_of(settings, KEYS).key)
+    assert [(one.first, len(one.leaves)) for one in theirs] == [(1, 4)]  # which locates a change to its entry
 
 
 def test_nobody_to_take_checkpoints_and_nobody_who_does_are_alerts(

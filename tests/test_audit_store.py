@@ -86,6 +86,15 @@ def test_entries_are_numbered_without_gaps_and_roll_back_with_the_change(store: 
             act(connection, store.now(connection), "kim", "pause", "welcome")
 
 
+def test_nothing_is_done_while_it_cannot_be_recorded(store: Store) -> None:
+    done(store, "pause")
+    with store.writing() as connection:
+        connection.execute(t.audit_tree.update().values(frontier="zz"))
+    with pytest.raises(DataError, match="the audit log is damaged"):
+        done(store, "resume")
+    assert len(rows_of(store, t.audit)) == 1
+
+
 def test_many_writers_at_once_leave_one_order(store: Store) -> None:
     def write(who: int) -> None:
         for n in range(10):

@@ -144,7 +144,11 @@ def test_what_is_covered_up_is_found_at_its_entry_by_what_has_left(
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("attack", [*ON_ROWS, *COVERED])
-def test_every_place_of_every_size(attack: Attack) -> None:
+def test_every_place_of_every_size(attack: Attack, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = {id(one) for one in whole(200).entries}  # looked at once, as they are the same in all logs
+    look = Entry.fault.fget  # type: ignore[attr-defined]
+    assert all(one.fault is None for one in whole(200).entries)
+    monkeypatch.setattr(Entry, "fault", property(lambda self: None if id(self) in sound else look(self)))
     for n in range(1, 201):
         for seq in range(1, n + 1):
             found_at(attack, n, seq)
@@ -240,7 +244,7 @@ def test_without_the_commitment_other_details_pass(monkeypatch: pytest.MonkeyPat
     log, _ = details_edited(Log.of(9), 4)
     assert not log.verified().is_well
     monkeypatch.setattr("journeylab.sender.audit.entries._commitment", lambda salt, contact, details: b"same")
-    original = Log.of(9).replaced(entries=[entry(seq) for seq in range(1, 10)])
+    original = Log.of(9).replaced(entries=[entry(seq, "committed to nothing") for seq in range(1, 10)])
     original.tree = frontier_of(original.entries)
     original.kept, original.outside = original.signed(original.sizes), original.left(original.sizes)
     assert details_edited(original, 4)[0].verified().is_well

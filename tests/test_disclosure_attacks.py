@@ -350,6 +350,42 @@ def test_no_sequence_tells_of_few(steps: list[tuple[str, int, list[tuple[str, st
     _sequence_tells_nothing(steps)
 
 
+@st.composite
+def crossings(draw: st.DrawFn) -> list[list[tuple[str, str, str]]]:
+    """People by two attributes, and the same some time later."""
+    sizes = draw(st.lists(st.sampled_from([0, 2, 9, 11, 23, 48, 60]), min_size=6, max_size=6))
+    numbers = itertools.count()
+    cells_of = list(itertools.product("xyz", "te"))
+    before = [(f"c{next(numbers):05}", *key) for key, n in zip(cells_of, sizes, strict=True) for _ in range(n)]
+    gone = draw(st.integers(0, 3))
+    more = [(f"c{next(numbers):05}", *key) for key in cells_of for _ in range(draw(st.sampled_from([0, 0, 3, 40])))]
+    return [one for one in (before, before[gone:] + more) if one]
+
+
+def _crossing_tells_nothing(steps: list[list[tuple[str, str, str]]]) -> None:
+    with TemporaryDirectory() as folder:
+        reader = Reader(Ledger(Path(folder) / "ledger", LedgerKey(bytes(32))))
+        for n, found in enumerate(steps, 1):
+            frame = pd.DataFrame(found, columns=["contact", "row", "column"])
+            tables = [cells(frame, table="+".join(by), by=by) for by in (["row", "column"], ["row"], ["column"])]
+            tables.append(cells(frame, table="within", by=["row", "column"], within=["row"]))
+            reader.disclose(*tables, until=MONDAY + n * DAY)
+        assert not reader.knows_few()
+
+
+@settings(max_examples=8)
+@given(crossings())
+def test_no_crossing_tells_of_few(steps: list[list[tuple[str, str, str]]]) -> None:
+    _crossing_tells_nothing(steps)
+
+
+@pytest.mark.nightly
+@settings(max_examples=300)
+@given(crossings())
+def test_no_crossing_tells_of_few_at_length(steps: list[list[tuple[str, str, str]]]) -> None:
+    _crossing_tells_nothing(steps)
+
+
 @pytest.mark.nightly
 @settings(max_examples=400)
 @given(histories())
@@ -376,7 +412,7 @@ def test_neighbours_in_one_ledger_are_told_alike(
             assert _told(reader, [(name, days, first)]) == _told(reader, [(name, days, second)])
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(histories(), st.data())
 def test_neighbours_in_two_ledgers_differ_by_a_step_or_in_what_is_open(
     steps: list[tuple[str, int, list[tuple[str, str]]]], data: st.DataObject
@@ -417,7 +453,17 @@ def test_noise_does_not_average_out(reader: Reader, tmp_path: Path) -> None:
     assert {57 - one for one in fresh} == set(range(-5, 6))
 
 
-def test_noise_is_the_same_in_another_table_of_the_same_key_and_people(tmp_path: Path) -> None:
+def test_noise_is_the_same_under_another_name(reader: Reader) -> None:
+    """Twenty names for the same people give one draw, not twenty and their mean."""
+    told = {
+        int(reader.disclose(groups(rows(a=people(0, 57), b=people(100, 160)), name, levels="ab"), perturbation="noisy")
+            .tables[name]["n_contacts"][0])
+        for name in "pqrstuvw"
+    }  # fmt: skip
+    assert len(told) == 1
+
+
+def test_noise_is_the_same_from_another_ledger_of_the_same_key(tmp_path: Path) -> None:
     """A ledger that was lost gives no second draw."""
     table = groups(rows(a=people(0, 57), b=people(100, 160)), levels="ab")
     told = [

@@ -15,8 +15,9 @@ Management Science 47, 1008-1027: the attacker's problem. What to hide is chosen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -105,6 +106,8 @@ class Family:
     slack: int
     has: csr_array = field(init=False)
     sizes: Codes = field(init=False)
+    _rows: dict[int, csr_array] = field(init=False, default_factory=dict)
+    _rests: dict[tuple[int, int], csr_array] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.past = self._most_alike(_MOST_PAST)
@@ -159,13 +162,23 @@ class Family:
             is_shown = number.state == "shown"
             low = max(FEWEST, number.value - self.slack) if is_shown else FEWEST
             high = number.value + self.slack if is_shown else np.inf
-            yield Bound(self.has[[place], :], low, high, place, is_shown)
+            yield Bound(self._row(place), low, high, place, is_shown)
             if number.group is not None:
-                rest = self.has[[number.group], :] - self.has[[place], :]
-                yield Bound(rest, FEWEST, np.inf, place, is_shown=False)
+                yield Bound(self._rest(place, number.group), FEWEST, np.inf, place, is_shown=False)
         for place, one in enumerate(self.past):
             low, high = max(FEWEST, one.value - one.slack), one.value + one.slack
-            yield Bound(self.has[[n + place], :], low, high, None, is_shown=False)
+            yield Bound(self._row(n + place), low, high, None, is_shown=False)
+
+    def _row(self, place: int) -> csr_array:
+        if place not in self._rows:
+            self._rows[place] = self.has[[place], :]
+        return self._rows[place]
+
+    def _rest(self, place: int, group: int) -> csr_array:
+        """The atoms of a group without those of a set in it."""
+        if (place, group) not in self._rests:
+            self._rests[place, group] = self._row(group) - self._row(place)
+        return self._rests[place, group]
 
     def knowledge(self) -> Knowledge:
         """What readers can tell, as things stand."""
@@ -218,7 +231,8 @@ class Knowledge:
         if found.status == 3:
             return np.inf, []
         if found.status != 0:
-            raise AssertionError(f"the audit's linear program failed: {found.message}")
+            # What cannot be solved shows nothing to be possible but what is.
+            return float(weights @ self.sizes), self.bounds
         binding = np.flatnonzero(np.abs(found.ineqlin.marginals) > _EXACT)
         greatest = float(weights @ kept) - found.fun
         return float(np.floor(greatest + _EXACT)), [self.bounds[place] for place in binding]
@@ -289,13 +303,14 @@ def protect(family: Family) -> None:
     What is hidden only ever widens what remains possible, so that nothing found wide enough is looked at again.
     """
     knowledge = family.knowledge()
-    atoms = knowledge.doubtful(_small_atoms(family))
+    atoms = knowledge.doubtful(np.flatnonzero((family.sizes > 0) & (family.sizes < FEWEST)))
     while len(atoms):
-        high, binding = knowledge.atom(atoms[0])
+        atom = int(atoms[0])
+        high, binding = knowledge.atom(atom)
         if high >= _ENOUGH:
-            atoms = atoms[knowledge.lot[atoms] != knowledge.lot[atoms[0]]]
-        elif _hide(family, binding, None):
-            knowledge = family.knowledge()
+            atoms = atoms[knowledge.lot[atoms] != knowledge.lot[atom]]
+        elif (wider := _hide(family, binding, None, partial(_beyond_enough, atom))) is not None:
+            knowledge = wider
         else:
             atoms = atoms[1:]  # the past alone tells it
     wide: set[int] = set()
@@ -304,47 +319,61 @@ def protect(family: Family) -> None:
         for place, number in enumerate(family.numbers)
         if number.state in ("few", "protects") and place not in wide
     ]:
-        number = family.numbers[left[0]]
-        exposing = _exposing(family, knowledge, number, left[0])
-        if exposing is None:
+        sets = _sets_of(family, left[0])
+        width, binding = min((knowledge.width(one) for one in sets), key=lambda found: found[0])
+        if width >= FEWEST:
             wide.add(left[0])
-        elif _hide(family, exposing, number.table):
-            knowledge = family.knowledge()
+            continue
+        wider = _hide(family, binding, family.numbers[left[0]].table, partial(_beyond_fewest, sets))
+        knowledge = knowledge if wider is None else wider
 
 
-def _small_atoms(family: Family) -> Codes:
-    """The atoms of 1 to 9 people that some number now has."""
-    used = np.asarray(family.has[: len(family.numbers), :].sum(axis=0)).ravel() > 0
-    return np.flatnonzero(used & (family.sizes > 0) & (family.sizes < FEWEST)).astype(np.int64)
+def _beyond_enough(atom: int, knowledge: Knowledge) -> float:
+    return knowledge.atom(atom)[0] - _ENOUGH
 
 
-def _exposing(family: Family, knowledge: Knowledge, number: Number, place: int) -> list[Bound] | None:
-    """What tells a hidden number, or the rest of its group, to within less than ten; None where nothing does."""
-    own = family.has[[place], :].toarray().ravel()
-    sets = [own]
-    if number.group is not None:
-        sets.append(family.has[[number.group], :].toarray().ravel() - own)
-    for weights in sets:
-        width, binding = knowledge.width(weights)
-        if width < FEWEST:
-            return binding
-    return None
+def _beyond_fewest(sets: Sequence[Floats], knowledge: Knowledge) -> float:
+    return min(knowledge.width(one)[0] for one in sets) - FEWEST
 
 
-def _hide(family: Family, binding: Sequence[Bound], table: int | None) -> bool:
-    """Hides one of the numbers that tell too much, or refuses tables where none of them can be; whether it did."""
+def _sets_of(family: Family, place: int) -> list[Floats]:
+    """The atoms of a number, and those of the rest of its group."""
+    number = family.numbers[place]
+    own: Floats = family.has[[place], :].toarray().ravel()
+    if number.group is None:
+        return [own]
+    return [own, family.has[[number.group], :].toarray().ravel() - own]
+
+
+def _hide(
+    family: Family, binding: Sequence[Bound], table: int | None, excess: Callable[[Knowledge], float]
+) -> Knowledge | None:
+    """Hides the number that costs least of those that make `excess` not negative, or else make it the greatest.
+
+    Where none that is shown keeps it low, the tables that do are refused. What readers then know; None if nothing did.
+    """
     owners = {bound.owner for bound in binding if bound.owner is not None}
     shown = {bound.owner for bound in binding if bound.owner is not None and bound.is_shown}
-    if shown:
-        family.numbers[min(shown, key=lambda place: _loss(family.numbers[place], place))].state = "protects"
-        return True
+    best: tuple[float, Number, Knowledge] | None = None
+    for number in sorted((family.numbers[owner] for owner in shown), key=_loss):
+        number.state = "protects"
+        knowledge = family.knowledge()
+        gained = min(excess(knowledge), 0.0)
+        number.state = "shown"
+        if best is None or gained > best[0]:
+            best = gained, number, knowledge
+        if gained == 0:
+            break
+    if best is not None:
+        best[1].state = "protects"
+        return best[2]
     blamed = {family.numbers[owner].table for owner in owners} | ({table} if table is not None else set())
     refused = [number for number in family.numbers if number.table in blamed and number.state != "refused"]
     for number in refused:
         number.state = "refused"
-    return bool(refused)
+    return family.knowledge() if refused else None
 
 
-def _loss(number: Number, place: int) -> tuple[bool, bool, int, int]:
+def _loss(number: Number) -> tuple[bool, bool, int, bytes]:
     """What hiding a number loses: totals last, else the fewest people who are enough to hide among."""
-    return number.group is None, len(number.people) < 2 * FEWEST, len(number.people), -place
+    return number.group is None, len(number.people) < 2 * FEWEST, len(number.people), number.identity

@@ -94,7 +94,7 @@ def decide(asked: Question, writing: Writing, how: Perturbation, key: bytes) -> 
     for number in numbers:
         if number.state == "shown" and not number.is_held:
             whom = sha256(asked.all_ids[number.people].astype(">u8").tobytes()).digest()
-            number.value = perturbation.shown_count(len(number.people), how, key, number.identity + whom)
+            number.value = perturbation.shown_count(len(number.people), how, key, whom)
     audit.protect(Family(numbers, asked.past, len(asked.all_ids), perturbation.slack(how)))
     _refuse_whole(asked)
     for number in numbers:
@@ -124,9 +124,9 @@ def _hide_few(numbers: Sequence[Number]) -> None:
 
 
 def _hide_alike(asked: Question) -> None:
-    """The fourth rule, for numbers that would differ by few people from one that is shown."""
+    """The fourth rule, for numbers that would differ by few people from one that is shown; the larger ones stay."""
     shown: list[Codes] = [one.people for one in asked.past]
-    for number in asked.numbers:
+    for number in sorted(asked.numbers, key=lambda one: -len(one.people)):
         if number.state != "shown" or number.is_held:
             continue
         if likeness.differs_by_few(number.people, shown, len(asked.all_ids)):

@@ -68,8 +68,8 @@ def disclose(
             its first disclosure: later ones may lack people, and have no others.
 
     Raises:
-        DataError: when an argument is at fault, the period is not closed, a table has people outside of the cohort or
-            the cohort new ones, or the ledger cannot be used.
+        DataError: when an argument is at fault, the period is not closed, a table has rows outside of it (by its `at`)
+            or people outside of the cohort, the cohort has new ones, or the ledger cannot be used.
 
     Kenthapadi, K., Mishra, N. and Nissim, K. (2005). Simulatable auditing. PODS, 118-127: that a refusal itself tells
     something, if it depends on what is asked about; hence what rule 4 keeps.
@@ -98,6 +98,9 @@ def disclose(
     if perturbation not in _HOW:
         raise DataError(f"perturbation {perturbation!r}: {known(perturbation, _HOW, 'perturbations')}")
     span = windows.closed(*period, data_until=data_until, every_days=every_days, timezone=timezone)
+    for one in tables:
+        if one.span is not None and not (span.from_at <= one.span[0] and one.span[1] < span.until_at):
+            raise DataError(f"table {one.table!r} has rows from outside of the period; leave them out")
     ids = [ledger.key.ids(one.people) for one in tables]
     with ledger.writing() as writing:
         if cohort is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hmac
 import json
 import os
@@ -164,6 +163,8 @@ class PseudonymKeys:
         It is written over in place, so that the bytes of a key do not stay behind in a file that was put aside. Were
         the machine to stop half-way, the keys would be lost: pseudonyms that were given out stay as they are.
         """
+        import fcntl
+
         try:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -13,6 +14,8 @@ import pandas as pd
 
 from journeylab.display import counted
 from journeylab.errors import DataError, known, listed
+
+from .addresses import has_address
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +72,7 @@ class Cells:
         members: the people of each cell, and `group_members` those of each group, the cells' people among them.
         amounts: the further figures.
         is_listed: whether the cells were named beforehand, so that also those of few people are listed.
+        span: the first and last instant of the rows, or None.
     """
 
     table: str
@@ -82,6 +86,7 @@ class Cells:
     group_members: Members
     amounts: tuple[Amount, ...] = ()
     is_listed: bool = False
+    span: tuple[datetime, datetime] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -113,6 +118,7 @@ def cells(
     contact: str = "contact",
     population: Sequence[str] | None = None,
     levels: pd.DataFrame | Mapping[str, Sequence[object]] | None = None,
+    at: str | None = None,
     counts: str | None = None,
     sums: Mapping[str, str] | None = None,
     quantiles: Mapping[str, tuple[str, float]] | None = None,
@@ -135,13 +141,14 @@ def cells(
         levels: the values that exist whoever has them, by column (all combinations), or a row for each combination.
             Cells with few people or none are then listed as hidden. Without it they are left out: their very names
             might come from one person.
+        at: the column of the rows' instants, aware: `disclose` then refuses rows outside of its period.
         counts: the name of a further column, such as "n_visits": the rows of the cell.
         sums: further columns by name: the sums of these columns, which are not negative.
         quantiles: further columns by name: of each person's mean of a column the quantile, 0.5 being the median.
 
     Raises:
         DataError: when a column is not there, has missing values or is negative, `within` is not of `by`, someone is
-            not of `population`, or a row's combination is not in `levels`.
+            not of `population`, a row's combination is not in `levels`, or a value holds an address.
 
     >>> visits = pd.DataFrame({"contact": list("aabc"), "node": "read", "branch": ["then", "else", "then", "then"]})
     >>> table = cells(visits, table="branches", by=["node", "branch"], within=["node"], counts="n_visits")
@@ -151,12 +158,13 @@ def cells(
     sums, quantiles = dict(sums or {}), dict(quantiles or {})
     by, within = tuple(by), tuple(within)
     _check(frame, table, by, within, contact, counts, sums, quantiles)
+    span = None if at is None else _span(frame, table, at)
     if not by and population is None:
         raise DataError(f"table {table!r} without `by` is one number; say of which population it is a share")
     if within and population is not None:
         raise DataError(f"table {table!r}: the people of each group come from `within`; leave out population")
-    person, ids = pd.factorize(frame[contact])
-    people = [str(one) for one in ids]
+    person, ids = pd.factorize(frame[contact].astype(str))
+    people = list(ids)
     if population is not None:
         all_of_them = pd.Index(pd.unique(pd.Series([str(one) for one in population], dtype=object)))
         if strangers := int((~pd.Index(people, dtype=object).isin(all_of_them)).sum()):
@@ -164,6 +172,8 @@ def cells(
         people += list(all_of_them[~all_of_them.isin(people)])
     keys, cell = _keyed(frame, by)
     keys, cell, is_listed = _levelled(keys, cell, by, levels, table)
+    if addressed := [name for name in by if any(has_address(str(one)) for one in pd.unique(keys[name]))]:
+        raise DataError(f"table {table!r}: {listed(addressed)} has e-mail addresses among its values; take them out")
     starts, codes, row_pair = _pairs(cell, person, len(keys), len(people))
     if within:
         groups, group_of = _keyed(keys, within)
@@ -177,13 +187,13 @@ def cells(
         amounts.append(
             Amount(name, "sum", np.bincount(row_pair, frame[column].to_numpy(float), len(codes)).astype(float))
         )
-    for name, (column, at) in quantiles.items():
+    for name, (column, place) in quantiles.items():
         mean = np.bincount(row_pair, frame[column].to_numpy(float), len(codes)) / np.maximum(n_rows, 1)
-        amounts.append(Amount(name, "quantile", mean, at))
+        amounts.append(Amount(name, "quantile", mean, place))
     return Cells(
         table=table, by=by, within=within, keys=keys, groups=groups, group_of=group_of, people=people,
         members=Members(starts, codes), group_members=Members(group_starts, group_codes), amounts=tuple(amounts),
-        is_listed=is_listed,
+        is_listed=is_listed, span=span,
     )  # fmt: skip
 
 
@@ -210,14 +220,23 @@ def _check(
             raise DataError(
                 f"table {table!r}: {column} has negative values; by sums of both signs it cannot be told who dominates"
             )
-    for name, (_, at) in quantiles.items():
-        if not 0 < at < 1:
+    for name, (_, place) in quantiles.items():
+        if not 0 < place < 1:
             raise DataError(
-                f"table {table!r}: {name} is the quantile at {at}, which is one person's value; ask for one between"
+                f"table {table!r}: {name} is the quantile at {place}, which is one person's value; ask for one between"
             )
     names = [*by, *sums, *quantiles, *([] if counts is None else [counts])]
     if twice := {name for name in names if names.count(name) > 1 or name in _TAKEN}:
         raise DataError(f"table {table!r}: {listed(twice)} would name two columns; take other names")
+
+
+def _span(frame: pd.DataFrame, table: str, at: str) -> tuple[datetime, datetime] | None:
+    """The first and last instant of the rows."""
+    if at not in frame.columns:
+        raise DataError(f"table {table!r}: no column {at!r}; {known(at, frame.columns, 'columns')}")
+    if not isinstance(frame[at].dtype, pd.DatetimeTZDtype) or frame[at].isna().any():
+        raise DataError(f"table {table!r}: {at} is not an aware instant in every row; take those without one out")
+    return (frame[at].min().to_pydatetime(), frame[at].max().to_pydatetime()) if len(frame) else None
 
 
 def _keyed(frame: pd.DataFrame, by: tuple[str, ...]) -> tuple[pd.DataFrame, Codes]:

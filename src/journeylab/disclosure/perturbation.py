@@ -38,21 +38,21 @@ def rounded(n: int) -> int:
     return (n + BASE // 2) // BASE * BASE
 
 
-def noisy(n: int, key: bytes, identity: bytes) -> int:
-    """The count and from -5 to 5, all alike, drawn by a keyed hash of what is counted and of whom.
+def noisy(n: int, key: bytes, whom: bytes) -> int:
+    """The count and from -5 to 5, all alike, drawn by a keyed hash of who is counted.
 
-    Who asks again is given the same draw; who lacks the key cannot tell it.
+    Who asks again, also under another name, is given the same draw; who lacks the key cannot tell it.
 
-    >>> noisy(100, bytes(32), b"cell"), noisy(100, bytes(32), b"cell")
-    (97, 97)
+    >>> noisy(100, bytes(32), b"people"), noisy(100, bytes(32), b"people")
+    (101, 101)
     """
-    draw = int.from_bytes(hmac.digest(key, identity, sha256)[:8], "big")
+    draw = int.from_bytes(hmac.digest(key, whom, sha256)[:8], "big")
     return n + draw % (2 * MOST_NOISE + 1) - MOST_NOISE
 
 
-def shown_count(n: int, how: Perturbation, key: bytes, identity: bytes) -> int:
+def shown_count(n: int, how: Perturbation, key: bytes, whom: bytes) -> int:
     """A count as it is shown."""
-    return rounded(n) if how == "rounded" else noisy(n, key, identity)
+    return rounded(n) if how == "rounded" else noisy(n, key, whom)
 
 
 def slack(how: Perturbation) -> int:

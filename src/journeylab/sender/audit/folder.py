@@ -13,9 +13,10 @@ they commit to.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from journeylab.errors import DataError
 
@@ -25,6 +26,8 @@ from .tree import SIZE
 __all__ = ["Outside", "newest_in", "outside", "put"]
 
 _NOTE, _LEAVES = ".checkpoint", ".leaves"
+_RECORD: Final = re.compile(r'seq=\\?"(?P<seq>\d{1,18})\\?" leaf=\\?"(?P<leaf>[0-9a-f]{64})\\?"')
+"""The structured data of an entry's record, also where a log has escaped its quotes."""
 
 
 class Outside(NamedTuple):
@@ -115,7 +118,7 @@ def outside(path: Path, key: PublicKey) -> list[Outside]:
 def _in_file(file: Path, key: PublicKey) -> list[Outside]:
     text = file.read_text(encoding="utf-8", errors="replace")
     if file.suffix != _NOTE:
-        return [_opened(str(file), note, key) for note in notes_in(text)]
+        return _with_leaves([_opened(str(file), note, key) for note in notes_in(text)], text)
     one = _opened(str(file), text, key)
     if one.checkpoint is None:
         return [one]
@@ -133,6 +136,26 @@ def _in_file(file: Path, key: PublicKey) -> list[Outside]:
     except ValueError:
         return [one, Outside(str(beside), None, "it has not the leaves of its checkpoint")]
     return [one._replace(first=int(first), leaves=leaves)]
+
+
+def _with_leaves(found: list[Outside], text: str) -> list[Outside]:
+    """Checkpoints with the leaves that records of entries in the same log have, as far as none is missing."""
+    told = {
+        int(match["seq"]): bytes.fromhex(match["leaf"])
+        for line in text.splitlines()
+        if not notes_in(line)
+        for match in _RECORD.finditer(line)
+    }
+    made, last = [], 0
+    for one in sorted(found, key=lambda one: one.checkpoint.size if one.checkpoint else -1):
+        size = one.checkpoint.size if one.checkpoint else 0
+        new = range(last + 1, size + 1)
+        if all(seq in told for seq in new):
+            made.append(one._replace(first=last + 1, leaves=tuple(told[seq] for seq in new)))
+            last = max(last, size)
+        else:
+            made.append(one)
+    return made
 
 
 def _opened(source: str, note: str, key: PublicKey) -> Outside:

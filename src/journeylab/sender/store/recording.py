@@ -7,19 +7,21 @@ without gaps, in the order of commits, and nothing can wait for another in a cir
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
+from journeylab.errors import DataError
 from journeylab.sender.audit.entries import SALT, sealed
 from journeylab.sender.audit.tree import SIZE, Frontier
 
 from . import tables as t
-from .bulk import insert_into
+from .bulk import Bulk, insert_into
 
 __all__ = ["act", "frontier_of", "recorded"]
 
@@ -75,25 +77,36 @@ def _seal(connection: Connection, acts: list[_Act]) -> None:
         first = insert_into(connection, t.audit_tree).values(tree=1, size=0, frontier="")
         connection.execute(first.on_conflict_do_nothing())
         row = connection.execute(_LOCKED).one()
-    frontier = frontier_of(row.size, row.frontier)
+    try:
+        frontier = frontier_of(row.size, row.frontier)
+    except ValueError:
+        raise DataError(
+            "the audit log is damaged, and nothing is done that is not recorded; see `journeylab audit verify`"
+        ) from None
     entries = [
         sealed(seq, one.at, one.actor, one.action, one.what, one.contact, one.details, secrets.token_bytes(SALT))
         for seq, one in enumerate(acts, frontier.size + 1)
     ]
-    rows = [
-        {
-            "seq": one.seq, "at": one.at, "actor": one.actor, "action": one.action, "object": one.object,
-            "contact": one.contact, "details": one.details, "salt": one.salt and one.salt.hex(),
-            "commitment": one.commitment.hex(), "leaf_hash": one.leaf_hash.hex(),
-        }
-        for one in entries
-    ]  # fmt: skip
-    connection.execute(insert(t.audit), rows)
+    _ENTRIES.run(
+        connection,
+        [
+            (
+                one.seq, one.at, one.actor, one.action, one.object, one.contact, _json(one.details),
+                one.salt and one.salt.hex(), one.commitment.hex(), one.leaf_hash.hex(),
+            )
+            for one in entries
+        ],
+    )  # fmt: skip
     grown = frontier.grown(one.leaf_hash for one in entries)
     hashes = b"".join(grown.hashes).hex()
     connection.execute(update(t.audit_tree).values(size=grown.size, frontier=hashes))
 
 
+_ENTRY: Final = (
+    "seq", "at", "actor", "action", "object", "contact", "details", "salt", "commitment", "leaf_hash",
+)  # fmt: skip
+_ENTRIES: Final = Bulk(lambda given: given.into(t.audit, *_ENTRY), *_ENTRY)
+_json: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 _LOCKED: Final = select(t.audit_tree).with_for_update()
 
 
