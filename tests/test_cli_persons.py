@@ -58,7 +58,7 @@ def test_an_erasure_leaves_nobody_and_says_what_is_left(people: Path, run: Run) 
     for one in people.rglob("*"):
         assert not one.is_file() or CANARY.encode() not in one.read_bytes(), one
     found = json.loads(run("contacts", "list", "--json"))
-    assert {one["contact"][:7] for one in found["contacts"]} == {"bob", "erased-"}
+    assert {one["contact"][:7] for one in found["contacts"]} == {"bob"}
     assert "ticket 4711" in run("audit", "list", "--json")
 
 
@@ -98,7 +98,7 @@ def test_without_the_ring_nothing_is_read(people: Path, run: Run) -> None:
     assert "these are not the keys of this store" in run("contacts", "show", "bob", status=1)
     ring.unlink()
     assert "there is no key" in run("contacts", "show", "bob", status=1)
-    assert "2 contacts" in run("contacts", "list")
+    assert "bob" in run("contacts", "list")
     store = Store.open("sqlite:///journeylab.db")
     names = [one.name for one in rows_of(store, t.names)]
     store.close()

@@ -45,9 +45,7 @@ def _target(read: Settings, out: Path | None) -> Path:
     if out is not None:
         return out
     if kind != "file":
-        raise DataError(
-            f"the key ring is in {read.keys}, where nothing can be written; say --out FILE and put it there"
-        )
+        raise DataError(f"the key ring is in {read.keys}, which cannot be written to; say --out FILE and put it there")
     return read.path(name)
 
 
@@ -59,19 +57,14 @@ def list_keys(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> Non
     _, ring = _ring(settings)
     with opened(settings) as store, store.reading() as connection:
         n = sealed_by(connection)
-    rows = [
-        {
-            "key": number,
-            "state": "in use" if number == ring.newest else "destroyed" if number in ring.destroyed else "kept",
-            "n_contacts": n.get(number, 0),
-        }
-        for number in range(1, ring.newest + 1)
-    ]
+    states = dict.fromkeys(range(1, ring.newest), "kept") | dict.fromkeys(ring.destroyed, "destroyed")
+    states[ring.newest] = "in use"
     if as_json:
+        rows = [{"key": key, "state": state, "n_contacts": n.get(key, 0)} for key, state in states.items()]
         show_json({"keys": rows})
         return
-    for row in rows:
-        typer.echo(f"{row['key']}: {row['state']}, seals {counted(row['n_contacts'], 'contact')}")
+    for key, state in states.items():
+        typer.echo(f"{key}: {state}, seals {counted(n.get(key, 0), 'contact')}")
 
 
 @keys.command("rotate")
@@ -122,9 +115,7 @@ def destroy(
         with store.reading() as connection:
             n = sealed_by(connection).get(number, 0)
         if n:
-            raise DataError(
-                f"key {number} still seals {counted(n, 'contact')}; `journeylab keys rotate` seals them anew"
-            )
+            raise DataError(f"key {number} still seals {n} contacts; `journeylab keys rotate` seals them anew")
         if not yes:
             typer.confirm(f"destroy key {number}? Unsubscribe links that it made will not work any more", abort=True)
         target = _target(read, out)

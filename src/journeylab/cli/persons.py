@@ -82,7 +82,7 @@ def erase(
     typer.echo(f"{counted(done.n_suppressed, 'address')} to which nothing is sent any more")
     if not done.is_finished:
         typer.echo(
-            f"{counted(done.n_on_their_way, 'message')} on the way; the id goes when what became of them is known"
+            f"{counted(done.n_on_their_way, 'message')} on the way, whose outcome needs the id; then it goes, too"
         )
     typer.echo(f"receipts on this machine name the id until {done.receipts_until:%Y-%m-%d}")
     typer.echo(f"backups can hold the key until {done.backups_until:%Y-%m-%d}")

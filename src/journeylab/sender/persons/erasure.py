@@ -130,8 +130,8 @@ def erase(
         insert_missing(connection, t.suppressions, rows, ["address_digest"])
         name = _STAND_IN + secrets.token_hex(16)
         n_deleted = _deleted(connection, contact)
-        row = {"stand_in": name, "contact": contact, "erased_at": at, "reason": reason}
-        connection.execute(insert(t.erasures), row)
+        erasure = {"stand_in": name, "contact": contact, "erased_at": at, "reason": reason}
+        connection.execute(insert(t.erasures), erasure)
         if settings.crm is not None:
             tell(connection, "crm", f"erased_{name}", "contact.erased", {"contact": contact}, at)
         n_left = _on_their_way(connection, contact)
