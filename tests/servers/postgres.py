@@ -23,8 +23,8 @@ class Postgres:
 
     def __init__(self) -> None:
         pgserver = _import_pgserver()
-        self._folder = Path(tempfile.mkdtemp(prefix="journeylab-postgres-"))  # short: sockets allow 107 characters
-        self._server: Any = pgserver.get_server(self._folder / "data", cleanup_mode="stop")
+        self.folder = Path(tempfile.mkdtemp(prefix="journeylab-postgres-"))  # short: sockets allow 107 characters
+        self._server: Any = pgserver.get_server(self.folder / "data", cleanup_mode="stop")
         self._numbers = itertools.count(1)
 
     def url(self, database: str) -> str:
@@ -57,7 +57,7 @@ class Postgres:
             time.sleep(0.01)
         # Until someone reaps the dead postmaster, its number would look like that of a running one.
         for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
-            (self._folder / "data" / lock).unlink()
+            (self.folder / "data" / lock).unlink()
 
     def start(self) -> None:
         """Starts it again after `crash`, and returns when it has recovered; does nothing where it runs."""
@@ -66,7 +66,7 @@ class Postgres:
 
     def stop(self) -> None:
         self._server.cleanup()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
 
 def _is_dead(process: psutil.Process) -> bool:

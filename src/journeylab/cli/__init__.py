@@ -21,8 +21,10 @@ from . import (
     definitions,
     experiments,
     installation,
+    keys,
     messages,
     notebooks,
+    persons,
     policies,
     predicting,
     promotion,
@@ -60,6 +62,9 @@ app.command("run")(sending.run)
 app.command("serve")(sending.serve)
 app.add_typer(sending.sends, name="sends")
 app.add_typer(contacts.contacts, name="contacts")
+contacts.contacts.command("copy")(persons.copy)
+contacts.contacts.command("erase")(persons.erase)
+app.add_typer(keys.keys, name="keys")
 app.add_typer(audit.audit, name="audit")
 app.command("lab")(notebooks.lab)
 app.command("doctor")(installation.doctor)

@@ -33,7 +33,7 @@ __all__ = ["USES", "Keys", "key_ring"]
 
 USES: Final = (
     "message", "address", "person", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render",
-    "audit",
+    "audit", "erasure",
 )  # fmt: skip
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16
@@ -79,6 +79,11 @@ class Keys:
     def newest(self) -> int:
         """The number of the key with which everything new is made; the first is 1."""
         return 1 + len(self.later)
+
+    @property
+    def destroyed(self) -> frozenset[int]:
+        """The numbers of keys that were destroyed."""
+        return frozenset(number for number, root in enumerate(self.later, 2) if root is None)
 
     def of(self, use: str, number: int = 1) -> bytes:
         """The key of a use, 32 bytes, from the ring's key of a number.

@@ -28,6 +28,7 @@ from journeylab.sender.live.running import Running
 from journeylab.sender.live.ticks import Ticked, tick
 from journeylab.sender.logs import logger
 from journeylab.sender.mail.recommend import Recommender
+from journeylab.sender.persons.erasure import repeat, stand_in
 from journeylab.sender.promotion.deviation import compare
 from journeylab.sender.promotion.standing import running as running_releases
 from journeylab.sender.promotion.standing import what_runs
@@ -104,6 +105,8 @@ class Sender:
 
     Raises:
         DataError: when the database was restored from an older copy, or the journal of receipts cannot be written.
+
+    Persons whom a restored database has again after they were erased are erased anew before anything is done.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Sender:
         self._trouble: BaseException | None = None
         self._n_faults = 0
         self._looked_at: datetime | None = None
+        repeat(store, settings, keys, self.running, actor=worker)
         self._keeper = Keeper(store, settings, keys)
 
     def __enter__(self) -> Sender:
@@ -283,7 +287,7 @@ class Sender:
         """Whatever else is due; how many things were done."""
         with self.store.writing() as connection:
             now = self.store.now(connection)
-            n = settle_hits(connection, now)
+            n = settle_hits(connection, now) + stand_in(connection)
             found = reconcile(connection, now)
             n += found.n_accepted + found.n_again
         if self._looked_at is None or now - self._looked_at >= _LOOK:

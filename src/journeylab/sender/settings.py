@@ -387,6 +387,7 @@ class Settings(Definition):
         audit: where checkpoints of the audit log and its entries go.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
+        backups: how long backups of the database and of the key ring are kept, for the receipts of erasures.
         attempts: how often a message is tried before it has failed.
         lease: how long a claimed message belongs to its worker.
     """
@@ -421,6 +422,7 @@ class Settings(Definition):
     tracking: Tracking = Tracking()
     recommend: Recommend = Recommend()
     staging: Staging | None = None
+    backups: PositiveDuration = timedelta(days=35)
     attempts: PositiveInt = 8
     lease: PositiveDuration = timedelta(minutes=2)
     folder: Path = Field(default=Path(), exclude=True, repr=False)

@@ -37,7 +37,7 @@ from .kinds import known_names, property_kinds
 if TYPE_CHECKING:
     from journeylab.tablesource import Source
 
-__all__ = ["FOLDERS", "KEPT", "open_table", "take_files", "take_inbox", "take_table", "write_refused"]
+__all__ = ["FOLDERS", "KEPT", "files_naming", "open_table", "take_files", "take_inbox", "take_table", "write_refused"]
 
 FOLDERS: Final = ("contacts", "events")
 """The folders of files, in the order in which they are looked at: whose attributes are there when events come."""
@@ -49,6 +49,34 @@ _LOCK: Final = 0x6A6C_696E
 _REFUSED_ROWS: Final = "inbox/rows"
 _REFUSED_FILES: Final = "inbox/files"
 _UNREADABLE: Final = "inbox/folder"
+
+
+def files_naming(settings: Settings, contact: str) -> Iterator[Path]:
+    """The files in the folders `taken` and `refused` of the inbox in whose column `contact` one is named.
+
+    A file that cannot be read is given where its bytes have the name.
+    """
+    if settings.inbox.folder is None:
+        return
+    for name in FOLDERS:
+        for folder in ("taken", "refused"):
+            place = settings.path(settings.inbox.folder) / name / folder
+            for path in sorted(place.iterdir()) if place.is_dir() else ():
+                if _names(path, contact):
+                    yield path
+
+
+def _names(path: Path, contact: str) -> bool:
+    import pyarrow.compute as pc
+
+    try:
+        source = open_table(path)
+        column = source.read(["contact"])["contact"] if "contact" in source.columns else None
+    except DataError:
+        column = None
+    if column is None:
+        return contact.encode() in path.read_bytes()
+    return bool(pc.any(pc.equal(pc.cast(column, "string"), contact)).as_py())
 
 
 # The table

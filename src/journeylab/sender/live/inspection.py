@@ -26,7 +26,9 @@ _OPEN: Final = ("at", "what", "purpose", "route", "wording", "text", "language",
 def listed_contacts(
     connection: Connection, *, held: bool = False, journey: str | None = None, most: int = 100
 ) -> tuple[int, list[dict[str, Any]]]:
-    """How many contacts there are, and the first by id: `contact, created_at, next_at, held_because, inside`.
+    """How many contacts there are, but for erased ones, and the first by id.
+
+    Each has `contact, created_at, next_at, held_because, inside`.
 
     Args:
         connection: any transaction.
@@ -38,7 +40,7 @@ def listed_contacts(
         DataError: when there is no such journey.
     """
     c, n = t.contacts.c, t.entries.c
-    wanted = select(c.contact, c.created_at, c.next_at, c.held_because)
+    wanted = select(c.contact, c.created_at, c.next_at, c.held_because).where(c.sealed_key.is_not(None))
     if held:
         wanted = wanted.where(c.held_because.is_not(None))
     if journey is not None:

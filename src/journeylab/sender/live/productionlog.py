@@ -160,12 +160,12 @@ def _events(connection: Connection, until: datetime) -> Iterator[pa.Table]:
 
 
 def _people(connection: Connection, until: datetime) -> pa.Table:
-    """The contacts that were there at an instant, with the attributes with which they came."""
+    """The contacts that were there at an instant, with the attributes with which they came; no erased ones."""
     import pyarrow as pa
 
     c = t.contacts.c
-    asked = select(c.contact, c.sealed_key, c.attributes).where(c.created_at <= until).order_by(c.contact)
-    rows = connection.execute(asked).all()
+    asked = select(c.contact, c.sealed_key, c.attributes).where(c.created_at <= until, c.sealed_key.is_not(None))
+    rows = connection.execute(asked.order_by(c.contact)).all()
     seals = opening(connection, ((one.contact, one.sealed_key) for one in rows))
     contacts = [one.contact for one in rows]
     texts = opened_attributes(seals, contacts, [one.attributes for one in rows])
@@ -188,7 +188,8 @@ def verify(store: Store, running: Callable[[Connection], Running], *, most: int 
 
 def _verified(connection: Connection, running: Running, now: datetime, most: int) -> Verified:
     c = t.contacts.c
-    rows = connection.execute(select(c.contact, c.next_at, c.last_at, c.held_because).order_by(c.contact)).all()
+    asked = select(c.contact, c.next_at, c.last_at, c.held_because).where(c.sealed_key.is_not(None))
+    rows = connection.execute(asked.order_by(c.contact)).all()
     n_held = sum(one.held_because is not None for one in rows)
     settled = [
         one.contact

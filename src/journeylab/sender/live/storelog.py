@@ -58,7 +58,9 @@ def log_of(
     if heard is not None:
         asked = asked.where(e.event.in_(sorted(heard)))
     contact, event, received, plain, sealed = _columns(connection.execute(asked.order_by(e.received_at, e.event_id)), 5)
-    people = select(c.contact, created_at, c.sealed_key, c.attributes).where(c.created_at <= until)
+    people = select(c.contact, created_at, c.sealed_key, c.attributes).where(
+        c.created_at <= until, c.sealed_key.is_not(None)
+    )
     if contacts is not None:
         people = people.where(mine(c.contact))
     known, created, data_keys, attributes = _columns(connection.execute(people.order_by(c.contact)), 4)

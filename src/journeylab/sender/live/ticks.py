@@ -35,7 +35,7 @@ from .decisions import Decisions, entries_of
 from .running import Running
 from .storelog import log_of
 
-__all__ = ["Ticked", "advanced", "log_of", "tick"]
+__all__ = ["Ticked", "advance", "advanced", "log_of", "tick"]
 
 _HEARD: WeakKeyDictionary[Running, frozenset[str]] = WeakKeyDictionary()
 _OWN_COLUMNS: Final = ["contact", "journey", "entry", "node", "visit", "kind", "value", "at"]
@@ -64,20 +64,34 @@ def tick(store: Store, running: Callable[[Connection], Running], keys: Keys, *, 
         wanted = (
             select(t.contacts.c.contact)
             .where(t.contacts.c.next_at <= now, t.contacts.c.last_at <= now, t.contacts.c.held_because.is_(None))
+            .where(t.contacts.c.sealed_key.is_not(None))
             .order_by(t.contacts.c.next_at, t.contacts.c.contact)
             .limit(most)
             .with_for_update(skip_locked=True)
         )
         contacts = sorted(connection.scalars(wanted))
-        if not contacts:
-            return Ticked(0, 0)
-        decisions = Decisions(connection, runs, keys, now, contacts)
-        entered = entries_of(connection, contacts)
-        found = advanced(connection, runs, contacts, now, entered)
-        if found is None:
-            decisions.note_next(np.full(len(contacts), NEVER))
-            return Ticked(len(contacts), 0)
-        return Ticked(len(contacts), decisions.write(*found, entered))
+        return Ticked(len(contacts), advance(connection, runs, keys, contacts, now))
+
+
+def advance(connection: Connection, running: Running, keys: Keys, contacts: Sequence[str], now: datetime) -> int:
+    """How many messages became ready as contacts were advanced to an instant, and what was decided written down.
+
+    Args:
+        connection: a writing transaction that holds the contacts' rows.
+        running: what runs.
+        keys: the sender's keys.
+        contacts: those who are advanced, sorted.
+        now: the instant.
+    """
+    if not contacts:
+        return 0
+    decisions = Decisions(connection, running, keys, now, contacts)
+    entered = entries_of(connection, contacts)
+    found = advanced(connection, running, contacts, now, entered)
+    if found is None:
+        decisions.note_next(np.full(len(contacts), NEVER))
+        return 0
+    return decisions.write(*found, entered)
 
 
 def advanced(

@@ -132,6 +132,7 @@ def _settled(connection: Connection, row: Row[Any], reply: Reply, at: datetime) 
     if reply.is_taken:
         steps.info("delivered")
         values: dict[str, Any] = {"delivered_at": at, "dead_at": None, "next_attempt_at": None}
+        values |= {"body": {}}  # nobody needs it any more, and it names a contact
         values |= {"reply": reply.text, "lease_until": None}
         connection.execute(update(t.outbox).where(this, t.outbox.c.delivered_at.is_(None)).values(values))
         resolve(connection, f"outbox/{row.target}", at)

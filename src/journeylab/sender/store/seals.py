@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, select, update
 
 from journeylab.errors import DataError
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from .store import Store
 
-__all__ = ["Seal", "Seals", "joined", "rewrap", "seals_by_contact", "seals_of", "with_seals"]
+__all__ = ["Seal", "Seals", "joined", "rewrap", "sealed_by", "seals_by_contact", "seals_of", "with_seals"]
 
 _NONCE: Final = 12
 _NUMBER: Final = 4
@@ -236,6 +236,13 @@ def rewrap(store: Store, *, most: int = 1000) -> int:
         if not rows:
             return total
         total, after = total + len(fresh), rows[-1].contact
+
+
+def sealed_by(connection: Connection) -> dict[int, int]:
+    """How many contacts' data keys each key of the ring has encrypted, by its number; zero ones are left out."""
+    n = func.substr(t.contacts.c.sealed_key, 1, _NUMBER)
+    rows = connection.execute(select(n, func.count()).where(t.contacts.c.sealed_key.is_not(None)).group_by(n))
+    return {_number_of(bytes(number)): count for number, count in rows}
 
 
 _REWRAPPING: Final = (

@@ -169,7 +169,8 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, and not by the driver's own rules
-        for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on", f"busy_timeout = {_WAIT_MS}"):
+        durable = ("journal_mode = wal", "synchronous = full", "secure_delete = on")
+        for pragma in (*durable, "foreign_keys = on", f"busy_timeout = {_WAIT_MS}"):
             connection.execute(f"pragma {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -17,6 +17,7 @@
 | `hits` | a load of a message's picture or a followed link as it came, before it is an event | serve, ticks |
 | `consents` | what was asked of, given and withdrawn by a contact, with its proof; only added to | consent |
 | `wordings` | a text that was consented to | consent |
+| `erasures` | an erased person: by which name what is left of it stands | erasure |
 | `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
 | `alerts` | a cause of trouble, from when it came until it was over | whoever notices |
 | `relays` | the state of each relay's circuit breaker | sending |
@@ -63,8 +64,9 @@ from sqlalchemy import (
 
 __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "audit", "audit_positions", "audit_tree", "calls", "checkpoints",
-    "consents", "contacts", "entries", "events", "hits", "inbox", "metadata", "names", "outbox", "pauses", "relays",
-    "releases", "renderings", "sends", "spans", "state_beside", "suppressions", "visits", "wordings", "workers",
+    "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "metadata", "names", "outbox", "pauses",
+    "relays", "releases", "renderings", "sends", "spans", "state_beside", "suppressions", "visits", "wordings",
+    "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -436,6 +438,17 @@ consents = Table(
     Index("ix_consents_contact", "contact"),
     Index("ix_consents_request_key", "request_key"),
 )
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("stand_in", Text, primary_key=True),
+    Column("contact", Text),
+    Column("erased_at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("uq_erasures_contact", "contact", unique=True),
+)
+"""`contact` is there until its messages have come to their ends; then all that is left is renamed."""
 
 suppressions = Table(
     "suppressions",

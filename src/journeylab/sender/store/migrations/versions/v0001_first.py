@@ -139,6 +139,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_entries_journey_version", "entries", ["journey", "version"], unique=False)
     op.create_table(
+        "erasures",
+        sa.Column("stand_in", sa.Text(), nullable=False),
+        sa.Column("contact", sa.Text(), nullable=True),
+        sa.Column("erased_at", t.Instant(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("stand_in", name=op.f("pk_erasures")),
+    )
+    op.create_index("uq_erasures_contact", "erasures", ["contact"], unique=True)
+    op.create_table(
         "events",
         sa.Column("event_id", t.number(), autoincrement=True, nullable=False),
         sa.Column("source_id", sa.Text(), nullable=True),
