@@ -75,7 +75,7 @@ class Log:
 
     def signed(self, sizes: Sequence[int], signer: Signer = SIGNER) -> list[Kept]:
         return [
-            Kept(number, made.at, made.size, made.root.hex(), made.signed(signer), [])
+            Kept(number, made.at, made.size, made.root.hex(), made.signed(signer))
             for number, made in enumerate((self.stated(size) for size in sizes), 1)
         ]
 

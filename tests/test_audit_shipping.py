@@ -22,12 +22,14 @@ from journeylab.sender.audit.reading import entries_of, kept_checkpoints, leaves
 from journeylab.sender.audit.shipping import Unsent, position_of, send, ship, target_of
 from journeylab.sender.audit.tree import Frontier
 from journeylab.sender.audit.verifying import Verification, verified
-from journeylab.sender.settings import Settings, Syslog
+from journeylab.sender.sending.worker import Worker
+from journeylab.sender.settings import Relay, Settings, Syslog
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
-from sendworld import make_settings
+from sendworld import World, make_settings, rendered
 from servers.certificates import Authority
 from servers.rsyslog import Rsyslog, why_not
+from servers.smtp import SmtpOracle
 from stores import KEYS, rows_of
 
 
@@ -180,6 +182,18 @@ def test_a_real_syslog_server_takes_each_as_one_record(
         assert f'seq="{entry.seq}" leaf="{entry.leaf_hash}"' in one["structured"]
         if form in ("ecs", "ocsf"):
             assert entry.leaf_hash in json.dumps(json.loads(one["message"].strip().removeprefix("\ufeff")))
+
+
+def test_messages_are_sent_without_an_entry(tmp_path: Path) -> None:
+    with SmtpOracle(tmp_path / "ledger") as relay:
+        one = World(f"sqlite:///{tmp_path}/sender.db", tmp_path, Relay(host="127.0.0.1", port=relay.port, tls="none"))
+        for n in range(5):
+            one.add(f"c{n}")
+        before = len(rows_of(one.store, t.audit))
+        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        assert worker.run(until_idle=True) == {"accepted": 5}
+        assert len(rows_of(one.store, t.audit)) == before == 5  # each contact's consent
+        one.store.close()
 
 
 # Checkpoints

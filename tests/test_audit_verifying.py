@@ -233,6 +233,8 @@ def test_rows_that_cannot_be_read_and_a_tree_that_is_none_are_faults() -> None:
     found = verifying.verified(rows, None, log.kept, [], SIGNER.key)
     assert located(found) == 3
     assert {"edited", "tree"} <= {one.what for one in found.faults}
+    far = dataclasses.replace(log.entries[4], seq=10**15)
+    assert located(log.replaced(entries=[*log.entries, far]).verified()) == 10**15
     grown = log.replaced(tree=frontier_of([*log.entries, entry(6)])).verified(outside=False)
     assert located(grown) == 6
 

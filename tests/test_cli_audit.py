@@ -111,6 +111,7 @@ def test_a_log_is_verified_with_and_without_what_has_left(folder: Path, run: Run
         ("delete from audit where seq = 1", "entry 1 is not there"),
         ("delete from audit where seq > 2", "entries 3 to 4 are not there"),
         ("update checkpoints set note = 'mine'", "it is no checkpoint"),
+        ("update checkpoints set at = 'then'", "its note is another's"),
         ("delete from checkpoints", "1 checkpoint that left the machine"),
         ("update audit_tree set frontier = 'zz'", "the row of the tree cannot be read"),
     ],

@@ -31,14 +31,13 @@ class Unreadable(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A checkpoint as the database keeps it: the row's own facts beside the note."""
+    """A checkpoint as the database keeps it: the row's own facts beside the note; `at` is None where it is none."""
 
     checkpoint_id: int
-    at: datetime
+    at: datetime | None
     size: int
     root: str
     note: str
-    taken_by: list[str]
 
 
 def entries_of(
@@ -54,11 +53,15 @@ def entries_of(
     """
     a = t.audit.c
     plain = [type_coerce(column, Text) if column.name == "details" else column for column in a if column.name != "at"]
-    at = type_coerce(a.at, Text) if connection.dialect.name == "sqlite" else a.at
     n_left = most
     while n_left is None or n_left > 0:
         n = _CHUNK if n_left is None else min(n_left, _CHUNK)
-        wanted = select(*plain, at.label("at")).where(a.seq > after, *conditions).order_by(a.seq).limit(n)
+        wanted = (
+            select(*plain, _plain(connection, a.at).label("at"))
+            .where(a.seq > after, *conditions)
+            .order_by(a.seq)
+            .limit(n)
+        )
         rows = connection.execute(wanted).all()
         for row in rows:
             yield _entry(row)
@@ -68,17 +71,29 @@ def entries_of(
         n_left = None if n_left is None else n_left - n
 
 
+def _plain(connection: Connection, at: Any) -> Any:
+    """A column of instants as SQLite holds it: whatever text somebody has put there."""
+    return type_coerce(at, Text) if connection.dialect.name == "sqlite" else at
+
+
+def _instant(at: Any) -> datetime | None:
+    try:
+        return (at if isinstance(at, datetime) else datetime.fromisoformat(at + "+00:00")).astimezone(UTC)
+    except (TypeError, ValueError):
+        return None
+
+
 def _entry(row: Any) -> Entry | Unreadable:
     try:
-        at = row.at if isinstance(row.at, datetime) else datetime.fromisoformat(row.at + "+00:00")
+        at = _instant(row.at)
         details = None if row.details is None else json.loads(row.details)
         if not (details is None or isinstance(details, dict)):
             return Unreadable(row.seq, "its details are no details")
         texts = (row.actor, row.action, row.object, row.contact or "")
-        if not all(isinstance(one, str) for one in texts):
-            return Unreadable(row.seq, "what should be text is none")
+        if at is None or not all(isinstance(one, str) for one in texts):
+            return Unreadable(row.seq, "its instant or its texts are none")
         return Entry(
-            row.seq, at.astimezone(UTC), row.actor, row.action, row.object, row.contact, details,
+            row.seq, at, row.actor, row.action, row.object, row.contact, details,
             None if row.salt is None else bytes.fromhex(row.salt), bytes.fromhex(row.commitment),
             bytes.fromhex(row.leaf_hash),
         )  # fmt: skip
@@ -111,7 +126,11 @@ def read_frontier(connection: Connection) -> Frontier | None:
 
 def kept_checkpoints(connection: Connection) -> list[Kept]:
     """The checkpoints that were made, in their order."""
-    return [Kept(*row) for row in connection.execute(select(t.checkpoints).order_by(t.checkpoints.c.checkpoint_id))]
+    c = t.checkpoints.c
+    rows = connection.execute(
+        select(c.checkpoint_id, _plain(connection, c.at), c.size, c.root, c.note).order_by(c.checkpoint_id)
+    )
+    return [Kept(number, _instant(at), size, root, str(note)) for number, at, size, root, note in rows]
 
 
 def erase(connection: Connection, contact: str) -> int:

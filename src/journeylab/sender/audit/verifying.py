@@ -28,6 +28,7 @@ from .tree import Frontier
 __all__ = ["Fault", "Verification", "verified"]
 
 _MINUTE: Final = "%Y-%m-%d %H:%M:%S UTC"
+_MOST_MISSING: Final = 10_000_000
 
 
 class Fault(NamedTuple):
@@ -138,6 +139,9 @@ def _leaves(entries: Iterable[Entry | Unreadable], faults: list[Fault]) -> tuple
         n += 1
         if one.seq <= len(leaves):
             faults.append(Fault("edited", f"entry {one.seq} is there more than once", one.seq, one.seq))
+            continue
+        if one.seq > len(leaves) + _MOST_MISSING:
+            faults.append(Fault("edited", f"entry {one.seq} has a number that no entry had", one.seq, one.seq))
             continue
         if one.seq > len(leaves) + 1:
             first, last = len(leaves) + 1, one.seq - 1
