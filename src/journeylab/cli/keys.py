@@ -41,11 +41,13 @@ def _ring(settings: Path) -> tuple[Settings, Keys]:
 
 def _target(read: Settings, out: Path | None) -> Path:
     """The file that the ring is written to: its own, or another one that is named."""
-    kind, _, name = read.keys.partition(":")
+    kind, _, name = read.key_ring.partition(":")
     if out is not None:
         return out
     if kind != "file":
-        raise DataError(f"the key ring is in {read.keys}, which cannot be written to; say --out FILE and put it there")
+        raise DataError(
+            f"the key ring is in {read.key_ring}, which cannot be written to; say --out FILE and put it there"
+        )
     return read.path(name)
 
 

@@ -80,7 +80,7 @@ def _secrets(settings: Settings) -> Iterator[Health]:
 
 def _keys(settings: Settings) -> str:
     ring = key_ring(settings)
-    return f"{settings.keys}, {plural('{n} key', '{n} keys', ring.newest)}"
+    return f"{settings.key_ring}, {plural('{n} key', '{n} keys', ring.newest)}"
 
 
 def _dkim(settings: Settings) -> str:

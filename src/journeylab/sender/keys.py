@@ -240,11 +240,11 @@ def key_ring(settings: Settings, *, create: bool = False) -> Keys:
     Raises:
         DataError: when there is none, or it cannot be read.
     """
-    kind, _, name = settings.keys.partition(":")
+    kind, _, name = settings.key_ring.partition(":")
     if kind == "file":
         path = settings.path(name)
         return Keys.made(path) if create else Keys.read(path)
-    return Keys.parsed(settings.secret(settings.keys), settings.keys)
+    return Keys.parsed(settings.secret(settings.key_ring), settings.key_ring)
 
 
 @contextmanager

@@ -365,7 +365,8 @@ class Settings(Definition):
         sender: its name.
         store: the database's URL for SQLAlchemy: SQLite or PostgreSQL, without a password (PGPASSWORD, ~/.pgpass).
         state: the folder of what must outlive the database: the receipts of this machine.
-        keys: where the key ring is, a secret; in a file the first release makes it.
+        keys: where the key ring is, a secret; by default `keys.json` in the state folder. In a file the first release
+            makes it.
         domain: the domain of Message-IDs.
         from_: who writes (`from` in the file); `reply_to`, who gets answers.
         list_id: RFC 2919's identity of the list, without brackets.
@@ -395,7 +396,7 @@ class Settings(Definition):
     sender: str
     store: StoreUrl = "sqlite:///journeylab.db"
     state: str = "state"
-    keys: SecretReference = "file:state/keys.json"
+    keys: SecretReference | None = None
     domain: Domain
     from_: Address = Field(alias="from")
     reply_to: Mailbox | None = None
@@ -441,6 +442,11 @@ class Settings(Definition):
     def secret(self, reference: str) -> str:
         """The secret that a reference in the settings names; see `secret`."""
         return secret(reference, self.folder)
+
+    @property
+    def key_ring(self) -> str:
+        """Where the key ring is."""
+        return self.keys or f"file:{self.state}/keys.json"
 
     @property
     def is_staging(self) -> bool:
