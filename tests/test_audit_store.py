@@ -162,9 +162,14 @@ def test_what_is_erased_is_gone_and_the_tree_still_verifies(store: Store) -> Non
     assert rows[3].contact == "zofia"
     found = verify(store)
     assert (found.faults, found.n_erased) == ((), 2)
+    assert rows[-1].details == {"n_entries": 2, "entries": [1, 3]}
     with store.reading() as connection:
         assert read_frontier(connection) != before
+    with store.writing() as connection:
         assert erase(connection, "nobody") == 0
+    with pytest.raises(ValueError, match="a transaction that says so"), store.writing() as connection:
+        erase(connection, "zofia")
+    assert rows_of(store, t.audit)[3].contact == "zofia"
 
 
 def test_a_proof_is_checked_with_the_key_alone(store: Store) -> None:
@@ -295,6 +300,7 @@ def test_a_senders_role_adds_to_the_log_and_changes_nothing_in_it(postgres_serve
                 connection.execute(text(change))
         with sender.writing() as connection:
             assert erase(connection, "ada") == 2
+            act(connection, sender.now(connection), "kim", "erased", "person")
         assert (verify(sender).faults, verify(sender).n_erased) == ((), 2)
     finally:
         sender.close()

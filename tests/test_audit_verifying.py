@@ -11,7 +11,7 @@ import pytest
 from auditlog import SIGNER, START, THIEF, Log, entry, frontier_of, located
 from journeylab.sender.audit import verifying
 from journeylab.sender.audit.checkpoints import Checkpoint, PublicKey
-from journeylab.sender.audit.entries import Entry
+from journeylab.sender.audit.entries import Entry, sealed
 from journeylab.sender.audit.folder import Outside
 from journeylab.sender.audit.reading import Unreadable
 
@@ -174,10 +174,26 @@ def test_a_log_that_is_well_is_well(n: int) -> None:
         assert found.faults == ()
         assert (found.n_entries, found.root) == (n, log.tree.root)
         assert "no later one" in found.limits[0]
-    erased = Log.of(n)
-    erased.entries = [one.without_person() for one in erased.entries]
-    assert erased.verified().faults == ()
-    assert erased.verified().n_erased == n
+
+
+def without_persons(n: int, *named: int) -> Log:
+    """A log of n entries that are all erased, with one more that names some of them."""
+    said = sealed(n + 1, START, "kim", "erased", "person", None, {"entries": [*named]}, bytes(32))
+    log = Log.of(n + 1, entries=[*(entry(seq) for seq in range(1, n + 1)), said])
+    log.entries = [*(one.without_person() for one in log.entries[:-1]), said]
+    return log
+
+
+def test_what_was_erased_by_order_is_well_and_anything_else_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = without_persons(5, 1, 2, 3, 4, 5).verified()
+    assert (found.faults, found.n_erased) == ((), 5)
+    secretly = without_persons(5, 1, 2, 5)
+    assert [(one.what, one.first, one.last) for one in secretly.verified().faults] == [("erased", 3, 4)]
+    # An entry that was edited to name them names none.
+    forged = secretly.replaced(entries=put(secretly, 6, details={"entries": [1, 2, 3, 4, 5]}))
+    assert {one.what for one in forged.verified().faults} == {"edited", "erased"}
+    monkeypatch.setattr(Entry, "erases", property(lambda self: [3, 4, *range(1, 6)]))
+    assert secretly.verified().is_well
 
 
 def test_what_cannot_be_seen_is_said() -> None:

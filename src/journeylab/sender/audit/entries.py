@@ -27,8 +27,10 @@ from typing import Any, Final
 
 from .tree import leaf_hash
 
-__all__ = ["SALT", "Entry", "canonical", "instant_of", "sealed"]
+__all__ = ["ERASED", "SALT", "Entry", "canonical", "instant_of", "sealed"]
 
+ERASED: Final = "erased"
+"""The action of an entry that says of which entries contact and details were erased: `entries` of its details."""
 SALT: Final = 32
 """The bytes of a salt."""
 _LARGEST: Final = 2**53 - 1
@@ -109,6 +111,12 @@ class Entry:
     def is_erased(self) -> bool:
         """Whether nothing is left of whom it concerns and of its details."""
         return self.contact is None and self.details is None and self.salt is None
+
+    @property
+    def erases(self) -> list[int]:
+        """The numbers of the entries that it says were erased."""
+        numbers = (self.details or {}).get("entries") if self.action == ERASED and self.contact is None else None
+        return [one for one in numbers if isinstance(one, int)] if isinstance(numbers, list) else []
 
     @property
     def fault(self) -> str | None:

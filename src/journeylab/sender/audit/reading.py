@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Text, func, select, text, type_coerce, update
 
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.recording import frontier_of
+from journeylab.sender.store.recording import frontier_of, note_erased
 
 from .entries import Entry
 from .tree import Frontier
@@ -136,13 +136,16 @@ def kept_checkpoints(connection: Connection) -> list[Kept]:
 def erase(connection: Connection, contact: str) -> int:
     """How many entries a contact was erased from, with their details; the tree stays what it was.
 
-    Whoever erases writes an entry that says so, without the contact.
+    The transaction has to say so by an entry `erased` without the contact (`act`), which is given their numbers, so
+    that what was erased without anybody's order shows.
     """
     if connection.dialect.name == "postgresql":
-        return int(connection.scalar(text("select audit_erase(:contact)"), {"contact": contact}) or 0)
-    a = t.audit.c
-    gone = update(t.audit).where(a.contact == contact).values(contact=None, details=None, salt=None)
-    return connection.execute(gone).rowcount
+        numbers = [*connection.scalars(text("select audit_erase(:contact)"), {"contact": contact})]
+    else:
+        gone = update(t.audit).where(t.audit.c.contact == contact).values(contact=None, details=None, salt=None)
+        numbers = [*connection.scalars(gone.returning(t.audit.c.seq))]
+    note_erased(connection, numbers)
+    return len(numbers)
 
 
 def count_of(connection: Connection, *conditions: Any) -> int:

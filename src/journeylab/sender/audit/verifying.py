@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     """Something that is not as it was.
 
     Attributes:
-        what: `edited`, `missing`, `rewritten`, `cut_off`, `rolled_back`, `forked`, `tree` or `checkpoint`.
+        what: `edited`, `erased`, `missing`, `rewritten`, `cut_off`, `rolled_back`, `forked`, `tree` or `checkpoint`.
         text: what it is, in a sentence.
         first, last: the numbers of the first and the last entry that it is of; None where it is of none.
     """
@@ -134,7 +134,8 @@ def verified(
 def _leaves(entries: Iterable[Entry | Unreadable], faults: list[Fault]) -> tuple[list[bytes | None], int, int]:
     """The leaves by number, None where there is none, and how many entries there are and are erased."""
     leaves: list[bytes | None] = []
-    n = n_erased = 0
+    erased, named = list[int](), set[int]()
+    n = 0
     for one in entries:
         n += 1
         if one.seq <= len(leaves):
@@ -154,8 +155,15 @@ def _leaves(entries: Iterable[Entry | Unreadable], faults: list[Fault]) -> tuple
             leaves.append(None)
         else:
             leaves.append(one.leaf_hash)
-            n_erased += one.is_erased
-    return leaves, n, n_erased
+            if one.is_erased:
+                erased.append(one.seq)
+            elif not problem:
+                named.update(one.erases)
+    for first, last in _runs([seq for seq in erased if seq not in named]):
+        what = f"entry {first}" if first == last else f"entries {first} to {last}"
+        text = f"contact and details of {what} are gone, and no entry says who erased them"
+        faults.append(Fault("erased", text, first, last))
+    return leaves, n, len(erased)
 
 
 def _entries(first: int, last: int) -> str:

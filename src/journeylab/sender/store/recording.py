@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -17,15 +17,16 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, select, update
 
 from journeylab.errors import DataError
-from journeylab.sender.audit.entries import SALT, sealed
+from journeylab.sender.audit.entries import ERASED, SALT, sealed
 from journeylab.sender.audit.tree import SIZE, Frontier
 
 from . import tables as t
 from .bulk import Bulk, insert_into
 
-__all__ = ["act", "frontier_of", "recorded"]
+__all__ = ["act", "frontier_of", "note_erased", "recorded"]
 
 _WAITING: Final = "entries of the audit log"
+_GONE: Final = "erased entries of the audit log"
 
 
 class _Act(NamedTuple):
@@ -62,13 +63,29 @@ def act(
 def recorded(connection: Connection) -> Iterator[None]:
     """Seals what `act` puts down inside, at the end."""
     waiting: list[_Act] = []
-    connection.info[_WAITING] = waiting
+    erased: list[int] = []
+    connection.info[_WAITING], connection.info[_GONE] = waiting, erased
     try:
         yield
+        if erased:
+            _name(waiting, erased)
         if waiting:
             _seal(connection, waiting)
     finally:
-        del connection.info[_WAITING]
+        del connection.info[_WAITING], connection.info[_GONE]
+
+
+def note_erased(connection: Connection, numbers: Sequence[int]) -> None:
+    """Gives the numbers of entries that are erased in this transaction to its entry `erased`."""
+    connection.info[_GONE].extend(numbers)
+
+
+def _name(acts: list[_Act], erased: list[int]) -> None:
+    for place, one in enumerate(acts):
+        if one.action == ERASED and one.contact is None:
+            acts[place] = one._replace(details={**one.details, "entries": sorted(erased)})
+            return
+    raise ValueError("entries of the audit log are erased by a transaction that says so, with the action `erased`")
 
 
 def _seal(connection: Connection, acts: list[_Act]) -> None:

@@ -34,10 +34,10 @@ _GUARDS = {
         "create trigger audit_not_changed before update or delete on audit for each row execute function audit_guard()",
         "create trigger audit_not_truncated before truncate on audit for each statement execute function audit_guard()",
         # By the owner's right, so that the sender's role needs none to update; and no table of that role's own.
-        "do $do$ begin execute format('create function audit_erase(of text) returns bigint language sql "
+        "do $do$ begin execute format('create function audit_erase(of text) returns setof bigint language sql "
         "security definer set search_path = pg_catalog, %I, pg_temp as "
-        "$$ with gone as (update audit set contact = null, details = null, salt = null where contact = of returning 1) "
-        "select count(*) from gone $$', current_schema()); end $do$",
+        "$$ update audit set contact = null, details = null, salt = null where contact = of returning seq $$', "
+        "current_schema()); end $do$",
         "revoke all on function audit_erase(text) from public",
     ),
 }
