@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import milp
+from scipy.optimize import linprog, milp
 
-from journeylab.disclosure import Cells, Disclosed, Ledger, LedgerKey, cells, disclose
+from journeylab.disclosure import Cells, Disclosed, Ledger, LedgerKey, audit, cells, disclose, figures
+from journeylab.disclosure.addresses import holding
+from journeylab.disclosure.audit import Number
 from journeylab.disclosure.marks import without_marked
 from journeylab.disclosure.windows import closed
 from journeylab.errors import DataError
@@ -102,9 +104,7 @@ def test_one_hidden_group_takes_another_with_it(ledger: Ledger) -> None:
 
 
 def test_small_groups_nobody_named_are_not_listed(ledger: Ledger) -> None:
-    rows = frame_of(
-        **{"Ada Nowak": people(0, 1), "b": people(20, 60), "c": people(100, 160), "d": people(200, 260)}
-    )
+    rows = frame_of(**{"Ada Nowak": people(0, 1), "b": people(20, 60), "c": people(100, 160), "d": people(200, 260)})
     found = shown(ledger, cells(rows, table="groups", by=["group"]))
     assert found.tables["groups"]["group"].tolist() == ["b", "c", "d"]
     assert "Ada" not in found._repr_html_() + json.dumps(found.to_dict())
@@ -137,6 +137,23 @@ def test_crossed_tables_keep_their_margins_apart(ledger: Ledger) -> None:
             ]
             assert ends[1] - ends[0] >= 10
     assert "hidden: protects another" in set(found.tables["row+column"]["status"])
+
+
+def test_a_canary_in_every_field_is_in_no_artefact(ledger: Ledger) -> None:
+    rows = frame_of(a=people(0, 40), b=people(40, 100)).assign(plan="free", price=5.0)
+    canary = {"contact": "tok-3fa1", "group": "tok-77c2", "plan": "tok-90bd", "price": 7_310_422.0}
+    rows = pd.concat([rows, pd.DataFrame([canary])], ignore_index=True)
+    made = [
+        cells(rows, table="groups", by=["group"], sums={"paid": "price"}, quantiles={"median": ("price", 0.5)}),
+        cells(rows, table="plans", by=["group", "plan"], within=["group"], counts="n_rows"),
+    ]
+    found = shown(ledger, *made)
+    told = [found._repr_html_(), json.dumps(found.to_dict()), repr(found), *found.sentences(), *map(repr, made)]
+    with pytest.raises(DataError) as error:
+        cells(rows, table="groups", by=["group"], levels={"group": ["a", "b"]})
+    told += [str(error.value), Path(ledger.path).read_bytes().decode("latin-1")]
+    assert found.n_shown
+    assert not holding("".join(told), ["tok-3fa1", "tok-77c2", "tok-90bd", "7310422"])
 
 
 def test_the_same_again_gives_the_same_bytes(ledger: Ledger) -> None:
@@ -180,6 +197,51 @@ def test_medians_need_twice_as_many_and_are_nobodys_value(ledger: Ledger, tmp_pa
 
     assert days(19, ledger).withheld == ("median_days",)
     assert days(20, Ledger(tmp_path / "other.db", ledger.key)).tables["groups"]["median_days"].tolist() == [9.5, 29.5]
+
+
+def test_what_one_person_pays_more_is_not_told_by_a_later_sum(ledger: Ledger) -> None:
+    def paid(name: str, most: float) -> Disclosed:
+        rows = frame_of(a=people(0, 40), b=people(40, 100)).assign(price=10.0)
+        rows.loc[0, "price"] = most
+        return shown(ledger, cells(rows, table=name, by=["group"], sums={"revenue": "price"}))
+
+    first, again = paid("one", 10.0), paid("one", 210.0)
+    assert first.tables["one"]["revenue"].tolist() == again.tables["one"]["revenue"].tolist() == [400.0, 600.0]
+    assert paid("other", 210.0).withheld == ("revenue",)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_is_close", lambda *_: False)
+        assert paid("unguarded", 210.0).tables["unguarded"]["revenue"].tolist() == [600.0, 600.0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_moving_the_largest_lots_first_finds_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is quick with many people agrees with solving for all of them, by scipy, literally."""
+    rng = np.random.default_rng(seed)
+    sets = [np.flatnonzero(rng.random(400) < share) for share in (0.9, 0.6, 0.5, 0.4, 0.03)]
+    numbers = [Number(0, b"", one, None, value=len(one)) for one in sets]
+    numbers[-1].state = "few"
+    family = audit.Family(numbers, [], 400, 2)
+    knowledge = family.knowledge()
+    few = np.flatnonzero((family.sizes > 0) & (family.sizes < 10))
+    matrix = family.has.toarray()[:-1]
+    limits = np.concatenate([[len(one) + 2 for one in sets[:-1]], [2 - len(one) for one in sets[:-1]]])
+    solved = [linprog(-np.eye(len(family.sizes))[at], np.vstack([matrix, -matrix]), limits) for at in few]
+    exact = [np.inf if one.status == 3 else -one.fun for one in solved]
+    for moved in (1_000, 3):
+        monkeypatch.setattr(audit, "_MOVED", moved)
+        monkeypatch.setattr(audit, "_TRIED", moved)
+        assert [knowledge.atom(at)[0] >= 19 for at in few] == [one >= 19 for one in exact]
+        assert not set(few[np.array(exact) < 19]) - set(knowledge.doubtful(few))
+
+
+def test_of_a_long_past_the_most_alike_is_audited(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = people(0, 900)
+    for n in range(4):
+        shown(ledger, table(f"far {n}", a=people(500 + 90 * n, 590 + 90 * n), population=everyone))
+    for n in range(2):
+        shown(ledger, table(f"arm {n}", a=people(103 * n, 103 * n + 103), population=everyone))
+    monkeypatch.setattr(audit, "_MOST_PAST", 3)
+    assert shown(ledger, table("both", a=people(0, 208), population=everyone)).refused == ("both",)
 
 
 @pytest.mark.parametrize("at", [0.0, 1.0])
@@ -253,7 +315,7 @@ def test_what_is_shown_bears_a_mark_that_a_change_breaks(ledger: Ledger) -> None
         ({"by": ["contact"]}, "list of people"),
         ({"within": ["contact"]}, "not among by"),
         ({"by": []}, "of which population"),
-        ({"levels": {"group": ["b"]}}, "not among its levels"),
+        ({"levels": {"group": ["b"]}}, "3 rows have values of group that are not among its levels"),
         ({"levels": {}}, "do not say the values of group"),
         ({"population": ["c00001"]}, "not in population"),
         ({"sums": {"paid": "price"}}, "negative"),

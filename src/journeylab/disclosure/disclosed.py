@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -141,7 +142,7 @@ class Disclosed:
 
     def _repr_html_(self) -> str:
         parts = [
-            f"<p>{name}</p>" + html_table([str(column) for column in one.columns], _rows(one))
+            f"<p>{escape(name)}</p>" + html_table([str(column) for column in one.columns], _rows(one))
             for name, one in self.tables.items()
         ]
         return marked(block(repr(self), said(self.sentences()), *parts))

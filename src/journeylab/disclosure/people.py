@@ -278,10 +278,14 @@ def _levelled(
         all_keys = all_keys.drop_duplicates().astype(object).reset_index(drop=True)
     place = {tuple(row): at for at, row in enumerate(all_keys.itertuples(index=False))}
     found = [place.get(tuple(row), -1) for row in keys.itertuples(index=False)]
-    if -1 in found:
-        stranger = keys.iloc[found.index(-1)].to_dict()
-        raise DataError(f"table {table!r}: rows have {stranger}, which is not among its levels; add it to them")
-    return all_keys, np.asarray(found, dtype=np.int64)[cell], True
+    place_of = np.asarray(found, dtype=np.int64)
+    if (strange := (place_of[cell] < 0)).any():
+        # The value itself may be somebody's, and messages end up in logs.
+        raise DataError(
+            f"table {table!r}: {counted(int(strange.sum()), 'row')} have values of {listed(by)} that are not among its "
+            "levels; add them, or take those rows out"
+        )
+    return all_keys, place_of[cell], True
 
 
 def _pairs(key: Codes, person: Codes, n_keys: int, n_people: int) -> tuple[Codes, Codes, Codes]:
