@@ -288,18 +288,28 @@ class Purpose(Definition):
     wording: dict[Literal["en", "pl"], str] = Field(default_factory=dict)
 
 
-class Outgoing(Definition):
-    """Who is told of consent and suppression (the CRM), by signed webhooks (Standard Webhooks); at least once."""
-
-    url: BaseUrl
-    secret: SecretReference
-
-
 class Alerts(Definition):
-    """Who is told when something needs a person: a webhook; once per cause."""
+    """Who is told when something needs a person: a webhook; once per cause.
+
+    Attributes:
+        url: where; `https`, but on this machine.
+        secret: signs what is told.
+        ca: a file of certificates to trust instead of the system's.
+        tls_minimum: the least version of TLS.
+        internal: whether it stands in a private network, where nothing is called unless this says so.
+    """
 
     url: BaseUrl
     secret: SecretReference | None = None
+    ca: str | None = None
+    tls_minimum: Annotated[Literal["1.2", "1.3"], BeforeValidator(str)] = "1.3"
+    internal: bool = False
+
+
+class Outgoing(Alerts):
+    """Who is told of consent and suppression (the CRM), by signed webhooks (Standard Webhooks); at least once."""
+
+    secret: SecretReference
 
 
 class Syslog(Definition):

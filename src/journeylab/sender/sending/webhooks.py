@@ -1,5 +1,9 @@
 """Calls to other systems: signed (Standard Webhooks), repeated under one id, never redirected, never waited for long.
 
+TLS is 1.3 unless the settings lower it, and nothing in a private network is called unless they say that it stands
+there: a name is looked up once, every address that it has must be a public one, and that address is what is connected
+to, so that a name which answers otherwise the next time (DNS rebinding) leads nowhere else.
+
 The receiver knows a repeated call by `webhook-id`, which is the same at every attempt, and its author by
 `webhook-signature`. Only a reply of 200 to 299 counts as taken.
 """
@@ -7,20 +11,24 @@ The receiver knows a repeated call by `webhook-id`, which is the same at every a
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from journeylab.errors import DataError
-from journeylab.sender.settings import Alerts, Outgoing, Settings
+from journeylab.sender.settings import LOOPBACK, Alerts, Outgoing, Settings
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
 
 __all__ = ["AT_ONCE", "LEASE", "LONGEST_BODY", "Reply", "Request", "post_all", "wait_after"]
 
@@ -114,6 +122,68 @@ def post_all(requests: Sequence[Request], settings: Settings) -> list[Reply]:
         return [*threads.map(lambda request: _posted(request, settings), requests)]
 
 
+class _NotCalled(Exception):
+    """Why an address of the settings is not connected to."""
+
+
+def _public(text: str) -> bool:
+    """Whether an address is of the public internet, and so is the IPv4 address that it has inside, where it has one."""
+    address = ip_address(text)
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inner is None and address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return _public(str(inner))
+    return address.is_global and not address.is_multicast
+
+
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+
+
+def _address(to: Alerts, host: str, port: int) -> str:
+    """The IP address to connect to.
+
+    Raises:
+        _NotCalled: when the name has none, or leads into a private network that the settings do not speak of.
+    """
+    try:
+        found = [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError):
+        raise _NotCalled(f"nobody knows an address of {host}") from None
+    if host not in LOOPBACK and not to.internal and not all(map(_public, found)):
+        raise _NotCalled(f"{host} leads into a private network; if it stands there, write `internal: true`")
+    return found[0]
+
+
+def _connection(to: Alerts, settings: Settings) -> tuple[HTTPConnectionPool, str, str]:
+    """Where to connect, the path to ask for, and the value of `Host`.
+
+    Raises:
+        _NotCalled: as `_address`.
+        DataError: when the file of certificates cannot be read.
+    """
+    parts = urlsplit(to.url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address, path = _address(to, host, port), parts.path or "/"
+    if parts.scheme == "http":
+        return _pool().connection_from_host(address, port, "http"), path, parts.netloc
+    ca = None if to.ca is None else str(settings.path(to.ca))
+    kwargs = {"ssl_context": _trust(ca, to.tls_minimum), "server_hostname": host, "assert_hostname": host}
+    return _pool().connection_from_host(address, port, "https", pool_kwargs=kwargs), path, parts.netloc
+
+
+@cache
+def _trust(ca: str | None, minimum: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as problem:
+        raise DataError(f"the certificates in {ca} cannot be read: {problem}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if minimum == "1.3" else ssl.TLSVersion.TLSv1_2
+    return context
+
+
 @cache
 def _pool() -> PoolManager:
     import urllib3
@@ -136,11 +206,12 @@ def _posted(request: Request, settings: Settings) -> Reply:
         return Reply(None, f"it has {len(data):,} bytes, and may have {LONGEST_BODY:,}", is_hopeless=True)
     try:
         headers = _signed(request, data, settings)
-    except DataError as problem:
+        pool, path, host = _connection(request.to, settings)
+    except (DataError, _NotCalled) as problem:
         return Reply(None, str(problem))
     try:
-        response = _pool().request(
-            "POST", request.to.url, body=data, headers=headers, redirect=False, preload_content=False
+        response = pool.urlopen(
+            "POST", path, body=data, headers=headers | {"host": host}, redirect=False, preload_content=False
         )
         try:
             return _read(response, request.at)

@@ -7,6 +7,7 @@ twice.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from journeylab.errors import DataError
+from journeylab.sender.settings import LOOPBACK
 
 from . import tables as t
 from .bulk import driven, insert_into
@@ -154,10 +156,26 @@ def _shown(url: str) -> str:
         return repr(url)
 
 
+def _encrypted(url: URL) -> dict[str, str]:
+    """How a PostgreSQL on another host is reached: by TLS 1.3 with its certificate verified, unless the URL says else.
+
+    libpq takes `sslmode`, `sslrootcert` and `ssl_min_protocol_version` from the URL or its environment.
+    """
+    host = str(url.host or url.query.get("host") or os.environ.get("PGHOST") or "")
+    if not host or host.startswith("/") or host in LOOPBACK:
+        return {}
+    wanted = {"sslmode": "verify-full", "sslrootcert": "system", "ssl_min_protocol_version": "TLSv1.3"}
+    said = {
+        "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION"
+    }  # fmt: skip
+    return {name: value for name, value in wanted.items() if name not in url.query and said[name] not in os.environ}
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=5)
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        return create_engine(parsed, pool_pre_ping=True, pool_size=5, connect_args=_encrypted(parsed))
     if parsed.get_backend_name() != "sqlite":
         raise DataError(f"the store {_shown(url)} is neither SQLite nor PostgreSQL")
     if not parsed.database or parsed.database == ":memory:":
