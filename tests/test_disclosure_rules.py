@@ -98,6 +98,16 @@ def test_fewer_than_ten_on_either_side_are_hidden(ledger: Ledger, n: int, is_sho
     assert found.refused == (() if is_shown else ("groups",))
 
 
+def test_all_in_the_only_branch_there_is_tells_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    rows = frame_of(next=people(0, 80)).assign(node="hello")
+    options = {"table": "branches", "by": ["node", "group"], "within": ["node"]}
+    only = cells(rows, levels=pd.DataFrame({"node": ["hello"], "group": ["next"]}), **options)
+    both = cells(rows, levels=pd.DataFrame({"node": "hello", "group": ["next", "skipped"]}), **options)
+    assert shown(ledger, only).tables["branches"]["contact_share"].tolist() == [1.0]
+    for at, one in enumerate((both, cells(rows, **options))):
+        assert shown(Ledger(tmp_path / f"{at}.db", ledger.key), one).refused == ("branches",)
+
+
 def test_one_hidden_group_takes_another_with_it(ledger: Ledger) -> None:
     found = statuses(shown(ledger, table(a=people(0, 3), b=people(20, 60), c=people(100, 160))))
     assert found == {"a": "hidden: few people", "b": "hidden: protects another", "c": "shown"}
@@ -316,6 +326,7 @@ def test_what_is_shown_bears_a_mark_that_a_change_breaks(ledger: Ledger) -> None
         ({"within": ["contact"]}, "not among by"),
         ({"by": []}, "of which population"),
         ({"levels": {"group": ["b"]}}, "3 rows have values of group that are not among its levels"),
+        ({"levels": {"group": ["a", None]}}, "levels have missing"),
         ({"levels": {}}, "do not say the values of group"),
         ({"population": ["c00001"]}, "not in population"),
         ({"sums": {"paid": "price"}}, "negative"),

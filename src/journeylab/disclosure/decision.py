@@ -76,9 +76,12 @@ def question(tables: Sequence[Cells], ids: Sequence[Ids], entries: list[Entry], 
         for at, people in enumerate(table.group_members.each()):
             numbers.append(Number(place, f"{about} {table.group_name(at)}".encode(), np.sort(code[people]), None))
         starts.append((first, len(numbers)))
+        # Where it is known that nothing else is possible, to be in the only cell of a group tells nothing.
+        is_only = table.is_listed & (np.bincount(table.group_of)[table.group_of] == 1) & bool(table.within)
         for at, people in enumerate(table.members.each()):
             identity = f"{about} {table.cell_name(at)}".encode()
-            numbers.append(Number(place, identity, np.sort(code[people]), first + int(table.group_of[at])))
+            group = None if is_only[at] else first + int(table.group_of[at])
+            numbers.append(Number(place, identity, np.sort(code[people]), group))
     starts.append((len(numbers), len(numbers)))
     return Question(numbers, starts, all_ids, ids, past, entries)
 

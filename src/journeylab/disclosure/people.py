@@ -139,8 +139,8 @@ def cells(
         population: the ids of all people that the table's total counts, where `within` is empty and people without
             a row belong to it: who was sent the mail, when the rows are clicks.
         levels: the values that exist whoever has them, by column (all combinations), or a row for each combination.
-            Cells with few people or none are then listed as hidden. Without it they are left out: their very names
-            might come from one person.
+            Cells with few people or none are then listed as hidden, and the only cell of a group is not taken for all
+            having chosen it. Without it cells with few are left out: their very names might come from one person.
         at: the column of the rows' instants, aware: `disclose` then refuses rows outside of its period.
         counts: the name of a further column, such as "n_visits": the rows of the cell.
         sums: further columns by name: the sums of these columns, which are not negative.
@@ -276,6 +276,8 @@ def _levelled(
     else:
         all_keys = pd.MultiIndex.from_product([list(levels[column]) for column in by], names=by).to_frame(index=False)
         all_keys = all_keys.drop_duplicates().astype(object).reset_index(drop=True)
+    if all_keys.isna().to_numpy().any():
+        raise DataError(f"table {table!r}: levels have missing values; say what stands for missing, or leave them out")
     place = {tuple(row): at for at, row in enumerate(all_keys.itertuples(index=False))}
     found = [place.get(tuple(row), -1) for row in keys.itertuples(index=False)]
     place_of = np.asarray(found, dtype=np.int64)
