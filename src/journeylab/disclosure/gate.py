@@ -44,8 +44,8 @@ def disclose(
     """What may be shown of some tables of people, taken together and with all that was disclosed before.
 
     1. A number is of ten people or more, and leaves out ten or more of its group, which has ten or more. None and all
-       are few. Where one or two people make up most of a sum, or fewer than ten lie on one side of a quantile, the
-       column is not shown.
+       are few, unless the group has only one cell by the levels. Where one or two people make up most of a sum, or
+       fewer than ten lie on one side of a quantile, the column is not shown.
     2. Further numbers are hidden until linear programming finds that nothing of 1 to 9 people can be told to within
        less than ten from what is shown, hidden, and was shown before; a table for which that fails is refused.
     3. Counts are rounded to five, or have noise that is the same whenever the same is asked of the same people.
