@@ -129,7 +129,7 @@ def found_at(attack: Attack, n: int, seq: int, **how: bool) -> None:
 
 @pytest.mark.parametrize("attack", ON_ROWS)
 def test_what_is_done_to_rows_is_found_at_its_entry_with_nothing_from_outside(attack: Attack) -> None:
-    for n, seq in places(3):
+    for n, seq in places(7):
         found_at(attack, n, seq, outside=False)
 
 
@@ -138,7 +138,7 @@ def test_what_is_done_to_rows_is_found_at_its_entry_with_nothing_from_outside(at
 def test_what_is_covered_up_is_found_at_its_entry_by_what_has_left(
     attack: Callable[..., tuple[Log, int]], key: bool
 ) -> None:
-    for n, seq in places(4):
+    for n, seq in places(9):
         found_at(lambda log, at: attack(log, at, key=key), n, seq)
 
 
