@@ -69,15 +69,15 @@ class Disclosed:
         told = [say("The numbers are of {first} up to {last}, the end not included.", first=first, last=last)]
         told.append(
             say(
-                "Each is of at least {fewest} different people and, where they had a choice, leaves out {fewest} or more "
-                "of their group; counts are rounded to {base}.",
+                "Each is of at least {fewest} different people and, where they had a choice, leaves out {fewest} or "
+                "more of their group; counts are rounded to {base}.",
                 fewest=FEWEST,
                 base=BASE,
             )
             if self.perturbation == "rounded"
             else say(
-                "Each is of at least {fewest} different people and, where they had a choice, leaves out {fewest} or more "
-                "of their group; counts have noise of up to {most} either way, always the same for the same people.",
+                "Each is of at least {fewest} different people and, where they had a choice, leaves out {fewest} or "
+                "more of their group; counts have noise of up to {most} either way, always the same for the same people.",
                 fewest=FEWEST,
                 most=MOST_NOISE,
             )
