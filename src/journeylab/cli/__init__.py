@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from journeylab.errors import JourneyLabError
 
@@ -32,6 +33,7 @@ from . import (
     sending,
     sendtimes,
 )
+from .sender import permit
 
 __all__ = ["main"]
 
@@ -94,11 +96,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with 0, 1 or 2.
     """
     try:
-        app(args=arguments, prog_name="journeylab")
+        guarded(get_command(app))(args=arguments, prog_name="journeylab")
     except JourneyLabError as error:
         sys.exit(in_options(str(error)))
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def guarded(command: Any, path: str = "") -> Any:
+    """The command, whose leaves are given only by those who may."""
+    for name, below in getattr(command, "commands", {}).items():
+        guarded(below, f"{path} {name}".strip())
+    if not hasattr(command, "commands"):
+        inner = command.invoke
+
+        def invoke(context: Any) -> Any:
+            permit(path, context.params)
+            return inner(context)
+
+        command.invoke = invoke
+    return command
 
 
 def in_options(message: str) -> str:

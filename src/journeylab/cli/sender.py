@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,21 +15,56 @@ from journeylab.errors import DataError
 if TYPE_CHECKING:
     from journeylab.sender.store import Store
 
-__all__ = ["SETTINGS", "Actor", "SettingsFile", "opened", "who_acts"]
+__all__ = ["SETTINGS", "Actor", "SettingsFile", "account", "opened", "permit", "who_acts"]
 
 SettingsFile = Annotated[Path, typer.Option("--settings", metavar="FILE", help="The sender's settings.")]
 Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who does it; by default who is logged in.")]
 SETTINGS = Path("sender.yaml")
 
 
-def who_acts(given: str | None) -> str:
-    """Who acts: who is named, else who is logged in."""
-    if given:
-        return given
+def account() -> str:
+    """The account under which this process runs, as the system knows it, whatever the environment says."""
+    import pwd
+
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise typer.BadParameter("nobody is logged in here; say who does it", param_hint="--actor") from None
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def who_acts(given: str | None) -> str:
+    """Who acts: who is named, else the account."""
+    return given or account()
+
+
+def permit(path: str, options: Mapping[str, Any]) -> None:
+    """Lets a command go on that the account may give; see `journeylab.sender.permissions`.
+
+    Args:
+        path: the command, without the program's name: "contacts show".
+        options: its parameters by name.
+
+    Raises:
+        DataError: when the account may not, or no table says who may.
+    """
+    from journeylab.sender.permissions import COMMANDS, require
+
+    if path not in COMMANDS:
+        raise DataError(f"no permission is declared for `{path}`, so nobody may give it")
+    given = (f"{path} --{name.replace('_', '-')}" for name, value in options.items() if value)
+    needed = [COMMANDS[one] for one in (path, *given) if one in COMMANDS]
+    wanted = [one for one in needed if one != "everybody"]
+    if not wanted or "settings" not in options:
+        return
+    from journeylab.sender.settings import Settings
+
+    if options["settings"] is None or not Path(options["settings"]).exists():
+        return  # the command itself says so
+    settings, who = Settings.read(options["settings"]), account()
+    for one in wanted:
+        require(settings, who, one)
+    if settings.access is not None and options.get("actor") not in (None, who):
+        require(settings, who, "act_for_others")
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def health_of(file: str | Path, clock: Callable[[], datetime]) -> list[Health]:
     return [
         *_secrets(settings),
         _of("keys", lambda: _keys(settings)),
+        Health("access", _access(settings)),
         _of("DKIM", lambda: _dkim(settings)),
         _of("messages", lambda: f"{len(Messages.read(settings.path(settings.messages)))} in {settings.messages}"),
         *_store(settings, clock),
@@ -81,6 +82,12 @@ def _secrets(settings: Settings) -> Iterator[Health]:
 def _keys(settings: Settings) -> str:
     ring = key_ring(settings)
     return f"{settings.key_ring}, {plural('{n} key', '{n} keys', ring.newest)}"
+
+
+def _access(settings: Settings) -> str:
+    if settings.access is None:
+        return "not restricted: whoever can read settings and key ring may do everything; `access` says who may what"
+    return f"{plural('{n} person', '{n} people', len(settings.access.people))} with roles; all others may nothing"
 
 
 def _dkim(settings: Settings) -> str:

@@ -368,6 +368,16 @@ class Inbox(Definition):
     timezone: Zone | None = None
 
 
+class Access(Definition):
+    """Who may do what; see `journeylab.sender.permissions`.
+
+    Attributes:
+        people: the roles of each account of the system.
+    """
+
+    people: dict[str, tuple[Literal["viewer", "analyst", "operator", "privacy_officer", "admin"], ...]]
+
+
 class Settings(Definition):
     """What a sender is set to; see the module's text for an example.
 
@@ -398,6 +408,7 @@ class Settings(Definition):
         audit: where checkpoints of the audit log and its entries go.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
+        access: who may do what; without it whoever can read settings and key ring may do everything.
         backups: how long backups of the database and of the key ring are kept, for the receipts of erasures.
         attempts: how often a message is tried before it has failed.
         lease: how long a claimed message belongs to its worker.
@@ -433,6 +444,7 @@ class Settings(Definition):
     tracking: Tracking = Tracking()
     recommend: Recommend = Recommend()
     staging: Staging | None = None
+    access: Access | None = None
     backups: PositiveDuration = timedelta(days=35)
     attempts: PositiveInt = 8
     lease: PositiveDuration = timedelta(minutes=2)
