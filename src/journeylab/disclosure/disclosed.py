@@ -77,7 +77,8 @@ class Disclosed:
             if self.perturbation == "rounded"
             else say(
                 "Each is of at least {fewest} different people and, where they had a choice, leaves out {fewest} or "
-                "more of their group; counts have noise of up to {most} either way, always the same for the same people.",
+                "more of their group; counts have noise of up to {most} either way, always the same for the same "
+                "people.",
                 fewest=FEWEST,
                 most=MOST_NOISE,
             )
