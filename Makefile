@@ -13,10 +13,10 @@ DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test browser widgets tour nightly crash check bench notebook fixtures picture words lock clean
+.PHONY: help demo test browser widgets tour nightly crash check bench notebook fixtures picture words vulnerabilities lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Replay the bundled journeys over the bundled data
 	@.venv/bin/journeylab demo
@@ -68,6 +68,11 @@ picture: $(DEV) ## Draw the README's picture anew
 
 words: $(DEV) ## Bring the catalogues of languages up to date with the texts in the code, keeping translations
 	@cd tests && ../$(IN_VENV) -m words
+
+vulnerabilities: ## Ask the advisory database about every locked package (needs the network)
+	$(PYTHON) -m venv build/advisories
+	build/advisories/bin/pip install --quiet pip-audit
+	build/advisories/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
 lock: ## Resolve the locks anew (needs uv)
 	$(LOCK) --extra notebook --extra models --output-file requirements.lock
