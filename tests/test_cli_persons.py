@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import journeylab as jl
 from journeylab.sender.keys import Keys
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -32,7 +33,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("sender.yaml").write_text(SETTINGS)
     Path("people.csv").write_text(
-        f"contact,address,first_name\n{CANARY},{CANARY}@mail.example,{CANARY}\nbob,bob@mail.example,Bob\n"
+        f"contact,address,first_name,plan\n{CANARY},{CANARY}@mail.example,{CANARY},paid\nbob,bob@mail.example,Bob,trial\n"
     )
     run("contacts", "import", "people.csv")
     Path("people.csv").unlink()
@@ -42,7 +43,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
 def test_a_copy_is_for_the_person_alone(people: Path, run: Run) -> None:
     assert run("contacts", "copy", CANARY, "--out", "copy.json") == "copy.json: 1 event and 0 messages\n"
     found = json.loads(Path("copy.json").read_text())
-    assert (found["address"], found["attributes"]) == (f"{CANARY}@mail.example", {"first_name": CANARY})
+    assert (found["address"], found["attributes"]) == (f"{CANARY}@mail.example", {"first_name": CANARY, "plan": "paid"})
     assert Path("copy.json").stat().st_mode & 0o777 == 0o600
     assert "of whom anything is known" in run("contacts", "copy", "eve", "--out", "x.json", status=1)
     assert not Path("x.json").exists()
@@ -102,4 +103,26 @@ def test_without_the_ring_nothing_is_read(people: Path, run: Run) -> None:
     store = Store.open("sqlite:///journeylab.db")
     names = [one.name for one in rows_of(store, t.names)]
     store.close()
-    assert names == ["first_name"]
+    assert names == ["first_name", "plan"]
+
+
+def test_a_copy_for_analysts_names_nobody_and_replays(people: Path, run: Run) -> None:
+    lines = [f"{one},signup,2026-03-0{day}T09:00:00Z,{one}" for day in (1, 2) for one in (CANARY, "bob")]
+    Path("events.csv").write_text("\n".join(["contact,event,occurred_at,note", *lines]) + "\n")
+    run("contacts", "events", "events.csv")
+    files = ("--events", "e.parquet", "--contacts", "c.parquet", "--purpose", "send times")
+    assert "did you mean 'first_name'" in run("contacts", "pseudonymise", *files, "--attribute", "frst_name", status=1)
+    refused = run("contacts", "pseudonymise", *files, "--property", "note", status=1)
+    assert "column 'note' has an id or an address" in refused
+    assert not Path("e.parquet").exists()
+    assert "an id or an address" in run("contacts", "pseudonymise", *files, "--attribute", "first_name", status=1)
+    assert "2 contacts: c.parquet" in run("contacts", "pseudonymise", *files, "--attribute", "plan")
+    log = jl.EventLog.read("e.parquet", contacts="c.parquet")
+    ids = log.contact_ids.to_pylist()
+    assert (log.n_contacts, {len(one) for one in ids}) == (2, {32})
+    assert b"bob" not in Path("e.parquet").read_bytes()
+    assert CANARY.encode() not in Path("e.parquet").read_bytes()
+    again = run("contacts", "pseudonymise", *files)
+    assert "plan" not in again
+    assert not {*jl.EventLog.read("e.parquet", contacts="c.parquet").contact_ids.to_pylist()} & {*ids}
+    assert "log_pseudonymised" in run("audit", "list")

@@ -1,4 +1,4 @@
-"""What a person may ask for: a copy of all that is known, and its erasure (`contacts copy`, `contacts erase`)."""
+"""What a person may ask for (`contacts copy`, `contacts erase`), and a log in which nobody is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .options import AsJson
 from .screen import show_json
 from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
 
-__all__ = ["copy", "erase"]
+__all__ = ["copy", "erase", "pseudonymise"]
 
 
 def copy(
@@ -88,3 +88,50 @@ def erase(
     typer.echo(f"backups can hold the key until {done.backups_until:%Y-%m-%d}")
     for file in done.files:
         typer.echo(f"delete {file}: it names the contact")
+
+
+def pseudonymise(
+    events: Annotated[Path, typer.Option("--events", metavar="OUT", help="The events, as Parquet.")],
+    contacts_file: Annotated[Path, typer.Option("--contacts", metavar="OUT", help="The contacts, as Parquet.")],
+    purpose: Annotated[str, typer.Option("--purpose", metavar="TEXT", help="What the copy is for.")],
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="LENGTH", help="How long the pseudonyms' key is kept, at most.")
+    ] = "30d",
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="NAME", help="An attribute that may leave; repeatable.")
+    ] = None,
+    property_: Annotated[
+        list[str] | None, typer.Option("--property", metavar="NAME", help="A property that may leave; repeatable.")
+    ] = None,
+    settings: SettingsFile = SETTINGS,
+    actor: Actor = None,
+) -> None:
+    """Write a copy of the log for analysts: contacts under pseudonyms, and nothing of them but what is named.
+
+    The key of the pseudonyms is destroyed when the copy expires. A copy is still data about people: what is named may
+    tell who they are, so name little.
+
+    \b
+    Examples:
+      journeylab contacts pseudonymise --events log.parquet --contacts people.parquet \\
+        --purpose "send times, spring" --attribute plan --attribute timezone --property amount
+    """
+    from journeylab.durations import parse_duration
+    from journeylab.sender.persons.pseudonymising import pseudonymised_log
+    from journeylab.sender.settings import Settings
+    from journeylab.sender.store import act
+
+    who, read = who_acts(actor), Settings.read(settings)
+    with opened(settings, personal=True) as store:
+        with store.reading() as connection:
+            now = store.now(connection)
+        done = pseudonymised_log(
+            store, read, events, contacts_file, purpose=purpose, actor=who, expires_at=now + parse_duration(keep),
+            now=now, attributes=attribute or (), properties=property_ or (),
+        )  # fmt: skip
+        with store.writing() as connection:
+            columns = ", ".join(done.columns)
+            act(connection, store.now(connection), who, "log_pseudonymised", "log", purpose=purpose, columns=columns)
+    typer.echo(f"{counted(done.n_events, 'event')}: {events}")
+    typer.echo(f"{counted(done.n_contacts, 'contact')}: {contacts_file}")
+    typer.echo(f"with {', '.join(done.columns)}")

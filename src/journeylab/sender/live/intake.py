@@ -25,7 +25,8 @@ from .kinds import LONGEST_ID, Names, declare, is_name, known_names, not_a_text
 
 __all__ = [
     "OWN", "SEALED", "Incoming", "OwnEvent", "Person", "Received", "Refused", "addresses_of", "attributes_of",
-    "declare", "known_names", "make_contacts", "properties_of", "receive", "receive_people", "record", "record_all",
+    "declare", "known_names", "make_contacts", "plain_properties", "properties_of", "receive", "receive_people",
+    "record", "record_all",
 ]  # fmt: skip
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
@@ -161,6 +162,11 @@ _OF_CONTRACT: Final = {
     _CHANGED: frozenset(("name",)),
 }  # fmt: skip
 """The properties that an event of the log's contract has, by its name: all that does not tell of a person."""
+
+
+def plain_properties() -> list[str]:
+    """The properties of the contract's own events, which tell of messages and consent and of nobody, sorted."""
+    return sorted({name for names in _OF_CONTRACT.values() for name in names} - {"name"})
 
 
 def _parts(event: str, properties: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
