@@ -81,13 +81,15 @@ def _secrets(settings: Settings) -> Iterator[Health]:
 
 def _keys(settings: Settings) -> str:
     ring = key_ring(settings)
-    return f"{settings.key_ring}, {plural('{n} key', '{n} keys', ring.newest)}"
+    n = plural("{n} key", "{n} keys", ring.newest)
+    return f"{settings.key_ring}, {n}"
 
 
 def _access(settings: Settings) -> str:
     if settings.access is None:
         return "not restricted: whoever can read settings and key ring may do everything; `access` says who may what"
-    return f"{plural('{n} person', '{n} people', len(settings.access.people))} with roles; all others may nothing"
+    n = plural("{n} person has roles", "{n} people have roles", len(settings.access.people))
+    return f"{n}; all others may nothing"
 
 
 def _dkim(settings: Settings) -> str:
