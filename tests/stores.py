@@ -96,7 +96,7 @@ def _opened(connection: Connection, row: Any) -> SimpleNamespace:
         found["properties"] = properties_of(connection, [row])[0]
     elif "evidence" in found:
         found["evidence"] = opened_evidence(connection, row.contact, row.evidence)
-    else:
+    elif row.sealed_key is not None:
         found["address"] = addresses_of(connection, contacts)[row.contact]
         first = seals_by_contact(connection, contacts)[row.contact]
         found["attributes"] = first.open_json("contacts.attributes", row.attributes)

@@ -29,6 +29,7 @@ from journeylab.sender.live.ticks import Ticked, tick
 from journeylab.sender.logs import logger
 from journeylab.sender.mail.recommend import Recommender
 from journeylab.sender.persons.erasure import repeat, stand_in
+from journeylab.sender.persons.retention import retain
 from journeylab.sender.promotion.deviation import compare
 from journeylab.sender.promotion.standing import running as running_releases
 from journeylab.sender.promotion.standing import what_runs
@@ -56,6 +57,7 @@ _POLL: Final = 1.0
 _MOST: Final = 5000
 _FAULTS: Final = 3
 _LOOK: Final = timedelta(minutes=1)
+_RETAIN: Final = timedelta(hours=1)
 
 
 class _Stamp(NamedTuple):
@@ -128,6 +130,7 @@ class Sender:
         self._trouble: BaseException | None = None
         self._n_faults = 0
         self._looked_at: datetime | None = None
+        self._retained_at: datetime | None = None
         repeat(store, settings, keys, self.running, actor=worker)
         self._keeper = Keeper(store, settings, keys)
 
@@ -305,6 +308,11 @@ class Sender:
                 if release.has_forecast:
                     compare(connection, release.release_id, now)
         watch_rates(self.store, self.settings, now)
+        if self._retained_at is None or now - self._retained_at >= _RETAIN:
+            self._retained_at = now
+            gone = retain(self.store, self.settings, self.keys, self.running, now)
+            if any(gone):
+                self._log.info("retention", **gone._asdict())
 
     def _forget_bytes(self, connection: Connection, now: datetime) -> None:
         """Drops bytes and addresses of messages that ended some days ago; where their links lead is still known."""

@@ -34,7 +34,7 @@ from journeylab.errors import DataError, DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration
 
 __all__ = [
-    "Address", "Alerts", "Audit", "Dkim", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay", "Settings",
+    "Address", "Alerts", "Audit", "Dkim", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay", "Retention", "Settings",
     "Staging", "Syslog", "Tracking", "secret",
 ]  # fmt: skip
 
@@ -368,6 +368,22 @@ class Inbox(Definition):
     timezone: Zone | None = None
 
 
+class Retention(Definition):
+    """How long what is over is kept; see `journeylab.sender.persons.retention`.
+
+    Attributes:
+        inactive: after how long without any event or message a person is erased; without it, nobody is.
+        hits: how long opens and clicks are kept as they came, once they are events.
+        told: how long it is kept what outside systems were told.
+        files: how long files of the inbox are kept that were taken.
+    """
+
+    inactive: PositiveDuration | None = None
+    hits: PositiveDuration = timedelta(days=30)
+    told: PositiveDuration = timedelta(days=30)
+    files: PositiveDuration = timedelta(days=7)
+
+
 class Access(Definition):
     """Who may do what; see `journeylab.sender.permissions`.
 
@@ -409,6 +425,7 @@ class Settings(Definition):
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
         access: who may do what; without it whoever can read settings and key ring may do everything.
+        retention: how long what is over is kept.
         backups: how long backups of the database and of the key ring are kept, for the receipts of erasures.
         attempts: how often a message is tried before it has failed.
         lease: how long a claimed message belongs to its worker.
@@ -445,6 +462,7 @@ class Settings(Definition):
     recommend: Recommend = Recommend()
     staging: Staging | None = None
     access: Access | None = None
+    retention: Retention = Retention()
     backups: PositiveDuration = timedelta(days=35)
     attempts: PositiveInt = 8
     lease: PositiveDuration = timedelta(minutes=2)

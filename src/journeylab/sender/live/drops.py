@@ -37,7 +37,17 @@ from .kinds import known_names, property_kinds
 if TYPE_CHECKING:
     from journeylab.tablesource import Source
 
-__all__ = ["FOLDERS", "KEPT", "files_naming", "open_table", "take_files", "take_inbox", "take_table", "write_refused"]
+__all__ = [
+    "FOLDERS",
+    "KEPT",
+    "files_naming",
+    "open_table",
+    "take_files",
+    "take_inbox",
+    "take_table",
+    "taken_files",
+    "write_refused",
+]
 
 FOLDERS: Final = ("contacts", "events")
 """The folders of files, in the order in which they are looked at: whose attributes are there when events come."""
@@ -56,14 +66,21 @@ def files_naming(settings: Settings, contact: str) -> Iterator[Path]:
 
     A file that cannot be read is given where its bytes have the name.
     """
+    for folder in ("taken", "refused"):
+        yield from (path for path in _put_aside(settings, folder) if _names(path, contact))
+
+
+def taken_files(settings: Settings) -> list[Path]:
+    """The files in the folders `taken` of the inbox."""
+    return [*_put_aside(settings, "taken")]
+
+
+def _put_aside(settings: Settings, folder: str) -> Iterator[Path]:
     if settings.inbox.folder is None:
         return
     for name in FOLDERS:
-        for folder in ("taken", "refused"):
-            place = settings.path(settings.inbox.folder) / name / folder
-            for path in sorted(place.iterdir()) if place.is_dir() else ():
-                if _names(path, contact):
-                    yield path
+        place = settings.path(settings.inbox.folder) / name / folder
+        yield from sorted(place.iterdir()) if place.is_dir() else ()
 
 
 def _names(path: Path, contact: str) -> bool:
