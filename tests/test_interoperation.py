@@ -17,7 +17,6 @@ import httpx
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
 
 import perlmail
 from journeylab.datasets import fixtures
@@ -32,6 +31,7 @@ from journeylab.sender.mail.messages import Message, Messages
 from journeylab.sender.mail.rendering import Context, Renderer, RenderError
 from journeylab.sender.process import Sender
 from journeylab.sender.promotion.promoting import promote
+from journeylab.sender.sending.claims import rows_of as rows_of_messages
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -100,7 +100,8 @@ class Shop:
 
     def body(self, key: str) -> bytes:
         with self.store.reading() as connection:
-            return bytes(connection.execute(select(t.renderings.c.body).filter_by(message_key=key)).scalar_one())
+            (row,) = rows_of_messages(connection, [key])
+            return bytes(row.body)
 
 
 def crlf(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, update
 import journeylab as jl
 from journeylab.errors import DataError
 from journeylab.journey import Exit, Journey, Policy, Segment, Send, Trigger, Wait
+from journeylab.sender.live.intake import make_contacts
 from journeylab.sender.mail.messages import Message, Messages
 from journeylab.sender.promotion.frozen import Frozen, Model, definition_of, journey_of, needed_models, sends_of
 from journeylab.sender.promotion.releases import Done, open_fully, pause, promote, resume, roll_back, withdraw
@@ -266,8 +267,8 @@ def test_resuming_makes_those_inside_due(either: Live) -> None:
     later = START + timedelta(days=9)
     with either.store.writing() as connection:
         for contact, next_at in (("in", None), ("in_later", later), ("out", None), ("gone", later)):
-            row = {"contact": contact, "attributes": {}, "created_at": START, "last_at": START, "next_at": next_at}
-            connection.execute(insert(t.contacts), row)
+            make_contacts(connection, [(contact, None, {})], START, START)
+            connection.execute(t.contacts.update().where(t.contacts.c.contact == contact).values(next_at=next_at))
         for contact, left_at in (("in", None), ("in_later", None), ("gone", START)):
             entry = {"contact": contact, "journey": "hello", "entry": 1, "version": VA, "entered_at": START}
             connection.execute(insert(t.entries), {**entry, "left_at": left_at, "converted": False, "held_out": False})
@@ -280,8 +281,7 @@ def test_resuming_makes_those_inside_due(either: Live) -> None:
 
 def test_a_journey_that_begins_on_a_date_makes_everybody_due(live: Live) -> None:
     with live.store.writing() as connection:
-        row = {"contact": "ada", "attributes": {}, "created_at": START, "last_at": START}
-        connection.execute(insert(t.contacts), row)
+        make_contacts(connection, [("ada", None, {})], START, START)
     journey = A.journey.model_copy(update={"trigger": Trigger(date="ends_on")})
     live.promote(Frozen(journey, A.policy, A.messages))
     with live.store.reading() as connection:

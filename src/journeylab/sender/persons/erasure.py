@@ -204,7 +204,7 @@ def _clean(store: Store) -> None:
             connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
         return
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for table in (*_KEPT_OF, t.contacts, t.events, t.renderings, t.hits, t.inbox):
+        for table in (*_KEPT_OF, t.contacts, t.events, t.renderings, t.hits, t.inbox, t.outbox, t.audit):
             connection.execute(text(f"vacuum {table.name}"))
 
 
