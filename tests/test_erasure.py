@@ -188,6 +188,18 @@ def test_who_is_brought_in_again_gets_no_mail(shop: Shop) -> None:
         assert not isinstance(let_pass(connection, asked, shop.clock.at, shop.settings)[row.message_key], Refused)
 
 
+def test_whom_the_machine_cannot_advance_is_erased_all_the_same(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("journeylab.sender.persons.erasure.advance", fails)
+    done = shop.erase()
+    assert shop.named_in() == []
+    (entry,) = rows_of(shop.store, t.entries, contact=done.stand_in)
+    assert (entry.exit, entry.left_at) == ("erased", done.erased_at)
+    assert {one.left_at is None for one in rows_of(shop.store, t.visits, contact=done.stand_in)} == {False}
+
+
 def test_a_message_on_its_way_comes_to_its_end_first(shop: Shop) -> None:
     with shop.store.writing() as connection:
         key = connection.scalar(select(t.sends.c.message_key).where(t.sends.c.contact == CONTACT))
@@ -195,6 +207,13 @@ def test_a_message_on_its_way_comes_to_its_end_first(shop: Shop) -> None:
         connection.execute(going.values(state="ambiguous", lease_until=None))
     done = shop.erase()
     assert (done.is_finished, done.n_on_their_way) == (False, 1)
+    with shop.store.writing() as connection:
+        got = receive(connection, [Incoming("bob", "bought"), Incoming(CONTACT, "bought")], shop.clock.at)
+        assert (got.n_new, [one.place for one in got.refused]) == (1, [1])
+        people = receive_people(connection, [Person(CONTACT, "new@rcpt.test"), Person("bob")], shop.clock.at)
+        assert [(one.place, one.reason.partition(";")[0]) for one in people.refused] == [
+            (0, "the person is being erased and a message is on its way")
+        ]
     with shop.store.writing() as connection:
         assert stand_in(connection) == 0
         connection.execute(going.values(state="failed"))

@@ -95,6 +95,10 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
     """
     n_repeated, rows, refused = _taken(connection, incoming)
     at = _locked(connection, {row["contact"] for row in rows}, now)
+    erased = _erased(connection, at)
+    refused += [Refused(row["place"], _BEING_ERASED) for row in rows if row["contact"] in erased]
+    rows = [row for row in rows if row["contact"] not in erased]
+    at = {contact: instant for contact, instant in at.items() if contact not in erased}
     if connection.dialect.name != "sqlite":  # another transaction may have received the same until now
         known_ids = _known_ids(connection, (row["source_id"] for row in rows))
         n_repeated += sum(row["source_id"] in known_ids for row in rows)
@@ -111,7 +115,18 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
                 connection, row["received_at"], "intake", row["event"], "consent", contact=row["contact"],
                 purpose=purpose, source_id=row["source_id"],
             )  # fmt: skip
-    return Received(len(rows), n_repeated, tuple(refused))
+    return Received(len(rows), n_repeated, tuple(sorted(refused)))
+
+
+def _erased(connection: Connection, contacts: Iterable[str]) -> set[str]:
+    """Those whose data key was destroyed and whose id is still needed, as a message is on its way."""
+    c = t.contacts.c
+    return {
+        *connection.scalars(select(c.contact).where(among(connection, c.contact, [*contacts]), c.sealed_key.is_(None)))
+    }
+
+
+_BEING_ERASED: Final = "the person is being erased and a message is on its way; bring it again once that has arrived"
 
 
 def _taken(connection: Connection, incoming: Sequence[Incoming]) -> tuple[int, list[dict[str, Any]], list[Refused]]:
@@ -132,6 +147,7 @@ def _taken(connection: Connection, incoming: Sequence[Incoming]) -> tuple[int, l
                 ids.add(one.source_id)
             rows.append(
                 {
+                    "place": place,
                     "source_id": one.source_id,
                     "contact": one.contact,
                     "event": one.event,
@@ -337,7 +353,9 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     (rule 7). A contact that comes in without any event begins with the event `contact_added`.
     """
     good, refused = _sound(connection, people)
-    ids = sorted(good)
+    erased = _erased(connection, good)
+    refused += [Refused(place, _BEING_ERASED) for place, one in enumerate(people) if one.contact in erased]
+    ids = sorted(good.keys() - erased)
     at = lock_contacts(connection, ids, now)
     fresh = [one for one in ids if one not in at]
     if fresh:
@@ -363,7 +381,7 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     if len(rows) > len(fresh):
         declare(connection, "event", {"name": "text", "value": "text"})
     _store(connection, rows, {row["contact"]: row["received_at"] for row in rows})
-    return Received(len(good) - n_repeated, n_repeated, tuple(refused))
+    return Received(len(ids) - n_repeated, n_repeated, tuple(sorted(refused)))
 
 
 def _sound(

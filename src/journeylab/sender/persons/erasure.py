@@ -34,9 +34,10 @@ from journeylab.sender.audit import reading as audit
 from journeylab.sender.live.drops import files_naming
 from journeylab.sender.live.intake import record
 from journeylab.sender.live.ticks import advance
+from journeylab.sender.logs import logger
 from journeylab.sender.sending.journal import KEPT_FOR
 from journeylab.sender.sending.notices import tell
-from journeylab.sender.sending.states import IN_FLIGHT
+from journeylab.sender.sending.states import IN_FLIGHT, WAITING, move
 from journeylab.sender.store import Store, act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 
@@ -124,7 +125,13 @@ def erase(
         connection.execute(
             update(t.contacts).where(t.contacts.c.contact == contact).values(held_because=None, last_at=at)
         )
-        advance(connection, running(connection), keys, [contact], max(at, now))
+        try:
+            with connection.begin_nested():
+                advance(connection, running(connection), keys, [contact], max(at, now))
+        except Exception as problem:
+            # Whom the machine cannot advance is erased all the same.
+            logger("erasure").warning("not advanced", problem=type(problem).__name__)
+            _ended(connection, contact, at)
         digests = _digests(connection, contact)
         rows = [{"address_digest": one, "reason": "erased", "at": at, "message_key": None} for one in digests]
         insert_missing(connection, t.suppressions, rows, ["address_digest"])
@@ -144,6 +151,16 @@ def erase(
         name, at, n_deleted, len(digests), n_left, not n_left, at + KEPT_FOR, at + settings.backups,
         _files(settings, contact),
     )  # fmt: skip
+
+
+def _ended(connection: Connection, contact: str, at: datetime) -> None:
+    """Ends what a contact is inside of as rule 14 does, without the machine."""
+    for table, ended in ((t.entries, {"left_at": at, "exit": "erased"}), (t.visits, {"left_at": at})):
+        is_open = (table.c.contact == contact) & table.c.left_at.is_(None)
+        connection.execute(update(table).where(is_open).values(**ended))
+    waiting = select(t.sends.c.message_key).where(t.sends.c.contact == contact, t.sends.c.state.in_(WAITING))
+    for key in connection.scalars(waiting).all():
+        move(connection, key, WAITING, "cancelled", reason="left", settled_at=at)
 
 
 def _digests(connection: Connection, contact: str) -> list[str]:
