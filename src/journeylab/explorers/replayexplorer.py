@@ -97,8 +97,7 @@ class ReplayExplorer(Canvas):
     def _forecast(self, journey: Journey, *, whole: bool) -> dict[str, Any]:
         """The layer of a forecast; of a sample of contacts, unless of all."""
         assert self._log is not None
-        log = self._log if whole else self._sampled(journey)
-        self.forecast = self._simulate(journey, log)
+        log, self.forecast = (self._log, self._simulate(journey, self._log)) if whole else self._sampled(journey)
         over: list[Over] = [self.forecast]
         layer = laid(journey, over)["forecast"]
         if log is not self._log:
@@ -118,17 +117,17 @@ class ReplayExplorer(Canvas):
         simulation.branches  # noqa: B018 - counted now, so that it counts as the time it takes
         return simulation
 
-    def _sampled(self, journey: Journey) -> EventLog:
-        """The part of the log that a forecast of a change is made of, halved until it takes no longer than it may."""
+    def _sampled(self, journey: Journey) -> tuple[EventLog, Simulation]:
+        """The part of the log that is halved until a forecast of it takes no longer than it may, and that forecast."""
         assert self._log is not None
         while True:
             if self._sample is None:
                 self._sample = self._log if self._part == 1 else self._log.partition(0, self._part)
-                self._simulate(journey, self._sample)
+                self._simulate(journey, self._sample)  # what is only done once for a log does not count
             began = perf_counter()
-            self._simulate(journey, self._sample)
+            found = self._simulate(journey, self._sample)
             if perf_counter() - began <= _SECONDS or self._sample.n_contacts < 2 * _FEWEST:
-                return self._sample
+                return self._sample, found
             self._part *= 2
             self._sample = None
 
