@@ -87,7 +87,7 @@ def sending_worlds(draw: DrawFn) -> World:
     )  # fmt: skip
 
 
-@some(150)
+@some(80)
 @given(sending_worlds())
 def test_the_machine_sends_when_the_oracle_does(world: World) -> None:
     agree(world)

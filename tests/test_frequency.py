@@ -136,8 +136,8 @@ def found(drawn: jl.EventLog) -> MailFrequency:
 
 @pytest.mark.parametrize("design", [by_chance, by_engagement])
 def test_without_fatigue_no_fall_is_claimed(design: Callable[[], jl.Journey]) -> None:
-    runs = [known(design, 0.0, seed, n=500) for seed in range(10)]
-    assert sum(run.found.falls_from is None for run in runs) >= 9
+    runs = [known(design, 0.0, seed, n=500) for seed in range(5)]
+    assert sum(run.found.falls_from is None for run in runs) >= 4
     assert np.concatenate([run.covers for run in runs]).mean() >= 0.75
     if design is by_chance:  # who opens most at many mails unsubscribes first, so that the rates on record fall
         assert np.mean([run.naive_off[-1] for run in runs]) < -0.1

@@ -166,7 +166,7 @@ def test_the_score_is_standard_normal_where_hours_do_nothing() -> None:
 def test_without_habits_no_gain_is_reported() -> None:
     """In at least 95 % of seeds; the nightly test below has more of them."""
     claimed = 0
-    for seed in range(20):
+    for seed in range(8):
         _, log = mailed(400, 6, 100 + seed, habits=0.0)
         model = HabitModel(n_steps=6).fit(send_table(log, outcome="opened"))
         claimed += model.is_causal_
@@ -175,7 +175,7 @@ def test_without_habits_no_gain_is_reported() -> None:
             assert set(table["level"]) == {"fallback"}
             assert table["gain"].isna().all()
             assert any("cannot be told from this log" in note for note in model.notes_)
-    assert claimed <= 2
+    assert claimed <= 1
 
 
 @pytest.mark.nightly
