@@ -14,7 +14,7 @@ from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Person, addresses_of, properties_of, receive_people
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.seals import seals_by_contact
+from journeylab.sender.store.seals import seal_of, seals_by_contact
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -95,7 +95,7 @@ def _opened(connection: Connection, row: Any) -> SimpleNamespace:
     if "sealed" in found:
         found["properties"] = properties_of(connection, [row])[0]
     elif "evidence" in found:
-        found["evidence"] = opened_evidence(connection, row.contact, row.evidence)
+        found["evidence"] = opened_evidence(seal_of(connection, row.contact), row.evidence)
     elif row.sealed_key is not None:
         found["address"] = addresses_of(connection, contacts)[row.contact]
         first = seals_by_contact(connection, contacts)[row.contact]

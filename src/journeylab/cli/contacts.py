@@ -348,12 +348,8 @@ def _asking(settings: Path, message: str | None) -> str:
 @contextmanager
 def _sender(settings: Path) -> Iterator[tuple[Store, Any]]:
     """The store and the keys of a sender."""
-    from journeylab.sender.keys import key_ring
-    from journeylab.sender.settings import Settings
-
-    read = Settings.read(settings)
     with opened(settings, personal=True) as store:
-        yield store, key_ring(read)
+        yield store, store.keys
 
 
 @contacts.command("resume")

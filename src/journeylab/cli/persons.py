@@ -63,7 +63,6 @@ def erase(
     Examples:
       journeylab contacts erase crm-17 --reason "asked for, ticket 4711"
     """
-    from journeylab.sender.keys import key_ring
     from journeylab.sender.persons import erasure
     from journeylab.sender.process import WhatRuns
     from journeylab.sender.settings import Settings
@@ -73,7 +72,7 @@ def erase(
         typer.confirm(f"erase all that is known of {contact}?", abort=True)
     read = Settings.read(settings)
     with opened(settings, personal=True) as store:
-        done = erasure.erase(store, read, key_ring(read), WhatRuns(read), contact, reason=reason, actor=who)
+        done = erasure.erase(store, read, store.keys, WhatRuns(read), contact, reason=reason, actor=who)
     if as_json:
         show_json(done.to_dict())
         return

@@ -38,12 +38,11 @@ OneMessage = Annotated[str, typer.Argument(metavar="KEY", help="The message's ke
 @contextmanager
 def _sender(settings: Path) -> Iterator[tuple[Store, Settings, Keys]]:
     """The store, the settings and the keys of a sender."""
-    from journeylab.sender.keys import key_ring
     from journeylab.sender.settings import Settings
 
     read = Settings.read(settings)
     with opened(settings, personal=True) as store:
-        yield store, read, key_ring(read)
+        yield store, read, store.keys
 
 
 def run(

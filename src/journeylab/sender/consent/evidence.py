@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from journeylab.errors import DataError
-from journeylab.sender.store.seals import Seal, seals_by_contact
+from journeylab.sender.store.seals import Seal, seal_of
 
 __all__ = ["evidence_of", "network_of", "opened_evidence", "sealed_evidence"]
 
@@ -50,21 +49,10 @@ def sealed_evidence(connection: Connection, contact: str, evidence: Mapping[str,
     Raises:
         DataError: when the contact's data were erased.
     """
-    return _seal(connection, contact).seal_json(_COLUMN, dict(evidence))
+    return seal_of(connection, contact).seal_json(_COLUMN, dict(evidence))
 
 
-def opened_evidence(connection: Connection, contact: str, sealed: bytes) -> dict[str, Any]:
-    """The evidence that was sealed.
-
-    Raises:
-        DataError: when the contact's data were erased.
-    """
-    found: dict[str, Any] = _seal(connection, contact).open_json(_COLUMN, sealed)
-    return found
-
-
-def _seal(connection: Connection, contact: str) -> Seal:
-    found = seals_by_contact(connection, [contact]).get(contact)
-    if found is None:
-        raise DataError(f"the personal data of the contact {contact!r} were erased")
+def opened_evidence(seal: Seal, sealed: bytes) -> dict[str, Any]:
+    """The evidence that was sealed for a contact."""
+    found: dict[str, Any] = seal.open_json(_COLUMN, sealed)
     return found

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from journeylab.sender.live.intake import properties_of
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.seals import seal_of
 
 from .evidence import opened_evidence
 from .standing import EVENTS
@@ -32,13 +33,14 @@ def proofs_of(connection: Connection, contact: str) -> list[dict[str, Any]]:
         .where(t.consents.c.contact == contact)
         .order_by(t.consents.c.consent_id)
     ).all()
+    seal = seal_of(connection, contact) if rows else None
     found = [
         {
             "at": one.at,
             "what": one.what,
             "purpose": one.purpose,
             "route": one.route,
-            "evidence": opened_evidence(connection, contact, one.evidence),
+            "evidence": {} if seal is None else opened_evidence(seal, one.evidence),
             "wording": one.wording,
             "text": one.text,
             "language": one.language,

@@ -439,11 +439,11 @@ def properties_of(connection: Connection, rows: Sequence[Any]) -> list[dict[str,
 
 def addresses_of(connection: Connection, contacts: Sequence[str]) -> dict[str, str | None]:
     """The addresses of contacts; None for one that has none."""
-    people = seals_by_contact(connection, contacts)
-    asked = select(t.contacts.c.contact, t.contacts.c.address).where(among(connection, t.contacts.c.contact, contacts))
+    seals, c = seals_of(connection), t.contacts.c
+    asked = select(c.contact, c.sealed_key, c.address).where(among(connection, c.contact, contacts))
     return {
-        contact: None if sealed is None else people[contact].open("contacts.address", sealed)
-        for contact, sealed in connection.execute(asked)
+        contact: None if sealed is None else seals.of(contact, key).open("contacts.address", sealed)
+        for contact, key, sealed in connection.execute(asked)
     }
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from .store import Store
 
-__all__ = ["Seal", "Seals", "joined", "rewrap", "sealed_by", "seals_by_contact", "seals_of", "with_seals"]
+__all__ = ["Seal", "Seals", "joined", "rewrap", "seal_of", "sealed_by", "seals_by_contact", "seals_of", "with_seals"]
 
 _NONCE: Final = 12
 _NUMBER: Final = 4
@@ -176,7 +176,7 @@ def with_seals(engine: Engine, keys: Keys | None) -> Engine:
     return engine if keys is None else engine.execution_options(seals=Seals(keys))
 
 
-def seals_of(connection: Connection) -> Seals:
+def seals_of(connection: Connection | Engine) -> Seals:
     """What opens the seals of a connection's store.
 
     Raises:
@@ -195,6 +195,16 @@ def seals_by_contact(connection: Connection, contacts: Collection[str]) -> dict[
     seals = seals_of(connection)
     rows = _KEYS.rows(connection, [*contacts])
     return {contact: seals.of(contact, key) for contact, key in rows if key is not None}
+
+
+def seal_of(connection: Connection, contact: str) -> Seal:
+    """A contact's seal.
+
+    Raises:
+        DataError: when there is no such contact, or its data key was destroyed.
+    """
+    key = connection.scalar(select(t.contacts.c.sealed_key).where(t.contacts.c.contact == contact))
+    return seals_of(connection).of(contact, key)
 
 
 _KEYS: Final = Lookup(

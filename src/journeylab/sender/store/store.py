@@ -27,7 +27,7 @@ from . import tables as t
 from .bulk import driven, insert_into
 from .lookup import Lookup
 from .recording import recorded
-from .seals import with_seals
+from .seals import seals_of, with_seals
 
 if TYPE_CHECKING:
     from journeylab.sender.keys import Keys
@@ -95,6 +95,15 @@ class Store:
     def with_keys(self, keys: Keys) -> Store:
         """The same store, which opens personal data with these keys."""
         return replace(self, engine=with_seals(self.engine, keys))
+
+    @property
+    def keys(self) -> Keys:
+        """The keys by which it opens personal data.
+
+        Raises:
+            DataError: when it was opened without them.
+        """
+        return seals_of(self.engine).keys
 
     @property
     def is_sqlite(self) -> bool:
