@@ -15,7 +15,7 @@ Management Science 47, 1008-1027: the attacker's problem. What to hide is chosen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
@@ -152,6 +152,15 @@ class Family:
             new = csr_array((np.ones(len(rows)), (rows, at)), (self.has.shape[0], len(added)))
             self.has = csr_array(hstack([self.has, new], format="csr"))
             self.sizes = np.concatenate([self.sizes, np.zeros(len(added), dtype=np.int64)])
+
+    def alike(self, places: Iterable[int]) -> list[list[Number]]:
+        """Those numbers, each with all others that are shown of the same people and can still be hidden."""
+        classes: dict[bytes, list[Number]] = {}
+        for number in self.numbers:
+            if number.state == "shown" and not number.is_held:
+                classes.setdefault(number.people.tobytes(), []).append(number)
+        wanted = dict.fromkeys(self.numbers[place].people.tobytes() for place in sorted(places))
+        return [classes[people] for people in wanted]
 
     def _bounds(self) -> Iterator[Bound]:
         """All that readers know."""
@@ -350,22 +359,25 @@ def _hide(
 ) -> Knowledge | None:
     """Hides the number that costs least of those that make `excess` not negative, or else make it the greatest.
 
+    Of the same people there may be several numbers (who took a branch, and who came to where it leads); hiding one of
+    them alone hides nothing.
+
     Where none that is shown keeps it low, the tables that do are refused. What readers then know; None if nothing did.
     """
     owners = {bound.owner for bound in binding if bound.owner is not None}
     shown = {bound.owner for bound in binding if bound.owner is not None and bound.is_shown}
-    best: tuple[float, Number, Knowledge] | None = None
-    for number in sorted((family.numbers[owner] for owner in shown), key=_loss):
-        number.state = "protects"
+    best: tuple[float, list[Number], Knowledge] | None = None
+    for numbers in sorted(family.alike(shown), key=lambda one: _loss(one[0])):
+        _mark(numbers, "protects")
         knowledge = family.knowledge()
         gained = min(excess(knowledge), 0.0)
-        number.state = "shown"
+        _mark(numbers, "shown")
         if best is None or gained > best[0]:
-            best = gained, number, knowledge
+            best = gained, numbers, knowledge
         if gained == 0:
             break
     if best is not None:
-        best[1].state = "protects"
+        _mark(best[1], "protects")
         return best[2]
     blamed = {family.numbers[owner].table for owner in owners} | ({table} if table is not None else set())
     refused = [number for number in family.numbers if number.table in blamed and number.state != "refused"]
@@ -374,6 +386,11 @@ def _hide(
     return family.knowledge() if refused else None
 
 
-def _loss(number: Number) -> tuple[bool, bool, int, bytes]:
-    """What hiding a number loses: totals last, else the fewest people who are enough to hide among."""
-    return number.group is None, len(number.people) < 2 * FEWEST, len(number.people), number.identity
+def _mark(numbers: Sequence[Number], state: State) -> None:
+    for number in numbers:
+        number.state = state
+
+
+def _loss(number: Number) -> tuple[bool, int, bool, int, bytes]:
+    """What hiding a number loses: totals last, later tables first, else the fewest who hide enough."""
+    return number.group is None, -number.table, len(number.people) < 2 * FEWEST, len(number.people), number.identity

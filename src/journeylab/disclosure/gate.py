@@ -56,7 +56,8 @@ def disclose(
     5. The period is over in the data and lies on a grid of whole days.
 
     Args:
-        tables: by `cells`, each of another name.
+        tables: by `cells`, each of another name, those first that matter most: to protect a number, one of a later
+            table is hidden where that is enough.
         of: what they are about, such as the journey and its version; part of what each number is.
         period: from an instant (included) until another (excluded), both aware.
         data_until: up to when the data are complete.
