@@ -11,8 +11,8 @@ from starlette.routing import Mount, Route
 from typer.main import get_command
 
 from journeylab.cli import app
-from journeylab.cli.sender import account
 from journeylab.errors import DataError
+from journeylab.sender.acting import account
 from journeylab.sender.permissions import COMMANDS, PERMISSIONS, ROLES, ROUTES, matrix, require
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store

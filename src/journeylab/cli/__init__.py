@@ -32,6 +32,7 @@ from . import (
     replaying,
     sending,
     sendtimes,
+    tokens,
 )
 from .sender import permit
 
@@ -68,6 +69,7 @@ contacts.contacts.command("copy")(persons.copy)
 contacts.contacts.command("erase")(persons.erase)
 contacts.contacts.command("pseudonymise")(persons.pseudonymise)
 app.add_typer(keys.keys, name="keys")
+app.add_typer(tokens.tokens, name="tokens")
 app.add_typer(audit.audit, name="audit")
 app.command("lab")(notebooks.lab)
 app.command("doctor")(installation.doctor)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from journeylab.errors import DataError
+from journeylab.sender.acting import account
 
 if TYPE_CHECKING:
     from journeylab.sender.store import Store
@@ -22,33 +23,27 @@ Actor = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Who 
 SETTINGS = Path("sender.yaml")
 
 
-def account() -> str:
-    """The account under which this process runs, as the system knows it, whatever the environment says."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+_service: ContextVar[str | None] = ContextVar("_service", default=None)
 
 
 def who_acts(given: str | None) -> str:
-    """Who acts: who is named, else the account."""
-    return given or account()
+    """Who acts: who is named, else the service whose token `permit` has found, else the account."""
+    return given or _service.get() or account()
 
 
 def permit(path: str, options: Mapping[str, Any]) -> None:
-    """Lets a command go on that the account may give; see `journeylab.sender.permissions`.
+    """Lets a command go on that the account, or its token's service, may give; see `journeylab.sender.permissions`.
 
     Args:
         path: the command, without the program's name: "contacts show".
         options: its parameters by name.
 
     Raises:
-        DataError: when the account may not, or no table says who may.
+        DataError: when who acts may not, or no table says who may.
     """
-    from journeylab.sender.permissions import COMMANDS, require
+    from journeylab.sender.permissions import COMMANDS
 
+    _service.set(None)
     if path not in COMMANDS:
         raise DataError(f"no permission is declared for `{path}`, so nobody may give it")
     given = (f"{path} --{name.replace('_', '-')}" for name, value in options.items() if value)
@@ -56,15 +51,19 @@ def permit(path: str, options: Mapping[str, Any]) -> None:
     wanted = [one for one in needed if one != "everybody"]
     if not wanted or "settings" not in options:
         return
+    from journeylab.sender.acting import acting
     from journeylab.sender.settings import Settings
 
     if options["settings"] is None or not Path(options["settings"]).exists():
         return  # the command itself says so
-    settings, who = Settings.read(options["settings"]), account()
+    settings = Settings.read(options["settings"])
+    who = acting(settings)
     for one in wanted:
-        require(settings, who, one)
-    if settings.access is not None and options.get("actor") not in (None, who):
-        require(settings, who, "act_for_others")
+        who.require(one)
+    if (settings.access is not None or who.is_service) and options.get("actor") not in (None, who.name):
+        who.require("act_for_others")
+    if who.is_service:
+        _service.set(who.name)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ access:
 ```
 
 A person is the account under which a process runs, as the system knows it; no environment variable or option changes
-who that is. Without `access` whoever can read the settings and the key ring may do everything, and `doctor` says so.
+who that is (`acting`). A service has a token (`tokens`). Without `access` whoever can read the settings and the key
+ring may do everything, and `doctor` says so.
 
 The command line and the pages hold to this. Inside a Python process nothing can be held back from whoever has the key
 ring and the database: there the boundary is who can read them (docs/permissions.md).
@@ -20,26 +21,32 @@ ring and the database: there the boundary is who can read them (docs/permissions
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from journeylab.errors import DataError
 
 if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
 
-__all__ = ["COMMANDS", "GATES", "PERMISSIONS", "ROLES", "ROUTES", "Permission", "Role", "allowed", "matrix", "require"]
+__all__ = [
+    "COMMANDS", "GATES", "PERMISSIONS", "ROLES", "ROUTES", "SCOPES", "Permission", "Role", "Way", "allowed", "matrix",
+    "refusal", "require",
+]  # fmt: skip
 
 Role = Literal["viewer", "analyst", "operator", "privacy_officer", "admin"]
 Permission = Literal[
-    "see_figures", "see_contacts", "check", "bring_in", "promote", "stop", "send", "decide", "record_consent", "reveal",
-    "copy_person", "erase_person", "export_log", "manage_keys", "read_audit", "act_for_others",
+    "see_figures", "see_contacts", "check", "bring_in_contacts", "bring_in_events", "bring_in_bounces", "promote",
+    "stop", "send", "decide", "record_consent", "reveal", "copy_person", "erase_person", "export_log", "manage_keys",
+    "manage_tokens", "read_audit", "act_for_others",
 ]  # fmt: skip
 
 PERMISSIONS: Final[Mapping[Permission, str]] = {
     "see_figures": "see releases, states and counts",
     "see_contacts": "see contacts by their ids, where they stand and what they were sent, without personal data",
     "check": "have messages, settings and decisions checked",
-    "bring_in": "bring in contacts, events and reports",
+    "bring_in_contacts": "bring in contacts",
+    "bring_in_events": "bring in events",
+    "bring_in_bounces": "bring in mail that came back, or that unsubscribes",
     "promote": "promote a journey, and open a release in full",
     "stop": "pause, resume, roll back and withdraw a journey",
     "send": "run the processes that send and answer",
@@ -50,6 +57,7 @@ PERMISSIONS: Final[Mapping[Permission, str]] = {
     "erase_person": "erase a person",
     "export_log": "export the log of all contacts, or a copy of it under pseudonyms",
     "manage_keys": "rotate and destroy keys, and see public ones",
+    "manage_tokens": "make, see and revoke tokens of services",
     "read_audit": "read, verify, prove and export the audit log",
     "act_for_others": "act in another's name",
 }
@@ -59,7 +67,10 @@ ROLES: Final[Mapping[Role, frozenset[Permission]]] = {
     "viewer": frozenset({"see_figures"}),
     "analyst": frozenset({"see_figures", "see_contacts", "check"}),
     "operator": frozenset(
-        {"see_figures", "see_contacts", "check", "bring_in", "promote", "stop", "send", "decide"}
+        {
+            "see_figures", "see_contacts", "check", "bring_in_contacts", "bring_in_events", "bring_in_bounces",
+            "promote", "stop", "send", "decide", "manage_tokens",
+        }
     ),
     "privacy_officer": frozenset(
         {
@@ -67,7 +78,7 @@ ROLES: Final[Mapping[Role, frozenset[Permission]]] = {
             "export_log", "read_audit",
         }
     ),
-    "admin": frozenset({"see_figures", "check", "manage_keys", "read_audit"}),
+    "admin": frozenset({"see_figures", "check", "manage_keys", "manage_tokens", "read_audit"}),
 }  # fmt: skip
 """What each role may; the admin sees nobody's data."""
 
@@ -98,9 +109,9 @@ COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
     "sends log": "decide",
     "sends adopt": "decide",
     "sends retry": "decide",
-    "contacts import": "bring_in",
-    "contacts events": "bring_in",
-    "contacts report": "bring_in",
+    "contacts import": "bring_in_contacts",
+    "contacts events": "bring_in_events",
+    "contacts report": "bring_in_bounces",
     "contacts list": "see_contacts",
     "contacts show": "see_contacts",
     "contacts show --reveal": "reveal",
@@ -114,6 +125,9 @@ COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
     "keys list": "manage_keys",
     "keys rotate": "manage_keys",
     "keys destroy": "manage_keys",
+    "tokens create": "manage_tokens",
+    "tokens list": "manage_tokens",
+    "tokens revoke": "manage_tokens",
     "audit list": "read_audit",
     "audit verify": "read_audit",
     "audit prove": "read_audit",
@@ -122,6 +136,11 @@ COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
 }  # fmt: skip
 """What each command takes; `everybody` where it reads what its caller has anyway. An option after a command takes its
 permission beside."""
+
+SCOPES: Final[frozenset[Permission]] = frozenset(
+    {"see_figures", "check", "bring_in_contacts", "bring_in_events", "bring_in_bounces", "promote", "stop"}
+)  # fmt: skip
+"""What a token of a service can be for; see `journeylab.sender.tokens`."""
 
 Gate = Literal["the webhook's signature", "the link's token", "the dashboard's secret", "everybody"]
 GATES: Final[Mapping[Gate, str]] = {
@@ -132,21 +151,29 @@ GATES: Final[Mapping[Gate, str]] = {
 }
 """What opens a page or takes a call."""
 
-ROUTES: Final[Mapping[str, Gate]] = {
-    "POST /events": "the webhook's signature",
-    "POST /contacts": "the webhook's signature",
-    "POST /bounces": "the webhook's signature",
-    "POST /unsubscriptions": "the webhook's signature",
-    "GET POST /u/{rest:path}": "the link's token",
-    "GET POST /p/{rest:path}": "the link's token",
-    "GET POST /confirm/{rest:path}": "the link's token",
-    "GET /c/{rest:path}": "the link's token",
-    "GET /o/{rest:path}": "the link's token",
-    "GET /dashboard": "the dashboard's secret",
-    "GET /metrics": "the dashboard's secret",
-    "GET /health": "everybody",
+
+class Way(NamedTuple):
+    """What opens a route: a gate, and beside it a token with a permission, if there is one."""
+
+    gate: Gate
+    permission: Permission | None = None
+
+
+ROUTES: Final[Mapping[str, Way]] = {
+    "POST /events": Way("the webhook's signature", "bring_in_events"),
+    "POST /contacts": Way("the webhook's signature", "bring_in_contacts"),
+    "POST /bounces": Way("the webhook's signature", "bring_in_bounces"),
+    "POST /unsubscriptions": Way("the webhook's signature", "bring_in_bounces"),
+    "GET POST /u/{rest:path}": Way("the link's token"),
+    "GET POST /p/{rest:path}": Way("the link's token"),
+    "GET POST /confirm/{rest:path}": Way("the link's token"),
+    "GET /c/{rest:path}": Way("the link's token"),
+    "GET /o/{rest:path}": Way("the link's token"),
+    "GET /dashboard": Way("the dashboard's secret", "see_figures"),
+    "GET /metrics": Way("the dashboard's secret", "see_figures"),
+    "GET /health": Way("everybody"),
 }
-"""What each route takes."""
+"""What each route takes; a token of a service opens it where a permission stands beside."""
 
 
 def allowed(settings: Settings, person: str) -> frozenset[Permission]:
@@ -170,11 +197,15 @@ def require(settings: Settings, person: str, permission: Permission) -> None:
         DataError: for another one, saying which roles may.
     """
     if permission not in allowed(settings, person):
-        who = " or ".join(role for role, ones in ROLES.items() if permission in ones) or "of nobody"
-        raise DataError(
-            f"{person} may not {PERMISSIONS[permission]}; that takes the role {who}, "
-            "which `access` in the settings gives"
-        )
+        raise DataError(refusal(person, permission))
+
+
+def refusal(person: str, permission: Permission) -> str:
+    """Why a person may not, and what would let them."""
+    who = " or ".join(role for role, ones in ROLES.items() if permission in ones) or "of nobody"
+    return (
+        f"{person} may not {PERMISSIONS[permission]}; that takes the role {who}, which `access` in the settings gives"
+    )
 
 
 def matrix() -> str:
@@ -190,6 +221,9 @@ def matrix() -> str:
         lines.append(f"| {text} | {' | '.join(marks)} | {commands or '`--actor`'} |")
     free = ", ".join(f"`{name}`" for name, needed in COMMANDS.items() if needed == "everybody")
     lines += [f"| read what one has anyway | {' | '.join(['yes'] * len(ROLES))} | {free} |", ""]
-    lines += ["| route | takes | which is |", "|---|---|---|"]
-    lines += [f"| `{route}` | {gate} | {GATES[gate]} |" for route, gate in ROUTES.items()]
+    lines += ["| route | takes | which is | or a token that may |", "|---|---|---|---|"]
+    lines += [
+        f"| `{route}` | {way.gate} | {GATES[way.gate]} | {'' if way.permission is None else f'`{way.permission}`'} |"
+        for route, way in ROUTES.items()
+    ]
     return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@
 |---|---|---|
 | `contacts` | a contact: where mail goes, attributes on coming in, when something is due next | intake, ticks |
 | `names` | an event property or contact attribute and its kind, the same for all time | intake |
+| `left_out` | a name of what comes in and no purpose declares: how many values were not kept | intake |
 | `events` | an event as it was received, a release's own sends among them (rule 29) | intake, gate, settling |
 | `inbox` | an event that another system has put there by SQL, and what became of it | others, intake |
 | `releases` | a frozen version: definition, messages, forecast, hashes | promote |
@@ -18,10 +19,13 @@
 | `consents` | what was asked of, given and withdrawn by a contact, with its proof; only added to | consent |
 | `wordings` | a text that was consented to | consent |
 | `erasures` | an erased person: by which name what is left of it stands | erasure |
+| `tallies` | what is left of rows that were deleted: a count of at least ten people | retention |
 | `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
 | `alerts` | a cause of trouble, from when it came until it was over | whoever notices |
 | `relays` | the state of each relay's circuit breaker | sending |
 | `workers` | a process that sends | sending |
+| `tokens` | a token of a service: its digest, what it is for and until when | `tokens` |
+| `approvals` | what somebody wants to do that takes a second person, and whether one approved it | `approvals` |
 | `audit` | what a person or automaton did to the sender; only added to | `act` |
 | `audit_tree` | one row: the frontier of the tree over `audit` | `act` |
 | `checkpoints` | a signed statement of what `audit` was, and who has taken it | run |
@@ -63,10 +67,10 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "RETURNED", "SEEN", "STATES", "alerts", "audit", "audit_positions", "audit_tree", "calls", "checkpoints",
-    "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "metadata", "names", "outbox", "pauses",
-    "relays", "releases", "renderings", "sends", "spans", "state_beside", "suppressions", "visits", "wordings",
-    "workers",
+    "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
+    "checkpoints", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "left_out", "metadata",
+    "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "state_beside", "suppressions",
+    "tallies", "tokens", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -100,6 +104,14 @@ def as_text(at: datetime) -> str:
     return aware(at).astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
+def as_instant(held: Any) -> datetime:
+    """An instant as a database holds it, text or aware: aware UTC."""
+    if isinstance(held, str):
+        return datetime.fromisoformat(held + "+00:00")
+    found: datetime = held.astimezone(UTC)
+    return found
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware UTC instant to the microsecond: `timestamptz` in PostgreSQL, text that sorts in SQLite."""
 
@@ -116,12 +128,7 @@ class Instant(TypeDecorator[datetime]):
         return as_text(at) if dialect.name == "sqlite" else at
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        if isinstance(value, str):
-            return datetime.fromisoformat(value + "+00:00")
-        found: datetime = value.astimezone(UTC)
-        return found
+        return None if value is None else as_instant(value)
 
 
 class Json(TypeDecorator[Any]):
@@ -195,6 +202,14 @@ names = Table(
     Column("kind", Text, nullable=False),
     CheckConstraint("scope in ('event', 'contact')", name="scope"),
     CheckConstraint("kind in ('number', 'text', 'flag', 'date', 'instant')", name="kind"),
+)
+
+left_out = Table(
+    "left_out",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("n_values", BigInteger, nullable=False),
+    Column("last_at", Instant, nullable=False),
 )
 
 events = Table(
@@ -407,6 +422,7 @@ hits = Table(
     Column("settled_at", Instant),
     CheckConstraint("kind in ('open', 'click')", name="kind"),
     Index("ix_hits_message_key", "message_key"),
+    Index("ix_hits_settled_at", "settled_at"),
     Index(
         "ix_hits_open_at", "at", sqlite_where=text("settled_at is null"), postgresql_where=text("settled_at is null")
     ),
@@ -446,9 +462,27 @@ erasures = Table(
     Column("contact", Text),
     Column("erased_at", Instant, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("tallied_at", Instant),
     Index("uq_erasures_contact", "contact", unique=True),
 )
-"""`contact` is there until its messages have come to their ends; then all that is left is renamed."""
+"""`contact` is there until its messages have come to their ends; then all that is left is renamed. From `tallied_at` on
+only counts are left of it."""
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("what", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("journey", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("n_rows", BigInteger, nullable=False),
+    Column("n_contacts", BigInteger, nullable=False),
+    CheckConstraint("n_contacts >= 10", name="n_contacts"),
+)
+"""See `journeylab.sender.persons.tallies`."""
 
 suppressions = Table(
     "suppressions",
@@ -496,6 +530,43 @@ workers = Table(
     Column("seen_at", Instant, nullable=False),
     Column("stopped_at", Instant),
 )
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", number(), primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("scope", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+    Column("revoked_by", Text),
+    _one_open("tokens", "name", "revoked_at"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("approval_id", number(), primary_key=True, autoincrement=True),
+    Column("kind", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("share", Float),
+    Column("contact", Text),
+    Column("purpose", Text, nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("people", Json, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("approved_at", Instant),
+    Column("approved_by", Text),
+    Column("used_at", Instant),
+    CheckConstraint("kind in ('promotion', 'reveal', 'copy')", name="kind"),
+    Index("ix_approvals_object", "object"),
+    Index("ix_approvals_contact", "contact"),
+)
+"""`object` is JOURNEY/HASH of the release, or `contact`; `people` are all who are behind the one who asked."""
 
 audit = Table(
     "audit",

@@ -2,7 +2,7 @@
 
 | path | who asks | changes |
 |---|---|---|
-| `POST /events`, `/contacts`, `/bounces`, `/unsubscriptions` | other systems, signed | what they tell |
+| `POST /events`, `/contacts`, `/bounces`, `/unsubscriptions` | other systems, signed or with a token | what they tell |
 | `GET /u/…`, `/p/…`, `/confirm/…` | people, and programs that check mail | nothing |
 | `POST /u/…`, `/p/…`, `/confirm/…` | people; mailbox providers (RFC 8058) | consent |
 | `GET /c/…`, `/o/….gif` | people and programs | a hit is noted, nothing else |

@@ -243,4 +243,4 @@ def dashboard_routes(
         page = await run_in_threadpool(dashboard.page, language)
         return HTMLResponse(page, headers=dashboard.headers | {"Content-Language": language})
 
-    return [Route("/dashboard", opened(settings, show), methods=["GET"])]
+    return [Route("/dashboard", opened(settings, show, "GET /dashboard"), methods=["GET"])]

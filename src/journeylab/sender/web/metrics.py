@@ -259,4 +259,4 @@ def metrics_routes(measures: Measures, settings: Settings) -> list[BaseRoute]:
         text = await run_in_threadpool(measures.text)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    return [Route("/metrics", opened(settings, metrics), methods=["GET"])] if settings.dashboard else []
+    return [Route("/metrics", opened(settings, metrics, "GET /metrics"), methods=["GET"])] if settings.dashboard else []

@@ -1,4 +1,4 @@
-"""Who may see what is not for everybody: whoever has the secret, as a bearer's token or as the password of any user."""
+"""Who may see what is not for everybody: who has the secret, as a bearer's token or any user's password; or a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from journeylab.errors import DataError
 from journeylab.sender.settings import Settings
+from journeylab.sender.tokens import looks_like_one
 
+from .bearers import bearer_of, service_of
 from .site import network_in, site_of
 
 __all__ = ["opened"]
@@ -21,8 +23,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _SHORTEST: Final = 16
 
 
-def opened(settings: Settings, endpoint: Endpoint) -> Endpoint:
-    """An endpoint that answers only whoever shows the dashboard's secret; a network that guesses is soon left waiting.
+def opened(settings: Settings, endpoint: Endpoint, route: str) -> Endpoint:
+    """An endpoint that answers only whoever shows the dashboard's secret, or a token that opens its route.
+
+    A network that guesses is soon left waiting.
 
     Raises:
         DataError: when the secret is missing, or short enough to be guessed.
@@ -34,7 +38,11 @@ def opened(settings: Settings, endpoint: Endpoint) -> Endpoint:
         raise DataError(f"the secret {settings.dashboard} can be guessed; give it at least {_SHORTEST} characters")
 
     async def answer(request: Request) -> Response:
-        shown = _shown(request.headers.get("authorization", ""))
+        bearer = bearer_of(request)
+        if bearer is not None and looks_like_one(bearer):
+            await service_of(request, bearer, route)
+            return await endpoint(request)
+        shown = _shown(request.headers.get("authorization", "")) if bearer is None else bearer
         if shown is not None and hmac.compare_digest(shown.encode(), secret.encode()):
             return await endpoint(request)
         if shown is not None and not site_of(request).unproven.take(("dashboard", network_in(request))):
@@ -46,10 +54,8 @@ def opened(settings: Settings, endpoint: Endpoint) -> Endpoint:
 
 
 def _shown(authorization: str) -> str | None:
-    """The secret that a request shows, if any."""
+    """The secret that a request shows as a password, if any."""
     scheme, _, value = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
     if scheme.lower() != "basic":
         return None
     try:

@@ -1,7 +1,8 @@
-"""Events, contacts and reports that come in by signed webhooks (Standard Webhooks).
+"""Events, contacts and reports that come in by signed webhooks (Standard Webhooks), or with a service's token.
 
 The signature is of the bytes as they came, at most five minutes ago. An event has its source's `id`, or the webhook's
-id and its place: what comes twice is taken once and answered like the first time.
+id and its place: what comes twice is taken once and answered like the first time. With a token (`bearers`) nothing else
+keeps a request from being sent again, so that an event without either is refused.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from journeylab.errors import DataError, known
+from journeylab.jsontext import data_of
 from journeylab.sender.consent.mailed import take_unsubscription
 from journeylab.sender.consent.reports import take_report
 from journeylab.sender.live.intake import Incoming, Person, Received, Refused, receive, receive_people
 from journeylab.sender.settings import Settings
 
+from .bearers import bearer_of, service_of
 from .site import body_of, network_in, site_of
 
 __all__ = ["bounces", "contacts", "events", "unsubscriptions", "webhook_of"]
 
 MOST_BYTES: Final = 1024 * 1024
+_LONGEST_ID: Final = 200
 _EVENT: Final = ("contact", "event", "occurred_at", "properties", "id")
 _PERSON: Final = ("contact", "address", "attributes")
 _YEARS: Final = range(1900, 2201)
@@ -59,21 +63,21 @@ def webhook_of(settings: Settings) -> Any:
 
 async def events(request: Request) -> Response:
     """POST: one event or a list of them, as JSON."""
-    raw, webhook_id = await _signed(request)
-    good, refused = _read(raw, lambda one, place: _incoming(one, f"{webhook_id}/{place}"))
+    raw, source = await _proven(request, "POST /events")
+    good, refused = _read(raw, lambda one, place: _incoming(one, None if source is None else f"{source}/{place}"))
     return await _taken(request, good, refused, receive)
 
 
 async def contacts(request: Request) -> Response:
     """POST: one contact or a list of them, as JSON."""
-    raw, _ = await _signed(request)
+    raw, _ = await _proven(request, "POST /contacts")
     good, refused = _read(raw, lambda one, _: _person(one))
     return await _taken(request, good, refused, receive_people)
 
 
 async def bounces(request: Request) -> Response:
     """POST: a mail that came to a return path, as it came; `?recipient=` names the address of the envelope."""
-    raw, _ = await _signed(request)
+    raw, _ = await _proven(request, "POST /bounces")
     site, recipient = site_of(request), request.query_params.get("recipient")
 
     def taken() -> Any:
@@ -87,7 +91,7 @@ async def bounces(request: Request) -> Response:
 
 async def unsubscriptions(request: Request) -> Response:
     """POST: a mail that came to the mailbox for unsubscribing, as it came."""
-    raw, _ = await _signed(request)
+    raw, _ = await _proven(request, "POST /unsubscriptions")
     site = site_of(request)
 
     def taken() -> Any:
@@ -100,6 +104,22 @@ async def unsubscriptions(request: Request) -> Response:
     return JSONResponse({"taken": True, "repeated": found.is_repeated})
 
 
+async def _proven(request: Request, route: str) -> tuple[bytes, str | None]:
+    """The body of a request whose token or signature holds, and what its events are known by; a token may say nothing.
+
+    Raises:
+        HTTPException: when it does not.
+    """
+    shown = bearer_of(request)
+    if shown is None:
+        return await _signed(request)
+    service = await service_of(request, shown, route)
+    given = request.headers.get("webhook-id", "")
+    if len(given) > _LONGEST_ID:
+        raise HTTPException(400, f"the header webhook-id has more than {_LONGEST_ID} characters")
+    return await body_of(request, MOST_BYTES), f"{service.actor}/{given}" if given else None
+
+
 async def _signed(request: Request) -> tuple[bytes, str]:
     """The body of a request whose signature holds, and the webhook's id.
 
@@ -110,7 +130,7 @@ async def _signed(request: Request) -> tuple[bytes, str]:
 
     verifier = request.app.state.webhook
     if verifier is None:
-        raise HTTPException(404, "nothing is taken here: the settings have no webhook_secret")
+        raise HTTPException(404, "nothing is taken here but with a token: the settings have no webhook_secret")
     raw = await body_of(request, MOST_BYTES)
     try:
         text = raw.decode()
@@ -133,10 +153,6 @@ async def _signed(request: Request) -> tuple[bytes, str]:
     return raw, headers["webhook-id"]
 
 
-def _not_a_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
 def _read(raw: bytes, made: Callable[[Any, int], _T]) -> tuple[dict[int, _T], list[Refused]]:
     """What a body has, by place, and what of it is refused.
 
@@ -144,8 +160,8 @@ def _read(raw: bytes, made: Callable[[Any, int], _T]) -> tuple[dict[int, _T], li
         HTTPException: 400, when it is no JSON, or neither an object nor a list.
     """
     try:
-        found = json.loads(raw, parse_constant=_not_a_number)
-    except (ValueError, RecursionError) as problem:
+        found = data_of(raw)
+    except ValueError as problem:
         raise HTTPException(400, f"the body is no JSON: {str(problem)[:200]}") from None
     if not isinstance(found, dict | list):
         raise HTTPException(400, "the body is neither an object nor a list of objects")
@@ -177,11 +193,13 @@ def _checked(one: Any, keys: Sequence[str], inner: str) -> dict[str, Any]:
     return one
 
 
-def _incoming(one: Any, source_id: str) -> Incoming:
+def _incoming(one: Any, source_id: str | None) -> Incoming:
     found = _checked(one, _EVENT, "properties")
     given_id = found.get("id")
-    if given_id is not None and not (isinstance(given_id, str) and 0 < len(given_id) <= 200):
-        raise ValueError("`id` is no text of at most 200 characters")
+    if given_id is not None and not (isinstance(given_id, str) and 0 < len(given_id) <= _LONGEST_ID):
+        raise ValueError(f"`id` is no text of at most {_LONGEST_ID} characters")
+    if given_id is None and source_id is None:
+        raise ValueError("`id` is missing, by which it is taken once; or give the request a header webhook-id")
     occurred_at = _instant(found.get("occurred_at"))
     return Incoming(
         found.get("contact", ""), found.get("event", ""), occurred_at, found.get("properties") or {},

@@ -65,6 +65,26 @@ def upgrade() -> None:
         postgresql_where=sa.text("resolved_at is null"),
     )
     op.create_table(
+        "approvals",
+        sa.Column("approval_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("object", sa.Text(), nullable=False),
+        sa.Column("share", sa.Float(), nullable=True),
+        sa.Column("contact", sa.Text(), nullable=True),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("asked_at", t.Instant(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("people", t.Json(), nullable=False),
+        sa.Column("expires_at", t.Instant(), nullable=False),
+        sa.Column("approved_at", t.Instant(), nullable=True),
+        sa.Column("approved_by", sa.Text(), nullable=True),
+        sa.Column("used_at", t.Instant(), nullable=True),
+        sa.CheckConstraint("kind in ('promotion', 'reveal', 'copy')", name=op.f("ck_approvals_kind")),
+        sa.PrimaryKeyConstraint("approval_id", name=op.f("pk_approvals")),
+    )
+    op.create_index("ix_approvals_object", "approvals", ["object"], unique=False)
+    op.create_index("ix_approvals_contact", "approvals", ["contact"], unique=False)
+    op.create_table(
         "audit",
         sa.Column("seq", t.number(), autoincrement=False, nullable=False),
         sa.Column("at", t.Instant(), nullable=False),
@@ -144,9 +164,33 @@ def upgrade() -> None:
         sa.Column("contact", sa.Text(), nullable=True),
         sa.Column("erased_at", t.Instant(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("tallied_at", t.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("stand_in", name=op.f("pk_erasures")),
     )
     op.create_index("uq_erasures_contact", "erasures", ["contact"], unique=True)
+    op.create_table(
+        "left_out",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("n_values", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_left_out")),
+    )
+    op.create_table(
+        "tallies",
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("period", sa.Text(), nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("n_rows", sa.BigInteger(), nullable=False),
+        sa.Column("n_contacts", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("n_contacts >= 10", name=op.f("ck_tallies_n_contacts")),
+        sa.PrimaryKeyConstraint(
+            "what", "period", "journey", "version", "node", "name", "outcome", name=op.f("pk_tallies")
+        ),
+    )
     op.create_table(
         "events",
         sa.Column("event_id", t.number(), autoincrement=True, nullable=False),
@@ -315,6 +359,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("contact", "journey", "entry", "node", "visit", name=op.f("pk_visits")),
     )
     op.create_table(
+        "tokens",
+        sa.Column("token_id", t.number(), autoincrement=True, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("scope", t.Json(), nullable=False),
+        sa.Column("created_at", t.Instant(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", t.Instant(), nullable=False),
+        sa.Column("revoked_at", t.Instant(), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
+    )
+    op.create_index(
+        "uq_tokens_open_name",
+        "tokens",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text("revoked_at is null"),
+        postgresql_where=sa.text("revoked_at is null"),
+    )
+    op.create_table(
         "wordings",
         sa.Column("wording", sa.Text(), nullable=False),
         sa.Column("language", sa.Text(), nullable=False),
@@ -449,6 +515,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hit_id", name=op.f("pk_hits")),
     )
     op.create_index("ix_hits_message_key", "hits", ["message_key"], unique=False)
+    op.create_index("ix_hits_settled_at", "hits", ["settled_at"], unique=False)
     op.create_index(
         "ix_hits_open_at",
         "hits",
