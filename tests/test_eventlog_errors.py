@@ -46,7 +46,7 @@ def test_a_missing_file_names_its_neighbours(tmp_path):
         ("events.parquet", b"contact,event\n1,visit\n", "cannot be read as Parquet: "),
         ("events.feather", b"contact,event\n1,visit\n", "cannot be read as Arrow: "),
         ("events.csv", b"", "is empty; the first line names the columns"),
-        ("events.csv", b"contact,event\n1,caf\xe9\n", "cannot be read as CSV: .*UTF8"),
+        ("events.csv", b"contact,event\n1,caf\xe9\n", "cannot be read as CSV: .*UTF-?8"),
         ("events.csv.gz", b"contact,event\n1,visit\n", "cannot be read as CSV: "),
         ("events.csv", b"contact,event,event\n1,a,b\n", "two columns are named 'event'; rename one"),
         ("events.jsonl", b"  \n", "is empty; one JSON object is expected on each line"),

@@ -61,8 +61,12 @@ def read(path: str | Path) -> SendTimes:
     import pyarrow.parquet as pq
 
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"send times: there is no file {str(path)!r}")
+    try:
+        is_there = path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        is_there = False
+    if not is_there:
+        raise DataError(f"send times: there is no file {str(path)[:200]!r}")
     try:
         if path.suffix == ".csv":
             return SendTimes.of_hours(pd.read_csv(path))

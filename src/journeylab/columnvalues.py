@@ -100,13 +100,13 @@ def from_values(name: str, values: list[Any], rejects: Rejects, *, mixed: bool =
         values = [None if row in odd_rows else value for row, value in enumerate(values)]
     if usual == "number":
         values = [value.item() if isinstance(value, np.generic) else value for value in values]
-        if any(not isinstance(value, int) for value in values if value is not None):
-            values = [None if value is None else float(value) for value in values]
     elif usual == "text":
         values = [None if value is None else str(value) for value in values]
     try:
+        if usual == "number" and any(not isinstance(value, int) for value in values if value is not None):
+            values = [None if value is None else float(value) for value in values]
         return pa.chunked_array([pa.array(values, from_pandas=True)])
-    except (pa.ArrowException, OverflowError) as error:
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise DataError(f"{rejects.source}: column {name!r} cannot be read: {error}") from None
 
 

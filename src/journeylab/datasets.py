@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DataError, known
+from .jsontext import data_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,8 +125,8 @@ def given_log() -> EventLog:
         there = ", ".join(_variable(name) for name in given)
         raise DataError(f"{there} is set, and {_variable('events')} is not: say where the events are")
     try:
-        columns = json.loads(given.get("columns", "{}"))
-    except json.JSONDecodeError:
+        columns = data_of(given.get("columns", "{}"))
+    except ValueError:
         columns = None
     if not isinstance(columns, dict):
         example = '{"customer_id": "contact"}'

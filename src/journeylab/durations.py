@@ -28,6 +28,8 @@ MICROSECOND_UNITS = {
 }
 _PART = re.compile(r"(\d+)(us|ms|w|d|h|m|s)")
 _WHOLE = re.compile(r"-?(?:\d+(?:us|ms|w|d|h|m|s))+")
+_LONGEST = timedelta(days=36_525)
+_LONGEST_TEXT = 60
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 
@@ -60,7 +62,11 @@ def parse_duration(value: object, *, signed: bool = False) -> timedelta:
             raise ValueError(
                 f'{text!r} is no duration; write a whole number with w, d, h, m, s, ms or us, such as "3d" or "1d12h"'
             )
+        if len(text) > _LONGEST_TEXT:
+            raise ValueError(f"a duration of {len(text)} characters is no time that anybody waits, got {text[:20]!r}…")
         total = sum(int(n) * MICROSECOND_UNITS[unit] for n, unit in _PART.findall(text))
+        if total > _LONGEST // timedelta(microseconds=1):
+            raise ValueError(f"a duration has at most {duration_text(_LONGEST)}, a hundred years, got {text!r}")
         result = timedelta(microseconds=-total if text.startswith("-") else total)
     if result < timedelta(0) and not signed:
         raise ValueError(f"a duration here cannot be negative, got {duration_text(result)!r}")
@@ -92,7 +98,6 @@ def length_text(value: timedelta) -> str:
     return duration_words(value, duration_text(value))
 
 
-@lru_cache
 def parse_time_of_day(value: object, *, end: bool = False) -> int:
     """The microseconds after midnight of a local time such as `"09:00"` or `"21:30:15"`; `"24:00"` only as an `end`.
 
@@ -105,9 +110,17 @@ def parse_time_of_day(value: object, *, end: bool = False) -> int:
     """
     if end and value == "24:00":
         return MICROSECOND_UNITS["d"]
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    found = _time_of_day(value) if isinstance(value, str) else None
+    if found is None:
         raise ValueError(f'{value!r} is no local time; write hours and minutes with two digits each, such as "09:00"')
+    return found
+
+
+@lru_cache
+def _time_of_day(text: str) -> int | None:
+    found = _TIME.fullmatch(text)
+    if not found:
+        return None
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return (hours * 3600 + minutes * 60 + seconds) * 1_000_000
 

@@ -115,7 +115,7 @@ def _zones() -> frozenset[str]:
 
 
 def _zone(value: object) -> str:
-    if value not in _zones():
+    if not isinstance(value, str) or value not in _zones():
         raise ValueError(f"{value!r} is no time zone; {known(str(value), _zones(), 'time zones')}")
     return str(value)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from .errors import DataError, known
+from .jsontext import data_of
 from .rejects import Rejects
 from .tablesource import Source, of_columns, of_table
 
@@ -94,7 +96,9 @@ def _opened(name: str, kind: str, data: Path | bytes, paths: tuple[Path, ...]) -
     opener = {"parquet": _from_parquet, "csv": _from_csv, "jsonl": _from_json_lines, "arrow": _from_ipc}[kind]
     try:
         return opener(name, data, paths)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except UnicodeDecodeError:
+        raise DataError(f"{name} cannot be read: a name in it is no UTF-8 text") from None
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         label = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON Lines", "arrow": "Arrow"}[kind]
         remedy = "; save it as UTF-8 (Excel: CSV UTF-8)" if "UTF8" in reason else ""
@@ -127,7 +131,7 @@ def _from_parquet(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Sou
         try:
             if state() == at_first:
                 tables = [file.read(list(columns)) for file in files]
-                return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+                return _sound(tables[0] if len(tables) == 1 else pa.concat_tables(tables))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
         raise DataError(f"{name} has changed since it was read; read it again")
@@ -153,7 +157,17 @@ def _from_ipc(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
     from pyarrow import feather
 
     table = feather.read_table(str(data) if isinstance(data, Path) else io.BytesIO(data))
-    return of_table(name, table, Rejects(name), paths=paths)
+    return of_table(name, _sound(table), Rejects(name), paths=paths)
+
+
+def _sound(table: pa.Table) -> pa.Table:
+    """The table, whose texts are UTF-8 and whose codes and offsets lie within: Arrow looks at neither when it reads.
+
+    Raises:
+        pyarrow.ArrowInvalid: when anything in it is not.
+    """
+    table.validate(full=True)
+    return table
 
 
 def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
@@ -165,13 +179,19 @@ def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
     if not header:
         raise DataError(f"{name} is empty; the first line names the columns")
     delimiter = max(",;\t|", key=header.count)
-    columns = next(csv.reader([header], delimiter=delimiter))
+    try:
+        columns = next(csv.reader([header], delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{name} cannot be read as CSV: the first line, which names the columns: {error}") from None
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
         raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one")
-    table, malformed = _csv_table(data, columns, delimiter, threads=True)
-    if malformed:  # only without threads does the reader know the numbers of lines
-        table, malformed = _csv_table(data, columns, delimiter, threads=False)
+    malformed: list[Any] = []
+    try:
+        table = _csv_table(data, columns, delimiter)
+    except pa.ArrowInvalid:  # only without threads does the reader know the numbers of lines
+        _refuse_other_texts(name, data)
+        table = _csv_table(data, columns, delimiter, malformed)
     rejects = Rejects(name, first_row=2)
     rejects.numbers = np.setdiff1d(
         np.arange(2, 2 + len(table) + len(malformed)), [row.number for row in malformed], assume_unique=True
@@ -189,31 +209,43 @@ def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
     return of_table(name, table, rejects, paths=paths, is_text=True)
 
 
+def _refuse_other_texts(name: str, data: Path | bytes) -> None:
+    """Refuses what is no UTF-8, before Arrow shows lines of it to Python."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with _buffer(data) as stream:
+        try:
+            while block := stream.read(1 << 20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            remedy = "save it as UTF-8 (Excel: CSV UTF-8)"
+            raise DataError(f"{name} cannot be read as CSV: it is no UTF-8 text; {remedy}") from None
+
+
 def _csv_table(
-    data: Path | bytes, columns: Sequence[str], delimiter: str, *, threads: bool
-) -> tuple[pa.Table, list[Any]]:
-    """All values as texts, and the lines that have too few or too many."""
+    data: Path | bytes, columns: Sequence[str], delimiter: str, malformed: list[Any] | None = None
+) -> pa.Table:
+    """All values as texts; lines that have too few or too many go to `malformed`, without which there may be none."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    malformed: list[Any] = []
-
     def skip(row: Any) -> str:
+        assert malformed is not None
         malformed.append(row)
         return "skip"
 
     with _buffer(data) as stream:
-        table = arrow_csv.read_csv(
+        return arrow_csv.read_csv(
             stream,
-            read_options=arrow_csv.ReadOptions(use_threads=threads),
+            read_options=arrow_csv.ReadOptions(use_threads=malformed is None),
             parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
+                delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False,
+                invalid_row_handler=None if malformed is None else skip,
             ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True
             ),
-        )
-    return table, malformed
+        )  # fmt: skip
 
 
 def _all_missing(table: pa.Table) -> Any:
@@ -239,7 +271,7 @@ def _from_json_lines(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> 
     while b"\n\n" not in body and b"\n\r\n" not in body:
         options = arrow_json.ParseOptions(explicit_schema=pa.schema(list(hints.items())))
         try:
-            table = arrow_json.read_json(pa.BufferReader(body), parse_options=options)
+            table = _sound(arrow_json.read_json(pa.BufferReader(body), parse_options=options))
         except pa.ArrowInvalid:
             break
         times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
@@ -247,7 +279,11 @@ def _from_json_lines(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> 
             return of_table(name, table, Rejects(name, first_row=1), paths=paths)
         # Arrow takes texts for times whether or not they have a zone, and does not tell which.
         hints |= dict.fromkeys(times, pa.string())
-    return _from_each_line(name, body.decode("utf-8", errors="replace"), paths)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise DataError(f"{name} cannot be read as JSON Lines: it is no UTF-8 text; save it as such") from None
+    return _from_each_line(name, text, paths)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -268,7 +304,7 @@ def _from_each_line(name: str, body: str, paths: tuple[Path, ...]) -> Source:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_object)
+            row = data_of(line, made=_object)
         except ValueError:
             row = None
         if isinstance(row, dict):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError, known
+from .jsontext import data_of
 from .resulttables import Tables
 from .tablesource import Table, as_frame
 
@@ -91,7 +92,7 @@ class SendTimes(Tables):
         return f"SendTimes({self.about.get('model', 'scores')}: {counts}, version {self.version})"
 
     def _repr_html_(self) -> str:
-        from .sendtimereport import shown
+        from .sendtimepage import shown
 
         return shown(self)
 
@@ -203,22 +204,40 @@ class SendTimes(Tables):
 
         try:
             table = pq.read_table(Path(path))
-        except (OSError, pa.ArrowInvalid) as problem:
-            raise DataError(f"send times {str(path)!r} cannot be read: {problem}") from None
+        except (OSError, ValueError, pa.ArrowException) as problem:
+            raise DataError(f"send times {str(path)!r} cannot be read: {str(problem)[:300]}") from None
         meta = (table.schema.metadata or {}).get(_META)
         if meta is None:
             raise DataError(f"{str(path)!r} holds no send times; `journeylab sendtime fit` writes such files")
-        facts = json.loads(meta)
+        try:
+            times = cls._made(table, data_of(meta))
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException):
+            raise DataError(f"{str(path)!r}: its content is none of send times; fit them anew") from None
+        if times is None:
+            raise DataError(f"{str(path)!r}: its content is not that of its version; fit it anew or fetch it again")
+        return times
+
+    @classmethod
+    def _made(cls, table: pa.Table, facts: dict[str, Any]) -> SendTimes | None:
+        """The send times of a file's table and metadata, or None where they are of another version.
+
+        Raises:
+            ValueError: when what points to a profile or a level points to none: nothing looks at that any more later.
+        """
         mine = table.filter(table["contact"].is_valid()).combine_chunks()
         scores = table["scores"].combine_chunks().drop_null().flatten().to_numpy().reshape(-1, WEEK)
         times = cls(
             mine["contact"].combine_chunks(), mine["profile"].to_numpy().astype(np.int32), scores,
             int(facts["fallback"]), mine["level"].to_numpy().astype(np.int8),
             np.column_stack([mine[name].to_numpy() for name in ("gain", "low", "high")]).astype(np.float32),
-            facts["about"],
+            dict(facts["about"]),
         )  # fmt: skip
-        if times.version != facts["version"]:
-            raise DataError(
-                f"{str(path)!r}: its content is not that of version {facts['version']}; fit it anew or fetch it again"
-            )
-        return times
+        is_within = (
+            -1 <= times.fallback < len(scores)
+            and bool(((times.profile >= 0) & (times.profile < len(scores))).all())
+            and bool(((times.level >= 0) & (times.level < len(LEVELS))).all())
+            and mine["profile"].null_count == mine["level"].null_count == 0
+        )
+        if not is_within:
+            raise ValueError("it points beyond what it has")
+        return times if times.version == facts["version"] else None

@@ -17,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .errors import Fault
+from .jsontext import DEEPEST, data_of
 
 __all__ = ["Document", "Path", "documents"]
 
@@ -25,6 +26,8 @@ Place: TypeAlias = tuple[int, int]
 
 _CORE = "tag:yaml.org,2002:"
 _AMBIGUOUS = re.compile(r"yes|no|on|off|y|n", re.IGNORECASE)
+_BRACKET = re.compile(r"[\[\]{}]")
+_TOO_DEEP = f"nested too deeply, in more than {DEEPEST} levels"
 _TRUE = ("true", "True", "TRUE")
 
 
@@ -65,9 +68,13 @@ def documents(text: str, *, source: str | None = None, is_json: bool = False) ->
     """
     if is_json:
         try:
-            json.loads(text)
+            data_of(text)
         except json.JSONDecodeError as error:
             return [Document(faults=[Fault((), f"no JSON: {error.msg}", source, error.lineno, error.colno)])]
+        except ValueError as error:
+            return [Document(faults=[Fault((), f"no JSON that can be used: {error}", source)])]
+    elif _flow_depth(text) > DEEPEST:  # which ruamel would read in the square of its time
+        return [Document(faults=[Fault((), _TOO_DEEP, source)])]
     found = []
     try:
         for node in YAML(typ="rt", pure=True).compose_all(text):
@@ -83,8 +90,17 @@ def documents(text: str, *, source: str | None = None, is_json: bool = False) ->
         reason = " ".join(str(error).split())
         found.append(Document(faults=[Fault((), f"no YAML: {reason}", source)]))
     except RecursionError:
-        found.append(Document(faults=[Fault((), "nested too deeply", source)]))
+        found.append(Document(faults=[Fault((), _TOO_DEEP, source)]))
     return found
+
+
+def _flow_depth(text: str) -> int:
+    """How many brackets and braces are open at most, those in texts and comments among them."""
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 class _Reader:
@@ -97,6 +113,8 @@ class _Reader:
     def value(self, node: Node, path: Path) -> Any:
         """The plain data of a node."""
         self.document.values[path] = _place(node)
+        if len(path) > DEEPEST:
+            return self._refuse(path, _TOO_DEEP)
         if id(node) in self.seen:
             return self._refuse(path, "anchors and aliases are not used in journey files; write it out again")
         self.seen.add(id(node))
@@ -148,11 +166,14 @@ class _Reader:
             return self._refuse(path, f"the tag {node.tag} is not used in journey files")
         try:
             number: int | float = int(text, 0) if kind == "int" else float(text)
+            is_finite = math.isfinite(number)
+        except OverflowError:
+            is_finite = False
         except ValueError:
             return self._refuse(
                 path, f'{text} is no plain number; write it without leading zeros, or quote it: "{text}"'
             )
-        if not math.isfinite(number):
+        if not is_finite:
             return self._refuse(path, f"{text} is no number that can be compared; quote it if it is a text")
         return number
 

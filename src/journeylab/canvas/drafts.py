@@ -18,6 +18,7 @@ from journeylab.errors import DataError, DefinitionError, Fault, known
 from journeylab.journey import Journey, Run
 from journeylab.journeyform import Form, form_of
 from journeylab.journeytext import read_text, rewritten, text_of_journey, with_text
+from journeylab.jsontext import data_of
 from journeylab.yamlsource import Document
 from journeylab.yamltext import yaml_text
 
@@ -53,11 +54,11 @@ class Draft:
             DataError: when the text is no such document.
         """
         try:
-            data = json.loads(document)
+            data = data_of(document)
             journeys, names = data["journeys"], data["names"]
             is_sound = all(
                 isinstance(one, dict) and isinstance(one.get("nodes", {}), dict) for one in journeys.values()
-            )
+            ) and all(isinstance(old, str) for one in names.values() for old in one.values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"what the canvas holds cannot be read: {error}") from None
         if not is_sound or MAIN not in journeys:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from journeylab.errors import DataError, known
+from journeylab.jsontext import data_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class LedgerKey:
         try:
             if path.stat().st_mode & 0o077:
                 raise DataError(f"{path}: others may read the key; chmod 600 {path}")
-            return cls(bytes.fromhex(json.loads(path.read_text(encoding="utf-8"))["ledger"]))
+            return cls(bytes.fromhex(data_of(path.read_bytes())["ledger"]))
         except FileNotFoundError:
             raise DataError(f"{path}: there is no key; LedgerKey.make(path) makes one for a new ledger") from None
         except OSError as problem:
@@ -175,9 +176,20 @@ class PseudonymKeys:
                 raise DataError(f"{self.path}: others may read the keys; chmod 600 {self.path}")
             before = file.read()
             try:
-                kept = json.loads(before) if before else {"keys": {}, "destroyed": {}}
-                kept["keys"], kept["destroyed"]
-            except (KeyError, TypeError, ValueError):
+                kept = data_of(before.rstrip(b" ")) if before else {"keys": {}, "destroyed": {}}
+                if {*map(type, kept["destroyed"].values())} - {str}:
+                    raise ValueError
+                for one in kept["keys"].values():
+                    if (
+                        len(bytes.fromhex(one["root"])) != _LENGTH
+                        or not datetime.fromisoformat(one["expires_at"]).tzinfo
+                    ):
+                        raise ValueError
+                for name in kept["keys"]:
+                    report, epoch = data_of(name)
+                    if not isinstance(report, str) or not isinstance(epoch, str):
+                        raise ValueError
+            except (KeyError, TypeError, ValueError, AttributeError):
                 raise DataError(f"{self.path}: no file of pseudonyms' keys; take it from where keys are kept") from None
             yield kept
             after = json.dumps(kept).encode()
@@ -189,3 +201,20 @@ class PseudonymKeys:
             os.fsync(file.fileno())
             file.truncate(len(after))
             os.fsync(file.fileno())
+
+
+def _check(kept: Any) -> None:
+    """Sees to it that a file has what is written into it.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: when it has something else.
+    """
+    if any(not isinstance(one, str) for one in kept["destroyed"].values()):
+        raise ValueError
+    for name, one in kept["keys"].items():
+        report, epoch = data_of(name)
+        expires_at = datetime.fromisoformat(one["expires_at"])
+        if not isinstance(report, str) or not isinstance(epoch, str) or expires_at.tzinfo is None:
+            raise ValueError
+        if len(bytes.fromhex(one["root"])) != _LENGTH:
+            raise ValueError

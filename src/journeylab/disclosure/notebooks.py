@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 
 from .addresses import has_address, holding
 from .marks import without_marked
@@ -67,15 +68,18 @@ def check_notebook(path: Path | str, *, canaries: Sequence[str] = ()) -> list[Fi
         parts = list(_parts(path, text))
     except OSError as problem:
         raise DataError(f"{path}: cannot be read: {problem.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError):
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise DataError(
             f"{path}: no notebook; bring an .ipynb file, a marimo session (.json) or a page (.html)"
         ) from None
     found: dict[tuple[str, str], Finding] = {}
     for place, value in parts:
         is_code = place.endswith("code")
-        for finding in _in_value(place, value, canaries, is_code=is_code):
-            found.setdefault((finding.place, finding.kind), finding)
+        try:
+            for finding in _in_value(place, value, canaries, is_code=is_code):
+                found.setdefault((finding.place, finding.kind), finding)
+        except AssertionError:  # how Python's reader of HTML says that a declaration is none
+            raise DataError(f"{path}: {place}: its HTML cannot be read; clear the output") from None
     return list(found.values())
 
 
@@ -84,12 +88,13 @@ def _parts(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     if path.suffix.lower() in (".html", ".htm"):
         yield "page", text
         for start in _SESSION.finditer(text):
-            session, _ = json.JSONDecoder().raw_decode(text[start.end() :])
+            _, end = json.JSONDecoder().raw_decode(text[start.end() :])
+            session = data_of(text[start.end() :][:end])
             yield from _cells(session["cells"])
         return
     if path.suffix.lower() not in (".ipynb", ".json"):
         raise DataError(f"{path}: no notebook; bring an .ipynb file, a marimo session (.json) or a page (.html)")
-    notebook = json.loads(text)
+    notebook = data_of(text)
     yield from _cells(notebook["cells"])
     yield "metadata", notebook.get("metadata", {})
 
@@ -205,14 +210,14 @@ class _Tables(HTMLParser):
             self._is_in_cell = False
 
     def handle_data(self, data: str) -> None:
-        if self._is_in_cell:
+        if self._is_in_cell and self.tables[-1] and self.tables[-1][-1]:
             self.tables[-1][-1][-1] += data
 
 
 def _loaded(text: str) -> Any:
     """Data in a text, also where it is a text in JSON once more; the text itself where it is none."""
     try:
-        value = json.loads(text)
+        value = data_of(text)
     except ValueError:
         return text
     return _loaded(value) if isinstance(value, str) else value

@@ -306,10 +306,11 @@ class Experiment(Definition):
         from journeylab.journeyfile import read as read_journeys
         from journeylab.journeyfile import text_of
         from journeylab.journeyform import part_of
-        from journeylab.yamlsource import documents
+        from journeylab.yamlsource import Document, documents
 
         path = Path(path)
-        document, *more = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        found = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        document, *more = found or [Document(source=str(path))]
         faults = [*document.faults, *(fault for other in more for fault in other.faults)]
         if more and not faults:
             faults = [Fault((), "a file has one experiment", str(path))]

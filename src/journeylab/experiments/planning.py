@@ -6,7 +6,6 @@ are spread. Arms are drawn anew for it, so that what is measured is the error of
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from journeylab.display import block, counted, plain, plain_rows, table
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 from journeylab.language import formatted, plural, say
 from journeylab.progress import Progress, shown
 from journeylab.resulttables import Tables
@@ -233,8 +233,10 @@ def read_declaration(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        data = data_of(path.read_bytes())
+    except OSError as problem:
+        raise DataError(f"{path}: the declared plan cannot be read: {problem.strerror}") from None
+    except ValueError:
         data = None
     if not isinstance(data, dict) or data.get("plan") != _FORMAT or not data.get("declared_at"):
         raise DataError(f"{path}: no declared plan; `journeylab experiment plan --out` writes one")

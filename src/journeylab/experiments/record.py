@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from journeylab.display import Shown
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 
 __all__ = ["DecisionRecord", "write_once"]
 
@@ -78,11 +79,15 @@ class DecisionRecord(Shown):
         """
         path = Path(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            data = data_of(path.read_bytes())
+        except OSError as problem:
+            raise DataError(f"{path}: the decision record cannot be read: {problem.strerror}") from None
+        except ValueError:
             raise DataError(f"{path}: no decision record, which is one JSON object") from None
         if not isinstance(data, dict) or data.get("record") != _FORMAT or not {*_PARTS, "hash"} <= {*data}:
             raise DataError(f"{path}: no decision record of format {_FORMAT}")
+        if not all(isinstance(data[name], dict) for name in _PARTS) or not _is_sound(data):
+            raise DataError(f"{path}: no decision record of format {_FORMAT}: a part of it is of another shape")
         record = cls(**{name: data[name] for name in _PARTS})
         if record.hash != data["hash"]:
             raise DataError(
@@ -122,6 +127,20 @@ class DecisionRecord(Shown):
         arm = self.decided.get("arm")
         what = f"decided for {arm}" if arm is not None else "nothing shipped"
         return f"DecisionRecord({self.experiment.get('name')}: {what}, hash {self.hash[:12]})"
+
+
+def _is_sound(data: Mapping[str, Any]) -> bool:
+    """Whether what is asked of a record is what its writer puts there."""
+    at = data["decided"].get("decided_at")
+    try:
+        is_instant = at is None or datetime.fromisoformat(at).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+    return (
+        is_instant
+        and isinstance(data["experiment"].get("versions", {}), dict)
+        and all(isinstance(data["checked"].get(name, {}), dict) for name in ("ratio", "maturity", "guardrails"))
+    )
 
 
 def write_once(path: str | Path, data: Mapping[str, Any], there_is: str) -> Path:

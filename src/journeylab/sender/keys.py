@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 
 if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
@@ -154,8 +155,8 @@ class Keys:
             DataError: when it holds none; the message names the place, and shows nothing of the text.
         """
         try:
-            first, *later = (None if one is None else bytes.fromhex(one) for one in json.loads(text)["roots"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            first, *later = (None if one is None else bytes.fromhex(one) for one in data_of(text)["roots"])
+        except (KeyError, TypeError, ValueError):
             raise DataError(f"{place}: no key ring; take it from where keys are kept") from None
         if first is None:
             raise DataError(f"{place}: the first key is missing, which names all messages and addresses")

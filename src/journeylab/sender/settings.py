@@ -112,7 +112,7 @@ def _store(value: object) -> str:
 def _zone(value: object) -> str:
     from journeylab.instants import zone_names
 
-    if value not in zone_names():
+    if not isinstance(value, str) or value not in zone_names():
         raise ValueError(f"{value!r} is no time zone; {known(str(value), zone_names(), 'time zones')}")
     return str(value)
 
@@ -277,15 +277,32 @@ class Tracking(Definition):
 
 
 class Purpose(Definition):
-    """A purpose as contacts see it, by language (`en`, `pl`).
+    """A purpose as contacts see it, by language (`en`, `pl`), and what of them it may use.
 
     Attributes:
         title: what its messages are called: "News and offers".
         wording: the text by which consent to it is given; by default a sentence with the title.
+        attributes: the attributes of contacts that it may use; see `journeylab.sender.declarations`.
+        properties: the properties of events that it may use, by event.
     """
 
     title: dict[Literal["en", "pl"], OneLine] = Field(min_length=1)
     wording: dict[Literal["en", "pl"], str] = Field(default_factory=dict)
+    attributes: tuple[Name, ...] | None = None
+    properties: dict[str, tuple[Name, ...]] | None = None
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Purpose:
+        for what, names in (("attributes", self.attributes or ()), *(self.properties or {}).items()):
+            twice = next((one for one in names if names.count(one) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{what} has {twice!r} twice; keep one")
+        return self
+
+    @property
+    def declares(self) -> bool:
+        """Whether it says what it may use."""
+        return self.attributes is not None or self.properties is not None
 
 
 class Alerts(Definition):
@@ -417,7 +434,8 @@ class Settings(Definition):
         webhook_secret: the secret that signs events which come in.
         basis: the purposes whose legal basis is not consent (GDPR Art. 6), and which it is; a withdrawal and an
             erasure count for them all the same.
-        purposes: what purposes are called on the pages that contacts see; one that is not here has its own name there.
+        purposes: what purposes are called on the pages that contacts see, where one that is not here has its own
+            name; and what of contacts each may use. Where any says so, nothing else is kept.
         inbox: where events and contacts come in as files, and the zone of their times.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.

@@ -40,7 +40,8 @@ __all__ = ["EMPTY", "Checkpoint", "PublicKey", "Signer", "name_of", "notes_in", 
 _ED25519: Final = b"\x01"
 _TIME: Final = "time "
 _NOTE: Final = re.compile(
-    r"^(?P<text>[^\s]+\n\d+\n[A-Za-z0-9+/]{43}=\n(?:(?!— ).+\n)*)\n(?P<signatures>(?:— [^\s+]+ [A-Za-z0-9+/=]+\n?)+)",
+    r"^(?P<text>[^\s]+\n[0-9]{1,18}\n[A-Za-z0-9+/]{43}=\n(?:(?!— ).+\n)*)\n"
+    r"(?P<signatures>(?:— [^\s+]+ [A-Za-z0-9+/=]+\n)*— [^\s+]+ [A-Za-z0-9+/=]+\n?)",
     re.MULTILINE,
 )
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/]{120,}={0,2}")
@@ -82,11 +83,13 @@ class PublicKey:
         hash_, _, encoded = rest.partition("+")
         try:
             data = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+            name.encode()
+        except ValueError:
             data = b""
-        key = cls(name, data[1:])
+        key = cls(name if data else "", data[1:])
         if data[:1] != _ED25519 or len(data) != SIZE + 1 or key.hash.hex() != hash_:
-            raise DataError(f"{text!r} is no public key; `journeylab audit key` shows the sender's: NAME+HASH+KEY")
+            said = "`journeylab audit key` shows the sender's: NAME+HASH+KEY"
+            raise DataError(f"{text[:200]!r} is no public key; {said}")
         return key
 
     def has_signed(self, text: str, signature: bytes) -> bool:
@@ -171,10 +174,13 @@ def opened(note: str, key: PublicKey) -> Checkpoint:
     if match is None:
         raise DataError("it is no checkpoint")
     text = match["text"]
-    name, size, root, *more = text.splitlines()
-    for line in match["signatures"].splitlines():
+    name, size, root, *more = text.split("\n")
+    for line in match["signatures"].rstrip("\n").split("\n"):
         _, who, encoded = line.split(" ")
-        data = base64.b64decode(encoded + "==")
+        try:
+            data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+        except binascii.Error:
+            raise DataError("it has a signature that is none") from None
         if who == key.name and data[:4] == key.hash:
             if not key.has_signed(text, data[4:]):
                 raise DataError("its signature is not of what it says")
@@ -184,7 +190,11 @@ def opened(note: str, key: PublicKey) -> Checkpoint:
     times = [line.removeprefix(_TIME) for line in more if line.startswith(_TIME)]
     if name != key.name or len(times) != 1:
         raise DataError(f"it is no checkpoint of the log {key.name}")
-    return Checkpoint(name, int(size), base64.b64decode(root), datetime.fromisoformat(times[0]).astimezone(UTC))
+    try:
+        at = datetime.fromisoformat(times[0]).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise DataError("its instant is none") from None
+    return Checkpoint(name, int(size), base64.b64decode(root), at)
 
 
 def notes_in(text: str) -> list[str]:

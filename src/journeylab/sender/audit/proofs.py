@@ -6,7 +6,6 @@ salts, so it is as personal as they are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 from journeylab.sender.store import tables as t
 
 from .checkpoints import Checkpoint, PublicKey, opened
@@ -89,11 +89,11 @@ def proven(text: str, key: PublicKey) -> Proven:
         DataError: when it shows nothing, saying which entry is at fault.
     """
     try:
-        data = json.loads(text)
+        data = data_of(text)
         if data["format"] != _FORMAT:
             raise ValueError
         note, given = str(data["checkpoint"]), [(_entry(one), _hashes(one["proof"])) for one in data["entries"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError("it is no proof; `journeylab audit prove` writes one") from None
     checkpoint = opened(note, key)
     if not given:

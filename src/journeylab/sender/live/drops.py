@@ -8,7 +8,6 @@ half is taken again from its beginning, and what was received is found to be the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from hashlib import file_digest
@@ -20,6 +19,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 from journeylab.clock import instant
 from journeylab.errors import DataError
 from journeylab.instants import instants
+from journeylab.jsontext import data_of
 from journeylab.language import plural, say
 from journeylab.logsource import open_source
 from journeylab.rejects import Rejects
@@ -198,15 +198,10 @@ def _object(properties: str | None) -> dict[str, Any]:
     if properties is None:
         return {}
 
-    def no_number(name: str) -> Any:
-        raise ValueError(f"`properties` has {name}, which is no JSON")
-
     try:
-        found = json.loads(properties, parse_constant=no_number)
-    except json.JSONDecodeError as problem:
+        found = data_of(properties)
+    except ValueError as problem:
         raise ValueError(f"`properties` is no JSON: {problem}") from None
-    except RecursionError:
-        raise ValueError("`properties` is nested too deeply") from None
     if not isinstance(found, dict):
         raise ValueError("`properties` is no JSON object")
     return found
@@ -332,8 +327,8 @@ def open_table(path: Path) -> Source:
     if path.suffix.lower() != ".json":
         return open_source(path)
     try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as problem:
+        found = data_of(path.read_bytes())
+    except ValueError as problem:
         raise DataError(f"{path} is no JSON: {str(problem)[:200]}") from None
     rows = found if isinstance(found, list) else [found]
     if not all(isinstance(one, dict) for one in rows):

@@ -215,7 +215,8 @@ class _Reading:
 
     def message(self, path: Path) -> None:
         """Reads a message's file and checks it against its templates."""
-        document, *more = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        read = documents(text_of(path).text, source=str(path), is_json=path.suffix == ".json")
+        document, *more = read or [Document(source=str(path))]
         faults = [*document.faults, *(fault for other in more for fault in other.faults)]
         if more and not faults:
             faults = [Fault((), "a file has one message", str(path))]

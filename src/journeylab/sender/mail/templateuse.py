@@ -65,6 +65,9 @@ def uses(sources: Mapping[str, str], roots: Iterable[str]) -> Uses:
         except TemplateSyntaxError as error:
             found.faults.append(((name, error.lineno), f"no Jinja2 template: {error.message}"))
             continue
+        except RecursionError:
+            found.faults.append(((name, 1), "no Jinja2 template: it is nested too deeply"))
+            continue
         for node in trees[name].find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
             for other in find_referenced_templates(nodes.Template([node], lineno=node.lineno)):
                 if other is None:

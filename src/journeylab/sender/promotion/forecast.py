@@ -7,15 +7,15 @@ them narrower. The shares of a split are known, and have no interval.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from journeylab.errors import DataError
-from journeylab.graph import edges_of, reachable
-from journeylab.journey import CONTACT, Journey, Node, Run, Split
+from journeylab.graph import Place, edges_of, places, reachable
+from journeylab.journey import CONTACT, Journey, Run, Split
+from journeylab.jsontext import data_of
 
 from .frozen import sends_of
 
@@ -106,7 +106,7 @@ class Forecast:
             DataError: when the simulation is of another version.
         """
         first = None
-        if any(_comes_back(journey, place) for place in _places(journey)):
+        if any(_comes_back(journey, place) for place in places(journey)):
             first = _firsts(simulation, journey.journey)
         return cls.of_summary(simulation.summary(journey.journey), journey, first=first)
 
@@ -142,13 +142,18 @@ class Forecast:
         """
         path = Path(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+            data = data_of(path.read_bytes())
+        except (OSError, ValueError) as problem:
             raise DataError(f"the forecast {path} cannot be read: {problem}") from None
         try:
             return cls.of_summary(data, journey)
         except DataError as problem:
             raise DataError(f"{path}: {problem}") from None
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise DataError(
+                f"{path}: no forecast of {journey.journey}: a part of it is of another shape; `journeylab simulate … "
+                "--json` prints one"
+            ) from None
 
     def with_responses(self, log: EventLog, journey: Journey, kinds: Sequence[str] = ("opened", "clicked")) -> Forecast:
         """The same with the shares of sends that were opened or clicked within 7 days, as the log has them.
@@ -190,26 +195,7 @@ def _responses(log: EventLog, journey: Journey, kinds: Sequence[str]) -> Iterato
                 yield Expected("response", message, kind, n / len(rows), low, high)
 
 
-class _Place(NamedTuple):
-    """A node under the name that it has in visits, and where its branches lead."""
-
-    name: str
-    node: Node
-    owner: Journey
-    branches: tuple[tuple[str, str], ...]
-
-
-def _places(journey: Journey, prefix: str = "") -> Iterator[_Place]:
-    """All nodes, those of parts after the node that runs them."""
-    for name, node in journey.nodes.items():
-        branches = tuple((branch, prefix + target) for branch, target, _ in node.branches())
-        yield _Place(prefix + name, node, journey, branches)
-        part = journey.parts.get(node.run) if isinstance(node, Run) else None
-        if part is not None:
-            yield from _places(part, f"{prefix}{name}.")
-
-
-def _comes_back(journey: Journey, place: _Place) -> bool:
+def _comes_back(journey: Journey, place: Place) -> bool:
     """Whether a contact may visit a node more than once: it lies on a loop, or entries may follow each other."""
     if journey.trigger.reentry != "never":
         return True
@@ -270,7 +256,7 @@ class _Making:
     ) -> None:
         self.summary, self.journey, self.first = summary, journey, first
         self.n_entries = sum(one["n_entries"] for one in summary["exits"].values())
-        self.places = [*_places(journey)]
+        self.places = [*places(journey)]
         self.unwatched: list[str] = []
 
     def branches(self) -> Iterator[Expected]:
@@ -293,7 +279,7 @@ class _Making:
                 if one is not None and one["share"] is not None and n_closed > 0:
                     yield self._expected("branch", place.name, branch, one["share"], one["interval"], n_closed, n_open)
 
-    def _split(self, place: _Place) -> Iterator[Expected]:
+    def _split(self, place: Place) -> Iterator[Expected]:
         assert isinstance(place.node, Split)
         if self.journey.unit != CONTACT:
             self.unwatched.append(

@@ -26,6 +26,7 @@ from sqlalchemy import bindparam, func, insert, select
 
 from journeylab.display import counted
 from journeylab.errors import DataError, listed
+from journeylab.jsontext import data_of
 from journeylab.sender.live.intake import OwnEvent, make_contacts, record_all
 from journeylab.sender.store import TICK, Store, act, lock_contacts
 from journeylab.sender.store import tables as t
@@ -103,7 +104,7 @@ class Receipt:
         Raises:
             ValueError: when it is none.
         """
-        fields = json.loads(line)
+        fields = data_of(line)
         try:
             made = cls(**fields | {name: datetime.fromisoformat(fields[name]) for name in ("gated_at", "at")})
         except (TypeError, KeyError) as problem:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 from journeylab.sender.settings import LOOPBACK, Alerts, Outgoing, Settings
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ def _read(response: BaseHTTPResponse, at: datetime) -> Reply:
     said: object = None
     if 200 <= status < 300 and "json" in response.headers.get("content-type", ""):
         try:
-            said = json.loads(_body(response))
+            said = data_of(_body(response))
         except ValueError:
             said = None
     return Reply(status, str(status), after, said if isinstance(said, dict) else {})
