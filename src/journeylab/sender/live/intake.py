@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
@@ -23,10 +23,13 @@ from journeylab.sender.store.seals import Seal, Seals, seals_by_contact, seals_o
 from .addresses import normal_address
 from .kinds import LONGEST_ID, Names, declare, is_name, known_names, not_a_text
 
+if TYPE_CHECKING:
+    from journeylab.sender.declarations import Declarations
+
 __all__ = [
     "OWN", "SEALED", "Incoming", "OwnEvent", "Person", "Received", "Refused", "addresses_of", "attributes_of",
-    "declare", "known_names", "make_contacts", "plain_properties", "properties_of", "receive", "receive_people",
-    "record", "record_all",
+    "contract_properties", "declare", "known_names", "make_contacts", "plain_properties", "properties_of", "receive",
+    "receive_people", "record", "record_all",
 ]  # fmt: skip
 
 OWN: Final = ("sent", "not_sent", "postponed", "called")
@@ -76,14 +79,20 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of rows: how many were new, how many were there already, and those refused, with reasons."""
+    """What became of rows: how many were new, how many were there already, and those refused, with reasons.
+
+    `left_out` counts values by name that were not kept, as no purpose declares them (see `Declarations`).
+    """
 
     n_new: int
     n_repeated: int
     refused: tuple[Refused, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime) -> Received:
+def receive(
+    connection: Connection, incoming: Sequence[Incoming], now: datetime, declared: Declarations | None = None
+) -> Received:
     """Takes events in, in their order, and makes their contacts due.
 
     A contact that is new is made. An event that cannot be taken is refused with its reason, and the others are taken.
@@ -92,8 +101,10 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
         connection: a writing transaction.
         incoming: the events.
         now: the store's instant.
+        declared: what is kept of them; by default everything.
     """
-    n_repeated, rows, refused = _taken(connection, incoming)
+    kept, left_out = ([*enumerate(incoming)], {}) if declared is None else declared.of_events(incoming)
+    n_repeated, rows, refused = _taken(connection, kept)
     at = _locked(connection, {row["contact"] for row in rows}, now)
     erased = _erased(connection, at)
     refused += [Refused(row["place"], _BEING_ERASED) for row in rows if row["contact"] in erased]
@@ -115,7 +126,9 @@ def receive(connection: Connection, incoming: Sequence[Incoming], now: datetime)
                 connection, row["received_at"], "intake", row["event"], "consent", contact=row["contact"],
                 purpose=purpose, source_id=row["source_id"],
             )  # fmt: skip
-    return Received(len(rows), n_repeated, tuple(sorted(refused)))
+    if declared is not None:
+        declared.note(connection, left_out, now)
+    return Received(len(rows), n_repeated, tuple(sorted(refused)), left_out)
 
 
 def _erased(connection: Connection, contacts: Iterable[str]) -> set[str]:
@@ -129,13 +142,15 @@ def _erased(connection: Connection, contacts: Iterable[str]) -> set[str]:
 _BEING_ERASED: Final = "the person is being erased and a message is on its way; bring it again once that has arrived"
 
 
-def _taken(connection: Connection, incoming: Sequence[Incoming]) -> tuple[int, list[dict[str, Any]], list[Refused]]:
+def _taken(
+    connection: Connection, incoming: Sequence[tuple[int, Incoming]]
+) -> tuple[int, list[dict[str, Any]], list[Refused]]:
     """How many events were there already, the rows of new ones without their instants, and what is refused."""
-    known_ids = _known_ids(connection, (one.source_id for one in incoming))
+    known_ids = _known_ids(connection, (one.source_id for _, one in incoming))
     names, attributes = Names(connection, "event"), Names(connection, "contact")
     while True:
         n_repeated, ids, rows, refused = 0, {*known_ids}, [], []
-        for place, one in enumerate(incoming):
+        for place, one in incoming:
             if one.source_id is not None and one.source_id in ids:
                 n_repeated += 1
                 continue
@@ -178,6 +193,11 @@ _OF_CONTRACT: Final = {
     _CHANGED: frozenset(("name",)),
 }  # fmt: skip
 """The properties that an event of the log's contract has, by its name: all that does not tell of a person."""
+
+
+def contract_properties(event: str) -> frozenset[str]:
+    """The properties that the log's contract names of an event."""
+    return _OF_CONTRACT.get(event, frozenset()) | ({"value"} if event == _CHANGED else frozenset())
 
 
 def plain_properties() -> list[str]:
@@ -346,12 +366,16 @@ def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
     _store(connection, rows, at)
 
 
-def receive_people(connection: Connection, people: Sequence[Person], now: datetime) -> Received:
+def receive_people(
+    connection: Connection, people: Sequence[Person], now: datetime, declared: Declarations | None = None
+) -> Received:
     """Takes contacts in: new ones with their attributes, and of known ones what has changed, as events.
 
     A contact's first attributes hold from its beginning; later values are `attribute_changed` events, as in a log
-    (rule 7). A contact that comes in without any event begins with the event `contact_added`.
+    (rule 7). A contact that comes in without any event begins with the event `contact_added`. The arguments are those
+    of `receive`.
     """
+    people, left_out = (people, {}) if declared is None else declared.of_people(people)
     good, refused = _sound(connection, people)
     erased = _erased(connection, good)
     refused += [Refused(place, _BEING_ERASED) for place, one in enumerate(people) if one.contact in erased]
@@ -381,7 +405,9 @@ def receive_people(connection: Connection, people: Sequence[Person], now: dateti
     if len(rows) > len(fresh):
         declare(connection, "event", {"name": "text", "value": "text"})
     _store(connection, rows, {row["contact"]: row["received_at"] for row in rows})
-    return Received(len(ids) - n_repeated, n_repeated, tuple(sorted(refused)))
+    if declared is not None:
+        declared.note(connection, left_out, now)
+    return Received(len(ids) - n_repeated, n_repeated, tuple(sorted(refused)), left_out)
 
 
 def _sound(
