@@ -71,7 +71,7 @@ def test_contacts_and_events_come_in_once(folder: Path, run: Run) -> None:
     assert "0 events new, 1 known before" in run(*mapped, "--rejects", "bad.csv")
     assert pd.read_csv("bad.csv")["row"].tolist() == [3]
     assert json.loads(run(*mapped, "--rejects", "bad.csv", "--json")) == {
-        "n_new": 0, "n_repeated": 1, "refused": [{"row": 3, "reason": "contact is missing"}]
+        "n_new": 0, "n_repeated": 1, "refused": [{"row": 3, "reason": "contact is missing"}], "left_out": {}
     }  # fmt: skip
     assert rows(t.events, event="signup")[0].occurred_at.isoformat() == "2026-03-01T08:00:00+00:00"
 

@@ -17,6 +17,7 @@ from .screen import announce_compiling, show_json, step, table_lines
 from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
 
 if TYPE_CHECKING:
+    from journeylab.sender.approvals import Approval
     from journeylab.sender.live.intake import Received
     from journeylab.sender.store import Store
 
@@ -32,6 +33,9 @@ Reveal = Annotated[
     bool, typer.Option("--reveal", help="Show personal data, too; that it was looked at is kept in the audit log.")
 ]
 TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV, JSON Lines, JSON or Arrow.")]
+Purpose = Annotated[
+    str | None, typer.Option("--purpose", metavar="TEXT", help="What the data are for, in words that name nobody.")
+]
 _SHOWN = 20
 _TRY_AGAIN = 75
 
@@ -74,8 +78,8 @@ def import_(
     from journeylab.sender.live.arrivals import read_contacts
     from journeylab.sender.live.kinds import known_names
 
-    def read(source: Any, connection: Any) -> Any:
-        return read_contacts(source, known_names(connection, "contact"), timezone)
+    def read(source: Any, connection: Any, declared: Any) -> Any:
+        return read_contacts(source, known_names(connection, "contact"), timezone, declared)
 
     _bring(file, settings, columns, rejects, read, "contact", as_json=as_json)
 
@@ -104,38 +108,45 @@ def events(
     from journeylab.sender.live.arrivals import read_events
     from journeylab.sender.live.kinds import property_kinds
 
-    def read(source: Any, connection: Any) -> Any:
+    def read(source: Any, connection: Any, declared: Any) -> Any:
         with file.open("rb") as content:
             digest = file_digest(content, "sha256").hexdigest()
-        return read_events(source, property_kinds(connection), timezone, lambda row: f"file/{digest[:40]}/{row}")
+        kinds = property_kinds(connection)
+        return read_events(source, kinds, timezone, lambda row: f"file/{digest[:40]}/{row}", declared)
 
     _bring(file, settings, columns, rejects, read, "event", as_json=as_json)
 
 
 def _bring(
     file: Path, settings: Path, columns: Mapping[str, str] | None, rejects: Path | None,
-    read: Callable[[Any, Any], Any], what: str, *, as_json: bool,
+    read: Callable[[Any, Any, Any], Any], what: str, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Takes a file in, and says what became of it."""
     from journeylab.logreading import mapped
+    from journeylab.sender.declarations import Declarations
     from journeylab.sender.live.arrivals import take
     from journeylab.sender.live.drops import open_table, write_refused
+    from journeylab.sender.settings import Settings
 
     source, _ = mapped(open_table(file), None, dict(columns or {}))
+    declared = Declarations.of(Settings.read(settings))
     with _made(settings) as store, step(f"reading {file}") as reading:
         with store.reading() as connection:
-            found = read(source, connection)
-        got: Received | None = take(store, found)
+            found = read(source, connection, declared)
+        got: Received | None = take(store, found, declared=declared)
         assert got is not None
         reading.done = f"read {file}"
     if rejects is not None:
         write_refused(rejects, found, got.refused)
     if as_json:
         refused = [{"row": one.place, "reason": one.reason} for one in got.refused]
-        show_json({"n_new": got.n_new, "n_repeated": got.n_repeated, "refused": refused})
+        left_out = dict(sorted(got.left_out.items()))
+        show_json({"n_new": got.n_new, "n_repeated": got.n_repeated, "refused": refused, "left_out": left_out})
     else:
         changed = "new or changed" if what == "contact" else "new"
         typer.echo(f"{counted(got.n_new, what)} {changed}, {got.n_repeated:,} known before")
+        for name, n in sorted(got.left_out.items()):
+            typer.echo(f"  {name}: {counted(n, 'value')} not kept, as no purpose in the settings declares it", err=True)
         for one in got.refused[:_SHOWN] if rejects is None else ():
             typer.echo(f"  {source.rejects.place} {one.place}: {one.reason}", err=True)
         if got.refused:
@@ -186,29 +197,50 @@ def _minute(at: str | None) -> str:
 def show(
     contact: OneContact,
     reveal: Reveal = False,
+    purpose: Purpose = None,
     settings: SettingsFile = SETTINGS,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what is known of a contact: attributes, entries, where it stands, messages, consent and its proof.
 
-    Values of attributes, the address, and the evidence of consent are personal data; only --reveal shows them.
+    Values of attributes, the address, and the evidence of consent are personal data; only --reveal shows them. Where
+    the settings want a second person for that, one is asked first (exit status 1): see `contacts approve`.
+
+    \b
+    Examples:
+      journeylab contacts show crm-17
+      journeylab contacts show crm-17 --reveal --purpose "ticket 4711"
     """
     from journeylab.sender.live.inspection import known_of
-    from journeylab.sender.store import act
+    from journeylab.sender.persons.revealing import revealed
+    from journeylab.sender.settings import Settings
 
+    if purpose is not None and not reveal:
+        raise typer.BadParameter("--purpose goes with --reveal", param_hint="--purpose")
     with opened(settings, personal=True) as store:
-        with store.reading() as connection:
-            found = known_of(connection, contact, reveal=reveal)
         if reveal:
-            who = who_acts(actor)
-            with store.writing() as connection:
-                act(connection, store.now(connection), who, "contact_revealed", "contact", contact=contact)
+            found = approved(revealed(store, Settings.read(settings), contact, purpose=purpose, actor=who_acts(actor)))
+        else:
+            with store.reading() as connection:
+                found = known_of(connection, contact, reveal=False)
     if as_json:
         show_json(found)
         return
     for line in _lines(found):
         typer.echo(line)
+
+
+def approved(found: dict[str, Any] | Approval) -> dict[str, Any]:
+    """What was opened; where a second person is asked first, this says so and ends the command."""
+    if isinstance(found, dict):
+        return found
+    typer.echo(
+        f"this takes a second person, who is asked until {found.expires_at:%Y-%m-%d %H:%M} UTC; once somebody else has "
+        f"given `journeylab contacts approve {found.approval_id}`, do this again",
+        err=True,
+    )
+    raise typer.Exit(1)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, select
 
-from journeylab.sender.live.intake import Incoming, Person, contract_properties
+from journeylab.sender.live.intake import Incoming, Person, contract_properties, plain_properties
 from journeylab.sender.live.kinds import is_name
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import insert_into
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from journeylab.reads import Read
     from journeylab.sender.settings import Settings
 
-__all__ = ["OF_THE_SENDER", "OTHERS", "Declarations"]
+__all__ = ["OF_THE_SENDER", "OTHERS", "Declarations", "named"]
 
 OF_THE_SENDER: Final = ("language", "timezone")
 """The attributes that the sender itself reads."""
@@ -93,6 +93,12 @@ class Declarations:
         declared = (of.get(event, frozenset()) for of in self.properties.values())
         return contract_properties(event).union(*declared)
 
+    @cached_property
+    def kept_anywhere(self) -> frozenset[str]:
+        """The properties that are kept of any event."""
+        declared = (names for of in self.properties.values() for names in of.values())
+        return frozenset(("name", "value", *plain_properties())).union(*declared)
+
     # What comes in
 
     def of_events(self, incoming: Sequence[Incoming]) -> tuple[list[tuple[int, Incoming]], Counter[str]]:
@@ -107,17 +113,17 @@ class Declarations:
         for place, one in enumerate(incoming):
             changed = one.properties.get("name") if one.event == _CHANGED else None
             if isinstance(changed, str) and changed not in self.kept:
-                left[_named(changed)] += 1
+                left[named(changed)] += 1
                 continue
             more = one.properties.keys() - kept_of[one.event]
-            left.update(_named(one.event, name) for name in more)
+            left.update(named(one.event, name) for name in more)
             kept.append((place, _without(one, "properties", more)))
         return kept, left
 
     def of_people(self, people: Sequence[Person]) -> tuple[list[Person], Counter[str]]:
         """Contacts with the attributes that are kept, and how many values of each other attribute are left out."""
         more = [one.attributes.keys() - self.kept for one in people]
-        left = Counter(_named(name) for names in more for name in names)
+        left = Counter(named(name) for names in more for name in names)
         return [_without(one, "attributes", names) for one, names in zip(people, more, strict=True)], left
 
     def note(self, connection: Connection, left: Mapping[str, int], now: datetime) -> None:
@@ -148,5 +154,6 @@ def _without(one: _T, field: str, names: Collection[str]) -> _T:
     return replace(one, **{field: {k: v for k, v in getattr(one, field).items() if k not in names}})  # type: ignore
 
 
-def _named(*names: Any) -> str:
+def named(*names: Any) -> str:
+    """What the values of an attribute, or of an event and its property, are counted under."""
     return ".".join(names) if all(map(is_name, names)) else OTHERS

@@ -8,8 +8,9 @@ is no event or no contact is refused with its number and the reason, and the oth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from journeylab.sender.declarations import Declarations
+    from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
     from journeylab.tablesource import Source
 
@@ -55,6 +58,7 @@ class Reading:
         numbers: the numbers of the other rows, int64.
         table: the other rows, as values that intake takes.
         make: makes an event or a contact of the columns, an index into them, and the row's number.
+        left_out: how many values there are in columns that nobody may use, by name; they were not looked at.
     """
 
     source: Source
@@ -62,6 +66,7 @@ class Reading:
     numbers: NDArray[np.int64]
     table: pa.Table
     make: Callable[[_Columns, int, int], Row]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def parts(self) -> Iterator[tuple[list[int], list[Row]]]:
         """The rows in their order with their numbers, `AT_ONCE` at a time."""
@@ -85,7 +90,11 @@ class Reading:
 
 
 def read_events(
-    source: Source, kinds: Mapping[str, str], zone: str | None = None, id_of: Callable[[int], str] | None = None
+    source: Source,
+    kinds: Mapping[str, str],
+    zone: str | None = None,
+    id_of: Callable[[int], str] | None = None,
+    declared: Declarations | None = None,
 ) -> Reading:
     """A table of events.
 
@@ -94,6 +103,7 @@ def read_events(
         kinds: the kinds of properties by name, as far as they are known.
         zone: of times that do not say theirs.
         id_of: the id of the event in a row, by its number, where there is no column `id`.
+        declared: what is kept of events; by default everything.
 
     Raises:
         DataError: when a column is missing or of a type that nothing can have, or times are naive.
@@ -105,6 +115,11 @@ def read_events(
             "or give it another name"
         )
     names = [name for name in table.column_names if name not in ("contact", "event", "occurred_at", "id")]
+    left_out: Counter[str] = Counter()
+    if declared is not None:
+        for name in (name for name in names if name not in declared.kept_anywhere):
+            left_out.update(_n_by_event(table["event"], table[name], name))
+        names = [name for name in names if name in declared.kept_anywhere]
     columns = {name: _texts(source, table, name) for name in ("contact", "event", "id") if name in table.column_names}
     if "occurred_at" in table.column_names:
         columns["occurred_at"] = instants(table["occurred_at"], "occurred_at", zone, source.rejects)
@@ -118,13 +133,22 @@ def read_events(
         properties = {name: value for name in names if (value := of[name][i]) is not None}
         return Incoming(of["contact"][i], of["event"][i], None if at is None else instant(at), properties, source_id)
 
-    return _reading(source, columns, len(table), make)
+    return _reading(source, columns, len(table), make, left_out)
 
 
-def read_contacts(source: Source, kinds: Mapping[str, str], zone: str | None = None) -> Reading:
+def read_contacts(
+    source: Source, kinds: Mapping[str, str], zone: str | None = None, declared: Declarations | None = None
+) -> Reading:
     """A table of contacts; see `read_events`."""
+    from journeylab.sender.declarations import named
+
     table = _unfolded(source, ("contact",), "attributes")
     names = [name for name in table.column_names if name not in ("contact", "address")]
+    left_out: Counter[str] = Counter()
+    if declared is not None:
+        for name in (name for name in names if name not in declared.kept):
+            left_out[named(name)] += len(table) - table[name].null_count
+        names = [name for name in names if name in declared.kept]
     columns = {name: _texts(source, table, name) for name in ("contact", "address") if name in table.column_names}
     columns |= {name: _values(source, table[name], name, kinds, zone) for name in names}
 
@@ -132,30 +156,46 @@ def read_contacts(source: Source, kinds: Mapping[str, str], zone: str | None = N
         attributes = {name: value for name in names if (value := of[name][i]) is not None}
         return Person(of["contact"][i], of["address"][i] if "address" in of else None, attributes)
 
-    return _reading(source, columns, len(table), make)
+    return _reading(source, columns, len(table), make, +left_out)
 
 
-def take(store: Store, reading: Reading, is_stopping: Callable[[], bool] = lambda: False) -> Received | None:
+def take(
+    store: Store,
+    reading: Reading,
+    is_stopping: Callable[[], bool] = lambda: False,
+    declared: Declarations | None = None,
+) -> Received | None:
     """What became of the rows of a table, each part of which is received in a transaction of its own.
 
     Refused rows have the numbers that people give them. None when it was stopped before the last part.
     """
-    n_new, n_repeated, refused = 0, 0, [*reading.refused]
+    n_new, n_repeated, refused, left_out = 0, 0, [*reading.refused], Counter(reading.left_out)
+    if declared is not None:
+        with store.writing() as connection:
+            declared.note(connection, reading.left_out, store.now(connection))
     for numbers, rows in reading.parts():
         if is_stopping():
             return None
         with store.writing() as connection:
             now = store.now(connection)
             if isinstance(rows[0], Incoming):
-                got = receive(connection, rows, now)  # type: ignore[arg-type]
+                got = receive(connection, rows, now, declared)  # type: ignore[arg-type]
             else:
-                got = receive_people(connection, rows, now)  # type: ignore[arg-type]
+                got = receive_people(connection, rows, now, declared)  # type: ignore[arg-type]
         n_new, n_repeated = n_new + got.n_new, n_repeated + got.n_repeated
         refused += [Refused(numbers[one.place], one.reason) for one in got.refused]
-    return Received(n_new, n_repeated, tuple(sorted(refused)))
+        left_out.update(got.left_out)
+    return Received(n_new, n_repeated, tuple(sorted(refused)), left_out)
 
 
-def receive_tables(store: Store, events: Any = None, contacts: Any = None, *, timezone: str | None = None) -> Arrived:
+def receive_tables(
+    store: Store,
+    events: Any = None,
+    contacts: Any = None,
+    *,
+    timezone: str | None = None,
+    settings: Settings | None = None,
+) -> Arrived:
     """What became of events and contacts that Python has; contacts are taken first.
 
     Args:
@@ -163,9 +203,12 @@ def receive_tables(store: Store, events: Any = None, contacts: Any = None, *, ti
         events: a pandas or polars DataFrame, an Arrow table, a list of dicts, or a file's path; see the module's text.
         contacts: the same.
         timezone: the zone of times that do not say theirs.
+        settings: the sender's: where their purposes declare what they may use, nothing else is kept; without them
+            everything is.
 
     Returns:
-        How many were new and how many were there already; what was refused, by its row from 0, or its line in a file.
+        How many were new and how many were there already; what was refused, by its row from 0, or its line in a file;
+        and how many values were left out, by name.
 
     Raises:
         DataError: when a column is missing or of a type that nothing can have, or times are naive.
@@ -183,15 +226,32 @@ def receive_tables(store: Store, events: Any = None, contacts: Any = None, *, ti
         >>> got.events.n_new, got.events.refused, again.events.n_repeated
         (1, (Refused(place=1, reason='contact is missing'),), 1)
     """
+    from journeylab.sender.declarations import Declarations
+
     came = [Received(0, 0), Received(0, 0)]
+    declared = None if settings is None else Declarations.of(settings)
     for place, given, what in ((1, contacts, "contacts"), (0, events, "events")):
         if given is not None:
             source = open_source(given, what=what)
             with store.reading() as connection:
                 kinds = known_names(connection, "contact") if place else property_kinds(connection)
-            reading = read_contacts(source, kinds, timezone) if place else read_events(source, kinds, timezone)
-            came[place] = take(store, reading) or came[place]
+            if place:
+                reading = read_contacts(source, kinds, timezone, declared)
+            else:
+                reading = read_events(source, kinds, timezone, None, declared)
+            came[place] = take(store, reading, declared=declared) or came[place]
     return Arrived(*came)
+
+
+def _n_by_event(event: pa.ChunkedArray, column: pa.ChunkedArray, name: str) -> Counter[str]:
+    """How many values a column has, by `event.name`."""
+    import pyarrow as pa
+
+    from journeylab.sender.declarations import named
+
+    table = pa.table({"event": _decoded(event).cast(pa.large_string()), "there": column.is_valid()})
+    counted = table.group_by("event").aggregate([("there", "sum")]).to_pylist()
+    return Counter({named(one["event"], name): one["there_sum"] for one in counted if one["there_sum"]})
 
 
 def _unfolded(source: Source, needed: Sequence[str], inner: str) -> pa.Table:
@@ -274,7 +334,11 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _reading(
-    source: Source, columns: Mapping[str, pa.ChunkedArray], n_rows: int, make: Callable[[_Columns, int, int], Row]
+    source: Source,
+    columns: Mapping[str, pa.ChunkedArray],
+    n_rows: int,
+    make: Callable[[_Columns, int, int], Row],
+    left_out: Mapping[str, int],
 ) -> Reading:
     """The rows that can be read, and why the others cannot."""
     import pyarrow as pa
@@ -286,4 +350,4 @@ def _reading(
         reasons.setdefault(one["row"], []).append(f"{one['column']}{said} {one['reason']}")
     table = pa.table(dict(columns)).take(pa.array(kept))
     refused = tuple(Refused(number, "; ".join(said)) for number, said in reasons.items())
-    return Reading(source, refused, source.rejects.number(kept), table, make)
+    return Reading(source, refused, source.rejects.number(kept), table, make, left_out)

@@ -23,6 +23,7 @@ from journeylab.jsontext import data_of
 from journeylab.language import plural, say
 from journeylab.logsource import open_source
 from journeylab.rejects import Rejects
+from journeylab.sender.declarations import Declarations
 from journeylab.sender.logs import logger
 from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.settings import Settings
@@ -112,13 +113,20 @@ def take_table(store: Store, settings: Settings) -> int:
             now = store.now(connection)
             if is_over:
                 resolve(connection, _REFUSED_ROWS, now)
-            n = take_inbox(connection, now, zone=settings.inbox.timezone)
+            n = take_inbox(connection, now, zone=settings.inbox.timezone, declared=Declarations.of(settings))
         if not n:
             return total
         total += n
 
 
-def take_inbox(connection: Connection, now: datetime, *, zone: str | None = None, most: int = AT_ONCE) -> int:
+def take_inbox(
+    connection: Connection,
+    now: datetime,
+    *,
+    zone: str | None = None,
+    most: int = AT_ONCE,
+    declared: Declarations | None = None,
+) -> int:
     """How many rows of the table were taken or refused, in the order of their numbers.
 
     Of several processes one takes at a time: two would tell what happened to a contact in another order.
@@ -128,6 +136,7 @@ def take_inbox(connection: Connection, now: datetime, *, zone: str | None = None
         now: the store's instant.
         zone: of times that do not say theirs.
         most: how many rows at most.
+        declared: what is kept of them; by default everything.
     """
     if connection.dialect.name == "postgresql":
         mine = connection.execute(text("select pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one()
@@ -136,7 +145,7 @@ def take_inbox(connection: Connection, now: datetime, *, zone: str | None = None
     i = t.inbox.c
     rows = connection.execute(select(t.inbox).where(i.taken_at.is_(None)).order_by(i.inbox_id).limit(most)).all()
     if rows:
-        refused = _taken(connection, rows, now, zone)
+        refused = _taken(connection, rows, now, zone, declared)
         taken = update(t.inbox).where(among(connection, i.inbox_id, [one.inbox_id for one in rows]))
         connection.execute(taken.values(taken_at=now))
         if refused:
@@ -155,7 +164,9 @@ def take_inbox(connection: Connection, now: datetime, *, zone: str | None = None
     return len(rows)
 
 
-def _taken(connection: Connection, rows: Sequence[Any], now: datetime, zone: str | None) -> dict[int, str]:
+def _taken(
+    connection: Connection, rows: Sequence[Any], now: datetime, zone: str | None, declared: Declarations | None
+) -> dict[int, str]:
     """Receives rows; why the others are refused, by their numbers."""
     refused: dict[int, str] = {}
     numbers, incoming = [], []
@@ -166,7 +177,9 @@ def _taken(connection: Connection, rows: Sequence[Any], now: datetime, zone: str
             numbers.append(row.inbox_id)
         except ValueError as problem:
             refused[row.inbox_id] = str(problem)
-    got = receive(connection, incoming, now)
+    got = receive(connection, incoming, now, declared)
+    if got.left_out:
+        logger("inbox").info("table", left_out=dict(got.left_out))
     return refused | {numbers[one.place]: one.reason for one in got.refused}
 
 
@@ -291,12 +304,12 @@ def _take_file(store: Store, settings: Settings, path: Path, is_stopping: Callab
         if _state(path) != before:
             return False
         if reading is not None:
-            got = take(store, reading, is_stopping)
+            got = take(store, reading, is_stopping, Declarations.of(settings))
             if got is None:
                 return False
             refused = got.refused
             n = {"n_new": got.n_new, "n_repeated": got.n_repeated, "n_refused": len(refused)}
-            logger("inbox").info("file", folder=path.parent.name, **n)
+            logger("inbox").info("file", folder=path.parent.name, **n, left_out=dict(got.left_out))
         if refused:
             _write_refused(path, reading, refused)
         _move(path, "refused" if reading is None else "taken", digest)
@@ -311,11 +324,11 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _read(store: Store, settings: Settings, path: Path, digest: str) -> Reading:
-    source, zone = open_table(path), settings.inbox.timezone
+    source, zone, declared = open_table(path), settings.inbox.timezone, Declarations.of(settings)
     with store.reading() as connection:
         if path.parent.name == "contacts":
-            return read_contacts(source, known_names(connection, "contact"), zone)
-        return read_events(source, property_kinds(connection), zone, lambda row: f"file/{digest[:40]}/{row}")
+            return read_contacts(source, known_names(connection, "contact"), zone, declared)
+        return read_events(source, property_kinds(connection), zone, lambda row: f"file/{digest[:40]}/{row}", declared)
 
 
 def open_table(path: Path) -> Source:

@@ -15,6 +15,7 @@ What the store says is the same whichever process is asked, and kept for twenty 
 | `calls` | service, state | outside calls |
 | `open_rate`, `click_rate` | journey, by | of the messages of 7 days, by people and by machines only |
 | `forecast_outside` | journey, version | nodes that are outside of their forecast |
+| `left_out` | name | values that came in and were not kept, as no purpose declares them |
 | `alerts` | severity | open alerts |
 | `paused` | journey | 1 for a journey that stands still |
 | `release_share` | journey, version | the share of contacts of whose entries a release takes |
@@ -197,6 +198,10 @@ def _others(
     for (service, state), n in sorted(figures.calls_by_service(connection).items()):
         calls.add_metric([service, state], n)
     yield calls
+    left_out = gauge("left_out", "Values that came in and no purpose declares", "name")
+    for row in connection.execute(select(t.left_out).order_by(t.left_out.c.name)):
+        left_out.add_metric([row.name], row.n_values)
+    yield left_out
 
 
 def _releases(connection: Connection, gauge: Gauge) -> Iterator[GaugeMetricFamily]:

@@ -21,6 +21,7 @@ from journeylab.errors import DataError, known
 from journeylab.jsontext import data_of
 from journeylab.sender.consent.mailed import take_unsubscription
 from journeylab.sender.consent.reports import take_report
+from journeylab.sender.declarations import Declarations
 from journeylab.sender.live.intake import Incoming, Person, Received, Refused, receive, receive_people
 from journeylab.sender.settings import Settings
 
@@ -229,23 +230,25 @@ def _person(one: Any) -> Person:
 
 async def _taken(
     request: Request, good: Mapping[int, _T], refused: list[Refused],
-    take: Callable[[Any, list[_T], datetime], Received],
+    take: Callable[[Any, list[_T], datetime, Declarations | None], Received],
 ) -> Response:  # fmt: skip
     """The answer to what was sent, after it was taken."""
-    store = site_of(request).store
+    store, declared = site_of(request).store, Declarations.of(site_of(request).settings)
     places = [*good]
 
     def taken() -> Received:
         with store.writing() as connection:
-            return take(connection, [*good.values()], store.now(connection))
+            return take(connection, [*good.values()], store.now(connection), declared)
 
     found = await run_in_threadpool(taken) if good else Received(0, 0)
     all_refused = sorted([*refused, *(Refused(places[one.place], one.reason) for one in found.refused)])
-    said = {
+    said: dict[str, Any] = {
         "n_new": found.n_new,
         "n_repeated": found.n_repeated,
         "refused": [{"place": one.place, "reason": one.reason} for one in all_refused],
     }
+    if found.left_out:
+        said["left_out"] = dict(found.left_out)
     is_nothing = bool(all_refused) and found.n_new == found.n_repeated == 0
     if is_nothing:
         said["error"] = "nothing was taken; `refused` says why"
