@@ -34,8 +34,8 @@ from journeylab.errors import DataError, DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration
 
 __all__ = [
-    "Address", "Alerts", "Audit", "Dkim", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay", "Retention", "Settings",
-    "Staging", "Syslog", "Tracking", "secret",
+    "Address", "Alerts", "Audit", "AuditMail", "Dkim", "FourEyes", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay",
+    "Retention", "Settings", "Staging", "Syslog", "Tracking", "secret",
 ]  # fmt: skip
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -348,27 +348,41 @@ class Syslog(Definition):
     timeout: PositiveDuration = timedelta(seconds=10)
 
 
+class AuditMail(Definition):
+    """A mailbox that takes checkpoints; nobody who runs the sender should be able to delete from it.
+
+    Attributes:
+        to: the mailbox.
+        relay: the name of the relay through which mail goes there; by default the first one.
+    """
+
+    to: Mailbox
+    relay: str | None = None
+
+
 class Audit(Definition):
     """Where the audit log goes, so that nobody who can write to the database can change it unseen.
 
     Attributes:
         checkpoints: who takes the signed checkpoints: `file:FOLDER`, which should be on another machine or a medium
-            that is only added to, `syslog` or `webhook`.
+            that is only added to, `syslog`, `webhook` or `mail`.
         syslog: the SIEM that is told every entry.
         webhook: takes checkpoints by signed webhook (Standard Webhooks), as `audit.checkpoint`.
+        mail: takes checkpoints by mail.
     """
 
     checkpoints: tuple[str, ...] = ()
     syslog: Syslog | None = None
     webhook: Outgoing | None = None
+    mail: AuditMail | None = None
 
     @model_validator(mode="after")
     def _knows_who_takes_checkpoints(self) -> Audit:
         for one in self.checkpoints:
             kind, _, folder = one.partition(":")
-            if one not in ("syslog", "webhook") and not (kind == "file" and folder.strip()):
-                raise ValueError(f"{one!r} takes no checkpoints; write file:FOLDER, syslog or webhook")
-            if one in ("syslog", "webhook") and getattr(self, one) is None:
+            if one not in ("syslog", "webhook", "mail") and not (kind == "file" and folder.strip()):
+                raise ValueError(f"{one!r} takes no checkpoints; write file:FOLDER, syslog, webhook or mail")
+            if one in ("syslog", "webhook", "mail") and getattr(self, one) is None:
                 raise ValueError(f"checkpoints go to {one!r}; say with `{one}:` beside `checkpoints:` what that is")
         return self
 
@@ -411,6 +425,20 @@ class Access(Definition):
     people: dict[str, tuple[Literal["viewer", "analyst", "operator", "privacy_officer", "admin"], ...]]
 
 
+class FourEyes(Definition):
+    """What takes a second person; see `journeylab.sender.approvals`.
+
+    Attributes:
+        promotions_over: a release that can reach more contacts than so many does; without it, none.
+        reveals: whether to see or copy what is known of a contact does.
+        valid_for: how long a request waits for its approval, and an approval for its use.
+    """
+
+    promotions_over: Annotated[int, Field(ge=0)] | None = None
+    reveals: bool = False
+    valid_for: PositiveDuration = timedelta(hours=24)
+
+
 class Settings(Definition):
     """What a sender is set to; see the module's text for an example.
 
@@ -443,6 +471,7 @@ class Settings(Definition):
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
         access: who may do what; without it whoever can read settings and key ring may do everything.
+        four_eyes: what takes a second person; without it nothing does.
         retention: how long what is over is kept.
         backups: how long backups of the database and of the key ring are kept, for the receipts of erasures.
         attempts: how often a message is tried before it has failed.
@@ -480,6 +509,7 @@ class Settings(Definition):
     recommend: Recommend = Recommend()
     staging: Staging | None = None
     access: Access | None = None
+    four_eyes: FourEyes | None = None
     retention: Retention = Retention()
     backups: PositiveDuration = timedelta(days=35)
     attempts: PositiveInt = 8
@@ -491,6 +521,15 @@ class Settings(Definition):
         names = [relay.name for relay in self.relays]
         if len({*names}) < len(names):
             raise ValueError("relays need names of their own")
+        mail = self.audit.mail
+        if mail is not None and mail.relay not in (None, *names):
+            raise ValueError(f"audit: mail: no relay {mail.relay!r}; {known(str(mail.relay), names, 'relays')}")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_who_may_approve(self) -> Settings:
+        if self.four_eyes is not None and self.access is None:
+            raise ValueError("`four_eyes` needs `access`, which says who may approve what another one asks for")
         return self
 
     def path(self, name: str) -> Path:

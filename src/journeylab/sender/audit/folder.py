@@ -21,11 +21,12 @@ from typing import Final, NamedTuple
 from journeylab.errors import DataError
 
 from .checkpoints import Checkpoint, PublicKey, notes_in, opened
+from .mailing import text_in
 from .tree import SIZE
 
 __all__ = ["Outside", "newest_in", "outside", "put"]
 
-_NOTE, _LEAVES = ".checkpoint", ".leaves"
+_NOTE, _LEAVES, _MAIL = ".checkpoint", ".leaves", ".eml"
 _RECORD: Final = re.compile(r'seq=\\?"(?P<seq>\d{1,18})\\?" leaf=\\?"(?P<leaf>[0-9a-f]{64})\\?"')
 """The structured data of an entry's record, also where a log has escaped its quotes."""
 
@@ -101,7 +102,7 @@ def put(folder: Path, note: str, checkpoint: Checkpoint, first: int, leaves: Seq
 
 
 def outside(path: Path, key: PublicKey) -> list[Outside]:
-    """The checkpoints in a folder, or in a file: a note, several, or the log of a syslog server that has some.
+    """The checkpoints in a folder, or in a file: a note, several, a syslog server's log, or mails (`.eml`).
 
     Raises:
         DataError: when there are none.
@@ -109,7 +110,8 @@ def outside(path: Path, key: PublicKey) -> list[Outside]:
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
     files = sorted(path.rglob(f"*{_NOTE}")) if path.is_dir() else [path]
-    found = [one for file in files for one in _in_file(file, key)]
+    mails = [file for file in (sorted(path.rglob(f"*{_MAIL}")) if path.is_dir() else files) if file.suffix == _MAIL]
+    found = [one for file in files if file not in mails for one in _in_file(file, key)] + _in_mails(mails, key)
     if not found:
         raise DataError(f"{path}: there is no checkpoint in it")
     return found
@@ -136,6 +138,13 @@ def _in_file(file: Path, key: PublicKey) -> list[Outside]:
     except ValueError:
         return [one, Outside(str(beside), None, "it has not the leaves of its checkpoint")]
     return [one._replace(first=int(first), leaves=leaves)]
+
+
+def _in_mails(files: Sequence[Path], key: PublicKey) -> list[Outside]:
+    """The checkpoints in mails that were saved, one a file; a mail without any is another one."""
+    texts = {str(file): text_in(file.read_bytes()) for file in files}
+    found = [_opened(source, note, key) for source, text in texts.items() for note in notes_in(text)]
+    return _with_leaves(found, "\n".join(texts.values()))
 
 
 def _with_leaves(found: list[Outside], text: str) -> list[Outside]:

@@ -29,6 +29,7 @@ from journeylab.sender.store import tables as t
 from .checkpoints import Checkpoint, Signer, name_of, opened
 from .folder import newest_in, put
 from .formats import Event, framed
+from .mailing import mail
 from .reading import leaves_of, read_frontier, size_of
 from .shipping import Unsent, send, ship, source_of
 
@@ -138,6 +139,12 @@ class Keeper:
             event = Event(made.size, made.root.hex(), made.at, "audit", "checkpoint", f"{made.size}", note=note)
             send([framed(event, source_of(self._settings), siem.format)], siem, self._settings.folder)
             return
+        if destination == "mail":
+            with self._store.reading() as connection:
+                start = _last_mailed(connection, made.size)
+                leaves = leaves_of(connection, start, made.size)
+            mail(row.note, made, start + 1, leaves, self._settings)
+            return
         folder = self._settings.path(destination.partition(":")[2])
         last = newest_in(folder, self._signer.key)
         if last is not None and (last.size > made.size or (last.size == made.size and last.root != made.root)):
@@ -202,6 +209,13 @@ def _webhook_id(at: datetime) -> str:
 def _latest(connection: Connection) -> Row[tuple[object, ...]] | None:
     last = select(t.checkpoints).order_by(t.checkpoints.c.checkpoint_id.desc()).limit(1)
     return connection.execute(last).one_or_none()
+
+
+def _last_mailed(connection: Connection, size: int) -> int:
+    """How many entries the last checkpoint had that was taken by mail; 0 where there is none."""
+    c = t.checkpoints.c
+    latest = select(c.size, c.taken_by).where(c.size <= size).order_by(c.checkpoint_id.desc())
+    return next((row.size for row in connection.execute(latest) if "mail" in (row.taken_by or [])), 0)
 
 
 def _is_due(connection: Connection, now: datetime) -> bool:
