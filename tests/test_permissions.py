@@ -165,7 +165,7 @@ def test_without_the_guard_all_of_it_would_be_done(
     acting: Callable[..., None], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acting("viewer")
-    monkeypatch.setattr("journeylab.cli.permit", lambda *_: None)
+    monkeypatch.setattr("journeylab.sender.acting.allowed", lambda *_: frozenset(PERMISSIONS))
     assert "first_name = Ada" in run("contacts", "show", "ada", "--reveal")
 
 

@@ -1,4 +1,4 @@
-"""What a person may ask for (`contacts copy`, `contacts erase`), and a log in which nobody is named."""
+"""What a person may ask for (`contacts copy`, `contacts erase`), its approval, and a log in which nobody is named."""
 
 from __future__ import annotations
 
@@ -11,39 +11,102 @@ import typer
 
 from journeylab.display import counted
 
-from .contacts import OneContact
+from .contacts import OneContact, Purpose, approved
 from .options import AsJson
-from .screen import show_json
+from .screen import show_json, table_lines
 from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
 
-__all__ = ["copy", "erase", "pseudonymise"]
+__all__ = ["approve", "copy", "erase", "pseudonymise", "requests"]
 
 
 def copy(
     contact: OneContact,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the copy goes, as JSON.")],
+    purpose: Purpose = None,
     settings: SettingsFile = SETTINGS,
     actor: Actor = None,
 ) -> None:
     """Write down all that is known of a contact, for that person (GDPR Art. 15 and 20); that it was done is kept.
 
+    Where the settings want a second person for that, one is asked first (exit status 1): see `contacts approve`.
+
     \b
     Examples:
       journeylab contacts copy crm-17 --out crm-17.json
     """
-    from journeylab.sender.persons.copies import copy_of
-    from journeylab.sender.store import act
+    from journeylab.sender.persons.revealing import copied
+    from journeylab.sender.settings import Settings
 
-    who = who_acts(actor)
     with opened(settings, personal=True) as store:
-        with store.reading() as connection:
-            found = copy_of(connection, contact)
-        with store.writing() as connection:
-            act(connection, store.now(connection), who, "contact_copied", "contact", contact=contact)
+        read = Settings.read(settings)
+        found = approved(copied(store, read, contact, purpose=purpose, actor=who_acts(actor)))
     with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(found, file, ensure_ascii=False, indent=2)
         file.write("\n")
     typer.echo(f"{out}: {counted(len(found['events']), 'event')} and {counted(len(found['messages']), 'message')}")
+
+
+def requests(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
+    """List who wants to see or copy what is known of whom, and what for, and waits for a second person.
+
+    \b
+    Examples:
+      journeylab contacts requests
+    """
+    from journeylab.sender.approvals import waiting
+
+    with opened(settings) as store, store.reading() as connection:
+        found = waiting(connection, store.now(connection), ["reveal", "copy"])
+    if as_json:
+        rows = [
+            {
+                "request": one.approval_id, "kind": one.kind, "contact": one.contact, "purpose": one.purpose,
+                "asked_by": one.asked_by, "asked_at": one.asked_at.isoformat(), "until": one.expires_at.isoformat(),
+            }
+            for one in found
+        ]  # fmt: skip
+        show_json({"requests": rows})
+        return
+    cells = [
+        (
+            str(one.approval_id), one.kind, one.contact or "", one.asked_by, f"{one.expires_at:%Y-%m-%d %H:%M}",
+            one.purpose,
+        )
+        for one in found
+    ]  # fmt: skip
+    head = ("request", "to", "contact", "asked by", "until (UTC)", "purpose")
+    for line in table_lines(head, cells, right="request") if cells else ("nothing waits",):
+        typer.echo(line)
+
+
+def approve(
+    number: Annotated[int, typer.Argument(metavar="REQUEST", help="The request's number; `contacts requests` has it.")],
+    settings: SettingsFile = SETTINGS,
+) -> None:
+    """Approve that somebody else sees or copies what is known of a contact, once and for what they say.
+
+    Who approves is the account under which this runs; nobody approves what they asked for themselves.
+
+    \b
+    Examples:
+      journeylab contacts approve 12
+    """
+    from journeylab.errors import DataError
+    from journeylab.sender.acting import acting
+    from journeylab.sender.approvals import approve as approved_by
+    from journeylab.sender.approvals import found
+    from journeylab.sender.settings import Settings
+
+    read = Settings.read(settings)
+    with opened(settings) as store, store.writing() as connection:
+        if found(connection, number).kind == "promotion":
+            raise DataError(f"request {number} is to promote; `journeylab release approve` is for that")
+        done = approved_by(connection, read, acting(read), number, store.now(connection))
+    what = {"reveal": "see", "copy": "copy"}[done.kind]
+    typer.echo(
+        f"{done.asked_by} may {what} what is known of {done.contact} for {done.purpose!r}, once until "
+        f"{done.expires_at:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def erase(

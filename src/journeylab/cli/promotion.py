@@ -108,7 +108,8 @@ def promote(
 ) -> None:
     """Check a journey with all that it needs, show what would change, and release it.
 
-    Nothing is released while anything is at fault (exit status 1). Promoting what runs already changes nothing.
+    Nothing is released while anything is at fault (exit status 1). Promoting what runs already changes nothing. What
+    takes a second person by the settings is asked for (exit status 1), and is to be promoted again once approved.
 
     \b
     Examples:
@@ -150,6 +151,8 @@ def promote(
         show_json(_data(made, done))
     else:
         typer.echo(done.sentence)
+    if done.action == "ask":
+        raise typer.Exit(1)
 
 
 def _log(events: str | None, source: Source) -> EventLog | None:
@@ -195,15 +198,19 @@ def _said(done: Done, *, as_json: bool) -> None:
         show_json(done.to_dict())
     else:
         typer.echo(done.sentence)
+    if done.action == "ask":
+        raise typer.Exit(1)
 
 
 @release.command("list")
 def list_releases(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
-    """List what takes entries, what is paused, and all releases, the newest first."""
+    """List what takes entries, what is paused, what waits for approval, and all releases, the newest first."""
+    from journeylab.sender.approvals import waiting
     from journeylab.sender.promotion.standing import pauses, releases, running
 
     with opened(settings) as store, store.reading() as connection:
         taking, stopped, all_ = running(connection), pauses(connection), releases(connection)
+        wait = waiting(connection, store.now(connection), ["promotion"])
     if as_json:
         show_json(
             {
@@ -226,6 +233,13 @@ def list_releases(settings: SettingsFile = SETTINGS, as_json: AsJson = False) ->
                     }
                     for row in all_
                 ],
+                "waiting": [
+                    {
+                        "release": one.object, "share": one.share, "asked_by": one.asked_by,
+                        "asked_at": one.asked_at.isoformat(), "until": one.expires_at.isoformat(),
+                    }
+                    for one in wait
+                ],
             }
         )  # fmt: skip
         return
@@ -244,6 +258,9 @@ def list_releases(settings: SettingsFile = SETTINGS, as_json: AsJson = False) ->
         typer.echo(line)
     for one in stopped:
         typer.echo(f"{one.journey} is paused since {one.started_at:%Y-%m-%d %H:%M} UTC ({one.reason})")
+    for request in wait:
+        name = request.object[: request.object.index("/") + 13]
+        typer.echo(f"{name} waits for approval, asked for by {request.asked_by}: {request.purpose}")
 
 
 @release.command("show")
@@ -308,11 +325,53 @@ def watch(journey: OfJourney, settings: SettingsFile = SETTINGS, as_json: AsJson
 
 @release.command("full")
 def full_(journey: OfJourney, settings: SettingsFile = SETTINGS, actor: Actor = None, as_json: AsJson = False) -> None:
-    """Open the canary of a journey for all contacts."""
-    from journeylab.sender.promotion.releases import open_fully
+    """Open the canary of a journey for all contacts; where that takes a second person, one is asked (status 1)."""
+    from journeylab.sender.promotion.foureyes import open_in_full
+    from journeylab.sender.settings import Settings
 
     with opened(settings) as store:
-        _said(open_fully(store, journey, actor=who_acts(actor)), as_json=as_json)
+        _said(open_in_full(store, Settings.read(settings), journey, actor=who_acts(actor)), as_json=as_json)
+
+
+@release.command("approve")
+def approve(
+    name: Annotated[str, typer.Argument(metavar="JOURNEY/HASH", help="The release, as who asks for it was told.")],
+    settings: SettingsFile = SETTINGS,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Approve a large release that somebody else wants to promote, after a look at what changes.
+
+    Who approves is the account under which this runs; nobody approves what they asked for themselves.
+
+    \b
+    Examples:
+      journeylab release approve welcome/5f3a9c01d2e4
+    """
+    from journeylab.sender.promotion.foureyes import approve_release, changes_of, request_of
+    from journeylab.sender.settings import Settings
+
+    if not (yes or sys.stdin.isatty()):
+        raise typer.BadParameter("nobody can be asked here; say --yes", param_hint="--yes")
+    with opened(settings) as store:
+        with store.reading() as connection:
+            request, frozen = request_of(connection, name, store.now(connection))
+            changes = changes_of(connection, frozen)
+        if not as_json:
+            typer.echo(f"{frozen.journey.journey} {frozen.journey.version} {request.purpose}")
+            typer.echo(f"asked for by {request.asked_by} at {request.asked_at:%Y-%m-%d %H:%M} UTC; what changes:")
+            for line in changes:
+                typer.echo(f"  {line}")
+        if not yes:
+            typer.confirm("Approve it?", abort=True)
+        done = approve_release(store, Settings.read(settings), name)
+    if as_json:
+        show_json(
+            {"release": done.object, "share": done.share, "asked_by": done.asked_by, "approved_by": done.approved_by,
+             "until": done.expires_at.isoformat(), "changes": changes}
+        )  # fmt: skip
+    else:
+        typer.echo(f"approved; {done.asked_by} can promote it until {done.expires_at:%Y-%m-%d %H:%M} UTC")
 
 
 @release.command("pause")

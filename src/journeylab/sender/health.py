@@ -14,6 +14,8 @@ from journeylab.sender.audit.keeping import why_unheld
 from journeylab.sender.keys import key_ring
 from journeylab.sender.mail.dkim import DkimKey
 from journeylab.sender.mail.messages import Messages
+from journeylab.sender.permissions import Permission, allowed
+from journeylab.sender.promotion.foureyes import unapproved
 from journeylab.sender.promotion.promoting import store_url
 from journeylab.sender.promotion.standing import pauses, running
 from journeylab.sender.sending.alerts import open_alerts
@@ -51,6 +53,7 @@ def health_of(file: str | Path, clock: Callable[[], datetime]) -> list[Health]:
         *_secrets(settings),
         _of("keys", lambda: _keys(settings)),
         Health("access", _access(settings)),
+        _four_eyes(settings),
         _of("DKIM", lambda: _dkim(settings)),
         _of("messages", lambda: f"{len(Messages.read(settings.path(settings.messages)))} in {settings.messages}"),
         *_store(settings, clock),
@@ -93,6 +96,24 @@ def _access(settings: Settings) -> str:
     return f"{n}; all others may nothing"
 
 
+def _four_eyes(settings: Settings) -> Health:
+    """What takes a second person, and whether there are two for it."""
+    four = settings.four_eyes
+    if four is None or (four.promotions_over is None and not four.reveals):
+        said = "nothing takes a second person: one can promote to everybody and see anybody; `four_eyes` changes that"
+        return Health("four eyes", said)
+    kinds: list[tuple[str, Permission]] = []
+    if four.promotions_over is not None:
+        kinds.append((f"to promote to more than {four.promotions_over:,} contacts", "promote"))
+    if four.reveals:
+        kinds += [("to see what is known of a contact", "reveal"), ("to copy it", "copy_person")]
+    people = settings.access.people if settings.access is not None else {}
+    lone = [what for what, one in kinds if sum(one in allowed(settings, person) for person in people) < 2]
+    if lone:
+        return Health("four eyes", f"nobody could approve: {', '.join(lone)}; give another one the role", is_well=False)
+    return Health("four eyes", f"two are wanted {', '.join(what for what, _ in kinds)}")
+
+
 def _dkim(settings: Settings) -> str:
     key = DkimKey.read(settings)
     if key is None:
@@ -117,6 +138,9 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
             yield Health("clock", text, apart <= _APART)
             takes = ", ".join(f"{one.journey} {one.version} ({one.shown_share})" for one in running(connection))
             yield Health("releases", takes or "none takes entries")
+            if large := unapproved(connection, settings):
+                said = f"reach more contacts than one person may promote to, and nobody approved: {', '.join(large)}"
+                yield Health("four eyes", said, is_well=False)
             stopped = ", ".join(f"{one.journey} ({one.reason})" for one in pauses(connection))
             yield Health("pauses", stopped or "none", not stopped)
             alerts = "; ".join(row.text for row in open_alerts(connection))

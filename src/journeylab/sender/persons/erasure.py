@@ -177,6 +177,7 @@ def _deleted(connection: Connection, contact: str) -> dict[str, int]:
         "events": delete(t.events).where(t.events.c.contact == contact),
         "renderings": delete(t.renderings).where(t.renderings.c.message_key.in_(mine)),
         "hits": delete(t.hits).where(t.hits.c.message_key.in_(mine)),
+        "approvals": delete(t.approvals).where(t.approvals.c.contact == contact),
         "inbox": delete(t.inbox).where(t.inbox.c.contact == contact),
         "outbox": delete(t.outbox).where(t.outbox.c.body.cast(Text).contains(json.dumps(contact), autoescape=True)),
     }

@@ -15,6 +15,7 @@ from journeylab.definitiondiff import as_text, diff
 from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Journey, Policy, Portfolio
+from journeylab.sender.acting import acting
 from journeylab.sender.keys import key_ring
 from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
@@ -24,6 +25,7 @@ from journeylab.sender.store import tables as t
 
 from .checks import Candidate, Findings, Known, checked, names_needed
 from .forecast import Forecast
+from .foureyes import asked, asked_or_approved
 from .frozen import Frozen, Model, needed_models, sends_of
 from .releases import Done
 from .releases import promote as opened
@@ -71,16 +73,27 @@ class Prepared:
     def open(self, *, share: float, actor: str, again: bool = False) -> Done:
         """Freezes the release and opens it; the first one makes the store's tables and the sender's key.
 
+        Where it takes a second person (`four_eyes`) and none has approved it, one is asked: `Done.action` is `ask`.
+
         Raises:
             DefinitionError: when something is at fault.
-            DataError: as `releases.promote`.
+            DataError: as `releases.promote`, and when who acts may not promote.
         """
+        who = acting(self.settings, self.url)
+        who.require("promote")
         self.findings.require()
         key_ring(self.settings, create=True)
         store = Store.open(self.url, clock=self.clock, create=True)
         try:
             self._declare(store)
-            return opened(store, self.candidate.frozen(), share=share, actor=actor, again=again)
+            frozen = self.candidate.frozen()
+            with store.writing() as connection:
+                now = store.now(connection)
+                found = asked_or_approved(connection, self.settings, who, frozen, share, now, actor=actor)
+            if found is not None and not found.holds(self.settings):
+                return asked(frozen, share, found, now)
+            by = found and found.approved_by
+            return opened(store, frozen, share=share, actor=actor, again=again, approved_by=by)
         finally:
             store.close()
 
@@ -161,7 +174,7 @@ def promote(
 
     Raises:
         DefinitionError: with all that is at fault.
-        DataError: when a file is none, or the store cannot be used.
+        DataError: when a file is none, the store cannot be used, or who acts may not promote.
     """
     made = prepare(
         journey, settings=settings, store=store, name=name, messages=messages, forecast=forecast,
@@ -291,6 +304,7 @@ def _there(
     properties: dict[str, str] = {}
     purposes: set[str | None] = set()
     policies: dict[str, Policy] = {}
+    released: list[Frozen] = []
     if log is not None:
         attributes |= {name: log.attribute(name).kind for name in log.attribute_names}
         properties |= {name: log.property(name).kind for name in log.property_names}
@@ -305,15 +319,16 @@ def _there(
             purposes |= {row.get("purpose") for row in connection.scalars(given)}
             now = store.now(connection)
             for one in running(connection):
+                released.append(frozen_release(connection, one.release_id))
                 if one.journey != journey.journey:
-                    policies[one.journey] = frozen_release(connection, one.release_id).policy
+                    policies[one.journey] = released[-1].policy
                 elif not one.is_canary or former is None:
-                    former = frozen_release(connection, one.release_id)
+                    former = released[-1]
         store.close()
     attributes, properties = (
         {name: kind for name, kind in names.items() if kind != "unknown"} for names in (attributes, properties)
     )
-    return Known(attributes, properties, frozenset(purposes), policies), former, now
+    return Known(attributes, properties, frozenset(purposes), policies, released), former, now
 
 
 def _consented(log: EventLog) -> set[str | None]:

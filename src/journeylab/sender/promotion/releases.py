@@ -23,8 +23,8 @@ from .frozen import Frozen
 from .standing import RunningRelease, machine_releases, pauses, releases, running, share_text, taking
 
 __all__ = [
-    "Done", "RunningRelease", "machine_releases", "open_fully", "pause", "pauses", "promote", "resume", "roll_back",
-    "running", "withdraw",
+    "Done", "RunningRelease", "machine_releases", "open_fully", "pause", "pauses", "promote", "release_of", "resume",
+    "roll_back", "running", "withdraw",
 ]  # fmt: skip
 
 _CHUNK = 5_000
@@ -36,7 +36,7 @@ class Done:
 
     Attributes:
         journey: whose.
-        action: `promote`, `full`, `roll_back`, `withdraw`, `pause` or `resume`.
+        action: `promote`, `full`, `roll_back`, `withdraw`, `pause`, `resume`, or `ask`: for a second person's approval.
         has_changed: whether anything is otherwise than before.
         release_id: the release that takes entries now, the new one first; None where none does.
         version, hash: of it.
@@ -79,7 +79,9 @@ class _Span(NamedTuple):
         return self.share_from == 0 and self.share_to == 1
 
 
-def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, again: bool = False) -> Done:
+def promote(
+    store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, again: bool = False, approved_by: str | None = None
+) -> Done:
     """Opens a release for a share of contacts, or for all; the former release keeps the rest, or ends.
 
     The contacts of a canary stay in it when its share grows. Promoting what is open already changes nothing.
@@ -90,6 +92,7 @@ def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, aga
         share: the share of contacts of whom it takes entries, above 0 and up to 1.
         actor: who does it.
         again: promote a release although it was rolled back.
+        approved_by: who has approved it, where it took a second person (`approvals`).
 
     Raises:
         DataError: when the share is none, the release takes all entries already, or it was rolled back.
@@ -98,7 +101,7 @@ def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, aga
         raise DataError(f"a canary is a share of contacts above 0% and up to 100%, got {share_text(share)}")
     name, version = frozen.journey.journey, frozen.journey.version
     with _deciding(store, name) as (connection, now):
-        release_id, is_new = _release(connection, frozen, now, actor)
+        release_id, is_new = release_of(connection, frozen, now, actor)
         spans = _open_spans(connection, name)
         mine = next((span for span in spans if span.release_id == release_id), None)
         object_ = _object(name, frozen.hash)
@@ -120,7 +123,10 @@ def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, aga
         _open(connection, release_id, now, (0.0, share), version)
         if base is not None and share < 1:
             _open(connection, base.release_id, now, (share, 1.0), version)
-        act(connection, now, actor, "promote", object_, release_id=release_id, share=share_text(share))
+        act(
+            connection, now, actor, "promote", object_, release_id=release_id, share=share_text(share),
+            **_second(approved_by),
+        )  # fmt: skip
         said = f"{name} {version} takes the entries of {share_text(share)} of contacts from {_shown(now)} on"
         if base is not None:
             rest = "keeps the rest" if share < 1 else "takes no more; its entries stay with it"
@@ -140,8 +146,14 @@ def promote(store: Store, frozen: Frozen, *, share: float = 1.0, actor: str, aga
     )
 
 
-def open_fully(store: Store, journey: str, *, actor: str) -> Done:
+def open_fully(store: Store, journey: str, *, actor: str, approved_by: str | None = None) -> Done:
     """Opens the canary of a journey for all contacts; nothing changes where there is none.
+
+    Args:
+        store: the sender's database.
+        journey: whose canary.
+        actor: who does it.
+        approved_by: who has approved it, where it took a second person (`approvals`).
 
     Raises:
         DataError: when no release of the journey takes entries.
@@ -154,7 +166,10 @@ def open_fully(store: Store, journey: str, *, actor: str) -> Done:
             return _done(journey, "full", now, said, new, has_changed=False)
         _close(connection, spans, now)
         _open(connection, new.release_id, now, (0.0, 1.0), new.version)
-        act(connection, now, actor, "full", _object(journey, new.hash), release_id=new.release_id)
+        act(
+            connection, now, actor, "full", _object(journey, new.hash), release_id=new.release_id,
+            **_second(approved_by),
+        )  # fmt: skip
     said = f"{journey} {new.version} takes all entries from {_shown(now)} on"
     said += "".join(f"; {one.version} takes no more, its entries stay with it" for one in rest)
     _wake_if_scheduled(store, journey)
@@ -290,6 +305,10 @@ def _done(
     return Done(journey, action, has_changed, span.release_id, span.version, span.hash, share, now, sentence)
 
 
+def _second(approved_by: str | None) -> dict[str, str]:
+    return {} if approved_by is None else {"approved_by": approved_by}
+
+
 def _object(journey: str, hash_: str) -> str:
     return f"{journey}/{hash_[:12]}"
 
@@ -299,7 +318,7 @@ def _last_action(connection: Connection, object_: str) -> Row[Any] | None:
     return connection.execute(query).one_or_none()
 
 
-def _release(connection: Connection, frozen: Frozen, now: datetime, actor: str) -> tuple[int, bool]:
+def release_of(connection: Connection, frozen: Frozen, now: datetime, actor: str) -> tuple[int, bool]:
     """The release of that hash, which is made where there is none; and whether it is new."""
     found = connection.scalars(select(t.releases.c.release_id).where(t.releases.c.hash == frozen.hash)).one_or_none()
     if found is not None:
