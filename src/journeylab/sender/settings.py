@@ -439,20 +439,6 @@ class FourEyes(Definition):
     valid_for: PositiveDuration = timedelta(hours=24)
 
 
-class FourEyes(Definition):
-    """What takes a second person; see `journeylab.sender.approvals`.
-
-    Attributes:
-        promotions_over: a release that can reach more contacts than so many does; without it, none.
-        reveals: whether to see or copy what is known of a contact does.
-        valid_for: how long a request waits for its approval, and an approval for its use.
-    """
-
-    promotions_over: Annotated[int, Field(ge=0)] | None = None
-    reveals: bool = False
-    valid_for: PositiveDuration = timedelta(hours=24)
-
-
 class Settings(Definition):
     """What a sender is set to; see the module's text for an example.
 
@@ -485,7 +471,6 @@ class Settings(Definition):
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
         access: who may do what; without it whoever can read settings and key ring may do everything.
-        four_eyes: what takes a second person; without it nothing does.
         four_eyes: what takes a second person; without it nothing does.
         retention: how long what is over is kept.
         backups: how long backups of the database and of the key ring are kept, for the receipts of erasures.
@@ -525,7 +510,6 @@ class Settings(Definition):
     staging: Staging | None = None
     access: Access | None = None
     four_eyes: FourEyes | None = None
-    four_eyes: FourEyes | None = None
     retention: Retention = Retention()
     backups: PositiveDuration = timedelta(days=35)
     attempts: PositiveInt = 8
@@ -540,12 +524,6 @@ class Settings(Definition):
         mail = self.audit.mail
         if mail is not None and mail.relay not in (None, *names):
             raise ValueError(f"audit: mail: no relay {mail.relay!r}; {known(str(mail.relay), names, 'relays')}")
-        return self
-
-    @model_validator(mode="after")
-    def _knows_who_may_approve(self) -> Settings:
-        if self.four_eyes is not None and self.access is None:
-            raise ValueError("`four_eyes` needs `access`, which says who may approve what another one asks for")
         return self
 
     @model_validator(mode="after")
