@@ -28,11 +28,12 @@ from journeylab.sender.audit.reading import (
 from journeylab.sender.audit.roles import grants_for
 from journeylab.sender.audit.verifying import Verification, verified
 from journeylab.sender.live.intake import Incoming, receive
+from journeylab.sender.settings import Access
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.migrations import upgrade
 from sendworld import make_settings
-from stores import KEYS, rows_of
+from stores import KEYS, START, rows_of
 
 SETTINGS = make_settings(Path())
 SIGNER = signer_of(SETTINGS, KEYS)
@@ -225,19 +226,47 @@ def test_without_the_path_a_forged_entry_is_proven(store: Store, monkeypatch: py
     assert proven(text_, SIGNER.key).entries[0].action == "consent_given"
 
 
-def test_other_settings_and_another_key_are_noted_once(store: Store) -> None:
+def test_other_settings_access_policy_and_key_are_noted_once(store: Store) -> None:
     note_settings(store, SETTINGS, KEYS, "w1")
-    note_settings(store, SETTINGS, KEYS, "w2")
+    note_settings(store, SETTINGS, KEYS, "serve@host")
     assert [(one.actor, one.action) for one in rows_of(store, t.audit)] == [
-        ("w1", "settings_changed"), ("w1", "key_changed"),
+        ("w1", "settings_changed"), ("w1", "access_changed"), ("w1", "policy_changed"), ("w1", "key_changed"),
     ]  # fmt: skip
-    note_settings(store, SETTINGS.model_copy(update={"attempts": 9}), KEYS, "w2")
-    last = rows_of(store, t.audit)[-1]
-    assert (last.actor, last.action, last.details["before"]) == (
-        "w2",
-        "settings_changed",
-        rows_of(store, t.audit)[0].details["now"],
-    )
+    first = rows_of(store, t.audit)[0]
+    for changed in ({"attempts": 9}, {"attempts": 9, "domain": "other.example"}):
+        note_settings(store, SETTINGS.model_copy(update=changed), KEYS, "serve@host")
+        note_settings(store, SETTINGS.model_copy(update=changed), KEYS, "w2")
+    one, two = rows_of(store, t.audit)[4:]
+    assert (one.actor, one.action, one.details["before"]) == ("serve@host", "settings_changed", first.details["now"])
+    assert (one.details["changed"], two.details["changed"]) == (["attempts"], ["domain"])
+    assert "other.example" not in json.dumps(two.details)
+
+
+def test_who_gives_himself_a_role_is_named_by_the_log(store: Store) -> None:
+    """Settings lie outside of the database: without the entry nobody could see later that there was such a role."""
+    access = Access(people={"eve": ("admin",)})
+    note_settings(store, SETTINGS, KEYS, "w1")
+    note_settings(store, SETTINGS.model_copy(update={"access": access}), KEYS, "w1")
+    note_settings(store, SETTINGS, KEYS, "w1")
+    told = [(one.action, one.details.get("changed")) for one in rows_of(store, t.audit)[4:]]
+    assert told == [("settings_changed", ["access"]), ("access_changed", None)] * 2
+    assert "eve" not in json.dumps([one.details for one in rows_of(store, t.audit)])
+
+
+def test_a_policy_that_was_changed_beside_a_promotion_is_noted(store: Store) -> None:
+    released = {
+        "journey": "welcome", "version": "v1", "definition": {}, "policy": {"holdout": "2%"}, "messages": {},
+        "models": [], "hash": "h", "created_at": START, "created_by": "kim",
+    }  # fmt: skip
+    with store.writing() as connection:
+        connection.execute(t.releases.insert(), released)
+        span = {"release_id": 1, "from_at": START, "share_from": 0.0, "share_to": 1.0, "share_salt": "s"}
+        connection.execute(t.spans.insert(), span)
+    note_settings(store, SETTINGS, KEYS, "w1")
+    with store.writing() as connection:  # as somebody who can write to the database
+        connection.execute(t.releases.update().values(policy={}))
+    note_settings(store, SETTINGS, KEYS, "w1")
+    assert [one.action for one in rows_of(store, t.audit)[4:]] == ["policy_changed"]
 
 
 SPOILT = [

@@ -58,7 +58,10 @@ _KINDS: Final = {
     "worker_stopped": _Kind("process", "end", 3, _NOTICE),
     "checkpoint": _Kind("configuration", "info", 2, _NOTICE),
 } | dict.fromkeys(
-    ("adopt", "key_changed", "open", "pause", "resolve", "roll_back", "settings_changed"),
+    (
+        "access_changed", "adopt", "key_changed", "open", "pause", "policy_changed", "resolve", "roll_back",
+        "settings_changed",
+    ),
     _CHANGED._replace(severity=_WARNING),
 )  # fmt: skip
 

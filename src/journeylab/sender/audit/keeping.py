@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, update
 
@@ -49,15 +50,50 @@ def signer_of(settings: Settings, keys: Keys) -> Signer:
 
 
 def note_settings(store: Store, settings: Settings, keys: Keys, actor: str) -> None:
-    """Notes in the audit log that the settings or the key are others than those of the last time."""
-    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    key = str(signer_of(settings, keys).key)
+    """Notes in the audit log what is other than when a process started last: settings, access, policy, key.
+
+    Each is noted once by whoever starts first with it, as hashes (of the key, the public one): `now`, `before`, and of
+    the settings `changed`, the names of the parts that are other ones, and `parts`, the hash of each. `access` is the
+    table of who may do what, `policy` what holds over the journeys that run.
+
+    Args:
+        store: the sender's store.
+        settings: the sender's settings.
+        keys: the sender's keys.
+        actor: the process, which starts.
+    """
+    given = settings.model_dump(mode="json", by_alias=True)
+    parts = {name: _hash(value) for name, value in given.items()}
+    running = (
+        select(t.releases.c.journey, t.releases.c.policy)
+        .join(t.spans)
+        .where(t.spans.c.until_at.is_(None))
+        .order_by(t.releases.c.journey, t.releases.c.release_id)
+    )
     with store.writing() as connection:
-        for what, action, now_is in (("settings", "settings_changed", digest), ("audit key", "key_changed", key)):
+        connection.execute(select(t.audit_tree).with_for_update()).all()  # two that start at once note it once
+        policy = [[row.journey, row.policy] for row in connection.execute(running)]
+        for what, action, now_is, more in (
+            ("settings", "settings_changed", _hash(given), parts),
+            ("access", "access_changed", parts["access"], None),
+            ("policy", "policy_changed", _hash(policy), None),
+            ("audit key", "key_changed", str(signer_of(settings, keys).key), None),
+        ):
             last = select(t.audit.c.details).where(t.audit.c.object == what).order_by(t.audit.c.seq.desc()).limit(1)
-            before = (connection.scalar(last) or {}).get("now")
-            if before != now_is:
-                act(connection, store.now(connection), actor, action, what, now=now_is, before=before)
+            then = connection.scalar(last) or {}
+            if then.get("now") == now_is:
+                continue
+            details: dict[str, Any] = {"now": now_is, "before": then.get("now")}
+            if more is not None:
+                old = then.get("parts") or {}
+                changed = sorted(name for name in {*more, *old} if more.get(name) != old.get(name))
+                details |= {"changed": changed if old else None, "parts": more}
+            act(connection, store.now(connection), actor, action, what, **details)
+
+
+def _hash(data: Any) -> str:
+    text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Keeper:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
+from journeylab.sender.audit.keeping import note_settings
 from journeylab.sender.keys import Keys
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
@@ -46,6 +48,7 @@ def serve(
     """
     import uvicorn
 
+    note_settings(store, settings, keys, f"serve@{socket.gethostname()}")
     # Tokens stand in paths: no access log. Logs are those of the sender, set up by the caller.
     uvicorn.run(
         served(store, settings, keys), host=host, port=port, access_log=False, log_config=None, server_header=False,
