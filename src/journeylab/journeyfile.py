@@ -22,7 +22,7 @@ from .journeytext import block_text, child, rewritten, text_of_journey, with_tex
 from .yamlsource import Document, documents
 from .yamlsource import Path as Place
 
-__all__ = ["holding", "journey_from_data", "read", "save", "to_json"]
+__all__ = ["fault_at", "holding", "journey_from_data", "read", "save", "to_json"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -275,6 +275,23 @@ def holding(name: str, path: Path) -> Path:
         if file.is_file() and any(one.name == name for one in _file_of(text_of(file).text, file).entries):
             return file
     return beside[0]
+
+
+def fault_at(path: Path, name: str, place: Place, message: str) -> Fault:
+    """A fault in a journey of a file, with its line; what is below `parts` is looked for in the part's own file.
+
+    Raises:
+        DefinitionError: when the file cannot be read.
+    """
+    if place[:1] == ("parts",):
+        part = str(place[1])
+        return fault_at(holding(part, path), part, place[2:], message)
+    entries = _file_of(text_of(path).text, path).entries
+    places = [(one.document, (*one.prefix, *place)) for one in entries if one.name == name]
+    if place[:1] == ("segments",):  # which may be the surrounding file's
+        places = [*places, *((one.document, place) for one in entries)]
+        places = [one for one in places if one[1] in one[0].values] or places
+    return places[0][0].fault(places[0][1], message) if places else Fault(place, message, str(path))
 
 
 def _changed_text(text: str, journey: Journey, path: Path) -> str:

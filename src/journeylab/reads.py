@@ -6,7 +6,7 @@ keeps or fetches no more than this gives the journey all that it asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from .conditions import (
@@ -29,7 +29,7 @@ from .expressions import children, walk
 from .journey import CONTACT, Journey, Send, WaitFor, WaitUntil
 from .yamlsource import Path
 
-__all__ = ["TIMEZONE", "Read", "events_read", "reads_of"]
+__all__ = ["TIMEZONE", "Read", "events_read", "reads_of", "reads_of_segment"]
 
 TIMEZONE: Final = "timezone"
 """The attribute that local time is that of (rule 3)."""
@@ -87,6 +87,16 @@ def reads_of(journey: Journey) -> tuple[Read, ...]:
     if journey.quiet_hours is not None:
         found.append(Read(("quiet_hours",), TIMEZONE))
     return tuple(dict.fromkeys(found))
+
+
+def reads_of_segment(journey: Journey, name: str) -> Iterator[Read]:
+    """What a segment that a journey knows reads, with the segments that it rests on.
+
+    Raises:
+        ConditionError: when a condition does not parse.
+    """
+    for path, tree in _of_segments(journey, [name]):
+        yield from _of_tree(tree, path, None, None)
 
 
 def events_read(journey: Journey) -> frozenset[str]:
@@ -157,14 +167,20 @@ def _trees(journey: Journey, *, is_part: bool) -> Iterator[tuple[Path, Tree, str
     waiting = [name for text in used for name in segments_named(text)]
     if journey.trigger.segment is not None and not is_part:
         waiting.append(journey.trigger.segment)
-    known = dict(journey.known_segments)
+    for path, tree in _of_segments(journey, waiting):
+        yield path, tree, None
+
+
+def _of_segments(journey: Journey, names: Iterable[str]) -> Iterator[tuple[Path, Tree]]:
+    """The conditions of segments, and of those that they rest on, each once."""
+    waiting, known = [*names], dict(journey.known_segments)
     while waiting:
         name = waiting.pop(0)
         segment = known.pop(name, None)
         for text in segment_texts(segment, ("segments", name)) if segment is not None else ():
             waiting += segments_named(text)
             if (tree := tree_of(text)) is not None:
-                yield text.path, tree, None
+                yield text.path, tree
 
 
 def _of_tree(

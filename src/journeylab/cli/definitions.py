@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from journeylab.display import counted
-from journeylab.errors import DefinitionError, Fault
+from journeylab.errors import DefinitionError, Fault, known
 
 from .options import AsJson, Files, JourneyName, Language
-from .screen import announce_compiling, show_json
+from .screen import announce_compiling, show_json, table_lines
 
 if TYPE_CHECKING:
     from journeylab.cases import CaseResult
     from journeylab.definitiondiff import Change
+    from journeylab.experiments import Experiment
     from journeylab.journey import Journey, Portfolio
+    from journeylab.sender.promotion.purposes import Processing
 
 __all__ = ["check", "diff", "draw", "read_portfolio", "run_tests"]
 
@@ -64,15 +67,29 @@ def read_portfolio(files: Sequence[Path], journey: str | None = None) -> Portfol
     return whole if journey is None else Portfolio(journeys=(whole.one(journey),), policy=policy)
 
 
-def check(files: Files, as_json: AsJson = False) -> None:
+def check(
+    files: Files,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            help="The sender's settings: hold what is read of contacts against what its purposes declare.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Say whether journeys and experiments are sound, with every fault and its place.
 
-    Exit status 1 when anything is at fault, so that it stands well before a merge.
+    Exit status 1 when anything is at fault, so that it stands well before a merge. With --settings a journey is at
+    fault, too, that reads what its purpose does not declare, and what each journey uses of contacts is listed, with its
+    purpose and legal basis: the record of processing activities (GDPR Art. 30).
 
     \b
     Examples:
       journeylab check trial_welcome.yaml
       journeylab check journeys/*.yaml experiments/*.yaml --json
+      journeylab check journeys/*.yaml --settings sender.yaml
     """
     from journeylab.check import notes_of
     from journeylab.experiments import Experiment
@@ -89,6 +106,10 @@ def check(files: Files, as_json: AsJson = False) -> None:
             sound += [(path, journey) for journey in read(path).journeys]
         except DefinitionError as error:
             faults += [fault for fault in error.faults if fault not in faults]
+    used = None if settings is None else _used(settings, sound, experiments)
+    if used is not None:
+        faults += used.faults
+        sound = [one for one in sound if one[1].journey not in used.at_fault]
     notes = [(path, journey, note) for path, journey in sound for note in notes_of(journey)]
     if as_json:
         journeys = [{"file": str(path), "journey": one.journey, "version": one.version} for path, one in sound]
@@ -102,11 +123,14 @@ def check(files: Files, as_json: AsJson = False) -> None:
                 ],
                 "faults": list(map(_fault_data, faults)),
                 "notes": [{"file": str(path), "journey": one.journey, "message": note} for path, one, note in notes],
+                **({} if used is None else used.to_dict()),
             }
         )
     else:
         for path, journey, note in notes:
             typer.echo(f"{path}: {journey.journey}: note: {note}")
+        for line in () if used is None else used.lines():
+            typer.echo(line)
         for fault in faults:
             typer.echo(str(fault), err=True)
         for n, what in ((len(sound), "journey"), (len(experiments), "experiment")):
@@ -116,6 +140,73 @@ def check(files: Files, as_json: AsJson = False) -> None:
             typer.echo(f"{counted(len(faults), 'fault')}", err=True)
     if faults:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What journeys use of contacts, what of it is at fault, and what is declared and used by none."""
+
+    processing: list[Processing]
+    faults: list[Fault]
+    unused: list[tuple[str, str]]
+    at_fault: frozenset[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        unused = [{"place": place, "message": message} for place, message in self.unused]
+        return {"processing": [one.to_dict() for one in self.processing], "unused": unused}
+
+    def lines(self) -> Iterator[str]:
+        rows = [
+            [
+                one.journey, one.purpose, one.basis, ", ".join(one.attributes) or "-",
+                ", ".join(f"{event}: {' '.join(names)}" for event, names in one.properties.items()) or "-",
+            ]
+            for one in self.processing
+        ]  # fmt: skip
+        yield from table_lines(["journey", "purpose", "basis", "attributes", "properties of events"], rows)
+        yield from (f"{place}: note: {message}" for place, message in self.unused)
+
+
+def _used(
+    settings: Path, journeys: Sequence[tuple[Path, Journey]], experiments: Sequence[tuple[Path, Experiment]]
+) -> _Used:
+    """What journeys and experiments use, against the settings.
+
+    Raises:
+        DefinitionError: when the settings are at fault.
+    """
+    from journeylab.sender.declarations import Declarations
+    from journeylab.sender.mail.messages import Message, Messages
+    from journeylab.sender.promotion.frozen import sends_of
+    from journeylab.sender.promotion.purposes import Processing, undeclared, unused, use_of, use_of_experiment
+    from journeylab.sender.settings import Settings
+
+    read = Settings.read(settings)
+    folder = read.path(read.messages)
+    faults: list[Fault] = []
+    messages: Mapping[str, Message] = {}
+    try:
+        messages = Messages.read(folder) if any(sends_of(one) for _, one in journeys) else {}
+    except DefinitionError as error:
+        faults += error.faults
+    uses = [use_of(one, messages, read, file=path, folder=folder) for path, one in journeys]
+    if not faults:  # what cannot be read says nothing of what is missing
+        for use, (_, one) in zip(uses, journeys, strict=True):
+            for name, (node, *_) in sends_of(one).items():
+                if name not in messages:
+                    ending = known(name, messages, "messages")
+                    faults.append(use.at(("nodes", node, "send"), f"there is no message {name!r}; {ending}"))
+    processing = [Processing.of(one, use, read) for (_, one), use in zip(journeys, uses, strict=True)]
+    uses += [use for path, one in experiments for use in use_of_experiment(one, path)]
+    declared, at_fault = Declarations.of(read), set[str]()
+    for use in uses:
+        found = [] if declared is None else [one for one in undeclared(use, declared, read) if one not in faults]
+        faults += found
+        at_fault |= {use.name} if found else set()
+    return _Used(
+        processing, faults, [(f"{settings}: {'.'.join(path)}", said) for path, said in unused(uses, read)],
+        frozenset(at_fault),
+    )  # fmt: skip
 
 
 def _fault_data(fault: Fault) -> dict[str, Any]:

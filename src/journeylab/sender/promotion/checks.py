@@ -6,7 +6,7 @@ An error blocks the release; a warning is printed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,8 +17,10 @@ from journeylab.conditions import AwaitedMessage, conditions_in, parse_awaited, 
 from journeylab.errors import DefinitionError, Fault, JourneyLabError, known
 from journeylab.expressions import Attribute, walk
 from journeylab.journey import CONTACT, Call, Emit, Journey, Policy, WaitFor, WaitUntil
+from journeylab.sender.declarations import Declarations
 
 from .frozen import Frozen, Model, needed_models, sends_of, with_parts
+from .purposes import undeclared, unused, use_of
 
 if TYPE_CHECKING:
     from journeylab.experiments.record import DecisionRecord
@@ -37,7 +39,7 @@ class Finding:
 
     Attributes:
         check: which check found it: `definition`, `tests`, `messages`, `names`, `consent`, `calls`, `models`, `record`,
-            `forecast`, `policy` or `tracking`.
+            `forecast`, `policy`, `tracking` or `purposes`.
         severity: `error` or `warning`.
         place: where it is.
         message: what it is, and what to do about it.
@@ -87,12 +89,14 @@ class Known:
         attributes, properties: names, each with its kind.
         purposes: those for which there is consent; None stands for consent without a purpose.
         policies: of the releases of other journeys that take entries, by journey.
+        released: the releases that take entries, of this journey and of others.
     """
 
     attributes: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     purposes: frozenset[str | None] = frozenset()
     policies: Mapping[str, Policy] | None = None
+    released: Sequence[Frozen] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,7 @@ def checked(
         *_forecast(candidate),
         *_policy(candidate, there),
         *_tracking(candidate.journey, settings),
+        *_purposes(candidate, settings, there),
     ]
     return Findings(tuple(sorted(_together(found), key=lambda one: one.severity)))
 
@@ -383,3 +388,16 @@ def _tracking(journey: Journey, settings: Settings) -> Iterator[Finding]:
                         "the sender of them, all go on by the time-out"
                     )
                     yield _warning("tracking", f"node {name}", message)
+
+
+def _purposes(candidate: Candidate, settings: Settings, there: Known) -> Iterator[Finding]:
+    declared = Declarations.of(settings)
+    if declared is None:
+        return
+    folder = settings.path(settings.messages)
+    use = use_of(candidate.journey, candidate.messages, settings, file=candidate.file, folder=folder)
+    for fault in undeclared(use, declared, settings):
+        yield _error("purposes", str(replace(fault, message="")), fault.message)
+    others = [use_of(one.journey, one.messages, settings) for one in there.released]
+    for path, message in unused([use, *others], settings):
+        yield _warning("purposes", ".".join(path), f"{message}, or promote first what does")
