@@ -16,8 +16,9 @@ from journeylab.errors import DataError, DefinitionError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Cap, Exit, Journey, Policy, Portfolio, Send, Trigger
 from journeylab.sender.keys import Keys
+from journeylab.sender.ownstore import store_url
 from journeylab.sender.promotion.checks import Finding
-from journeylab.sender.promotion.promoting import Prepared, prepare, promote, store_url
+from journeylab.sender.promotion.promoting import Prepared, prepare, promote
 from journeylab.sender.promotion.standing import frozen_release, running
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store

@@ -44,12 +44,11 @@ _TRY_AGAIN = 75
 def _made(settings: Path) -> Iterator[Store]:
     """The store of the settings, which is made where there is none yet."""
     from journeylab.sender.keys import key_ring
-    from journeylab.sender.promotion.promoting import store_url
+    from journeylab.sender.ownstore import own_store
     from journeylab.sender.settings import Settings
-    from journeylab.sender.store import Store
 
     read = Settings.read(settings)
-    store = Store.open(store_url(read), key_ring(read, create=True), create=True)
+    store = own_store(read, key_ring(read, create=True), create=True)
     try:
         yield store
     finally:

@@ -78,11 +78,11 @@ def opened(settings: Path, *, personal: bool = False) -> Iterator[Store]:
         DataError: when nothing was, or the key ring cannot be read.
     """
     from journeylab.sender.keys import key_ring
-    from journeylab.sender.promotion.promoting import store_of, store_url
+    from journeylab.sender.ownstore import store_of
     from journeylab.sender.settings import Settings
 
     read = Settings.read(settings)
-    store = store_of(store_url(read))
+    store = store_of(read)
     if store is None:
         raise DataError("nothing was ever promoted to this store; `journeylab promote` makes the first release")
     try:

@@ -31,12 +31,11 @@ Service = Annotated[str, typer.Argument(metavar="NAME", help="The service's name
 def _opened(settings: Path) -> Iterator[tuple[Store, Acting]]:
     """The store, which is made where there is none yet, as tokens may be wanted before anything runs; and who acts."""
     from journeylab.sender.acting import acting
-    from journeylab.sender.promotion.promoting import store_url
+    from journeylab.sender.ownstore import own_store
     from journeylab.sender.settings import Settings
-    from journeylab.sender.store import Store
 
     read = Settings.read(settings)
-    store = Store.open(store_url(read), create=True)
+    store = own_store(read, create=True)
     try:
         yield store, acting(read)
     finally:

@@ -78,11 +78,10 @@ def acting(settings: Settings, url: str | None = None) -> Acting:
     text, who = os.environ.get(VARIABLE), account()
     if text is None:
         return Acting(who, allowed(settings, who), frozenset({who}))
-    from journeylab.sender.promotion.promoting import store_of, store_url
-
+    from .ownstore import store_of
     from .tokens import valid
 
-    store = store_of(url or store_url(settings))
+    store = store_of(settings, url=url)
     token = None
     if store is not None:
         with store.reading() as connection:

@@ -14,9 +14,9 @@ from journeylab.sender.audit.keeping import why_unheld
 from journeylab.sender.keys import key_ring
 from journeylab.sender.mail.dkim import DkimKey
 from journeylab.sender.mail.messages import Messages
+from journeylab.sender.ownstore import own_store
 from journeylab.sender.permissions import Permission, allowed
 from journeylab.sender.promotion.foureyes import unapproved
-from journeylab.sender.promotion.promoting import store_url
 from journeylab.sender.promotion.standing import pauses, running
 from journeylab.sender.sending.alerts import open_alerts
 from journeylab.sender.sending.journal import newest, refuse_older_copy
@@ -124,7 +124,7 @@ def _dkim(settings: Settings) -> str:
 def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health]:
     """The database: whether it is there and forgets nothing, its time, what it waits for."""
     try:
-        store = Store.open(store_url(settings))
+        store = own_store(settings)
     except JourneyLabError as problem:
         yield Health("store", str(problem), is_well=False)
         return

@@ -91,6 +91,11 @@ def _reference(value: object) -> str:
     return str(value)
 
 
+_STORES: Final = (
+    "sqlite:///", "sqlite+pysqlite:///", "sqlite+pysqlcipher:///", "postgresql://", "postgresql+psycopg://"
+)  # fmt: skip
+
+
 def _store(value: object) -> str:
     from urllib.parse import urlsplit
 
@@ -101,10 +106,10 @@ def _store(value: object) -> str:
         raise ValueError("store is no URL of a database, such as sqlite:///journeylab.db") from None
     if has_password:
         raise ValueError("store has a password in it; give it in PGPASSWORD or in ~/.pgpass, and leave it out here")
-    if not text.startswith(("sqlite:///", "sqlite+pysqlite:///", "postgresql://", "postgresql+psycopg://")):
+    if not text.startswith(_STORES):
         raise ValueError(
-            "store is the URL of SQLite or PostgreSQL, such as sqlite:///journeylab.db or "
-            "postgresql+psycopg://sender@db.example/journeylab"
+            "store is the URL of SQLite or PostgreSQL, such as sqlite:///journeylab.db, "
+            "sqlite+pysqlcipher:///journeylab.db (encrypted) or postgresql+psycopg://sender@db.example/journeylab"
         )
     return text
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import select
-from sqlalchemy.engine import make_url
 
 from journeylab.definitiondiff import as_text, diff
-from journeylab.errors import DataError, DefinitionError, Fault, JourneyLabError
+from journeylab.errors import DefinitionError, Fault, JourneyLabError
 from journeylab.experiments.record import DecisionRecord
 from journeylab.journey import Journey, Policy, Portfolio
 from journeylab.sender.acting import acting
 from journeylab.sender.keys import key_ring
 from journeylab.sender.live.intake import declare, known_names
 from journeylab.sender.mail.messages import Messages
+from journeylab.sender.ownstore import own_store, store_of, store_url
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Clock, Store
 from journeylab.sender.store import tables as t
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from journeylab.sendtimes import SendTimes
     from journeylab.simulation import Simulation
 
-__all__ = ["Prepared", "prepare", "promote", "store_of", "store_url"]
+__all__ = ["Prepared", "prepare", "promote"]
 
 ModelGiven: TypeAlias = "SendTimes | pd.DataFrame | str | Path"
 ForecastGiven: TypeAlias = "Forecast | Simulation | Mapping[str, Any] | str | Path"
@@ -83,7 +83,7 @@ class Prepared:
         who.require("promote")
         self.findings.require()
         key_ring(self.settings, create=True)
-        store = Store.open(self.url, clock=self.clock, create=True)
+        store = own_store(self.settings, url=self.url, clock=self.clock, create=True)
         try:
             self._declare(store)
             frozen = self.candidate.frozen()
@@ -105,31 +105,6 @@ class Prepared:
                 ("contact", attributes, self.there.attributes), ("event", properties, self.there.properties)
             ):  # fmt: skip
                 declare(connection, scope, {name: known[name] for name in sorted(wanted) if name in known})
-
-
-def store_url(settings: Settings) -> str:
-    """The URL of the store that settings name; a SQLite file is relative to the settings' file, like all paths."""
-    url = make_url(settings.store)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return settings.store
-    return url.set(database=str(settings.path(url.database))).render_as_string(hide_password=False)
-
-
-def store_of(url: str, clock: Clock | None = None) -> Store | None:
-    """The store at a URL, on a clock or the database's own; None where there are no tables yet.
-
-    Raises:
-        DataError: when it cannot be reached or used.
-    """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).exists():
-        return None
-    try:
-        return Store.open(url, clock=clock)
-    except DataError as problem:
-        if "has no tables yet" in str(problem):
-            return None
-        raise
 
 
 def promote(
@@ -246,7 +221,7 @@ def prepare(
         Path(journey) if isinstance(journey, str | Path) else None,
     )  # fmt: skip
     url = store or store_url(set_)
-    there, former, now = _there(url, one, log, upgrade=upgrade, clock=clock)
+    there, former, now = _there(set_, url, one, log, upgrade=upgrade, clock=clock)
     findings = checked(candidate, set_, there, now, dns=dns)
     changes = () if former is None else tuple(_changes(former, candidate))
     version = None if former is None else former.journey.version
@@ -297,7 +272,7 @@ def _simulated(
 
 
 def _there(
-    url: str, journey: Journey, log: EventLog | None, *, upgrade: bool, clock: Clock | None
+    settings: Settings, url: str, journey: Journey, log: EventLog | None, *, upgrade: bool, clock: Clock | None
 ) -> tuple[Known, Frozen | None, datetime]:
     """What the store and the log know, what runs of the journey, and the store's instant."""
     attributes: dict[str, str] = {}
@@ -310,7 +285,10 @@ def _there(
         properties |= {name: log.property(name).kind for name in log.property_names}
         purposes |= _consented(log)
     former, now = None, _EPOCH
-    store = Store.open(url, clock=clock, create=True) if upgrade else store_of(url, clock)
+    if upgrade:
+        store: Store | None = own_store(settings, url=url, clock=clock, create=True)
+    else:
+        store = store_of(settings, url=url, clock=clock)
     if store is not None:
         with store.reading() as connection:
             attributes |= known_names(connection, "contact")

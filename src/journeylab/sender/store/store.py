@@ -13,21 +13,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from journeylab.errors import DataError
 from journeylab.sender.settings import LOOPBACK
 
 from . import tables as t
 from .bulk import driven, insert_into
+from .encrypted import encrypted_engine, is_encrypted, why_unreadable
 from .lookup import Lookup
 from .recording import recorded
-from .seals import seals_of, with_seals
+from .seals import Seals, seals_of, with_seals
 
 if TYPE_CHECKING:
     from journeylab.sender.keys import Keys
@@ -64,13 +66,20 @@ class Store:
 
     @classmethod
     def open(
-        cls, url: str, keys: Keys | None = None, *, clock: Clock | None = None, create: bool = False
-    ) -> Store:  # fmt: skip
+        cls,
+        url: str,
+        keys: Keys | None = None,
+        *,
+        file_key: bytes | None = None,
+        clock: Clock | None = None,
+        create: bool = False,
+    ) -> Store:
         """The store at a URL, such as `sqlite:///journeylab.db` or `postgresql+psycopg://user@host/database`.
 
         Args:
-            url: where it is, as SQLAlchemy writes it.
+            url: where it is, as SQLAlchemy writes it; see `encrypted` for a file that is encrypted as a whole.
             keys: the sender's; without them nothing that is known of persons can be read or written.
+            file_key: the key of a file that is encrypted, where it is opened without `keys`.
             clock: another clock than the database's, to run a journey at another time.
             create: whether to make the tables where there are none, and to bring older ones up to date.
 
@@ -78,13 +87,17 @@ class Store:
             DataError: when it cannot be reached, has no tables or those of another version, or can forget.
         """
         try:
-            engine = with_seals(_engine(url), keys)
+            engine = with_seals(_engine(url, file_key if keys is None else keys.of("file")), keys)
             store = cls(engine, clock or _database_clock)
             store.refuse_forgetful()
         except (ArgumentError, ModuleNotFoundError) as problem:
             raise DataError(f"the store {_shown(url)} cannot be used: {problem}") from None
         except OperationalError as problem:
             raise DataError(f"the store {_shown(url)} cannot be reached: {str(problem.orig).strip()}") from None
+        except DatabaseError as problem:
+            if "not a database" not in str(problem.orig):
+                raise
+            raise DataError(f"the store {why_unreadable(make_url(url))}") from None
         from . import migrations
 
         if create:
@@ -103,20 +116,41 @@ class Store:
         Raises:
             DataError: when it was opened without them.
         """
-        return seals_of(self.engine).keys
+        return self.seals.keys
+
+    @property
+    def seals(self) -> Seals:
+        """What opens and closes personal data.
+
+        Raises:
+            DataError: when it was opened without keys.
+        """
+        return seals_of(self.engine)
 
     @property
     def is_sqlite(self) -> bool:
         """Whether it is one file, with one writer at a time."""
         return self.engine.dialect.name == "sqlite"
 
+    @property
+    def cipher_version(self) -> str | None:
+        """The version of SQLCipher by which the whole file is encrypted; None where it is not, or is no file."""
+        if not self.is_sqlite:
+            return None
+        with self.engine.connect() as connection:
+            found = connection.exec_driver_sql("pragma cipher_version")
+            return found.scalar() if found.returns_rows else None
+
+    @cached_property
+    def _writing(self) -> Engine:
+        return self.engine.execution_options(is_writing=True)
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes: all of it, or nothing; on SQLite the only one of its time."""
-        engine = self.engine.execution_options(is_writing=True)
         # SQLite itself would let threads ask for the file again and again instead of taking turns.
         turn = self._writer if self.is_sqlite else nullcontext()
-        with turn, engine.connect() as connection, connection.begin(), recorded(connection):
+        with turn, self._writing.connect() as connection, connection.begin(), recorded(connection):
             yield connection
 
     @contextmanager
@@ -180,7 +214,7 @@ def _encrypted(url: URL) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in url.query and said[name] not in os.environ}
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, file_key: bytes | None) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -191,7 +225,11 @@ def _engine(url: str) -> Engine:
         raise DataError("a store in memory forgets everything; name a file, such as sqlite:///journeylab.db")
     if not Path(parsed.database).parent.is_dir():
         raise DataError(f"the store {_shown(url)} cannot be made: there is no folder {Path(parsed.database).parent}")
-    engine = create_engine(parsed, connect_args={"timeout": _WAIT_MS / 1000})
+    waits = {"timeout": _WAIT_MS / 1000}
+    if is_encrypted(parsed):
+        engine = encrypted_engine(parsed, file_key, connect_args=waits)
+    else:
+        engine = create_engine(parsed, connect_args=waits)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
