@@ -114,7 +114,7 @@ def sent(relay: Relay, n: int) -> float:
                 "public_url": "https://mail.shop.example", "relays": [relay],
             }
         ).model_copy(update={"folder": folder})  # fmt: skip
-        worker = Worker(store, settings, KEYS, "w1", render)
+        worker = Worker(store, settings, "w1", render)
         start = time.perf_counter()
         counts = worker.run(until_idle=True)
         took = time.perf_counter() - start

@@ -18,13 +18,13 @@ from journeylab.sender.live.running import Running, Version
 from journeylab.sender.live.ticks import log_of, tick
 from journeylab.sender.sending.claims import claim
 from journeylab.sender.sending.gate import Passed, Request, let_pass
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.sending.settling import Settled, settle
 from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store, lock_contacts
 from journeylab.sender.store import tables as t
-from stores import KEYS
+from stores import KEYS, freeze
 
 SETTINGS = Settings.model_validate(
     {

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Row, insert, select, update
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Incoming, Person, receive, receive_people
 from journeylab.sender.sending.gate import Request
-from journeylab.sender.sending.preparing import Fault, Made, freeze
+from journeylab.sender.sending.preparing import Fault, Made
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import empty
+from stores import empty, freeze
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,9 +13,11 @@ from sqlalchemy import Connection, insert, select, text
 from journeylab.sender.consent.evidence import opened_evidence
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Person, addresses_of, properties_of, receive_people
+from journeylab.sender.sending import preparing
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from journeylab.sender.store.seals import seal_of, seals_by_contact
+from journeylab.sender.store.seals import seal_of, seals_by_contact, seals_of
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -80,6 +83,16 @@ def a_send(store: Store, contact: str, node: str = "hello", **values: Any) -> st
         row = send_row(contact, node, store.now(connection), **values)
         connection.execute(insert(t.sends), row)
     return str(row["message_key"])
+
+
+def freeze(connection: Connection, fresh: Sequence[tuple[Any, Made]], now: datetime) -> None:
+    """Freezes what was made of messages, given rows with `message_key` and `contact`."""
+    seals, keys = seals_by_contact(connection, {row.contact for row, _ in fresh}), seals_of(connection).keys
+    made = [
+        preparing.sealed(seals[row.contact], row.message_key, one, keys.address_digest(one.address))
+        for row, one in fresh
+    ]
+    preparing.freeze(connection, made, now)
 
 
 def rows_of(store: Store, table: Any, **values: Any) -> list[Any]:

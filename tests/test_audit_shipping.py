@@ -190,7 +190,7 @@ def test_messages_are_sent_without_an_entry(tmp_path: Path) -> None:
         for n in range(5):
             one.add(f"c{n}")
         before = len(rows_of(one.store, t.audit))
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        worker = Worker(one.store, one.settings, "w1", rendered)
         assert worker.run(until_idle=True) == {"accepted": 5}
         assert len(rows_of(one.store, t.audit)) == before == 5  # each contact's consent
         one.store.close()

@@ -22,12 +22,12 @@ from sqlalchemy import insert, select
 
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import Person, receive_people
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from promotable import SETTINGS, write_key, write_messages
 from servers.smtp import SmtpOracle
-from stores import send_row
+from stores import freeze, send_row
 from webclient import SECRET, signature
 
 Run = Callable[..., str]

@@ -17,10 +17,10 @@ from sqlalchemy import insert, update
 from journeylab.sender.consent.requests import give
 from journeylab.sender.consent.withdrawals import Receipt, withdraw
 from journeylab.sender.sending.gate import Passed, Refused, Request, let_pass
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import people, rows_of, send_row
+from stores import freeze, people, rows_of, send_row
 from webclient import settings_for
 
 N_THREADS = 8

@@ -122,7 +122,7 @@ def test_a_worker_in_a_library_writes_nothing_of_itself(tmp_path: Path, capfd: p
         relay = Relay(name="main", host=oracle.host, port=oracle.port, tls="none")
         with world(f"sqlite:///{tmp_path / 'sender.db'}", tmp_path, relay) as one:
             one.add()
-            assert Worker(one.store, one.settings, one.keys, "w", rendered).run(until_idle=True) == {"accepted": 1}
+            assert Worker(one.store, one.settings, "w", rendered).run(until_idle=True) == {"accepted": 1}
     assert capfd.readouterr() == ("", "")
 
 
@@ -142,7 +142,7 @@ def test_a_worker_ends_also_when_its_signal_comes_at_a_bad_time(tmp_path: Path) 
     with SmtpOracle(tmp_path / "ledger") as oracle:
         relay = Relay(name="main", host=oracle.host, port=oracle.port, tls="none")
         with world(f"sqlite:///{tmp_path / 'sender.db'}", tmp_path, relay) as one:
-            worker = Worker(one.store, one.settings, one.keys, "w", rendered)
+            worker = Worker(one.store, one.settings, "w", rendered)
             before = signal.signal(signal.SIGALRM, handle)
             signal.setitimer(signal.ITIMER_REAL, 0.5)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,11 +25,11 @@ from journeylab.sender.live.ticks import tick
 from journeylab.sender.persons.copies import copy_of
 from journeylab.sender.persons.erasure import Erased, erase, repeat, stand_in
 from journeylab.sender.sending.gate import Refused, Request, let_pass
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 from liverun import SETTINGS, LiveRun, StillClock
-from stores import KEYS, rows_of
+from stores import KEYS, freeze, rows_of
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 CANARY = "Zx7canaryQ"
@@ -188,6 +189,70 @@ def test_who_is_brought_in_again_gets_no_mail(shop: Shop) -> None:
         assert not isinstance(let_pass(connection, asked, shop.clock.at, shop.settings)[row.message_key], Refused)
 
 
+def names_of(contact: str) -> set[str]:
+    """The names that a contact's messages have by rule 30, as whoever holds the ring can make them of its id."""
+    return {KEYS.message_key("welcome", contact, 1, node, 1) for node in ("hello", "again")}
+
+
+def test_whoever_guesses_the_id_finds_no_stand_in(shop: Shop) -> None:
+    with shop.store.writing() as connection:
+        (key,) = connection.scalars(
+            select(t.sends.c.message_key).where(t.sends.c.contact == CONTACT, t.sends.c.node == "hello")
+        )
+        connection.execute(
+            insert(t.suppressions), {"address_digest": "d", "reason": "bounced", "at": START, "message_key": key}
+        )
+        connection.execute(t.consents.update().values(message_key=key, request_key=key))
+    assert key in names_of(CONTACT)
+    shop.erase()
+    cells = {
+        str(cell)
+        for table in t.metadata.sorted_tables
+        if table not in (t.audit, t.consents)
+        for row in rows_of(shop.store, table)
+        for cell in row
+    }
+    cells |= {str(cell) for row in rows_of(shop.store, t.consents) if row.contact != "bob" for cell in row}
+    assert not cells & names_of(CONTACT)
+    assert cells & names_of("bob")  # as those of the others are found
+
+
+def test_an_erased_id_that_is_brought_in_again_is_a_new_contact(shop: Shop) -> None:
+    shop.erase()
+    shop.clock.at += timedelta(days=1)
+    with shop.store.writing() as connection:
+        receive_people(connection, [Person(CONTACT, "other@rcpt.test")], shop.clock.at)
+        give(connection, CONTACT, "marketing", "Yes", "en", "form", {}, shop.clock.at)
+    shop.run.run([{"contact": CONTACT, "event": "signup", "occurred_at": shop.clock.at}], START + timedelta(days=9))
+    sends = rows_of(shop.store, t.sends, contact=CONTACT)
+    assert {(one.node, one.state) for one in sends} == {("hello", "accepted"), ("again", "accepted")}
+    assert {one.message_key for one in sends} == names_of(CONTACT)
+    assert verify_decisions(shop.store, lambda _: shop.run.running).differences.empty
+
+
+def test_receipts_of_an_erased_person_are_no_sign_of_an_older_copy(shop: Shop) -> None:
+    (row,) = rows_of(shop.store, t.sends, contact=CONTACT, node="hello")
+    said = {"code": 250, "status": None, "reply": "ok", "queue_id": None, "relay": "relay"}
+    about = {name: getattr(row, name) for name in ("journey", "entry", "node", "visit", "message", "purpose")}
+    receipt = Receipt(
+        **{one.name: None for one in fields(Receipt)}
+        | about | said
+        | {"message_key": row.message_key, "contact": CONTACT, "transactional": False, "release_id": row.release_id,
+           "fence": row.fence, "kind": "accepted", "gated_at": row.gated_at, "at": row.settled_at}
+    )  # fmt: skip
+    refuse_older_copy(shop.store, [receipt])
+    shop.clock.at += timedelta(hours=1)
+    shop.erase()
+    refuse_older_copy(shop.store, [receipt])
+    later = replace(receipt, at=shop.clock.at + timedelta(hours=1))
+    with pytest.raises(DataError, match="restored from an older copy"):
+        refuse_older_copy(shop.store, [later])
+    with shop.store.writing() as connection:
+        connection.execute(t.erasures.update().values(finished_at=None))
+    with pytest.raises(DataError, match="restored from an older copy"):  # without knowing of erasures
+        refuse_older_copy(shop.store, [receipt])
+
+
 def test_whom_the_machine_cannot_advance_is_erased_all_the_same(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise ZeroDivisionError
@@ -215,9 +280,9 @@ def test_a_message_on_its_way_comes_to_its_end_first(shop: Shop) -> None:
             (0, "the person is being erased and a message is on its way")
         ]
     with shop.store.writing() as connection:
-        assert stand_in(connection) == 0
+        assert stand_in(connection, shop.clock.at) == 0
         connection.execute(going.values(state="failed"))
-        assert stand_in(connection) == 1
+        assert stand_in(connection, shop.clock.at) == 1
     assert shop.named_in() == []
 
 

@@ -182,14 +182,14 @@ def test_a_restored_database_is_refused_until_it_is_told(tmp_path: Path) -> None
         one.store.close()
         for path in tmp_path.glob("sender.db*"):
             copy(path, tmp_path / f"backup-{path.name}")
-        Worker(one.store, one.settings, one.keys, "w1", rendered).run(until_idle=True)
+        Worker(one.store, one.settings, "w1", rendered).run(until_idle=True)
         one.store.close()
         for path in tmp_path.glob("sender.db*"):
             path.unlink()
         for path in tmp_path.glob("backup-*"):
             copy(path, tmp_path / path.name.removeprefix("backup-"))
         with pytest.raises(DataError, match="does not know of 4 messages"):
-            Worker(one.store, one.settings, one.keys, "w2", rendered)
+            Worker(one.store, one.settings, "w2", rendered)
         with one.store.writing() as connection:  # a contact that came after the backup, and a plan that is gone
             connection.execute(delete(t.sends).where(t.sends.c.message_key == keys[0]))
             connection.execute(delete(t.events).where(t.events.c.contact == "c0"))
@@ -206,7 +206,7 @@ def test_a_restored_database_is_refused_until_it_is_told(tmp_path: Path) -> None
         assert adopt(one.store, receipts, "grace").n_written == 0
         one.clock.pass_by(timedelta(hours=2))
         one.advanced("c0")
-        assert Worker(one.store, one.settings, one.keys, "w2", rendered).run(until_idle=True) == {"accepted": 1}
+        assert Worker(one.store, one.settings, "w2", rendered).run(until_idle=True) == {"accepted": 1}
         assert set(oracle.counts().values()) == {1}
         assert len(oracle.counts()) == 5
 
@@ -228,7 +228,7 @@ def test_receipts_hold_no_address(tmp_path: Path) -> None:
         world(f"sqlite:///{tmp_path / 'sender.db'}", tmp_path, relay_of(oracle.port)) as one,
     ):
         one.add()
-        Worker(one.store, one.settings, one.keys, "w1", rendered).run(until_idle=True)
+        Worker(one.store, one.settings, "w1", rendered).run(until_idle=True)
         text = (one.settings.path(one.settings.state) / "receipts" / "w1" / "000001.jsonl").read_text()
         assert json.loads(text)["contact"] == "ada"
         assert "@" not in text

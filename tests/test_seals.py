@@ -23,11 +23,11 @@ from journeylab.sender.live.intake import (
     receive,
     receive_people,
 )  # fmt: skip
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.seals import Seals, rewrap
-from stores import KEYS, a_send, rows_of
+from stores import KEYS, a_send, freeze, rows_of
 
 CANARY = "Zx7canaryQ"
 COLUMNS = ("contacts.address", "contacts.attributes", "events.sealed")

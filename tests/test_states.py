@@ -32,7 +32,7 @@ from sqlalchemy import insert
 from journeylab.sender.sending import claims, gate
 from journeylab.sender.sending.claims import claim, reap, release
 from journeylab.sender.sending.gate import CLAUSES, Passed, Request, let_pass
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.sending.reconcile import resolve
 from journeylab.sender.sending.settling import Settled, settle
 from journeylab.sender.sending.states import FINAL, MAY_STAY, WAYS, move, move_all
@@ -40,6 +40,7 @@ from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.tables import STATES
 from sendworld import KEYS, MINUTE, World, body_of, world
+from stores import freeze
 
 
 def test_every_state_has_its_ways() -> None:

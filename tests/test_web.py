@@ -20,12 +20,12 @@ from journeylab.sender.consent.requests import ask, give
 from journeylab.sender.consent.standing import state_of
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.mail.links import Links, Urls
-from journeylab.sender.sending.preparing import Made, freeze
+from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
 from journeylab.sender.web.hits import settle_hits
-from stores import KEYS, START, a_send, events_of, people, rows_of
+from stores import KEYS, START, a_send, events_of, freeze, people, rows_of
 from webclient import SECRET, Client, app_for, served, settings_for, signature
 
 URLS = Urls(KEYS, "https://mail.shop.example")

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from journeylab.errors import DataError
 from journeylab.sender.live.intake import Person, receive_people
+from journeylab.sender.persons.erasure import erase
 from journeylab.sender.sending import worker as worker_module
 from journeylab.sender.sending.preparing import Fault, Made
 from journeylab.sender.sending.worker import STEPS, Worker
@@ -43,12 +44,30 @@ def sending(folder: Path, *rules: Rule, relay: dict[str, Any] | None = None, **s
 
 
 def run(one: World, name: str = "w1", render: Any = rendered, **given: Any) -> dict[str, int]:
-    return dict(Worker(one.store, one.settings, one.keys, name, render, **given).run(until_idle=True))
+    return dict(Worker(one.store, one.settings, name, render, **given).run(until_idle=True))
 
 
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def test_who_is_erased_after_the_claim_gets_nothing_and_others_do(tmp_path: Path) -> None:
+    with sending(tmp_path) as (one, oracle):
+        claimed, other = one.add("ada"), one.add("bob")
+
+        def ended(_: object) -> Any:
+            raise LookupError
+
+        def observe(step: str, key: str) -> None:
+            if (step, key) == ("after_claim", claimed):
+                erase(one.store, one.settings, KEYS, ended, "ada", reason="asked for", actor="kim")
+
+        assert run(one, observe=observe) == {"accepted": 1}
+        assert oracle.counts() == {other: 1}
+        with one.store.reading() as connection:
+            assert connection.scalars(select(t.renderings.c.message_key)).all() == [other]
+            assert sorted(connection.scalars(select(t.sends.c.state))) == ["accepted", "cancelled"]
 
 
 def test_what_is_ready_arrives_once(tmp_path: Path) -> None:
@@ -284,7 +303,7 @@ def test_a_lease_that_is_held_is_prolonged(tmp_path: Path) -> None:
                     one.clock.pass_by(one.settings.lease * 0.9)
                     worker._look_after()
 
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered, sleep)
+        worker = Worker(one.store, one.settings, "w1", rendered, sleep)
         assert worker.run(until_idle=True) == {"accepted": 1}
         assert oracle.counts() == {key: 1}
 
@@ -300,7 +319,7 @@ def test_a_worker_that_slept_too_long_sends_nothing(tmp_path: Path) -> None:
                 one.clock.pass_by(HOUR)
                 assert run(one, "w2") == {"accepted": 1}
 
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered, sleep)
+        worker = Worker(one.store, one.settings, "w1", rendered, sleep)
         assert worker.run() == {"withdrawn": 1}
         assert oracle.counts() == {key: 1}
         assert one.row(key).state == "accepted"
@@ -355,7 +374,7 @@ def test_a_database_that_fails_at_the_gate_sends_nothing_twice(tmp_path: Path, m
 def test_receipts_that_cannot_be_written_stop_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sending(tmp_path) as (one, oracle):
         keys = [one.add(f"c{i}") for i in range(20)]
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        worker = Worker(one.store, one.settings, "w1", rendered)
 
         def write(_: Any) -> None:
             raise OSError(28, "No space left on device")
@@ -381,7 +400,7 @@ def test_a_worker_that_is_stopped_finishes_what_is_on_its_way(tmp_path: Path) ->
             if step == "after_354":
                 worker.stop()
 
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered, stop)
+        worker = Worker(one.store, one.settings, "w1", rendered, stop)
         found = worker.run()
         states = [one.row(key).state for key in keys]
         assert set(states) == {"accepted", "ready"}
@@ -403,7 +422,7 @@ def test_a_second_signal_takes_back_what_has_not_passed_the_gate(tmp_path: Path)
                 worker.on_signal(15, None)
                 threading.Timer(0.2, worker.on_signal, (15, None)).start()
 
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered, stop)
+        worker = Worker(one.store, one.settings, "w1", rendered, stop)
         found = worker.run()
         assert found["accepted"] == 1
         assert len(oracle.counts()) == 1
@@ -416,7 +435,7 @@ def test_who_aborts_without_a_database_still_keeps_what_relays_say(
     rules = [Rule(at="dot", delay=1, nth=(1,)), Rule(at="dot", delay=2, nth=(2, 3))]
     with sending(tmp_path, *rules, relay={"connections": 3}) as (one, oracle):
         keys = [one.add(f"c{i}") for i in range(3)]
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        worker = Worker(one.store, one.settings, "w1", rendered)
         real = worker_module.settle
 
         def settle(*given: Any) -> None:
@@ -435,7 +454,7 @@ def test_who_aborts_without_a_database_still_keeps_what_relays_say(
 
 def test_it_waits_for_messages_until_it_is_stopped(tmp_path: Path) -> None:
     with sending(tmp_path) as (one, oracle):
-        worker = Worker(one.store, one.settings, one.keys, "w1", rendered)
+        worker = Worker(one.store, one.settings, "w1", rendered)
         thread = threading.Thread(target=worker.run)
         thread.start()
         key = one.add()

@@ -205,7 +205,7 @@ class Sender:
 
     def _made(self) -> Worker:
         """The next worker; before the first one it is noted with which settings and key."""
-        worker = Worker(self.store, self.settings, self.keys, self.name, self.writer, self.observe)
+        worker = Worker(self.store, self.settings, self.name, self.writer, self.observe)
         if self._worker is None:
             note_settings(self.store, self.settings, self.keys, self.name)
         return worker
@@ -290,7 +290,7 @@ class Sender:
         """Whatever else is due; how many things were done."""
         with self.store.writing() as connection:
             now = self.store.now(connection)
-            n = settle_hits(connection, now) + stand_in(connection)
+            n = settle_hits(connection, now) + stand_in(connection, now)
             found = reconcile(connection, now)
             n += found.n_accepted + found.n_again
         if self._looked_at is None or now - self._looked_at >= _LOOK:

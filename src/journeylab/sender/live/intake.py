@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from journeylab.sender.store import TICK, act, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, among
+from journeylab.sender.store.lookup import Lookup
 from journeylab.sender.store.seals import Seal, Seals, seals_by_contact, seals_of
 
 from .addresses import normal_address
@@ -385,16 +386,14 @@ def receive_people(
     if fresh:
         make_contacts(connection, ((one, *good[one]) for one in fresh), now, now)
         lock_contacts(connection, fresh, now)
-    old = [*at]
-    seals, sealed = seals_of(connection), seals_by_contact(connection, old)
-    addresses = addresses_of(connection, old)
-    known = attributes_of(connection, old)
+    old = _known(connection, [*at])
+    seals, held = seals_of(connection), _attributes(connection, old)
     rows, moved, n_repeated = [_row(one, "contact_added", now, {}) for one in fresh], [], 0
-    for one in old:
+    for one, known in old.items():
         address, attributes = good[one]
-        changed = {name: value for name, value in attributes.items() if known[one].get(name) != value}
-        if address is not None and address != addresses[one]:
-            new, digest = _address(seals, sealed[one], address)
+        changed = {name: value for name, value in attributes.items() if held[one].get(name) != value}
+        if address is not None and address != known.opened_address():
+            new, digest = _address(seals, known.seal, address)
             moved.append({"of": one, "sealed": new, "digest": digest})
         elif not changed:
             n_repeated += 1
@@ -463,37 +462,66 @@ def properties_of(connection: Connection, rows: Sequence[Any]) -> list[dict[str,
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the row of a contact says; without a seal the person was erased."""
+
+    contact: str
+    held_by: Seals
+    sealed_key: bytes | None
+    address: bytes | None
+    attributes: bytes | None
+
+    @property
+    def seal(self) -> Seal:
+        return self.held_by.of(self.contact, self.sealed_key)
+
+    def opened_address(self) -> str | None:
+        return None if self.address is None else self.seal.open("contacts.address", self.address)
+
+    def opened_attributes(self) -> dict[str, Any]:
+        return {} if self.attributes is None else self.seal.open_json("contacts.attributes", self.attributes)
+
+
+def _known(connection: Connection, contacts: Sequence[str]) -> dict[str, _Known]:
+    """What the rows of contacts say."""
+    seals = seals_of(connection)
+    return {row.contact: _Known(row.contact, seals, *row[1:]) for row in _PEOPLE.rows(connection, contacts)}
+
+
+_PEOPLE: Final = Lookup(
+    lambda among: select(*(t.contacts.c[name] for name in ("contact", "sealed_key", "address", "attributes"))).where(
+        among(t.contacts.c.contact)
+    )
+)
+
+
 def addresses_of(connection: Connection, contacts: Sequence[str]) -> dict[str, str | None]:
     """The addresses of contacts; None for one that has none."""
-    seals, c = seals_of(connection), t.contacts.c
-    asked = select(c.contact, c.sealed_key, c.address).where(among(connection, c.contact, contacts))
-    return {
-        contact: None if sealed is None else seals.of(contact, key).open("contacts.address", sealed)
-        for contact, key, sealed in connection.execute(asked)
-    }
+    return {contact: known.opened_address() for contact, known in _known(connection, contacts).items()}
 
 
 def attributes_of(
     connection: Connection, contacts: Sequence[str], until: datetime | None = None
 ) -> dict[str, dict[str, Any]]:
     """The attributes of contacts, with all changes received, or those up to an instant."""
-    kinds = known_names(connection, "contact")
-    people = seals_by_contact(connection, contacts)
-    c, e = t.contacts.c, t.events.c
-    asked = select(c.contact, c.attributes).where(among(connection, c.contact, contacts))
-    found = {
-        contact: people[contact].open_json("contacts.attributes", sealed) if sealed is not None else {}
-        for contact, sealed in connection.execute(asked).all()
-    }
+    return _attributes(connection, _known(connection, contacts), until)
+
+
+def _attributes(
+    connection: Connection, people: Mapping[str, _Known], until: datetime | None = None
+) -> dict[str, dict[str, Any]]:
+    kinds, e = known_names(connection, "contact"), t.events.c
+    found = {contact: known.opened_attributes() for contact, known in people.items()}
     changes = (
         select(e.contact, e.properties, e.sealed)
-        .where(among(connection, e.contact, contacts), e.event == _CHANGED)
+        .where(among(connection, e.contact, [*people]), e.event == _CHANGED)
         .order_by(e.received_at, e.event_id)
     )
     if until is not None:
         changes = changes.where(e.received_at <= until)
     for contact, properties, sealed in connection.execute(changes).all():
-        value = people[contact].open_json(SEALED, sealed).get("value") if sealed is not None else None
+        value = None if sealed is None else people[contact].seal.open_json(SEALED, sealed).get("value")
         name = properties.get("name")
         found[contact][name] = _of_kind(value, kinds.get(name, "text"))
     return found

@@ -123,17 +123,32 @@ def typed(fixed: Mapping[str, pa.Array], texts: Sequence[str], kinds: Mapping[st
     """Some columns, and one of each name, from rows of JSON; texts are marked, so that nothing else is read in them."""
     import pyarrow as pa
 
-    rows = json.loads(f"[{','.join(texts)}]")
-    types = {"number": pa.float64(), "flag": pa.bool_()}
+    cells = _by_name(texts, kinds)
+    types = {"number": pa.float64(), "flag": pa.bool_(), "date": pa.date32(), "instant": pa.timestamp("us", "UTC")}
     columns = dict(fixed)
     for name, kind in kinds.items():
-        column = pa.array([row.get(name) for row in rows], types.get(kind, pa.string()))
-        if kind == "date":
-            column = column.cast(pa.date32())
+        type_ = types.get(kind, pa.string())
+        if name not in cells:
+            columns[name] = pa.nulls(len(texts), type_)
+        elif kind == "date":
+            columns[name] = pa.array(cells[name], pa.string()).cast(type_)
         elif kind == "instant":
-            column = pa.array(
-                [None if (value := row.get(name)) is None else datetime.fromisoformat(value) for row in rows],
-                pa.timestamp("us", "UTC"),
-            )
-        columns[name] = column
+            found = [None if value is None else datetime.fromisoformat(value) for value in cells[name]]
+            columns[name] = pa.array(found, type_)
+        else:
+            columns[name] = pa.array(cells[name], type_)
     return marked_texts(pa.table(columns), [name for name, kind in kinds.items() if kind == "text"])
+
+
+def _by_name(texts: Sequence[str], names: Collection[str]) -> dict[str, list[Any]]:
+    """The values of each of some names that any row of JSON has; None where a row has none."""
+    rows = json.loads(f"[{','.join(texts)}]")
+    found: dict[str, list[Any]] = {}
+    for place, row in enumerate(rows):  # most rows have few of the names
+        for name, value in row.items():
+            if name in found:
+                found[name][place] = value
+            elif name in names:
+                found[name] = [None] * len(rows)
+                found[name][place] = value
+    return found

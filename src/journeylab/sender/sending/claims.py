@@ -52,11 +52,11 @@ def claim_repeated(
 
 
 def rows_of(connection: Connection, keys: Sequence[str]) -> list[Any]:
-    """The messages with their contact's `address`, and `written_to` and `body` where they are rendered."""
+    """The messages with their contact's `address` and `sealed_key`, and `written_to` and `body` where rendered."""
     seals, found = seals_of(connection), []
     for row in _WHOLE.rows(connection, keys):
         seal = None if row.sealed_key is None else seals.of(row.contact, row.sealed_key)
-        opened: dict[str, Any] = {"address": None, "written_to": None, "body": None, "sealed_key": None}
+        opened: dict[str, Any] = {"address": None, "written_to": None, "body": None}
         if seal is not None:
             if row.address is not None:
                 opened["address"] = seal.open("contacts.address", row.address)
@@ -153,6 +153,7 @@ _WHOLE: Final = Lookup(
             t.sends,
             t.contacts.c.sealed_key,
             t.contacts.c.address,
+            t.contacts.c.address_digest,
             t.renderings.c.address.label("written_to"),
             t.renderings.c.body,
         )

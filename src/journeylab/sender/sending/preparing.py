@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from journeylab.sender.mail.bounces import return_path
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk
-from journeylab.sender.store.seals import seals_by_contact, seals_of
+from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from journeylab.sender.keys import Keys
     from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
+    from journeylab.sender.store.seals import Seal
 
-__all__ = ["Claimed", "Fault", "Made", "Making", "Prepared", "Renders", "claimed", "freeze", "frozen", "made"]
+__all__ = [
+    "Claimed", "Fault", "Made", "Making", "Prepared", "Renders", "Sealed", "claimed", "freeze", "frozen", "made",
+    "sealed",
+]  # fmt: skip
 
 
 class Made(NamedTuple):
@@ -38,6 +42,17 @@ class Made(NamedTuple):
     address: str
     body: bytes
     links: Any
+
+
+class Sealed(NamedTuple):
+    """A message as it is frozen: sealed with its contact's data key."""
+
+    message_key: str
+    address: bytes
+    address_digest: str
+    body: bytes
+    hash: str
+    links: bytes
 
 
 class Fault(NamedTuple):
@@ -126,20 +141,20 @@ class Making:
         claim: the messages as they were claimed.
         ready: those that can be sent.
         unsendable: those that cannot, with why.
-        fresh: the messages with what was just made of them.
+        fresh: what was just made of messages, to be frozen.
         moved: keys and address digests of renderings for an address which is not the contact's any more.
     """
 
     claim: Claimed
     ready: list[Prepared] = field(default_factory=list)
     unsendable: list[Settled] = field(default_factory=list)
-    fresh: list[tuple[Any, Made]] = field(default_factory=list)
+    fresh: list[Sealed] = field(default_factory=list)
     moved: list[tuple[str, str]] = field(default_factory=list)
 
 
-def made(store: Store, claim: Claimed, render: Renders, settings: Settings, keys: Keys) -> Making:
-    """The messages with their bytes: those that are frozen, or new ones."""
-    making = Making(claim)
+def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> Making:
+    """The messages with their bytes: those that are frozen, or new ones, which are sealed here."""
+    making, keys = Making(claim), store.keys
     wanted: list[Any] = []
     for row in claim.rows:
         is_frozen = row.body is not None and (row.written_to == row.address or row.state == "ambiguous")
@@ -162,10 +177,21 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings, keys
                 making.unsendable.append(_outside(row))
             else:
                 making.ready.append(_prepared(row, one.address, one.body, claim, settings, keys))
-                making.fresh.append((row, one))
+                digest = row.address_digest if one.address == row.address else keys.address_digest(one.address)
+                seal = store.seals.of(row.contact, row.sealed_key)
+                making.fresh.append(sealed(seal, row.message_key, one, digest))
                 if row.body is not None:
                     making.moved.append((row.message_key, keys.address_digest(row.written_to)))
     return making
+
+
+def sealed(seal: Seal, message_key: str, one: Made, address_digest: str) -> Sealed:
+    """What was made of a message, sealed with its contact's seal."""
+    return Sealed(
+        message_key, seal.seal("renderings.address", one.address), address_digest,
+        seal.seal_bytes("renderings.body", one.body), sha256(one.body).hexdigest(),
+        seal.seal_json("renderings.links", one.links),
+    )  # fmt: skip
 
 
 def _prepared(row: Any, address: str, body: bytes, claim: Claimed, settings: Settings, keys: Keys) -> Prepared:
@@ -184,44 +210,53 @@ def _unsendable(row: Any, stage: str, reason: str) -> Settled:
 def frozen(connection: Connection, making: Making, now: datetime) -> list[Prepared]:
     """The messages that can be sent, in the order claimed, frozen by now: as just made unless another worker was first.
 
+    Those of contacts who were erased since they were claimed are left out.
+
     Args:
         connection: a writing transaction, from whose commit on they are frozen.
         making: what was made.
         now: the store's instant.
     """
-    _UNFREEZING.run(connection, making.moved)
-    if freeze(connection, making.fresh, now) == len(making.fresh):
+    if not making.fresh:
         return making.ready
-    kept = {row.message_key: row for row in rows_of(connection, [row.message_key for row, _ in making.fresh])}
+    _UNFREEZING.run(connection, making.moved)
+    keys = {one.message_key for one in making.fresh}
+    there = {row.message_key for row in _THERE.rows(connection, [*keys])}
+    fresh = [one for one in making.fresh if one.message_key in there]
+    ready = [one for one in making.ready if one.key in there or one.key not in keys]
+    if freeze(connection, fresh, now) == len(fresh):
+        return ready
+    kept = {row.message_key: row for row in rows_of(connection, [*there])}
     return [
         one if one.key not in kept else replace(one, address=kept[one.key].written_to, body=kept[one.key].body)
-        for one in making.ready
+        for one in ready
     ]
 
 
-def freeze(connection: Connection, fresh: Sequence[tuple[Any, Made]], now: datetime) -> int:
-    """How many messages were frozen, sealed with their contacts' data keys: those that were not before.
+def freeze(connection: Connection, fresh: Sequence[Sealed], now: datetime) -> int:
+    """How many messages were frozen: those that were not before.
 
     Args:
         connection: a writing transaction.
-        fresh: rows of `sends`, each with what was made of it.
+        fresh: what was made of messages.
         now: the store's instant.
     """
-    seals, keys = seals_by_contact(connection, {row.contact for row, _ in fresh}), seals_of(connection).keys
-    rows = []
-    for row, one in fresh:
-        seal = seals[row.contact]
-        rows.append((
-            row.message_key, seal.seal("renderings.address", one.address), keys.address_digest(one.address),
-            seal.seal_bytes("renderings.body", one.body), sha256(one.body).hexdigest(),
-            seal.seal_json("renderings.links", one.links), now,
-        ))  # fmt: skip
-    return _FREEZING.run(connection, rows)
+    return _FREEZING.run(connection, [(*one, now) for one in fresh])
 
 
-_FROZEN: Final = ("message_key", "address", "address_digest", "body", "hash", "links", "rendered_at")
+_FROZEN: Final = (*Sealed._fields, "rendered_at")
 _FREEZING: Final = Bulk(
     lambda given: given.into(t.renderings, *_FROZEN).on_conflict_do_nothing(index_elements=["message_key"]), *_FROZEN
+)
+# An erasure locks the contact's row first: what it has not deleted yet it will find.
+_THERE: Final = Lookup(
+    lambda among: (
+        select(t.sends.c.message_key)
+        .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
+        .where(among(t.sends.c.message_key), t.contacts.c.sealed_key.is_not(None))
+        .order_by(t.contacts.c.contact)
+        .with_for_update(of=t.contacts, read=True)
+    )
 )
 _MANY: Final[Any] = bindparam("of", expanding=True)
 _BREAKERS: Final = select(t.relays.c.relay, t.relays.c.state).where(t.relays.c.relay.in_(_MANY))

@@ -41,7 +41,6 @@ from .transport import Connection, trusted
 if TYPE_CHECKING:
     from types import FrameType
 
-    from journeylab.sender.keys import Keys
     from journeylab.sender.settings import Relay, Settings
 
 __all__ = ["STEPS", "Observe", "Worker"]
@@ -77,9 +76,8 @@ class Worker:
     """A process's part in sending; see the module's text.
 
     Args:
-        store: the database.
+        store: the database, opened with its keys.
         settings: the sender's settings.
-        keys: the sender's keys.
         worker: its name, which no other process uses at the same time: letters, digits, dots and dashes.
         render: makes messages.
         observe: is told of each step, for tests; by default a line for debugging.
@@ -89,9 +87,9 @@ class Worker:
     """
 
     def __init__(
-        self, store: Store, settings: Settings, keys: Keys, worker: str, render: Renders, observe: Observe | None = None
+        self, store: Store, settings: Settings, worker: str, render: Renders, observe: Observe | None = None
     ) -> None:
-        self._store, self._settings, self._keys, self._name, self._render = store, settings, keys, worker, render
+        self._store, self._settings, self._name, self._render = store, settings, worker, render
         self._observe = observe or _logged(worker)
         self._log = logger("worker").bind(worker=worker)
         self._told: Queue[Sequence[_Told]] = Queue()  # a signal in `SimpleQueue.get` may make it wait for ever
@@ -167,7 +165,7 @@ class Worker:
         unsettled: list[Carried] = []
         while not (self._stopping.is_set() and self._is_done()):
             self._heed_signals()
-            told = self._collected(until_idle or bool(unsettled))
+            told = self._told_so_far(until_idle or bool(unsettled))
             for one in told:
                 if isinstance(one, (Making, _Unmade)):
                     self._take(one, until_idle)
@@ -193,25 +191,37 @@ class Worker:
     def _wind_up(self) -> None:
         """Lets lanes come to their end without a database: nothing more passes, and what relays say is on disk."""
         self._lanes.join(0.01)
-        told: list[_Told] = []
-        with suppress(Empty):
-            while True:
-                told.extend(self._told.get_nowait())
+        told = self._drained()
         self._lanes.answer([(one.lane, None) for one in told if isinstance(one, Asked)])
         self._write_receipts([one for one in told if isinstance(one, Carried)])
 
     def _is_done(self) -> bool:
         return not self._held and not self._n_to_make and self._told.empty()
 
-    def _collected(self, is_impatient: bool) -> list[_Told]:
-        """All that other threads have told, as soon as there is anything, or when it is time to look around."""
-        found: list[_Told] = []
+    def _told_so_far(self, is_impatient: bool) -> list[_Told]:
+        """All that other threads have told, as soon as there is anything, or when it is time to look around.
+
+        Receipts of it are on disk. While they are written lanes ask for the next messages, which then go with it into
+        one transaction.
+        """
         try:
-            found.extend(self._told.get(timeout=0.05 if is_impatient else 0.2))
+            told = [*self._told.get(timeout=0.05 if is_impatient else 0.2), *self._drained()]
+        except Empty:
+            return []
+        carried = [one for one in told if isinstance(one, Carried)]
+        if not carried:
+            return told
+        self._write_receipts(carried)
+        since = self._drained()
+        self._write_receipts([one for one in since if isinstance(one, Carried)])
+        return told + since
+
+    def _drained(self) -> list[_Told]:
+        found: list[_Told] = []
+        with suppress(Empty):
             while True:
                 found.extend(self._told.get_nowait())
-        except Empty:
-            return found
+        return found
 
     def _stop_for(self, what: str, problem: Exception) -> None:
         self._trouble = problem
@@ -221,13 +231,12 @@ class Worker:
     # The gate and what became of messages
 
     def _serve(self, told: Sequence[Asked | Carried], unsettled: Sequence[Carried]) -> list[Carried]:
-        """Lets messages pass and settles others, in one transaction; what could not be settled for now."""
+        """Lets messages pass and settles others, whose receipts are on disk, in one transaction; what it could not."""
         asked = [one for one in told if isinstance(one, Asked)]
         fresh = [one for one in told if isinstance(one, Carried)]
         carried = [*unsettled, *fresh]
         if not asked and not carried:
             return []
-        self._write_receipts(fresh)
         for done in fresh:
             self._observe("after_journal_before_commit", done.message.key)
         try:
@@ -290,7 +299,7 @@ class Worker:
         """The making thread: bytes of claimed messages."""
         while (group := self._to_make.get()) is not None:
             try:
-                self._told.put([made(self._store, group, self._render, self._settings, self._keys)])
+                self._told.put([made(self._store, group, self._render, self._settings)])
             except Exception as problem:
                 self._told.put([_Unmade(group, problem)])
 
@@ -338,6 +347,9 @@ class Worker:
             if unsendable:
                 settle(connection, unsendable, now, self._settings)
             claim = claimed(connection, self._settings, self._name, n_wanted, now) if n_wanted else Claimed()
+        kept = {message.key for message in ready}
+        for gone in (one.key for making in self._made for one in making.ready if one.key not in kept):
+            self._held.pop(gone, None)
         self._made = []
         self._forget(unsendable)
         for message in ready:

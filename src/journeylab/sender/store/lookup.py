@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, LargeBinary, Select, bindparam, func, select
 
 from .bulk import driven
-from .tables import Instant
+from .tables import Instant, as_instant
 
 __all__ = ["Lookup"]
 
@@ -48,12 +48,13 @@ class Lookup:
         statement = self._statement(among)
         compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         text, constants = str(compiled), dict(compiled.params)
-        is_one = is_sqlite and not any(isinstance(column.type, LargeBinary) for column in statement.selected_columns)
-        if is_one:
-            names = ", ".join(f"c{i}" for i in range(len(statement.selected_columns)))
-            text = f"with found ({names}) as ({text}) select json_group_array(json_array({names})) from found"
-        places = compiled.positiontup if compiled.positional else None
         columns = [*statement.selected_columns]
+        if is_sqlite:  # one row: its driver lets other threads have their turn between two
+            names = [f"c{i}" for i in range(len(columns))]
+            cells = [_plain(name, column.type) for name, column in zip(names, columns, strict=True)]
+            whole = f"select json_group_array(json_array({', '.join(cells)})) from found"
+            text = f"with found ({', '.join(names)}) as ({text}) {whole}"
+        places = compiled.positiontup if compiled.positional else None
         made: Any = namedtuple("Found", [column.key for column in columns])  # type: ignore[misc]
         processors = [
             (place, process)
@@ -66,7 +67,7 @@ class Lookup:
             parameters: Any = values if places is None else tuple([values[name] for name in places])
             cursor = driven(connection, text, parameters)
             found = []
-            rows = json.loads(cursor.fetchone()[0]) if is_one else cursor.fetchall()
+            rows = json.loads(cursor.fetchone()[0]) if is_sqlite else cursor.fetchall()
             for row in rows:
                 cells = [*row]
                 for place, process in processors:
@@ -80,9 +81,16 @@ class Lookup:
         return read
 
 
+def _plain(name: str, kind: Any) -> str:
+    """A column as JSON can have it: bytes as hexadecimal digits."""
+    return f"iif({name} is null, null, hex({name}))" if isinstance(kind, LargeBinary) else name
+
+
 def _processor(kind: Any, dialect: Dialect) -> Callable[[Any], Any] | None:
     """What makes of a value of the database, where it is not None, a value of the column's type; None: it is one."""
     if isinstance(kind, Instant):
-        return lambda value: kind.process_result_value(value, dialect)
+        return as_instant
+    if dialect.name == "sqlite" and isinstance(kind, LargeBinary):
+        return bytes.fromhex
     found: Callable[[Any], Any] | None = kind.dialect_impl(dialect).result_processor(dialect, None)
     return found
