@@ -21,6 +21,7 @@ from . import (
     contacts,
     definitions,
     experiments,
+    grants,
     installation,
     keys,
     messages,
@@ -30,6 +31,7 @@ from . import (
     predicting,
     promotion,
     replaying,
+    reporting,
     sending,
     sendtimes,
     tokens,
@@ -57,7 +59,7 @@ app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
-app.command("report")(replaying.report)
+app.add_typer(reporting.report, name="report")
 app.add_typer(messages.messages, name="messages")
 app.command("promote")(promotion.promote)
 app.add_typer(promotion.release, name="release")
@@ -72,6 +74,7 @@ contacts.contacts.command("erase")(persons.erase)
 contacts.contacts.command("pseudonymise")(persons.pseudonymise)
 app.add_typer(keys.keys, name="keys")
 app.add_typer(tokens.tokens, name="tokens")
+app.command("grants")(grants.grants)
 app.add_typer(audit.audit, name="audit")
 app.command("lab")(notebooks.lab)
 app.command("doctor")(installation.doctor)

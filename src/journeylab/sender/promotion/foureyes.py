@@ -45,7 +45,7 @@ _RELEASE: Final = re.compile(r"(.+)/([0-9a-f]{12,64})")
 
 def reach(connection: Connection, share: float, forecast: Mapping[str, Any] | None) -> int:
     """How many contacts a release can reach at a share: of those in the store or those of its forecast, of the more."""
-    there = connection.scalar(select(func.count()).where(t.contacts.c.sealed_key.is_not(None))) or 0
+    there = connection.scalar(select(func.count(t.contacts.c.contact))) or 0
     expected: float = (forecast or {}).get("n_entries", 0)
     return ceil(share * max(there, expected))
 

@@ -314,7 +314,8 @@ def _object(journey: str, hash_: str) -> str:
 
 
 def _last_action(connection: Connection, object_: str) -> Row[Any] | None:
-    query = select(t.audit).where(t.audit.c.object == object_).order_by(t.audit.c.seq.desc()).limit(1)
+    query = select(*(t.audit.c[name] for name in ("at", "actor", "action", "details")))
+    query = query.where(t.audit.c.object == object_).order_by(t.audit.c.seq.desc()).limit(1)
     return connection.execute(query).one_or_none()
 
 

@@ -86,8 +86,9 @@ def share_text(share: float) -> str:
 
 def running(connection: Connection) -> list[RunningRelease]:
     """The releases that take entries, by journey, a canary before the release that it is tried against."""
+    columns = ("release_id", "journey", "version", "hash", "created_by", "forecast")
     rows = connection.execute(
-        select(t.releases, t.spans.c.from_at, t.spans.c.share_from, t.spans.c.share_to)
+        select(*(t.releases.c[name] for name in columns), t.spans.c.from_at, t.spans.c.share_from, t.spans.c.share_to)
         .join(t.spans)
         .where(t.spans.c.until_at.is_(None))
         .order_by(t.releases.c.journey, t.spans.c.share_from)
