@@ -17,6 +17,7 @@ from journeylab.errors import DataError
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
+from journeylab.sender.web.limits import Buckets
 from journeylab.sender.web.metrics import Measured, Measures, metrics_routes
 from stores import KEYS
 from webclient import Client, settings_for
@@ -162,11 +163,19 @@ def test_only_who_has_the_secret_sees_them(client: Client) -> None:
         assert "journeylab_" not in answer.text
 
 
-def test_who_guesses_waits_and_who_knows_does_not(client: Client) -> None:
+def test_who_guesses_waits_and_is_not_told_when_it_is_right(client: Client) -> None:
     statuses = [client("GET", "/metrics", headers=basic(f"guess {n}")).status_code for n in range(40)]
     assert statuses[0] == 401
     assert statuses[-1] == 429
-    assert client("GET", "/metrics", headers=BEARER).status_code == 200
+    assert client("GET", "/metrics", headers=BEARER).status_code == 429
+    assert Client(client.app, ip="203.0.113.9")("GET", "/metrics", headers=BEARER).status_code == 200
+
+
+def test_with_the_limit_off_guessing_goes_on_until_it_is_right(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Buckets, "has", lambda *_: True)
+    guesses = [f"guess {n}" for n in range(200)] + [SECRET]
+    statuses = [client("GET", "/metrics", headers=basic(guess)).status_code for guess in guesses]
+    assert statuses[-1] == 200
 
 
 def test_without_a_secret_there_are_none(store: Store, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ DEEPEST: Final = 100
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def data_of(text: str | bytes, *, made: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def data_of(
+    text: str | bytes, *, made: Callable[[list[tuple[str, Any]]], Any] | None = None, halves: bool = False
+) -> Any:
     r"""The data in a JSON text (RFC 8259), bytes as UTF-8.
 
     Stricter than Python's reader: there is no NaN and no infinity, no half of a surrogate pair, which no database and
@@ -23,6 +25,7 @@ def data_of(text: str | bytes, *, made: Callable[[list[tuple[str, Any]]], Any] |
     Args:
         text: the text.
         made: makes an object of its pairs, instead of `dict`.
+        halves: whether halves of surrogate pairs are let in, for whoever refuses only the part that has one.
 
     Raises:
         ValueError: for anything else, saying in a few words what is wrong.
@@ -37,7 +40,7 @@ def data_of(text: str | bytes, *, made: Callable[[list[tuple[str, Any]]], Any] |
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         data = json.loads(plain, parse_constant=_no_number, object_pairs_hook=made)
-        if _HALF.search(plain) or not plain.isascii():
+        if not halves and (_HALF.search(plain) or not plain.isascii()):
             json.dumps(data, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError(f"it is nested more than {DEEPEST} levels deep") from None

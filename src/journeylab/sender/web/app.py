@@ -34,7 +34,7 @@ from journeylab.sender.store import Store
 from .choices import confirming, preferences, unsubscribe
 from .headers import SecurityHeaders, security_headers
 from .hits import click, picture
-from .site import Site, language_for, path_of, site_of
+from .site import Site, language_for, network_in, path_of, site_of
 from .webhooks import bounces, contacts, events, unsubscriptions, webhook_of
 
 __all__ = ["application"]
@@ -64,6 +64,7 @@ def application(
         middleware=[Middleware(SecurityHeaders, headers)],
         exception_handlers={HTTPException: _refused, SQLAlchemyError: _troubled, Exception: _failed},
     )
+    app.router.redirect_slashes = False  # whose targets would be made of what the request calls its host
     app.state.site = site
     app.state.webhook = webhook_of(settings)
     app.state.headers = headers
@@ -87,6 +88,8 @@ def _routes() -> list[BaseRoute]:
 
 async def health(request: Request) -> Response:
     """GET: whether the database answers and keeps what it confirms; 503 where it does not."""
+    if not site_of(request).looked.take(("health", network_in(request))):
+        raise HTTPException(429, "it is asked more often than it changes; ask once a second", {"Retry-After": "60"})
     store = site_of(request).store
 
     def asked() -> str | None:

@@ -51,6 +51,8 @@ async def unsubscribe(request: Request) -> Response:
     hit = site.named_by(request)
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
+        if not site.may_look(request, hit):
+            return site.busy(language_for(None, None, request))
         language, _ = await run_in_threadpool(_reader, site, key, request)
         with using(language):
             text = say(
@@ -59,7 +61,7 @@ async def unsubscribe(request: Request) -> Response:
             )
             return site.page(say("Stop these messages?"), language, [text], button=say("Unsubscribe"))
     body = await body_of(request, _MOST_BYTES)
-    if refused := await _refused(request, key, is_proven=hit is not None):
+    if refused := _refused(request, key, is_proven=hit is not None):
         return refused
     return await run_in_threadpool(_unsubscribed, site, key, request, "page" if b"by=page" in body else "one_click")
 
@@ -70,9 +72,11 @@ async def preferences(request: Request) -> Response:
     hit = site.named_by(request)
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
+        if not site.may_look(request, hit):
+            return site.busy(language_for(None, None, request))
         return await run_in_threadpool(_shown, site, key, request)
     form = _fields(await body_of(request, _MOST_BYTES))
-    if refused := await _refused(request, key, is_proven=hit is not None):
+    if refused := _refused(request, key, is_proven=hit is not None):
         return refused
     return await run_in_threadpool(_chosen, site, key, request, form)
 
@@ -83,21 +87,20 @@ async def confirming(request: Request) -> Response:
     hit = site.named_by(request)
     key = hit.message_key if hit else NOBODY
     if request.method != "POST":
+        if not site.may_look(request, hit):
+            return site.busy(language_for(None, None, request))
         return await run_in_threadpool(_asked, site, key, request)
     await body_of(request, _MOST_BYTES)
-    if refused := await _refused(request, key, is_proven=hit is not None):
+    if refused := _refused(request, key, is_proven=hit is not None):
         return refused
     return await run_in_threadpool(_confirmed, site, key, request)
 
 
-async def _refused(request: Request, key: bytes, *, is_proven: bool) -> Response | None:
+def _refused(request: Request, key: bytes, *, is_proven: bool) -> Response | None:
     """The answer to who posts too often; a link that is proven is never refused because of its neighbours."""
     site = site_of(request)
     is_within = site.proven.take(key) if is_proven else site.unproven.take(network_in(request))
-    if is_within:
-        return None
-    language, _ = await run_in_threadpool(_reader, site, key, request)
-    return site.busy(language)
+    return None if is_within else site.busy(language_for(None, None, request))  # which costs the database nothing
 
 
 def _send_of(connection: Connection, key: bytes) -> Row[Any] | None:

@@ -41,7 +41,10 @@ _PICTURE: Final = bytes.fromhex(
 async def click(request: Request) -> Response:
     """GET and HEAD: leads on to the link of the release's table, and notes that somebody followed it."""
     site = site_of(request)
-    link = await run_in_threadpool(_noted, site, site.named_by(request), request)
+    hit = site.named_by(request)
+    if not site.may_look(request, hit):
+        return site.busy(language_for(None, None, request))
+    link = await run_in_threadpool(_noted, site, hit, request)
     if link is None:
         return site.unknown(language_for(None, None, request))
     return RedirectResponse(link.url, 302)
@@ -50,8 +53,11 @@ async def click(request: Request) -> Response:
 async def picture(request: Request) -> Response:
     """GET and HEAD: the picture, whatever the address names; an open is noted where it names a message."""
     site = site_of(request)
-    await run_in_threadpool(_noted, site, site.named_by(request), request)
-    return Response(_PICTURE, media_type="image/gif")
+    hit = site.named_by(request)
+    if site.may_look(request, hit):
+        await run_in_threadpool(_noted, site, hit, request)
+    # A mail is read on another site, which has to be let show it.
+    return Response(_PICTURE, media_type="image/gif", headers={"Cross-Origin-Resource-Policy": "cross-origin"})
 
 
 def _noted(site: Site, hit: Hit | None, request: Request) -> Link | None:

@@ -28,6 +28,12 @@ class Buckets:
         self._held: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
         self._lock = Lock()
 
+    def has(self, key: Hashable) -> bool:
+        """Whether there is one left for the key; it is left there."""
+        with self._lock:
+            left, at = self._held.get(key, (float(self.size), 0.0))
+            return left + (self.clock() - at) * self.per_second >= 1
+
     def take(self, key: Hashable) -> bool:
         """Whether there was one left for the key; it is taken."""
         with self._lock:

@@ -43,9 +43,12 @@ def opened(settings: Settings, endpoint: Endpoint, route: str) -> Endpoint:
             await service_of(request, bearer, route)
             return await endpoint(request)
         shown = _shown(request.headers.get("authorization", "")) if bearer is None else bearer
-        if shown is not None and hmac.compare_digest(shown.encode(), secret.encode()):
+        guesses, guesser = site_of(request).unproven, ("dashboard", network_in(request))
+        # Asked before the secret is compared: else whoever goes on guessing would be told when it is right.
+        is_left = shown is None or guesses.has(guesser)
+        if is_left and shown is not None and hmac.compare_digest(shown.encode(), secret.encode()):
             return await endpoint(request)
-        if shown is not None and not site_of(request).unproven.take(("dashboard", network_in(request))):
+        if not is_left or (shown is not None and not guesses.take(guesser)):
             return PlainTextResponse("too many attempts; come back in a minute", 429, {"Retry-After": "60"})
         asked = {"WWW-Authenticate": 'Basic realm="JourneyLab", charset="UTF-8"'}
         return PlainTextResponse("the secret of the dashboard opens this", 401, asked)

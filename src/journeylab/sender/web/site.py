@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from .words import Language, language_in, preferred
 
 __all__ = ["Site", "body_of", "evidence_in", "language_for", "network_in", "path_of", "site_of"]
 
+PATIENCE: Final = 30.0
+"""How many seconds a body may take to come."""
 NOBODY: Final = bytes(16)
 """The identity for which is asked where a link names none, so that both take the same time."""
 _CONTEXT: Final[dict[str, Any]] = dict.fromkeys(
@@ -67,6 +70,7 @@ class Site:
     Attributes:
         unproven: how often a network may come with what proves nothing.
         proven: how often one link may be used.
+        looked: how often a network may look at what no link names, or one link be looked at, which changes nothing.
     """
 
     store: Store
@@ -74,11 +78,18 @@ class Site:
     keys: Keys
     unproven: Buckets
     proven: Buckets
+    looked: Buckets
 
     @classmethod
     def made(cls, store: Store, settings: Settings, keys: Keys, clock: Callable[[], float]) -> Site:
         """A site whose limits go by a clock in seconds."""
-        return cls(store, settings, keys, Buckets(30, 0.5, clock), Buckets(30, 0.5, clock))
+        return cls(
+            store, settings, keys, Buckets(30, 0.5, clock), Buckets(30, 0.5, clock), Buckets(300, 10.0, clock)
+        )  # fmt: skip
+
+    def may_look(self, request: Request, hit: Hit | None) -> bool:
+        """Whether a page or a picture may be asked for: a link's neighbours take nothing from it."""
+        return self.looked.take(network_in(request) if hit is None else (hit.use, hit.message_key))
 
     @cached_property
     def urls(self) -> Urls:
@@ -150,13 +161,19 @@ async def body_of(request: Request, most: int) -> bytes:
     """The body of a request.
 
     Raises:
-        HTTPException: 413, when it is longer than `most` bytes.
+        HTTPException: 413, when it is longer than `most` bytes; 408, when it does not come in half a minute.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise HTTPException(413, f"the body has more than {most:,} bytes; send it in parts")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise HTTPException(413, f"the body has more than {most:,} bytes; send it in parts")
+    except TimeoutError:
+        raise HTTPException(
+            408, f"the body did not come in {PATIENCE:g} seconds; send it again", {"Connection": "close"}
+        ) from None
     return bytes(body)
 
 

@@ -161,7 +161,7 @@ def _read(raw: bytes, made: Callable[[Any, int], _T]) -> tuple[dict[int, _T], li
         HTTPException: 400, when it is no JSON, or neither an object nor a list.
     """
     try:
-        found = data_of(raw)
+        found = data_of(raw, halves=True)
     except ValueError as problem:
         raise HTTPException(400, f"the body is no JSON: {str(problem)[:200]}") from None
     if not isinstance(found, dict | list):
