@@ -22,6 +22,7 @@ from . import (
     definitions,
     experiments,
     grants,
+    grants,
     installation,
     keys,
     messages,
@@ -74,6 +75,7 @@ contacts.contacts.command("erase")(persons.erase)
 contacts.contacts.command("pseudonymise")(persons.pseudonymise)
 app.add_typer(keys.keys, name="keys")
 app.add_typer(tokens.tokens, name="tokens")
+app.command("grants")(grants.grants)
 app.command("grants")(grants.grants)
 app.add_typer(audit.audit, name="audit")
 app.command("lab")(notebooks.lab)
