@@ -22,7 +22,6 @@ from . import (
     definitions,
     experiments,
     grants,
-    grants,
     installation,
     keys,
     messages,
@@ -32,7 +31,6 @@ from . import (
     predicting,
     promotion,
     replaying,
-    reporting,
     sending,
     sendtimes,
     tokens,
@@ -60,7 +58,7 @@ app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
-app.add_typer(reporting.report, name="report")
+app.command("report")(replaying.report)
 app.add_typer(messages.messages, name="messages")
 app.command("promote")(promotion.promote)
 app.add_typer(promotion.release, name="release")
@@ -75,7 +73,6 @@ contacts.contacts.command("erase")(persons.erase)
 contacts.contacts.command("pseudonymise")(persons.pseudonymise)
 app.add_typer(keys.keys, name="keys")
 app.add_typer(tokens.tokens, name="tokens")
-app.command("grants")(grants.grants)
 app.command("grants")(grants.grants)
 app.add_typer(audit.audit, name="audit")
 app.command("lab")(notebooks.lab)
