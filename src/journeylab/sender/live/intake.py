@@ -379,7 +379,8 @@ def receive_people(
     people, left_out = (people, {}) if declared is None else declared.of_people(people)
     good, refused = _sound(connection, people)
     erased = _erased(connection, good)
-    refused += [Refused(place, _BEING_ERASED) for place, one in enumerate(people) if one.contact in erased]
+    # By a list: what is no text may be nothing that a set can be asked for.
+    refused += [Refused(place, _BEING_ERASED) for place, one in enumerate(people) if one.contact in [*erased]]
     ids = sorted(good.keys() - erased)
     at = lock_contacts(connection, ids, now)
     fresh = [one for one in ids if one not in at]
