@@ -212,11 +212,13 @@ def refusal(person: str, permission: Permission) -> str:
 
 
 def matrix() -> str:
-    """The tables as Markdown: each permission and route with who may, and each command and role.
+    """The tables as Markdown: each permission with who may and its commands, each route, each callable of Python.
 
     >>> matrix().splitlines()[0]
     '| to | viewer | analyst | operator | privacy_officer | admin | commands |'
     """
+    from .callables import table
+
     lines = [f"| to | {' | '.join(ROLES)} | commands |", "|---" * (len(ROLES) + 2) + "|"]
     for permission, text in PERMISSIONS.items():
         marks = ["yes" if permission in ones else "" for ones in ROLES.values()]
@@ -229,4 +231,4 @@ def matrix() -> str:
         f"| `{route}` | {way.gate} | {GATES[way.gate]} | {'' if way.permission is None else f'`{way.permission}`'} |"
         for route, way in ROUTES.items()
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + table()

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from journeylab.errors import DataError, JourneyLabError
 from journeylab.language import say
+from journeylab.sender.acting import acting
 from journeylab.sender.audit.keeping import Keeper, note_settings
 from journeylab.sender.keys import Keys
 from journeylab.sender.live.decisions import HELD
@@ -106,7 +107,8 @@ class Sender:
         observe: is told of each step of a message, for tests.
 
     Raises:
-        DataError: when the database was restored from an older copy, or the journal of receipts cannot be written.
+        DataError: when who acts may not send, the database was restored from an older copy, or the journal of receipts
+            cannot be written.
 
     Persons whom a restored database has again after they were erased are erased anew before anything is done.
     """
@@ -121,6 +123,7 @@ class Sender:
         recommender: Recommender | None = None,
         observe: Observe | None = None,
     ) -> None:
+        acting(settings).require("send")
         self.store, self.settings, self.keys, self.name, self.observe = store, settings, keys, worker, observe
         self.running = WhatRuns(settings)
         self.writer = Writer(store, settings, keys, WhatRuns(settings), recommender)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from journeylab.disclosure import Grant, PseudonymKeys, pseudonymised
 from journeylab.disclosure.pseudonyms import PERMISSION
 from journeylab.errors import DataError, known
+from journeylab.sender.acting import acting
 from journeylab.sender.live.intake import plain_properties
 from journeylab.sender.live.productionlog import export
 from journeylab.sender.store import Store
@@ -73,11 +74,12 @@ def pseudonymised_log(
         properties: the properties that may leave.
 
     Raises:
-        DataError: when there is no attribute or property of a name, one of them holds addresses or ids, or the copy
-            would expire at once.
+        DataError: when who acts may not export the log, there is no attribute or property of a name, one of them holds
+            addresses or ids, or the copy would expire at once.
     """
     import pandas as pd
 
+    acting(settings).require("export_log")
     done = export(store, events_path, contacts_path, now)
     try:
         events, contacts = pd.read_parquet(events_path), pd.read_parquet(contacts_path)

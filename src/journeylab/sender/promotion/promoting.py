@@ -181,7 +181,8 @@ def prepare(
     sender's domains (`mail.lookup.lookup`); without it a warning says that nobody has.
 
     Raises:
-        DefinitionError, DataError: when a file cannot be read; what is at fault otherwise is among the findings.
+        DefinitionError, DataError: when a file cannot be read, or who acts may not promote; what is at fault otherwise
+            is among the findings.
     """
     faults: list[Fault] = []
 
@@ -204,6 +205,8 @@ def prepare(
     found_record = record if isinstance(record, DecisionRecord | None) else tried(DecisionRecord.read, record)
     if faults or one is None or whole is None or set_ is None or not isinstance(found_messages, Messages):
         raise DefinitionError(faults)
+    url = store or store_url(set_)
+    acting(set_, url).require("promote")
     kinds = {named: kind for kind, named in needed_models(one)}
     given = [tried(_model, kinds.get(named, "send_times"), named, what) for named, what in (models or {}).items()]
     found_forecast = None
@@ -220,7 +223,6 @@ def prepare(
         one, whole.policy, found_messages, tuple(given), found_record, found_forecast, without_forecast,
         Path(journey) if isinstance(journey, str | Path) else None,
     )  # fmt: skip
-    url = store or store_url(set_)
     there, former, now = _there(set_, url, one, log, upgrade=upgrade, clock=clock)
     findings = checked(candidate, set_, there, now, dns=dns)
     changes = () if former is None else tuple(_changes(former, candidate))

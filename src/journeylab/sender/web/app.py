@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from journeylab.errors import DataError
+from journeylab.sender.acting import acting
 from journeylab.sender.keys import Keys
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
@@ -54,8 +55,9 @@ def application(
         clock: seconds that only ever grow, for the limits on requests.
 
     Raises:
-        DataError: when the webhooks' secret is missing or none.
+        DataError: when who acts may not send, or the webhooks' secret is missing or none.
     """
+    acting(settings).require("send")
     site = Site.made(store, settings, keys, clock)
     headers = security_headers(site.css, is_https=settings.public_url.startswith("https:"))
     prefix = urlsplit(settings.public_url).path
