@@ -24,7 +24,7 @@ from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store, lock_contacts
 from journeylab.sender.store import tables as t
-from stores import KEYS, freeze
+from stores import freeze
 
 SETTINGS = Settings.model_validate(
     {
@@ -139,7 +139,7 @@ class LiveRun:
     def settle(self) -> None:
         """Ticks, sends and calls until nothing is due now; the clock moves by microseconds where contacts are ahead."""
         while True:
-            n = tick(self.store, lambda _: self.running, KEYS).n_contacts
+            n = tick(self.store, lambda _: self.running).n_contacts
             n += self.send() + self.call()
             if n:
                 continue

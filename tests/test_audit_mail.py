@@ -53,7 +53,7 @@ def saved(oracle: SmtpOracle, folder: Path) -> Path:
 def test_mails_that_were_saved_are_held_against_the_log(store: Store, tmp_path: Path) -> None:
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         settings = settings_for(tmp_path, oracle.port)
-        keeper = Keeper(store, settings, KEYS)
+        keeper = Keeper(store, settings)
         for n in (0, 3, 2):
             done(store, n)
             kept(store, keeper)
@@ -81,7 +81,7 @@ def test_a_changed_entry_is_located_by_mails_alone_and_unseen_without(store: Sto
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         settings = settings_for(tmp_path, oracle.port)
         done(store, 6)
-        kept(store, Keeper(store, settings, KEYS))
+        kept(store, Keeper(store, settings))
         mails = saved(oracle, tmp_path / "mails")
     rows = rows_of(store, t.audit)
     entries = [sealed(one.seq, one.at, "eve" if one.seq == 4 else one.actor, one.action, one.object, one.contact,
@@ -97,7 +97,7 @@ def test_a_changed_entry_is_located_by_mails_alone_and_unseen_without(store: Sto
             connection.execute(t.audit.update().where(t.audit.c.seq == one.seq).values(values))
         connection.execute(t.audit_tree.update().values(size=6, frontier=b"".join(grown.hashes).hex()))
         connection.execute(t.checkpoints.delete())
-    kept(store, Keeper(store, make_settings(tmp_path), KEYS))
+    kept(store, Keeper(store, make_settings(tmp_path)))
     key = signer_of(settings, KEYS).key
     from journeylab.sender.audit.reading import entries_of, kept_checkpoints, read_frontier
     from journeylab.sender.audit.verifying import verified
@@ -114,7 +114,7 @@ def test_a_forged_mail_is_a_fault_and_believed_with_the_guard_off(
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         settings = settings_for(tmp_path, oracle.port)
         done(store, 3)
-        kept(store, Keeper(store, settings, KEYS))
+        kept(store, Keeper(store, settings))
         mails = saved(oracle, tmp_path / "mails")
     (mail,) = mails.iterdir()
     note = text_in(mail.read_bytes())
@@ -135,7 +135,7 @@ def test_the_mail_is_signed_and_has_nobody_in_it(store: Store, tmp_path: Path) -
         settings = settings_for(tmp_path, oracle.port)
         with store.writing() as connection:
             act(connection, store.now(connection), "kim", "consent_given", "consent", contact=canary, proof=canary)
-        kept(store, Keeper(store, settings, KEYS))
+        kept(store, Keeper(store, settings))
         (record,) = oracle.records()
     key = DkimKey.read(settings)
     assert key is not None
@@ -152,7 +152,7 @@ def test_what_the_relay_does_not_take_is_an_alert_and_comes_again(store: Store, 
     refusal = Rule(at="rcpt", reply="450 4.2.0 later")
     with SmtpOracle(tmp_path / "ledger", rules=[refusal]) as oracle:
         settings = settings_for(tmp_path, oracle.port)
-        keeper = Keeper(store, settings, KEYS)
+        keeper = Keeper(store, settings)
         done(store, 1)
         kept(store, keeper)
         moved(store, timedelta(minutes=2))
@@ -168,7 +168,7 @@ def test_what_the_relay_does_not_take_is_an_alert_and_comes_again(store: Store, 
 def test_in_staging_no_checkpoint_is_mailed_elsewhere(store: Store, tmp_path: Path) -> None:
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         settings = settings_for(tmp_path, oracle.port, staging={"domains": ["test.example"]})
-        kept(store, Keeper(store, settings, KEYS))
+        kept(store, Keeper(store, settings))
         assert oracle.records() == []
 
 
@@ -200,7 +200,7 @@ def test_a_real_relay_takes_it(store: Store, tmp_path: Path, postfix: Postfix, a
     given = settings.model_dump(by_alias=True) | {"audit": {"checkpoints": ["mail"], "mail": to}, "relays": [relay]}
     settings = Settings.model_validate(given).model_copy(update={"folder": tmp_path})
     done(store, 2)
-    kept(store, Keeper(store, settings, KEYS))
+    kept(store, Keeper(store, settings))
     assert causes(store) == []
     (raw,) = postfix.wait_for(to["to"])
     (tmp_path / "mails").mkdir()

@@ -225,7 +225,7 @@ def test_checkpoints_leave_every_five_minutes_or_thousand_entries(store: Store, 
     folder = tmp_path / "worm"
     folder.mkdir()
     settings = make_settings(tmp_path, audit={"checkpoints": ["file:worm"]})
-    keeper, other = Keeper(store, settings, KEYS), Keeper(store, settings, KEYS)
+    keeper, other = Keeper(store, settings), Keeper(store, settings)
     assert kept(store, keeper) == 2  # made and given, though there is no entry
     assert kept(store, other) == 0
     done(store, 3)
@@ -247,7 +247,7 @@ def test_a_log_that_was_set_back_is_seen_by_the_folder(store: Store, tmp_path: P
     folder = tmp_path / "worm"
     folder.mkdir()
     settings = make_settings(tmp_path, audit={"checkpoints": ["file:worm"]})
-    keeper = Keeper(store, settings, KEYS)
+    keeper = Keeper(store, settings)
     done(store, 9)
     kept(store, keeper)
     with store.writing() as connection:  # as somebody who owns the database
@@ -274,7 +274,7 @@ def test_a_checkpoint_put_again_in_the_folder_is_found(store: Store, tmp_path: P
     folder = tmp_path / "worm"
     folder.mkdir()
     settings = make_settings(tmp_path, audit={"checkpoints": [f"file:{folder}"]})
-    keeper = Keeper(store, settings, KEYS)
+    keeper = Keeper(store, settings)
     for _ in range(2):
         done(store, 3)
         kept(store, keeper)
@@ -299,7 +299,7 @@ def test_a_siem_takes_checkpoints_and_its_log_is_held_against(
     settings = settings_for(tmp_path, rsyslog.port, authority, "syslog")
     before = len(rsyslog.taken(0))
     done(store, 4)
-    assert kept(store, Keeper(store, settings, KEYS)) == 6
+    assert kept(store, Keeper(store, settings)) == 6
     assert len(rsyslog.taken(before + 5)) == before + 5
     mine = tmp_path / "siem.log"
     mine.write_text("\n".join(rsyslog.file.read_text().splitlines()[before:]))
@@ -315,10 +315,10 @@ def test_nobody_to_take_checkpoints_and_nobody_who_does_are_alerts(
     nowhere = make_settings(tmp_path)
     with store.reading() as connection:
         assert "no checkpoint of the audit log leaves" in str(why_unheld(connection, nowhere, store.now(connection)))
-    kept(store, Keeper(store, nowhere, KEYS))
+    kept(store, Keeper(store, nowhere))
     assert causes(store) == ["audit/checkpoints"]
     away = make_settings(tmp_path, audit={"checkpoints": ["file:away"]})
-    keeper = Keeper(store, away, KEYS)
+    keeper = Keeper(store, away)
     kept(store, keeper)
     assert causes(store) == []  # it may be taken soon
     moved(store, timedelta(minutes=2))
@@ -333,7 +333,7 @@ def test_nobody_to_take_checkpoints_and_nobody_who_does_are_alerts(
         assert "`journeylab run` makes them" in str(why_unheld(connection, away, later))
     gone = settings_for(tmp_path, 1, authority, "file:away")
     done(store, 1)
-    keeper = Keeper(store, gone, KEYS)
+    keeper = Keeper(store, gone)
     kept(store, keeper)
     assert causes(store) == ["audit/siem"]
 
@@ -341,7 +341,7 @@ def test_nobody_to_take_checkpoints_and_nobody_who_does_are_alerts(
 def test_a_webhook_takes_checkpoints(store: Store, tmp_path: Path) -> None:
     webhook = {"url": "https://audit.example/checkpoints", "secret": "env:NOT_READ"}
     settings = make_settings(tmp_path, audit={"checkpoints": ["webhook"], "webhook": webhook})
-    keeper = Keeper(store, settings, KEYS)
+    keeper = Keeper(store, settings)
     assert kept(store, keeper) == 1
     (row,) = rows_of(store, t.outbox)
     assert (row.target, row.body["type"]) == ("audit", "audit.checkpoint")

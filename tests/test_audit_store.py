@@ -227,15 +227,15 @@ def test_without_the_path_a_forged_entry_is_proven(store: Store, monkeypatch: py
 
 
 def test_other_settings_access_policy_and_key_are_noted_once(store: Store) -> None:
-    note_settings(store, SETTINGS, KEYS, "w1")
-    note_settings(store, SETTINGS, KEYS, "serve@host")
+    note_settings(store, SETTINGS, "w1")
+    note_settings(store, SETTINGS, "serve@host")
     assert [(one.actor, one.action) for one in rows_of(store, t.audit)] == [
         ("w1", "settings_changed"), ("w1", "access_changed"), ("w1", "policy_changed"), ("w1", "key_changed"),
     ]  # fmt: skip
     first = rows_of(store, t.audit)[0]
     for changed in ({"attempts": 9}, {"attempts": 9, "domain": "other.example"}):
-        note_settings(store, SETTINGS.model_copy(update=changed), KEYS, "serve@host")
-        note_settings(store, SETTINGS.model_copy(update=changed), KEYS, "w2")
+        note_settings(store, SETTINGS.model_copy(update=changed), "serve@host")
+        note_settings(store, SETTINGS.model_copy(update=changed), "w2")
     one, two = rows_of(store, t.audit)[4:]
     assert (one.actor, one.action, one.details["before"]) == ("serve@host", "settings_changed", first.details["now"])
     assert (one.details["changed"], two.details["changed"]) == (["attempts"], ["domain"])
@@ -245,9 +245,9 @@ def test_other_settings_access_policy_and_key_are_noted_once(store: Store) -> No
 def test_who_gives_himself_a_role_is_named_by_the_log(store: Store) -> None:
     """Settings lie outside of the database: without the entry nobody could see later that there was such a role."""
     access = Access(people={"eve": ("admin",)})
-    note_settings(store, SETTINGS, KEYS, "w1")
-    note_settings(store, SETTINGS.model_copy(update={"access": access}), KEYS, "w1")
-    note_settings(store, SETTINGS, KEYS, "w1")
+    note_settings(store, SETTINGS, "w1")
+    note_settings(store, SETTINGS.model_copy(update={"access": access}), "w1")
+    note_settings(store, SETTINGS, "w1")
     told = [(one.action, one.details.get("changed")) for one in rows_of(store, t.audit)[4:]]
     assert told == [("settings_changed", ["access"]), ("access_changed", None)] * 2
     assert "eve" not in json.dumps([one.details for one in rows_of(store, t.audit)])
@@ -262,10 +262,10 @@ def test_a_policy_that_was_changed_beside_a_promotion_is_noted(store: Store) -> 
         connection.execute(t.releases.insert(), released)
         span = {"release_id": 1, "from_at": START, "share_from": 0.0, "share_to": 1.0, "share_salt": "s"}
         connection.execute(t.spans.insert(), span)
-    note_settings(store, SETTINGS, KEYS, "w1")
+    note_settings(store, SETTINGS, "w1")
     with store.writing() as connection:  # as somebody who can write to the database
         connection.execute(t.releases.update().values(policy={}))
-    note_settings(store, SETTINGS, KEYS, "w1")
+    note_settings(store, SETTINGS, "w1")
     assert [one.action for one in rows_of(store, t.audit)[4:]] == ["policy_changed"]
 
 

@@ -48,10 +48,10 @@ def done(action: str, what: str, **details: Any) -> None:
 
 def keep() -> None:
     settings = Settings.read("sender.yaml")
-    store = Store.open("sqlite:///journeylab.db")
+    store = Store.open("sqlite:///journeylab.db", Keys.read(settings.path("state") / "keys.json"))
     with store.reading() as connection:
         now = store.now(connection)
-    Keeper(store, settings, Keys.read(settings.path("state") / "keys.json")).keep(now)
+    Keeper(store, settings).keep(now)
     store.close()
 
 

@@ -180,7 +180,7 @@ def test_the_log_is_exported_and_what_was_decided_verified(people: Path, run: Ru
     assert "2 left out, as something is due" in run("contacts", "verify")
 
     def advanced(store: Store) -> None:
-        tick(store, WhatRuns(Settings.read("sender.yaml")), Keys(bytes(32)))
+        tick(store, WhatRuns(Settings.read("sender.yaml")))
         with store.reading() as connection:
             assert releases(connection) == []
 

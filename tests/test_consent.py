@@ -25,7 +25,7 @@ from journeylab.sender.live.running import Running, Version
 from journeylab.sender.live.ticks import tick
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import KEYS, START, a_send, events_of, people, rows_of
+from stores import START, a_send, events_of, people, rows_of
 
 WORDING = "Tak, chcę dostawać nowości."
 
@@ -34,7 +34,7 @@ def asked(store: Store, contact: str = "ada", purpose: str = "marketing", **more
     with store.writing() as connection:
         evidence = evidence_of("192.0.2.77", "Mozilla/5.0 " + "x" * 500)
         now = store.now(connection)
-        return ask(connection, KEYS, contact, purpose, WORDING, "pl", "footer form", evidence, now, **more)
+        return ask(connection, contact, purpose, WORDING, "pl", "footer form", evidence, now, **more)
 
 
 def confirmed(store: Store, request_key: bytes) -> Confirmed:
@@ -78,7 +78,7 @@ def test_what_happens_to_a_contact_meanwhile_leaves_the_message_that_asks(store:
     running = Running((Version(1, (Release(journey=journey),)),))
     with store.writing() as connection:
         receive(connection, [Incoming("ada", "visit")], store.now(connection))
-    assert tick(store, lambda _: running, KEYS).n_contacts == 1
+    assert tick(store, lambda _: running).n_contacts == 1
     (send,) = rows_of(store, t.sends)
     assert send.state == "ready"
 

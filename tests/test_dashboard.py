@@ -20,7 +20,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
 from journeylab.sender.web.dashboard import Dashboard, dashboard_routes
-from stores import KEYS, rows_of
+from stores import rows_of
 from webclient import Client, served, settings_for
 
 SECRET = "a-secret-that-is-long-enough"
@@ -37,7 +37,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def app_of(store: Store, folder: Path, **more: Any) -> Starlette:
     settings = settings_for(folder, **{"dashboard": "env:DASHBOARD_SECRET", "relays": RELAY} | more)
-    app = application(store, settings, KEYS, clock=lambda: 0.0)
+    app = application(store, settings, clock=lambda: 0.0)
     if not any(getattr(route, "path", "") == "/dashboard" for route in app.routes):
         app.router.routes.extend(dashboard_routes(store, settings))
     return app

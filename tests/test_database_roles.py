@@ -272,7 +272,7 @@ def test_operator_promotes_sender_ticks_and_sends_analyst_looks(shop: Shop, orac
     assert releases.resume(operator, "letters", actor="jan").has_changed
     with sender.writing() as connection:
         assert not receive(connection, [Incoming("ada", "signup", None, {})], sender.now(connection)).refused
-    with Sender(sender, shop.settings, shop.keys, "worker") as process:
+    with Sender(sender, shop.settings, "worker") as process:
         for _ in range(3):
             process.run_once()
     assert [one.state for one in rows_of(shop.owner, t.sends)] == ["accepted"]
@@ -298,7 +298,7 @@ def test_the_sender_erases_a_person(shop: Shop) -> None:
     sender = shop.as_("sender")
     with sender.writing() as connection:
         receive_people(connection, [Person("zoe", "zoe@mail.example", {})], sender.now(connection))
-    done = erase(sender, shop.settings, shop.keys, WhatRuns(shop.settings), "zoe", reason="asked for", actor="dpo")
+    done = erase(sender, shop.settings, WhatRuns(shop.settings), "zoe", reason="asked for", actor="dpo")
     assert done.n_suppressed == 1
 
 

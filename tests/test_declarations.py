@@ -23,7 +23,7 @@ from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
 from journeylab.sender.web.metrics import Measures
 from liverun import SETTINGS
-from stores import KEYS, rows_of
+from stores import rows_of
 from webclient import Client, settings_for
 
 SAID: dict[str, Any] = {
@@ -136,7 +136,7 @@ def people() -> list[Person]:
 
 def by_webhook(store: Store, settings: Settings, folder: Path) -> Counter[str]:
     own = settings_for(folder, purposes=settings.model_dump()["purposes"])
-    client = Client(application(store, own, KEYS, clock=lambda: 0.0))
+    client = Client(application(store, own, clock=lambda: 0.0))
     inside = {"contacts": ("contact", "address"), "events": ("contact", "event")}
     found: Counter[str] = Counter()
     for what, rows in (("contacts", PEOPLE), ("events", EVENTS)):

@@ -80,7 +80,7 @@ class Shop:
 
     def erase(self, contact: str = CONTACT) -> Erased:
         runs = self.run.running
-        return erase(self.store, self.settings, KEYS, lambda _: runs, contact, reason="asked for", actor="ada")
+        return erase(self.store, self.settings, lambda _: runs, contact, reason="asked for", actor="ada")
 
     def named_in(self) -> list[str]:
         """The tables in which the token stands."""
@@ -162,7 +162,7 @@ def test_who_is_brought_in_again_gets_no_mail(shop: Shop) -> None:
         give(connection, "new-id", "marketing", "Yes", "en", "form", {}, shop.clock.at)
         receive(connection, [Incoming("new-id", "signup")], shop.clock.at)
     shop.clock.at += timedelta(hours=1)
-    tick(shop.store, lambda _: shop.run.running, KEYS)
+    tick(shop.store, lambda _: shop.run.running)
     with shop.store.writing() as connection:
         row = connection.execute(select(t.sends).where(t.sends.c.contact == "new-id")).one()
         connection.execute(
@@ -178,7 +178,7 @@ def test_who_is_brought_in_again_gets_no_mail(shop: Shop) -> None:
     with shop.store.writing() as connection:  # without the suppression it would have passed
         connection.execute(delete(t.suppressions))
     shop.clock.at += timedelta(seconds=1)
-    tick(shop.store, lambda _: shop.run.running, KEYS)
+    tick(shop.store, lambda _: shop.run.running)
     with shop.store.writing() as connection:
         connection.execute(
             t.sends.update().where(t.sends.c.message_key == row.message_key).values(
@@ -352,8 +352,8 @@ def test_a_database_restored_from_before_is_erased_again(on_disk: Shop, tmp_path
     shutil.copy(tmp_path / "backup", tmp_path / "sender.db")
     (tmp_path / "backup").unlink()
     assert on_disk.named_in()
-    again = repeat(on_disk.store, on_disk.settings, KEYS, lambda _: on_disk.run.running, actor="ada")
+    again = repeat(on_disk.store, on_disk.settings, lambda _: on_disk.run.running, actor="ada")
     assert again == 1
     assert on_disk.named_in() == []
-    assert repeat(on_disk.store, on_disk.settings, KEYS, lambda _: on_disk.run.running, actor="ada") == 0
+    assert repeat(on_disk.store, on_disk.settings, lambda _: on_disk.run.running, actor="ada") == 0
     assert CANARY not in (tmp_path / "state" / "erasures.jsonl").read_text()

@@ -43,8 +43,8 @@ def test_a_sender_that_is_well_has_nothing_to_mend(tmp_path: Path) -> None:
         file = written(tmp_path, relay.port, audit={"checkpoints": ["file:worm"]})
         (tmp_path / "worm").mkdir()
         keys = Keys.made(tmp_path / "state" / "keys.json")
-        store = Store.open(f"sqlite:///{tmp_path}/journeylab.db", create=True)
-        assert Keeper(store, Settings.read(file), keys).keep(now()) == 2
+        store = Store.open(f"sqlite:///{tmp_path}/journeylab.db", keys, create=True)
+        assert Keeper(store, Settings.read(file)).keep(now()) == 2
         store.close()
         found = health_of(file, now)
     assert [one.what for one in found if not one.is_well] in ([], ["messages"])

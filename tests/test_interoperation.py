@@ -92,7 +92,7 @@ class Shop:
         assert done.has_changed
 
     def run(self) -> dict[str, int]:
-        with Sender(self.store, self.settings, self.keys, "worker") as sender:
+        with Sender(self.store, self.settings, "worker") as sender:
             return dict(sender.run_once())
 
     def sends(self, **values: Any) -> list[Any]:
@@ -145,7 +145,7 @@ def arrived(shop: Shop) -> dict[str, Arrived]:
     shop.receive("signup", *letters)
     with shop.store.writing() as connection:
         now, name = shop.store.now(connection), "confirm_subscription"
-        ask(connection, shop.keys, name, "marketing", "Tak, piszcie.", "pl", "form", {}, now, message=name)
+        ask(connection, name, "marketing", "Tak, piszcie.", "pl", "form", {}, now, message=name)
     assert shop.run() == {"accepted": len(names)}
     found = {}
     for row in shop.sends():
@@ -276,7 +276,7 @@ def test_one_click_at_the_address_in_the_mails_own_header_ends_the_entry(
     read = reader.read(crlf(data))
     url = read["List-Unsubscribe"].partition(">")[0].removeprefix("<")
     field, value = read["List-Unsubscribe-Post"].split("=")
-    with served(application(shop.store, shop.settings, shop.keys)) as address:
+    with served(application(shop.store, shop.settings)) as address:
         here = url.replace(shop.settings.public_url, address)
         assert here != url
         assert httpx.get(here).status_code == 200
@@ -297,7 +297,7 @@ def test_a_real_bounce_suppresses_its_address(two_letters: Shop) -> None:
     (send,) = shop.sends(contact="bob")
     returned = _returned(shop, send.message_key)
     with shop.store.writing() as connection:
-        taken = take_report(connection, returned, shop.keys, shop.store.now(connection))
+        taken = take_report(connection, returned, shop.store.now(connection))
     assert (taken.kind, taken.contact, taken.message_key) == ("bounced", "bob", send.message_key)
     assert taken.suppressed
     (suppression,) = rows_of(shop.store, t.suppressions)

@@ -19,7 +19,6 @@ from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
 from journeylab.sender.web.limits import Buckets
 from journeylab.sender.web.metrics import Measured, Measures, metrics_routes
-from stores import KEYS
 from webclient import Client, settings_for
 
 SECRET = "a-secret-that-is-long-enough"
@@ -33,7 +32,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def app_of(store: Store, folder: Path, **more: Any) -> Starlette:
     settings = settings_for(folder, **{"dashboard": "env:DASHBOARD_SECRET"} | more)
-    app = application(store, settings, KEYS, clock=lambda: 0.0)
+    app = application(store, settings, clock=lambda: 0.0)
     seconds = itertools.count()
     measures = Measures(store, settings, lambda: next(seconds) / 100)
     if not any(getattr(route, "path", "") == "/metrics" for route in app.routes):

@@ -61,7 +61,7 @@ class Shop:
             key = bytes.fromhex(a_send(store, contact, state="ambiguous"))
             with store.writing() as connection:
                 language, text = ("pl", "Tak, chcę dostawać nowości i oferty.") if contact == "ada" else ("en", "Yes!")
-                asked = ask(connection, KEYS, contact, "surveys", text, language, "form", {}, store.now(connection))
+                asked = ask(connection, contact, "surveys", text, language, "form", {}, store.now(connection))
             self.links[contact] = {
                 "unsubscribe": urls.unsubscribe(key),
                 "preferences": urls.preferences(key),

@@ -18,7 +18,6 @@ from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.web.serving import served
 from outside import settings
-from stores import KEYS
 
 Run = Callable[..., str]
 PERSONAL = {"reveal", "copy_person", "erase_person", "export_log"}
@@ -63,7 +62,7 @@ def test_every_route_stands_in_the_table_and_nothing_else(
             elif isinstance(one, Route):
                 routes.add(f"{' '.join(sorted((one.methods or set()) - {'HEAD'}))} {one.path}")
 
-    app_served: Any = served(store, given.model_copy(update={"folder": tmp_path}), KEYS)
+    app_served: Any = served(store, given.model_copy(update={"folder": tmp_path}))
     while not hasattr(app_served, "routes"):
         app_served = app_served.app  # what measures stands around it
     walk(app_served.routes)

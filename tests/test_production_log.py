@@ -22,7 +22,6 @@ from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from liverun import LiveRun, StillClock, plain
-from stores import KEYS
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -169,7 +168,7 @@ def test_what_a_gate_has_put_off_is_decided_again_as_it_was(live: Store, tmp_pat
     run.people([{"contact": "ada"}])
     run.clock.at = START.replace(hour=19, minute=59)
     run.receive([{"contact": "ada", "event": "signup", "occurred_at": run.clock.at}])
-    tick(live, lambda _: run.running, KEYS)
+    tick(live, lambda _: run.running)
     assert run.sends()["state"].tolist() == ["ready"]
     run.clock.at += HOUR  # the worker was away until the window had closed
     run.settle()

@@ -13,7 +13,7 @@ from journeylab.sender.persons.retention import Retained, retain
 from journeylab.sender.settings import Inbox, Retention
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import KEYS, rows_of
+from stores import rows_of
 from test_erasure import CONTACT, Shop
 
 DAY = timedelta(days=1)
@@ -26,7 +26,7 @@ def shop(store: Store, tmp_path: Path) -> Shop:
 
 def retained(shop: Shop, **kept: timedelta) -> Retained:
     settings = shop.settings.model_copy(update={"retention": Retention(**kept)})
-    return retain(shop.store, settings, KEYS, lambda _: shop.run.running, shop.clock.at)
+    return retain(shop.store, settings, lambda _: shop.run.running, shop.clock.at)
 
 
 def test_who_was_heard_of_or_is_inside_stays(shop: Shop) -> None:

@@ -52,7 +52,7 @@ NEVER = ("server", "x-powered-by", "set-cookie", "access-control-allow-origin")
 def app_of(store: Store, folder: Path, **settings: Any) -> Any:
     (folder / "dashboard.secret").write_text(SECRET)
     given = {"dashboard": "file:dashboard.secret"} | settings
-    return served(store, settings_for(folder, **given), KEYS)
+    return served(store, settings_for(folder, **given))
 
 
 def inner(app: Any) -> Starlette:

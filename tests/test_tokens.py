@@ -21,7 +21,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.tokens import LONGEST, PREFIX, create, listed, looks_like_one, revoke, soon_over, valid
 from journeylab.sender.web.serving import served
-from stores import KEYS, MovedClock, rows_of
+from stores import MovedClock, rows_of
 from webclient import Client, settings_for, signature
 
 Run = Callable[..., str]
@@ -47,7 +47,7 @@ def made(store: Store, name: str = "crm", *scope: Permission, days: float = 30) 
 @pytest.fixture
 def client(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setenv("DASHBOARD_SECRET", SECRET)
-    return Client(served(store, settings_for(tmp_path, dashboard="env:DASHBOARD_SECRET"), KEYS))  # type: ignore[arg-type]
+    return Client(served(store, settings_for(tmp_path, dashboard="env:DASHBOARD_SECRET")))  # type: ignore[arg-type]
 
 
 def shown(client: Client, route: str, token: str, **headers: str) -> httpx.Response:
@@ -277,7 +277,7 @@ def test_signature_and_secret_open_as_before_and_a_bad_token_beside_them_does_no
 
 @one_database
 def test_a_token_needs_no_webhook_secret(store: Store, tmp_path: Path) -> None:
-    client = Client(served(store, settings_for(tmp_path, webhook_secret=None), KEYS))  # type: ignore[arg-type]
+    client = Client(served(store, settings_for(tmp_path, webhook_secret=None)))  # type: ignore[arg-type]
     assert shown(client, "POST /events", made(store)).status_code == 200
     assert client("POST", "/events", content=b"[]").status_code == 404
 

@@ -185,7 +185,7 @@ def test_programs_that_follow_every_link_change_nothing_but_hits(store: Store, c
     gave(store)
     key = a_message(store)
     with store.writing() as connection:
-        request = ask(connection, KEYS, "ada", "surveys", "Yes?", "en", "form", {}, store.now(connection))
+        request = ask(connection, "ada", "surveys", "Yes?", "en", "form", {}, store.now(connection))
     before = snapshot(store)
     for link in [*links_of(key).values(), path(URLS.confirm(request.request_key))]:
         for method in ("HEAD", "GET", "OPTIONS", "PUT", "DELETE", "PATCH"):
@@ -306,7 +306,7 @@ def test_confirming_shows_the_wording_and_only_the_button_gives(store: Store, cl
     people(store, "ada")
     wording = "Tak, <b>chcę</b> nowości & ofert."
     with store.writing() as connection:
-        request = ask(connection, KEYS, "ada", "marketing", wording, "pl", "form", {}, store.now(connection))
+        request = ask(connection, "ada", "marketing", wording, "pl", "form", {}, store.now(connection))
     link = path(URLS.confirm(request.request_key))
     shown = client("GET", link, headers={"Accept-Language": "en"})
     assert wording in Page(shown.text).text
@@ -327,7 +327,7 @@ def test_confirming_shows_the_wording_and_only_the_button_gives(store: Store, cl
 def test_a_confirmation_that_is_too_late_is_told_so(store: Store, client: Client) -> None:
     people(store, "ada")
     with store.writing() as connection:
-        request = ask(connection, KEYS, "ada", "marketing", "Yes!", "en", "form", {}, store.now(connection))
+        request = ask(connection, "ada", "marketing", "Yes!", "en", "form", {}, store.now(connection))
     store.clock.move(days=8)
     link = path(URLS.confirm(request.request_key))
     assert "This link has expired" in client("GET", link).text
@@ -657,7 +657,7 @@ def test_the_secret_of_webhooks_is_checked_at_the_start(store: Store, tmp_path: 
     settings = settings_for(tmp_path)
     (tmp_path / "webhook.secret").write_text("hunter2")
     with pytest.raises(DataError, match="none for webhooks") as problem:
-        application(store, settings, KEYS)
+        application(store, settings)
     assert "hunter2" not in str(problem.value)
     client = Client(app_for(store, tmp_path, webhook_secret=None))
     answer = client.signed("/events", [])

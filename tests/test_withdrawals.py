@@ -195,7 +195,7 @@ def test_a_mail_unsubscribes_by_its_subject_alone(store: Store, mail: str, is_ta
     key = a_send(store, "ada", state="accepted")
     assert mailto("u@shop.example", KEYS, bytes.fromhex(key)) == f"u@shop.example?subject={TOKEN}"
     with store.writing() as connection:
-        receipt = take_unsubscription(connection, mail.encode(), KEYS, store.now(connection))
+        receipt = take_unsubscription(connection, mail.encode(), store.now(connection))
     assert (receipt is not None) == is_taken
     with store.reading() as connection:
         assert state_of(connection, "ada")["marketing"].stands != is_taken

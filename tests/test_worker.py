@@ -61,7 +61,7 @@ def test_who_is_erased_after_the_claim_gets_nothing_and_others_do(tmp_path: Path
 
         def observe(step: str, key: str) -> None:
             if (step, key) == ("after_claim", claimed):
-                erase(one.store, one.settings, KEYS, ended, "ada", reason="asked for", actor="kim")
+                erase(one.store, one.settings, ended, "ada", reason="asked for", actor="kim")
 
         assert run(one, observe=observe) == {"accepted": 1}
         assert oracle.counts() == {other: 1}

@@ -76,7 +76,7 @@ def one(store: Store) -> Store:
 
 
 def made(store: Store, settings: Settings, key: str, **more: Any) -> Made | Fault:
-    with Writer(store, settings, KEYS, lambda _: RUNNING, **more) as writer, store.reading() as connection:
+    with Writer(store, settings, lambda _: RUNNING, **more) as writer, store.reading() as connection:
         return writer(connection, rows_of(connection, [key]))[0]
 
 

@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.web.app import application
-from stores import KEYS
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -79,7 +78,7 @@ def signature(raw: bytes, webhook_id: str = "msg_1", at: datetime | None = None)
 
 
 def app_for(store: Store, folder: Path, clock: Any = lambda: 0.0, **settings: Any) -> Starlette:
-    return application(store, settings_for(folder, **settings), KEYS, clock=clock)
+    return application(store, settings_for(folder, **settings), clock=clock)
 
 
 @contextmanager

@@ -288,7 +288,7 @@ def run(orders: Orders) -> None:
             return
         if orders.adopts:
             adopt(store, settings.path(settings.state) / "receipts", "kim")
-        with Sender(store, settings, Keys(bytes.fromhex(orders.key)), orders.worker, observe=observe) as sender:
+        with Sender(store, settings, orders.worker, observe=observe) as sender:
             signal.signal(signal.SIGTERM, sender.on_signal)
             if not orders.renders:
                 sender.writer.close()

@@ -10,14 +10,14 @@ from journeylab.sender.live.ticks import tick
 from journeylab.sender.process import WhatRuns
 
 from . import runner  # noqa: F401
-from .world import KEYS, SETTINGS, feed, promoted
+from .world import SETTINGS, feed, promoted
 
 
 def _warm() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = promoted(f"sqlite:///{Path(folder) / 'warm.db'}")
         feed(store, 1)
-        tick(store, WhatRuns(SETTINGS), KEYS)
+        tick(store, WhatRuns(SETTINGS))
         store.close()
     gc.collect()
     gc.freeze()  # what is never looked at again is never copied to the forked processes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +13,11 @@ from journeylab.display import counted
 
 from .options import AsJson, Columns, RejectsFile, Timezone
 from .screen import announce_compiling, show_json, step, table_lines
-from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
+from .sender import SETTINGS, Actor, SettingsFile, made, opened, who_acts
 
 if TYPE_CHECKING:
     from journeylab.sender.approvals import Approval
     from journeylab.sender.live.intake import Received
-    from journeylab.sender.store import Store
 
 __all__ = ["contacts"]
 
@@ -38,21 +36,6 @@ Purpose = Annotated[
 ]
 _SHOWN = 20
 _TRY_AGAIN = 75
-
-
-@contextmanager
-def _made(settings: Path) -> Iterator[Store]:
-    """The store of the settings, which is made where there is none yet."""
-    from journeylab.sender.keys import key_ring
-    from journeylab.sender.ownstore import own_store
-    from journeylab.sender.settings import Settings
-
-    read = Settings.read(settings)
-    store = own_store(read, key_ring(read, create=True), create=True)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @contacts.command("import")
@@ -129,7 +112,7 @@ def _bring(
 
     source, _ = mapped(open_table(file), None, dict(columns or {}))
     declared = Declarations.of(Settings.read(settings))
-    with _made(settings) as store, step(f"reading {file}") as reading:
+    with made(settings, personal=True) as store, step(f"reading {file}") as reading:
         with store.reading() as connection:
             found = read(source, connection, declared)
         got: Received | None = take(store, found, declared=declared)
@@ -312,12 +295,10 @@ def consent(
         raise typer.BadParameter("--evidence goes with --given, which needs it", param_hint="--evidence")
     who = who_acts(actor)
     text = (ask or given or Path()).read_text(encoding="utf-8").strip() if not withdraw else ""
-    with _sender(settings) as (store, keys), store.writing() as connection:
+    with opened(settings, personal=True) as store, store.writing() as connection:
         now = store.now(connection)
         asking = None if ask is None else _asking(settings, message)
-        said, data = _consent(
-            connection, keys, contact, purpose, text, language, who, now, asking=asking, evidence=evidence
-        )
+        said, data = _consent(connection, contact, purpose, text, language, who, now, asking=asking, evidence=evidence)
     if as_json:
         show_json(data)
     else:
@@ -325,7 +306,7 @@ def consent(
 
 
 def _consent(
-    connection: Any, keys: Any, contact: str, purpose: str | None, wording: str, language: str, who: str, now: Any, *,
+    connection: Any, contact: str, purpose: str | None, wording: str, language: str, who: str, now: Any, *,
     asking: str | None, evidence: str | None,
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
     """What is asked, given or withdrawn, as a sentence and as plain data."""
@@ -335,7 +316,7 @@ def _consent(
     by = {"by": who, "through": "command line"}
     if asking is not None and purpose is not None:
         request = ask(
-            connection, keys, contact, purpose, wording, language, f"person: {who}", by, now, message=asking, actor=who
+            connection, contact, purpose, wording, language, f"person: {who}", by, now, message=asking, actor=who
         )  # fmt: skip
         asked = "is asked by a message" if request.is_new else "was asked within the last day already"
         said = f"{contact} {asked}; it can be confirmed until {request.expires_at:%Y-%m-%d %H:%M} UTC"
@@ -374,13 +355,6 @@ def _asking(settings: Path, message: str | None) -> str:
     if len(fit) > 1:
         raise DataError(f"{folder}: several messages ask to confirm ({listed(fit)}); say which by --message")
     return fit[0]
-
-
-@contextmanager
-def _sender(settings: Path) -> Iterator[tuple[Store, Any]]:
-    """The store and the keys of a sender."""
-    with opened(settings, personal=True) as store:
-        yield store, store.keys
 
 
 @contacts.command("resume")
@@ -437,13 +411,13 @@ def _taken(settings: Path, raw: bytes, recipient: str | None) -> dict[str, Any]:
     from journeylab.sender.consent.mailed import take_unsubscription
     from journeylab.sender.consent.reports import take_report
 
-    with _sender(settings) as (store, keys), store.writing() as connection:
+    with opened(settings, personal=True) as store, store.writing() as connection:
         now = store.now(connection)
-        receipt = take_unsubscription(connection, raw, keys, now)
+        receipt = take_unsubscription(connection, raw, now)
         if receipt is not None:
             what = {"kind": "unsubscribed", "reason": f"from {receipt.purpose or 'everything'}", "taken": True}
             return {**what, "repeated": receipt.is_repeated, "contact": receipt.contact}
-        found = take_report(connection, raw, keys, now, recipient=recipient)
+        found = take_report(connection, raw, now, recipient=recipient)
     what = {"kind": found.kind, "reason": found.reason, "taken": found.is_taken}
     return {**what, "repeated": found.is_repeated, "contact": found.contact}
 

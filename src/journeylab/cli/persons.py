@@ -135,7 +135,7 @@ def erase(
         typer.confirm(f"erase all that is known of {contact}?", abort=True)
     read = Settings.read(settings)
     with opened(settings, personal=True) as store:
-        done = erasure.erase(store, read, store.keys, WhatRuns(read), contact, reason=reason, actor=who)
+        done = erasure.erase(store, read, WhatRuns(read), contact, reason=reason, actor=who)
     if as_json:
         show_json(done.to_dict())
         return

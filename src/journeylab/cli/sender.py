@@ -67,6 +67,25 @@ def permit(path: str, options: Mapping[str, Any]) -> None:
 
 
 @contextmanager
+def made(settings: Path, *, personal: bool = False) -> Iterator[Store]:
+    """The store of the settings in a file, which is made where there is none yet; `personal` as `opened` has it.
+
+    Raises:
+        DataError: when it cannot be made, or the key ring neither.
+    """
+    from journeylab.sender.keys import key_ring
+    from journeylab.sender.ownstore import own_store
+    from journeylab.sender.settings import Settings
+
+    read = Settings.read(settings)
+    store = own_store(read, key_ring(read, create=True) if personal else None, create=True)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
 def opened(settings: Path, *, personal: bool = False) -> Iterator[Store]:
     """The store of the settings in a file, which was promoted to before.
 

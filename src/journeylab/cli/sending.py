@@ -6,8 +6,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +19,6 @@ from .screen import announce_compiling, show_json, table_lines
 from .sender import SETTINGS, Actor, SettingsFile, opened, who_acts
 
 if TYPE_CHECKING:
-    from journeylab.sender.keys import Keys
     from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
 
@@ -33,16 +30,6 @@ sends = typer.Typer(
     rich_markup_mode=None,
 )
 OneMessage = Annotated[str, typer.Argument(metavar="KEY", help="The message's key, or enough of its beginning.")]
-
-
-@contextmanager
-def _sender(settings: Path) -> Iterator[tuple[Store, Settings, Keys]]:
-    """The store, the settings and the keys of a sender."""
-    from journeylab.sender.settings import Settings
-
-    read = Settings.read(settings)
-    with opened(settings, personal=True) as store:
-        yield store, read, store.keys
 
 
 def run(
@@ -75,15 +62,17 @@ def run(
 
     from journeylab.sender.logs import export_traces, log_to
     from journeylab.sender.process import Sender
+    from journeylab.sender.settings import Settings
 
     announce_compiling()
     name = worker or f"{socket.gethostname()}-{os.getpid()}"
-    with _sender(settings) as (store, read, keys):
+    read = Settings.read(settings)
+    with opened(settings, personal=True) as store:
         if adopt:
             _adopt(store, read, who_acts(actor))
         log_to(level=logging.DEBUG if verbose else logging.INFO)
         export_traces(read.sender)
-        with Sender(store, read, keys, name) as sender:
+        with Sender(store, read, name) as sender:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, sender.on_signal)
             gc.freeze()  # what is loaded by now stays, and need not be looked through for rubbish
@@ -114,12 +103,14 @@ def serve(
       journeylab serve --host 0.0.0.0 --proxies 10.0.0.1
     """
     from journeylab.sender.logs import log_to
+    from journeylab.sender.settings import Settings
     from journeylab.sender.web.serving import serve as serve_forever
 
-    with _sender(settings) as (store, read, keys):
+    read = Settings.read(settings)
+    with opened(settings, personal=True) as store:
         log_to()
         typer.echo(f"listening on http://{host}:{port}, to be reached as {read.public_url}", err=True)
-        serve_forever(store, read, keys, host=host, port=port, proxies=proxies)
+        serve_forever(store, read, host=host, port=port, proxies=proxies)
 
 
 def _adopt(store: Store, settings: Settings, actor: str) -> None:
@@ -303,8 +294,11 @@ def adopt_receipts(settings: SettingsFile = SETTINGS, actor: Actor = None) -> No
     Examples:
       journeylab sends adopt
     """
+    from journeylab.sender.settings import Settings
+
     who = who_acts(actor)
-    with _sender(settings) as (store, read, _):
+    read = Settings.read(settings)
+    with opened(settings, personal=True) as store:
         _adopt(store, read, who)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from .options import AsJson
 from .screen import show_json, table_lines
-from .sender import SETTINGS, SettingsFile
+from .sender import SETTINGS, SettingsFile, made
 
 if TYPE_CHECKING:
     from journeylab.sender.acting import Acting
@@ -31,15 +31,10 @@ Service = Annotated[str, typer.Argument(metavar="NAME", help="The service's name
 def _opened(settings: Path) -> Iterator[tuple[Store, Acting]]:
     """The store, which is made where there is none yet, as tokens may be wanted before anything runs; and who acts."""
     from journeylab.sender.acting import acting
-    from journeylab.sender.ownstore import own_store
     from journeylab.sender.settings import Settings
 
-    read = Settings.read(settings)
-    store = own_store(read, create=True)
-    try:
-        yield store, acting(read)
-    finally:
-        store.close()
+    with made(settings) as store:
+        yield store, acting(Settings.read(settings))
 
 
 @tokens.command("create")

@@ -279,14 +279,33 @@ class Knowledge:
         """Those of the atoms for which it does not show at once that they can be enough people.
 
         It does where the people that are added can be made up for by moving others between lots, each in proportion to
-        its size (least squares), without any becoming negative or any inequality failing.
+        its size (least squares), without any becoming negative or any inequality failing; else where many atoms can be
+        enough people together, which one linear program finds for all of them.
         """
         left = np.unique(self.lot[atoms]) if len(self.bounds) else atoms[:0]
         filled = self.by_size[self.sizes[self.by_size] > 0]
         for most, is_exact in ((_MOST_TRIED, False), (_TRIED, True)):
             if len(left):
                 left = left[~self._can_be_made_up_for(left, filled[:most], is_exact=is_exact)]
+        left = self._not_together(left)
         return atoms[np.isin(self.lot[atoms], left)]
+
+    def _not_together(self, lots: Codes) -> Codes:
+        """Those of the lots that are not enough people in any of some sizes of all lots that readers hold possible."""
+        from scipy.optimize import linprog
+
+        while len(lots):
+            upper = np.full(len(self.sizes), np.inf)
+            upper[lots] = np.maximum(_ENOUGH, self.sizes[lots])
+            cost = np.zeros(len(self.sizes))
+            cost[lots] = -1.0
+            bounds = np.column_stack([np.zeros(len(upper)), upper])
+            found = linprog(cost, A_ub=self.matrix, b_ub=self.limits, bounds=bounds, method="highs")
+            are_enough = found.x[lots] >= _ENOUGH - _EXACT if found.status == 0 else np.zeros(len(lots), dtype=bool)
+            if not are_enough.any():
+                break
+            lots = lots[~are_enough]
+        return lots
 
     def _can_be_made_up_for(self, lots: Codes, moved: Codes, *, is_exact: bool) -> NDArray[np.bool_]:
         """Whether enough people more in a lot can be made up for; when not exact, by a bound that is quick."""
@@ -320,6 +339,7 @@ def protect(family: Family) -> None:
             atoms = atoms[knowledge.lot[atoms] != knowledge.lot[atom]]
         elif (wider := _hide(family, binding, None, partial(_beyond_enough, atom))) is not None:
             knowledge = wider
+            atoms = knowledge.doubtful(atoms)
         else:
             atoms = atoms[1:]  # the past alone tells it
     wide: set[int] = set()

@@ -12,27 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from journeylab.derivedkeys import LENGTH, derived
 from journeylab.errors import DataError, known
 from journeylab.jsontext import data_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LedgerKey", "PseudonymKeys", "derived"]
-
-_LENGTH: Final = 32
-
-
-def derived(root: bytes, label: bytes) -> bytes:
-    """A key of 256 bits for one use, from a root (HKDF with SHA-256, RFC 5869)."""
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return HKDF(SHA256(), _LENGTH, salt=None, info=label).derive(root)
+__all__ = ["LedgerKey", "PseudonymKeys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +40,8 @@ class LedgerKey:
     root: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.root) != _LENGTH:
-            raise DataError(f"a ledger's key has {8 * _LENGTH} bits; this one has {8 * len(self.root)}")
+        if len(self.root) != LENGTH:
+            raise DataError(f"a ledger's key has {8 * LENGTH} bits; this one has {8 * len(self.root)}")
 
     @classmethod
     def make(cls, path: Path | str) -> LedgerKey:
@@ -60,7 +51,7 @@ class LedgerKey:
             DataError: when there is such a file already, or it cannot be written.
         """
         path = Path(path)
-        key = cls(secrets.token_bytes(_LENGTH))
+        key = cls(secrets.token_bytes(LENGTH))
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -130,7 +121,7 @@ class PseudonymKeys:
             if name not in kept["keys"]:
                 if expires_at <= now:
                     raise DataError(f"the key would expire at {expires_at.isoformat()}, which is over")
-                root = secrets.token_bytes(_LENGTH).hex()
+                root = secrets.token_bytes(LENGTH).hex()
                 kept["keys"][name] = {"root": root, "expires_at": expires_at.isoformat()}
             found = bytes.fromhex(kept["keys"][name]["root"])
         return derived(found, b"report-pseudonym/v1" + name.encode())
@@ -181,7 +172,7 @@ class PseudonymKeys:
                     raise ValueError
                 for one in kept["keys"].values():
                     if (
-                        len(bytes.fromhex(one["root"])) != _LENGTH
+                        len(bytes.fromhex(one["root"])) != LENGTH
                         or not datetime.fromisoformat(one["expires_at"]).tzinfo
                     ):
                         raise ValueError
@@ -216,5 +207,5 @@ def _check(kept: Any) -> None:
         expires_at = datetime.fromisoformat(one["expires_at"])
         if not isinstance(report, str) or not isinstance(epoch, str) or expires_at.tzinfo is None:
             raise ValueError
-        if len(bytes.fromhex(one["root"])) != _LENGTH:
+        if len(bytes.fromhex(one["root"])) != LENGTH:
             raise ValueError

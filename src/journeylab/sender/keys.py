@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from journeylab.derivedkeys import LENGTH, derived
 from journeylab.errors import DataError
 from journeylab.jsontext import data_of
 
@@ -48,10 +49,7 @@ def _text(data: bytes) -> str:
 
 @cache
 def _derived(root: bytes, use: str) -> bytes:
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return HKDF(SHA256(), 32, salt=None, info=f"journeylab/{use}/v1".encode()).derive(root)
+    return derived(root, f"journeylab/{use}/v1".encode())
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ class Keys:
         if first is None:
             raise DataError(f"{place}: the first key is missing, which names all messages and addresses")
         for root in (first, *later):
-            if root is not None and len(root) != 32:
+            if root is not None and len(root) != LENGTH:
                 raise DataError(f"{place}: a key has {8 * len(root)} bits, not 256")
         return cls(first, tuple(later))
 
@@ -171,7 +169,7 @@ class Keys:
 
     def rotated(self) -> Keys:
         """The ring with a new key, made from the system's randomness."""
-        return Keys(self.root, (*self.later, secrets.token_bytes(32)))
+        return Keys(self.root, (*self.later, secrets.token_bytes(LENGTH)))
 
     def without(self, number: int) -> Keys:
         """The ring in which a key is destroyed.
@@ -217,7 +215,7 @@ class Keys:
         """
         if path.exists():
             return cls.read(path)
-        with _written(path, cls(secrets.token_bytes(32))) as beside, suppress(FileExistsError):
+        with _written(path, cls(secrets.token_bytes(LENGTH))) as beside, suppress(FileExistsError):
             os.link(beside, path)
         return cls.read(path)
 

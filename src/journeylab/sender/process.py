@@ -22,7 +22,6 @@ from journeylab.errors import DataError, JourneyLabError
 from journeylab.language import say
 from journeylab.sender.acting import acting
 from journeylab.sender.audit.keeping import Keeper, note_settings
-from journeylab.sender.keys import Keys
 from journeylab.sender.live.decisions import HELD
 from journeylab.sender.live.drops import take_files, take_table
 from journeylab.sender.live.running import Running
@@ -101,7 +100,8 @@ class Sender:
     """A sender's process. Use it in `with`, or `close` it.
 
     Args:
-        store, settings, keys: the sender's.
+        store: the sender's, opened with its keys.
+        settings: the sender's.
         worker: the process's name, which no other uses at the same time.
         recommender: one's own, for messages that recommend products.
         observe: is told of each step of a message, for tests.
@@ -117,16 +117,15 @@ class Sender:
         self,
         store: Store,
         settings: Settings,
-        keys: Keys,
         worker: str,
         *,
         recommender: Recommender | None = None,
         observe: Observe | None = None,
     ) -> None:
         acting(settings).require("send")
-        self.store, self.settings, self.keys, self.name, self.observe = store, settings, keys, worker, observe
+        self.store, self.settings, self.name, self.observe = store, settings, worker, observe
         self.running = WhatRuns(settings)
-        self.writer = Writer(store, settings, keys, WhatRuns(settings), recommender)
+        self.writer = Writer(store, settings, WhatRuns(settings), recommender)
         self._log = logger("process")
         self._stopping = threading.Event()
         self._worker: Worker | None = None
@@ -134,8 +133,8 @@ class Sender:
         self._n_faults = 0
         self._looked_at: datetime | None = None
         self._retained_at: datetime | None = None
-        repeat(store, settings, keys, self.running, actor=worker)
-        self._keeper = Keeper(store, settings, keys)
+        repeat(store, settings, self.running, actor=worker)
+        self._keeper = Keeper(store, settings)
 
     def __enter__(self) -> Sender:
         return self
@@ -210,7 +209,7 @@ class Sender:
         """The next worker; before the first one it is noted with which settings and key."""
         worker = Worker(self.store, self.settings, self.name, self.writer, self.observe)
         if self._worker is None:
-            note_settings(self.store, self.settings, self.keys, self.name)
+            note_settings(self.store, self.settings, self.name)
         return worker
 
     def _note(self, action: str) -> None:
@@ -240,7 +239,7 @@ class Sender:
         total, most = 0, _MOST
         while not self._stopping.is_set():
             try:
-                done: Ticked = tick(self.store, self.running, self.keys, most=most)
+                done: Ticked = tick(self.store, self.running, most=most)
             except (DBAPIError, JourneyLabError):
                 raise  # no contact's fault
             except Exception as problem:
@@ -313,7 +312,7 @@ class Sender:
         watch_rates(self.store, self.settings, now)
         if self._retained_at is None or now - self._retained_at >= _RETAIN:
             self._retained_at = now
-            gone = retain(self.store, self.settings, self.keys, self.running, now)
+            gone = retain(self.store, self.settings, self.running, now)
             if any(gone):
                 self._log.info("retention", **gone._asdict())
 

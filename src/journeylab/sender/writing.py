@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Row, select
 
 from journeylab.errors import DataError, DefinitionError, JourneyLabError
 from journeylab.sender.consent.mailed import mailto
-from journeylab.sender.keys import Keys
 from journeylab.sender.live.contexts import Context, contexts_of
 from journeylab.sender.live.intake import properties_of
 from journeylab.sender.live.running import Running
@@ -47,8 +46,8 @@ class Writer:
     """Makes messages; what a `Worker` calls as its `render`. Use it in `with`, or `close` it.
 
     Args:
-        store: the sender's database, for its time.
-        settings, keys: the sender's.
+        store: the sender's database, opened with its keys.
+        settings: the sender's.
         running: gives what runs, as of now.
         recommender: one's own, in place of that of the settings and of `BoughtTogether`.
     """
@@ -57,12 +56,11 @@ class Writer:
         self,
         store: Store,
         settings: Settings,
-        keys: Keys,
         running: Callable[[Connection], Running],
         recommender: Recommender | None = None,
     ) -> None:
-        self.store, self.settings, self.keys, self.running = store, settings, keys, running
-        self.urls = Urls(keys, settings.public_url)
+        self.store, self.settings, self.running = store, settings, running
+        self.urls = Urls(store.keys, settings.public_url)
         self.dkim = DkimKey.read(settings)
         self._recommender = recommender or _own_recommender(settings)
         self._bought: tuple[datetime, Recommender] | None = None
@@ -155,7 +153,7 @@ class Writer:
             reply_to=message.reply_to or settings.reply_to,
             list_id=settings.list_id if is_list else None,
             unsubscribe_url=pages.get("unsubscribe_url"),
-            unsubscribe_mailto=by_mail and mailto(by_mail, self.keys, bytes.fromhex(row.message_key)),
+            unsubscribe_mailto=by_mail and mailto(by_mail, self.store.keys, bytes.fromhex(row.message_key)),
             one_click=is_list,
             feedback_id=f"{row.message}:{row.journey.strip('()')}:{settings.sender}",
             send_key=row.message_key,

@@ -49,7 +49,7 @@ def signer_of(settings: Settings, keys: Keys) -> Signer:
     return Signer(name_of(settings.sender), keys.of("audit"))
 
 
-def note_settings(store: Store, settings: Settings, keys: Keys, actor: str) -> None:
+def note_settings(store: Store, settings: Settings, actor: str) -> None:
     """Notes in the audit log what is other than when a process started last: settings, access, policy, key.
 
     Each is noted once by whoever starts first with it, as hashes (of the key, the public one): `now`, `before`, and of
@@ -59,7 +59,6 @@ def note_settings(store: Store, settings: Settings, keys: Keys, actor: str) -> N
     Args:
         store: the sender's store.
         settings: the sender's settings.
-        keys: the sender's keys.
         actor: the process, which starts.
     """
     given = settings.model_dump(mode="json", by_alias=True)
@@ -77,7 +76,7 @@ def note_settings(store: Store, settings: Settings, keys: Keys, actor: str) -> N
             ("settings", "settings_changed", _hash(given), parts),
             ("access", "access_changed", parts["access"], None),
             ("policy", "policy_changed", _hash(policy), None),
-            ("audit key", "key_changed", str(signer_of(settings, keys).key), None),
+            ("audit key", "key_changed", str(signer_of(settings, store.keys).key), None),
         ):
             last = select(t.audit.c.details).where(t.audit.c.object == what).order_by(t.audit.c.seq.desc()).limit(1)
             then = connection.scalar(last) or {}
@@ -100,12 +99,13 @@ class Keeper:
     """Keeps a sender's audit log; one for each process.
 
     Args:
-        store, settings, keys: the sender's.
+        store: the sender's, opened with its keys.
+        settings: the sender's.
     """
 
-    def __init__(self, store: Store, settings: Settings, keys: Keys) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
-        self._signer = signer_of(settings, keys)
+        self._signer = signer_of(settings, store.keys)
         self._not_before: dict[str, datetime] = {}
         self._trouble: str | None = ""
         self._log = logger("audit")

@@ -13,7 +13,7 @@
 ...     store = Store.open(f"sqlite:///{folder}/sender.db", Keys(bytes(32)), create=True)
 ...     with store.writing() as connection:
 ...         _ = receive_people(connection, [Person("ada", "ada@mail.example")], now)
-...         request = ask(connection, Keys(bytes(32)), "ada", "marketing", "Yes, write to me.", "en", "form", {}, now)
+...         request = ask(connection, "ada", "marketing", "Yes, write to me.", "en", "form", {}, now)
 ...         confirmed = confirm(connection, request.request_key, {"network": "192.0.2.0/24"}, now)
 ...         receipt = withdraw(connection, "ada", "marketing", "one_click", {}, now)
 ...         proofs = proofs_of(connection, "ada")

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from journeylab.errors import DataError
 from journeylab.sender.keys import Keys
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.seals import seals_of
 
 from .withdrawals import Receipt, withdraw
 
@@ -30,7 +31,7 @@ def mailto(mailbox: str, keys: Keys, message_key: bytes) -> str:
     return f"{mailbox}?subject={keys.token('unsubscribe', message_key)}"
 
 
-def take_unsubscription(connection: Connection, raw: bytes, keys: Keys, now: datetime) -> Receipt | None:
+def take_unsubscription(connection: Connection, raw: bytes, now: datetime) -> Receipt | None:
     """The receipt of a withdrawal that came by mail, or None where the mail asks for none.
 
     The subject must be the token that a message has put there, and nothing else: an answer that quotes a message, and
@@ -39,7 +40,6 @@ def take_unsubscription(connection: Connection, raw: bytes, keys: Keys, now: dat
     Args:
         connection: a writing transaction.
         raw: the mail as it came.
-        keys: the sender's.
         now: the store's instant.
     """
     mail = BytesHeaderParser().parsebytes(raw[:_MOST_BYTES])
@@ -47,7 +47,7 @@ def take_unsubscription(connection: Connection, raw: bytes, keys: Keys, now: dat
     is_automatic = str(mail.get("Auto-Submitted", "no")).strip().lower() != "no"
     if is_automatic or _TOKEN.fullmatch(subject) is None:
         return None
-    key = keys.named_by("unsubscribe", subject)
+    key = seals_of(connection).keys.named_by("unsubscribe", subject)
     send = key and connection.execute(select(t.sends).where(t.sends.c.message_key == key.hex())).one_or_none()
     if not send:
         return None

@@ -26,6 +26,7 @@ from journeylab.sender.sending.gate import identity
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.store import act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.seals import seals_of
 
 __all__ = ["Taken", "take_report"]
 
@@ -55,17 +56,17 @@ class Taken:
 
 
 def take_report(
-    connection: Connection, raw: bytes, keys: Keys, now: datetime, *, recipient: str | None = None
+    connection: Connection, raw: bytes, now: datetime, *, recipient: str | None = None
 ) -> Taken:  # fmt: skip
     """What a mail that came to a return path changes; see the module's table. No report fails.
 
     Args:
         connection: a writing transaction.
         raw: the mail as it came.
-        keys: the sender's.
         now: the store's instant.
         recipient: the address to which it came, by the envelope.
     """
+    keys = seals_of(connection).keys
     report = read_report(raw, keys, recipient)
     send = _send_of(connection, report)
     reason = _left_because(report, send, keys)

@@ -17,12 +17,12 @@ from typing import Any, Final, Literal, TypeAlias
 from sqlalchemy import Connection, insert, select, update
 
 from journeylab.errors import DataError
-from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import record
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.states import WAITING
 from journeylab.sender.store import act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.seals import seals_of
 
 from .evidence import sealed_evidence
 from .standing import consent_events, folded
@@ -95,7 +95,7 @@ class Confirmed:
 
 
 def ask(
-    connection: Connection, keys: Keys, contact: str, purpose: str, wording: str, language: str, route: str,
+    connection: Connection, contact: str, purpose: str, wording: str, language: str, route: str,
     evidence: Mapping[str, Any], now: datetime, *,
     message: str = "confirm_subscription", actor: str = "contact",
 ) -> Request:  # fmt: skip
@@ -105,7 +105,6 @@ def ask(
 
     Args:
         connection: a writing transaction.
-        keys: the sender's.
         contact: a contact that is known, with an address.
         purpose: what for.
         wording: the text that was shown, word for word.
@@ -139,7 +138,7 @@ def ask(
         "evidence": sealed_evidence(connection, contact, evidence),
     }
     number = connection.scalar(insert(t.consents).returning(t.consents.c.consent_id), row)
-    key = keys.message_key(JOURNEY, contact, number, NODE, 1)
+    key = seals_of(connection).keys.message_key(JOURNEY, contact, number, NODE, 1)
     connection.execute(
         update(t.consents).where(t.consents.c.consent_id == number).values(request_key=key, message_key=key)
     )

@@ -22,13 +22,13 @@ from journeylab.journey import Call, Send
 from journeylab.language import say
 from journeylab.machine import Out
 from journeylab.records import drawn, tables
-from journeylab.sender.keys import Keys
 from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.sending.gate import CONFIRMATION
 from journeylab.sender.sending.states import FINAL, WAITING, move_all
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, Given, among
 from journeylab.sender.store.lookup import Lookup
+from journeylab.sender.store.seals import seals_of
 from journeylab.worlds import Ready
 
 from .pending import open_until
@@ -54,15 +54,15 @@ class Decisions:
     Args:
         connection: a writing transaction, which has the contacts' rows locked.
         running: what runs.
-        keys: the sender's keys.
         now: the instant.
         contacts: those who were advanced, sorted.
     """
 
     def __init__(
-        self, connection: Connection, running: Running, keys: Keys, now: datetime, contacts: Sequence[str]
+        self, connection: Connection, running: Running, now: datetime, contacts: Sequence[str]
     ) -> None:
-        self.connection, self.running, self.keys, self.now, self.contacts = connection, running, keys, now, contacts
+        self.connection, self.running, self.now, self.contacts = connection, running, now, contacts
+        self.keys = seals_of(connection).keys
         self.n_ready = 0
 
     def write(self, ready: Ready, outs: Sequence[Out], entered: Sequence[Any]) -> int:

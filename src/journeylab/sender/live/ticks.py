@@ -24,7 +24,6 @@ from journeylab.eventlog import EventLog
 from journeylab.execution import run
 from journeylab.machine import Out
 from journeylab.ownsends import reason_code
-from journeylab.sender.keys import Keys
 from journeylab.sender.sending.states import IN_FLIGHT
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -49,13 +48,12 @@ class Ticked(NamedTuple):
     n_ready: int
 
 
-def tick(store: Store, running: Callable[[Connection], Running], keys: Keys, *, most: int = 5000) -> Ticked:
+def tick(store: Store, running: Callable[[Connection], Running], *, most: int = 5000) -> Ticked:
     """Advances up to `most` contacts who are due; see the module's text.
 
     Args:
-        store: the sender's database.
+        store: the sender's database, opened with its keys.
         running: gives what runs, read in the connection's own transaction.
-        keys: the sender's keys.
         most: how many contacts are advanced at once.
     """
     with store.writing() as connection:
@@ -70,22 +68,21 @@ def tick(store: Store, running: Callable[[Connection], Running], keys: Keys, *, 
             .with_for_update(skip_locked=True)
         )
         contacts = sorted(connection.scalars(wanted))
-        return Ticked(len(contacts), advance(connection, runs, keys, contacts, now))
+        return Ticked(len(contacts), advance(connection, runs, contacts, now))
 
 
-def advance(connection: Connection, running: Running, keys: Keys, contacts: Sequence[str], now: datetime) -> int:
+def advance(connection: Connection, running: Running, contacts: Sequence[str], now: datetime) -> int:
     """How many messages became ready as contacts were advanced to an instant, and what was decided written down.
 
     Args:
         connection: a writing transaction that holds the contacts' rows.
         running: what runs.
-        keys: the sender's keys.
         contacts: those who are advanced, sorted.
         now: the instant.
     """
     if not contacts:
         return 0
-    decisions = Decisions(connection, running, keys, now, contacts)
+    decisions = Decisions(connection, running, now, contacts)
     entered = entries_of(connection, contacts)
     found = advanced(connection, running, contacts, now, entered)
     if found is None:

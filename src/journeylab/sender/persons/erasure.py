@@ -92,7 +92,6 @@ class Erased:
 def erase(
     store: Store,
     settings: Settings,
-    keys: Keys,
     running: Callable[[Connection], Running],
     contact: str,
     *,
@@ -104,7 +103,6 @@ def erase(
     Args:
         store: the sender's database, opened with its keys.
         settings: the sender's.
-        keys: the sender's.
         running: gives what runs, so that journeys end by the machine's own rules.
         contact: whose data go.
         reason: why, in a few words that name nobody: "asked for, ticket 17".
@@ -127,7 +125,7 @@ def erase(
         )
         try:
             with connection.begin_nested():
-                advance(connection, running(connection), keys, [contact], max(at, now))
+                advance(connection, running(connection), [contact], max(at, now))
         except Exception as problem:
             # Whom the machine cannot advance is erased all the same.
             logger("erasure").warning("not advanced", problem=type(problem).__name__)
@@ -145,7 +143,7 @@ def erase(
         if not n_left:
             _rename(connection, contact, name)
         act(connection, at, actor, "erased", name, reason=reason, n_suppressed=len(digests))
-    _note(settings, keys, contact, name, at, digests)
+    _note(settings, store.keys, contact, name, at, digests)
     _clean(store)
     return Erased(
         name, at, n_deleted, len(digests), n_left, not n_left, at + KEPT_FOR, at + settings.backups,
@@ -257,7 +255,7 @@ def _noted(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def repeat(
-    store: Store, settings: Settings, keys: Keys, running: Callable[[Connection], Running], *, actor: str
+    store: Store, settings: Settings, running: Callable[[Connection], Running], *, actor: str
 ) -> int:  # fmt: skip
     """How many erasures were done again, as the database was restored from a copy that does not know of them.
 
@@ -271,10 +269,10 @@ def repeat(
         again = [
             contact
             for contact, created_at in (connection.execute(known) if wanted else ())
-            if (at := wanted.get(_digest(keys, contact))) is not None and created_at < at
+            if (at := wanted.get(_digest(store.keys, contact))) is not None and created_at < at
         ]
     for contact in again:
-        erase(store, settings, keys, running, contact, reason="erased before the database was restored", actor=actor)
+        erase(store, settings, running, contact, reason="erased before the database was restored", actor=actor)
     return len(again)
 
 

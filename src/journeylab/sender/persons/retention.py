@@ -27,7 +27,6 @@ from journeylab.sender.store import tables as t
 from .erasure import erase
 
 if TYPE_CHECKING:
-    from journeylab.sender.keys import Keys
     from journeylab.sender.live.running import Running
     from journeylab.sender.settings import Settings
 
@@ -46,7 +45,6 @@ class Retained(NamedTuple):
 def retain(
     store: Store,
     settings: Settings,
-    keys: Keys,
     running: Callable[[Connection], Running],
     now: datetime,
     *,
@@ -57,7 +55,6 @@ def retain(
     Args:
         store: the sender's database, opened with its keys.
         settings: the sender's, whose `retention` says how long.
-        keys: the sender's.
         running: gives what runs.
         now: the store's instant.
         most: how many persons are erased at once.
@@ -70,7 +67,7 @@ def retain(
         n_told = connection.execute(told).rowcount
         inactive = [] if kept.inactive is None else _inactive(connection, now - kept.inactive, most)
     for contact in inactive:
-        erase(store, settings, keys, running, contact, reason="inactive", actor="retention")
+        erase(store, settings, running, contact, reason="inactive", actor="retention")
     n_files = 0
     for path in taken_files(settings):
         if path.stat().st_mtime < (now - kept.files).timestamp():

@@ -28,7 +28,6 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from journeylab.errors import DataError
 from journeylab.sender.acting import acting
-from journeylab.sender.keys import Keys
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 
@@ -44,21 +43,20 @@ _PAGES = ("/u/", "/p/", "/confirm/", "/c/", "/o/")
 
 
 def application(
-    store: Store, settings: Settings, keys: Keys, *, clock: Callable[[], float] = time.monotonic
+    store: Store, settings: Settings, *, clock: Callable[[], float] = time.monotonic
 ) -> Starlette:
     """The application, for any ASGI server; routes may be added to it (`app.router.routes`).
 
     Args:
         store: the sender's store.
         settings: the sender's settings.
-        keys: the sender's keys.
         clock: seconds that only ever grow, for the limits on requests.
 
     Raises:
         DataError: when who acts may not send, or the webhooks' secret is missing or none.
     """
     acting(settings).require("send")
-    site = Site.made(store, settings, keys, clock)
+    site = Site.made(store, settings, clock)
     headers = security_headers(site.css, is_https=settings.public_url.startswith("https:"))
     prefix = urlsplit(settings.public_url).path
     app = Starlette(

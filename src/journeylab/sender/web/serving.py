@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.sender.audit.keeping import note_settings
-from journeylab.sender.keys import Keys
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 
@@ -25,37 +24,36 @@ MOST_AT_ONCE: Final = 1000
 _PATIENCE: Final = 15.0
 
 
-def served(store: Store, settings: Settings, keys: Keys) -> ASGIApp:
+def served(store: Store, settings: Settings) -> ASGIApp:
     """All that `journeylab serve` answers, for any ASGI server.
 
     Raises:
         DataError: when a secret that the settings name is missing.
     """
     measures = Measures(store, settings, time.monotonic)
-    app = application(store, settings, keys)
+    app = application(store, settings)
     app.router.routes.extend([*dashboard_routes(store, settings), *metrics_routes(measures, settings)])
     return Measured(app, measures)
 
 
 def serve(
-    store: Store, settings: Settings, keys: Keys, *, host: str, port: int, proxies: str | None = None
+    store: Store, settings: Settings, *, host: str, port: int, proxies: str | None = None
 ) -> None:  # fmt: skip
     """Answers until it is stopped.
 
     Args:
         store: the sender's store.
         settings: the sender's settings.
-        keys: the sender's keys.
         host: the address on which it listens.
         port: the port.
         proxies: the addresses of proxies whose `X-Forwarded-For` is believed, with commas; None where there are none.
     """
     import uvicorn
 
-    note_settings(store, settings, keys, f"serve@{socket.gethostname()}")
+    note_settings(store, settings, f"serve@{socket.gethostname()}")
     # Tokens stand in paths: no access log. Logs are those of the sender, set up by the caller.
     uvicorn.run(
-        served(store, settings, keys), host=host, port=port, access_log=False, log_config=None, server_header=False,
+        served(store, settings), host=host, port=port, access_log=False, log_config=None, server_header=False,
         proxy_headers=proxies is not None, forwarded_allow_ips=proxies, timeout_graceful_shutdown=10,
         http=impatient(), ws="none", limit_concurrency=MOST_AT_ONCE,
     )  # fmt: skip

@@ -18,7 +18,6 @@ from starlette.responses import HTMLResponse
 from journeylab.language import later, say, using
 from journeylab.pages import template
 from journeylab.sender.consent.evidence import evidence_of, network_of
-from journeylab.sender.keys import Keys
 from journeylab.sender.live.intake import attributes_of
 from journeylab.sender.mail.links import Hit, Urls
 from journeylab.sender.settings import Settings
@@ -65,7 +64,7 @@ _NOTICES: Final = {
 
 @dataclass(frozen=True)
 class Site:
-    """The store, the settings and the keys, with what is made from them once.
+    """The store, opened with its keys, and the settings, with what is made from them once.
 
     Attributes:
         unproven: how often a network may come with what proves nothing.
@@ -75,17 +74,14 @@ class Site:
 
     store: Store
     settings: Settings
-    keys: Keys
     unproven: Buckets
     proven: Buckets
     looked: Buckets
 
     @classmethod
-    def made(cls, store: Store, settings: Settings, keys: Keys, clock: Callable[[], float]) -> Site:
+    def made(cls, store: Store, settings: Settings, clock: Callable[[], float]) -> Site:
         """A site whose limits go by a clock in seconds."""
-        return cls(
-            store, settings, keys, Buckets(30, 0.5, clock), Buckets(30, 0.5, clock), Buckets(300, 10.0, clock)
-        )  # fmt: skip
+        return cls(store, settings, Buckets(30, 0.5, clock), Buckets(30, 0.5, clock), Buckets(300, 10.0, clock))
 
     def may_look(self, request: Request, hit: Hit | None) -> bool:
         """Whether a page or a picture may be asked for: a link's neighbours take nothing from it."""
@@ -94,7 +90,7 @@ class Site:
     @cached_property
     def urls(self) -> Urls:
         """The addresses in messages."""
-        return Urls(self.keys, self.settings.public_url)
+        return Urls(self.store.keys, self.settings.public_url)
 
     @cached_property
     def css(self) -> str:

@@ -83,7 +83,7 @@ async def bounces(request: Request) -> Response:
 
     def taken() -> Any:
         with site.store.writing() as connection:
-            return take_report(connection, raw, site.keys, site.store.now(connection), recipient=recipient)
+            return take_report(connection, raw, site.store.now(connection), recipient=recipient)
 
     found = await run_in_threadpool(taken)
     said = {"kind": found.kind, "reason": found.reason, "taken": found.is_taken, "repeated": found.is_repeated}
@@ -97,7 +97,7 @@ async def unsubscriptions(request: Request) -> Response:
 
     def taken() -> Any:
         with site.store.writing() as connection:
-            return take_unsubscription(connection, raw, site.keys, site.store.now(connection))
+            return take_unsubscription(connection, raw, site.store.now(connection))
 
     found = await run_in_threadpool(taken)
     if found is None:
