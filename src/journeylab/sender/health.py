@@ -129,8 +129,7 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
         yield Health("store", str(problem), is_well=False)
         return
     try:
-        kind = "SQLite" if store.is_sqlite else "PostgreSQL"
-        yield Health("store", f"{kind}, forgets nothing that it has confirmed")
+        yield Health("store", f"{_kind(store)}; it forgets nothing that it has confirmed")
         yield _of("receipts", lambda: _receipts(store, settings))
         with store.reading() as connection:
             apart = abs((store.now(connection) - clock()).total_seconds())
@@ -151,6 +150,13 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
             yield Health("audit log", unheld or "its checkpoints leave this machine", unheld is None)
     finally:
         store.close()
+
+
+def _kind(store: Store) -> str:
+    if not store.is_sqlite:
+        return "PostgreSQL"
+    version = store.cipher_version
+    return "SQLite, its file in clear but for what is sealed" if version is None else f"SQLCipher {version}, encrypted"
 
 
 def _receipts(store: Store, settings: Settings) -> str:
