@@ -97,7 +97,7 @@ def plain(relay: Relay, n: int) -> float:
     return _timed(carry, relay, n)
 
 
-def sent(relay: Relay, n: int) -> float:
+def sent(relay: Relay, n: int, driver: str = "sqlite") -> float:
     """How many messages a second the sender carries."""
 
     def render(connection: Any, rows: Sequence[Any]) -> list[Made | Fault]:  # noqa: ARG001
@@ -105,7 +105,7 @@ def sent(relay: Relay, n: int) -> float:
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCHMARK_FOLDER")) as name:
         folder = Path(name)
-        store = Store.open(f"sqlite:///{folder / 'sender.db'}", KEYS, create=True)
+        store = Store.open(f"{driver}:///{folder / 'sender.db'}", KEYS, create=True)
         _fill(store, n)
         settings = Settings.model_validate(
             {
@@ -147,12 +147,12 @@ def _fill(store: Store, n: int) -> None:
             connection.execute(insert(t.sends), rows)
 
 
-def compare(connections: int, n: int, n_runs: int) -> float:
+def compare(connections: int, n: int, n_runs: int, driver: str) -> float:
     """Prints the rates with so many connections, and gives their ratio."""
     with sink() as port:
         relay = Relay(name="main", host="127.0.0.1", port=port, tls="none", connections=connections)
         bare(relay, n // 10)
-        runs = [(sent(relay, n), bare(relay, n), plain(relay, n)) for _ in range(n_runs)]
+        runs = [(sent(relay, n, driver), bare(relay, n), plain(relay, n)) for _ in range(n_runs)]
     ours, loop, library = (median(rates) for rates in zip(*runs, strict=True))
     print(
         f"{connections} connections, {n:,} messages of {len(_BODY) / 1000:.0f} kB: {ours:,.0f} a second, "
@@ -167,9 +167,10 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 20, 50, 100, 200])
+    parser.add_argument("--driver", choices=["sqlite", "sqlite+pysqlcipher"], default="sqlite")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    ratios = {one: compare(one, options.messages, options.runs) for one in options.connections}
+    ratios = {one: compare(one, options.messages, options.runs, options.driver) for one in options.connections}
     if max(ratios.values()) < LEAST:
         print(f"short of {LEAST:.0%} of a bare loop")
 
