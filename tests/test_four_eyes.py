@@ -280,6 +280,39 @@ def test_asking_does_not_make_a_release_that_was_rolled_back_good_again(folder: 
     assert "100% of contacts" in promoted(run, "--again")
 
 
+def other_version(n: int) -> None:
+    """Makes another version of the journey, with a forecast of its own, as whoever wants many small ones would."""
+    file = Path("trial_welcome.yaml")
+    file.write_text(re.sub(r"wait: \d+d", f"wait: {n}d", file.read_text(), count=1))
+    Path("forecast.json").write_text(json.dumps(summary(Journey.read(file))))
+
+
+def test_many_small_releases_take_a_second_person_as_a_large_one_does(folder: Path, run: Run, be: Be) -> None:
+    promoted(run, "--canary", "30%")
+    other_version(4)
+    said = promoted(run, "--canary", "30%", status=1)
+    assert "up to 300 of them, after 300 by what was promoted lately: that takes a second person" in said
+    assert "takes the entries of 20%" in promoted(run, "--canary", "20%")
+    release = asked(run, "--canary", "30%")
+    be("jan")
+    run("release", "approve", release, "--yes")
+    promoted(run, "--canary", "30%")
+    other_version(6)
+    assert "after 500 by what" in promoted(run, "--canary", "1%", status=1)  # 300, and the 200 before its approval
+    says(valid_for="1us")
+    assert "takes the entries of 1%" in promoted(run, "--canary", "1%")
+
+
+def test_without_looking_back_many_small_ones_would_reach_all(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(run, "--canary", "50%")
+    other_version(4)
+    promoted(run, "--canary", "50%", status=1)
+    monkeypatch.setattr("journeylab.sender.promotion.foureyes._lately", lambda *_: 0)
+    assert "takes the entries of 50%" in promoted(run, "--canary", "50%")
+
+
 def test_contacts_in_the_store_count_where_the_forecast_says_less(folder: Path, run: Run) -> None:
     run("contacts", "import", "people.csv")
     says(promotions_over=1)

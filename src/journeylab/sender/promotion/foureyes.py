@@ -65,16 +65,39 @@ def asked_or_approved(
         actor: as whom they promote.
     """
     limit = None if settings.four_eyes is None else settings.four_eyes.promotions_over
-    if limit is None:
+    if settings.four_eyes is None or limit is None:
         return None
     taking = [one.share for one in running(connection) if one.hash == frozen.hash]
     n = reach(connection, share, frozen.forecast)
-    if n <= limit or any(start == 0 and end >= share for start, end in taking):
+    before = _lately(connection, frozen.hash, now - settings.four_eyes.valid_for)
+    if n + before <= limit or any(start == 0 and end >= share for start, end in taking):
         return None
     release_of(connection, frozen, now, actor)
     purpose = f"takes entries of {share_text(share)} of contacts, up to {n:,} of them"
+    if n <= limit:
+        purpose += f", after {before:,} by what was promoted lately"
     wanted = Wanted("promotion", f"{frozen.journey.journey}/{frozen.hash}", purpose, share)
     return approved_or_asked(connection, settings, who, wanted, now, actor=actor)
+
+
+def _lately(connection: Connection, hash_: str, since: datetime) -> int:
+    """How many contacts other releases can reach that were promoted since an instant, and that nobody approved.
+
+    Otherwise whoever makes many small ones of a large one, under other names or versions, would need no second person.
+    """
+    columns = (t.releases.c.journey, t.releases.c.hash, t.releases.c.forecast)
+    opened = select(*columns).join(t.spans).where(t.spans.c.from_at > since, t.releases.c.hash != hash_).distinct()
+    releases = {f"{row.journey}/{row.hash[:12]}": row.forecast for row in connection.execute(opened)}
+    a = t.audit.c
+    done = select(a.object, a.action, a.details).where(
+        a.object.in_([*releases]), a.action.in_(("promote", "full")), a.at > since
+    )
+    shares: dict[str, float] = {}
+    for row in connection.execute(done):
+        if "approved_by" not in row.details:
+            share = float(row.details.get("share", "100%").removesuffix("%")) / 100
+            shares[row.object] = max(share, shares.get(row.object, 0.0))
+    return sum(reach(connection, share, releases[one]) for one, share in shares.items())
 
 
 def asked(frozen: Frozen, share: float, request: Approval, now: datetime) -> Done:
