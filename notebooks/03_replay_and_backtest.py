@@ -207,8 +207,8 @@ def _():
     ## Next
 
     - **4. Learn send times**: at which hour each contact answers, and what knowing it is worth.
-    - On the command line: `journeylab replay`, `journeylab simulate`, `journeylab backtest`; `--report page.html`
-      writes a page that names nobody.
+    - On the command line: `journeylab replay`, `journeylab simulate`, `journeylab backtest`; `journeylab report`
+      writes a page for others, whose numbers tell of nobody.
     """)
     return
 

@@ -58,12 +58,15 @@ def test_help_imports_nothing_heavy():
     assert "replay" in printed.stdout
 
 
-COMMANDS = ["demo", "check", "draw", "diff", "test", "replay", "simulate", "backtest", "policy", "report", "doctor"]
+COMMANDS = [
+    "demo", "check", "draw", "diff", "test", "replay", "simulate", "backtest", "policy", "doctor",
+    *(f"report {of}" for of in ("replay", "simulation", "backtest", "experiment", "sendtime", "release")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_examples(run, command):
-    assert f"\n    journeylab {command}" in run(command, "--help").partition("Examples:")[2]
+    assert f"\n    journeylab {command}" in run(*command.split(), "--help").partition("Examples:")[2]
 
 
 def test_check_of_sound_files_counts_the_journeys(run):
@@ -218,16 +221,10 @@ def test_nobody_entering_is_said_with_where_to_look(run, tmp_path):
     assert out.splitlines()[-1].startswith("next: look at the trigger")
 
 
-def test_report_is_written_where_it_is_asked_for(run, tmp_path):
-    out = run(
-        "report", WELCOME, *SHOP, "--out", str(tmp_path / "new" / "welcome.html"), "--title", "The spring welcome"
-    )
-    page = (tmp_path / "new" / "welcome.html").read_text()
-    assert "<h1>The spring welcome</h1>" in page
-    assert "the report: " in out
-    found = json.loads(run("report", WELCOME, *SHOP, "--out", str(tmp_path / "welcome.html"), "--json"))
-    assert found["n_bytes"] == (tmp_path / "welcome.html").stat().st_size
-    assert [one["journey"] for one in found["journeys"]] == ["trial_welcome"]
+def test_page_of_a_replay_is_written_where_it_is_asked_for(run, tmp_path):
+    out = run("replay", WELCOME, *SHOP, "--html", str(tmp_path / "new" / "welcome.html"))
+    assert "<h1>" in (tmp_path / "new" / "welcome.html").read_text()
+    assert "next: change it" in out or "next: `journeylab test" in out
 
 
 # Prediction. A fifth of the shop is enough to see what is printed; its model is fitted once for all tests.

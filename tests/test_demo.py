@@ -54,7 +54,7 @@ def test_report_covers_all_journeys_in_at_most_400_kilobytes(screen, report):
 
 def test_report_that_would_be_longer_is_refused_with_its_size(tmp_path):
     result = DEMOS[0].replay()
-    with pytest.raises(DataError, match=r"report of 16 journeys would be .* KB, and a report has at most 400 KB"):
+    with pytest.raises(DataError, match=r"page of 16 journeys would be .* KB, and a page has at most 400 KB"):
         write_report([result] * 16, tmp_path / "long.html")
     assert not (tmp_path / "long.html").exists()
 

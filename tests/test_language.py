@@ -290,8 +290,8 @@ def replayed():
 
 
 def test_a_polish_report_has_the_numbers_of_the_english_one_and_none_of_its_words(replayed, tmp_path):
-    english = replayed.report(tmp_path / "en.html").read_text(encoding="utf-8")
-    polish = replayed.report(tmp_path / "pl.html", language="pl").read_text(encoding="utf-8")
+    english = replayed.page(tmp_path / "en.html").read_text(encoding="utf-8")
+    polish = replayed.page(tmp_path / "pl.html", language="pl").read_text(encoding="utf-8")
     assert '<html lang="en">' in english
     assert '<html lang="pl">' in polish
     assert not english_in(polish)
@@ -301,13 +301,13 @@ def test_a_polish_report_has_the_numbers_of_the_english_one_and_none_of_its_word
     for share in set(re.findall(r"\b\d+\.\d%", english)):
         assert share.replace(".", ",") in as_english
     with using("pl"):
-        again_polish = replayed.report(tmp_path / "again.html").read_text(encoding="utf-8")
+        again_polish = replayed.page(tmp_path / "again.html").read_text(encoding="utf-8")
     assert again_polish == polish, "the notes that the replay kept in English are said in Polish"
 
 
 def test_a_report_in_no_language_is_refused(replayed, tmp_path):
     with pytest.raises(DataError, match="language 'de': Known languages: en, pl"):
-        replayed.report(tmp_path / "de.html", language="de")
+        replayed.page(tmp_path / "de.html", language="de")
     assert not (tmp_path / "de.html").exists()
 
 

@@ -38,7 +38,7 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["import journeylab.replay", "from journeylab.replay import Replay", "import journeylab.report"]
+    "first", ["import journeylab.replay", "from journeylab.replay import Replay", "import journeylab.reports"]
 )
 def test_functions_keep_their_names_whatever_is_imported_first(first: str) -> None:
     assert run(f"{first}\nimport journeylab as jl\nprint(callable(jl.replay), callable(jl.report))") == "True True"

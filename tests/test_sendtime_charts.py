@@ -29,7 +29,7 @@ from journeylab.sendtimeplots import (
     score_text,
     week_table,
 )
-from journeylab.sendtimereport import write_page
+from journeylab.sendtimepage import write_page
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 from words import english_in
 

@@ -25,7 +25,7 @@ The map, in the order of the work:
 - What runs: `promote` checks a journey with all that it needs and releases it to the sender, for a share of contacts
   or for all.
 - How to draw: `canvas` has the journey as a picture that is edited in a notebook (`journey.edit()`), and as a page.
-- What to show: `charts` draws any of these tables, `report` writes one HTML file that names nobody; `explorers` are
+- What to show: `charts` draws any of these tables, `report` makes a page or PDF for readers; `explorers` are
   widgets for notebooks that look at all this by moving controls.
 - What may leave: `disclosure` shows counts of people so that they tell of nobody, and keeps what was shown.
 - What went wrong: every error is a `JourneyLabError`; a `DefinitionError` is for whoever wrote the journey, a
@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from .policy import PolicyValue, estimate_propensities, policy_value, sequential_policy_value
     from .program import Release
     from .replay import Replay, replay
-    from .report import report
+    from .reports import report
     from .responses import ResponseModel, fit_responses
     from .segmentfit import fit
     from .segments import audience, membership, overlap, sizes
@@ -130,7 +130,7 @@ _NAMES_BY_MODULE = {
     "policy": ["PolicyValue", "estimate_propensities", "policy_value", "sequential_policy_value"],
     "program": ["Release"],
     "replay": ["Replay", "replay"],
-    "report": ["report"],
+    "reports": ["report"],
     "responses": ["ResponseModel", "fit_responses"],
     "segmentfit": ["fit"],
     "segments": ["audience", "membership", "overlap", "sizes"],

@@ -75,11 +75,11 @@ def next_commands() -> list[str]:
 def write_report(results: Sequence[Replay], path: Path, language: str = "en") -> Path:
     """Writes one report of all demos, what each data is said in it, and returns its path."""
     from .language import say, using
-    from .report import report
+    from .replaypage import write_page
 
     with using(language):
         title = say("JourneyLab's demo: three journeys, two event logs")
-        return report(results, path, title=title, data=[say(one.data) for one in DEMOS])
+        return write_page(results, path, title=title, data=[say(one.data) for one in DEMOS])
 
 
 def save_picture(path: str | Path) -> None:

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from .journey import Decide, Exit, Journey, Run, WaitFor
+from .journey import Decide, Exit, Journey, Node, Run, WaitFor
 
 if TYPE_CHECKING:
     from .yamlsource import Path
 
-__all__ = ["edges_of", "instant_cycles", "leading_to", "reachable", "targets"]
+__all__ = ["Place", "edges_of", "instant_cycles", "leading_to", "places", "reachable", "targets"]
 
 Edges = Mapping[str, Collection[str]]
+
+
+class Place(NamedTuple):
+    """A node under the name that it has in visits, the journey or part that it is of, and where its branches lead."""
+
+    name: str
+    node: Node
+    owner: Journey
+    branches: tuple[tuple[str, str], ...]
+
+
+def places(journey: Journey, prefix: str = "") -> Iterator[Place]:
+    """All nodes of a journey, those of a part after the node that runs it."""
+    for name, node in journey.nodes.items():
+        branches = tuple((branch, prefix + target) for branch, target, _ in node.branches())
+        yield Place(prefix + name, node, journey, branches)
+        part = journey.parts.get(node.run) if isinstance(node, Run) else None
+        if part is not None:
+            yield from places(part, f"{prefix}{name}.")
 
 
 def targets(journey: Journey) -> Iterator[tuple[str, Path, str]]:

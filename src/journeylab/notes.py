@@ -41,8 +41,9 @@ def notes_on(
     by_edge: NDArray[np.int64],
     n_without_consent: int,
     n_endless: int,
+    with_counts: bool = True,
 ) -> Iterator[str]:
-    """The notes on a replay.
+    """The notes on a replay; without counts, those that tell of how many something is true are left out.
 
     `events` are the names of events that the journeys ask for, `calls` the services that were answered, `by_edge` the
     machine's counts by branch and evidence, `by_fallback` how many sends to how many contacts went at the hour of a
@@ -52,13 +53,13 @@ def notes_on(
         yield say(
             "The log has no consent event for {purpose!r}: consent is assumed for everybody (rule 34).", purpose=purpose
         )
-    if n_without_consent:
+    if n_without_consent and with_counts:
         yield plural(
             "{n} triggers made no entry because consent did not stand (rule 11).",
             "{n} triggers made no entry because consent did not stand (rule 11).",
             n_without_consent,
         )
-    if n_endless:
+    if n_endless and with_counts:
         yield plural(
             "{n} emitted triggers made no entry, as their journeys make each other enter without end at one instant: "
             "more than max_visits entries of one contact (rule 24).",
@@ -76,7 +77,8 @@ def notes_on(
         )
     for event in sorted({*events} - _OWN_EVENTS - {*log.event_names}):
         yield _unknown_event(event, log.event_names)
-    yield from _sends(compiled, by_edge, match)
+    if with_counts:
+        yield from _sends(compiled, by_edge, match)
     if not has_send_times and compiled.models:
         yield say("No send times were given: `at: best` is assumed to be any time.")
     unexplored = sorted(
@@ -92,7 +94,7 @@ def notes_on(
             "send times.",
             nodes=", ".join(unexplored),
         )
-    if by_fallback[0]:
+    if by_fallback[0] and with_counts:
         yield say(
             "{sends} to {contacts} that the send times do not know went by the fallback (rule 17).",
             sends=plural("{n} send", "{n} sends", by_fallback[0]),

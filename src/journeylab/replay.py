@@ -244,6 +244,14 @@ class Replay(Tables):
     @cached_property
     def notes(self) -> list[str]:
         """What the numbers rest on beside the log, in sentences (rules 31 to 35)."""
+        return self._notes(with_counts=True)
+
+    @property
+    def assumptions(self) -> list[str]:
+        """The notes without those that tell of how many something is true: what may be said to anybody."""
+        return self._notes(with_counts=False)
+
+    def _notes(self, *, with_counts: bool) -> list[str]:
         return list(
             notes_on(
                 self.compiled,
@@ -263,6 +271,7 @@ class Replay(Tables):
                 by_edge=self.tally.n_by_edge,
                 n_without_consent=int(self.tally.n_by_journey[:, o.T_NO_CONSENT].sum()),
                 n_endless=int(self.tally.n_by_journey[:, o.T_ENDLESS].sum()),
+                with_counts=with_counts,
             )
         )
 
@@ -363,11 +372,11 @@ class Replay(Tables):
 
         return flow_chart(self.flow(every))
 
-    def report(self, path: str | Path, title: str | None = None, *, language: str | None = None) -> Path:
-        """Writes the report, one HTML file without names of contacts, in English or Polish; see `report.report`."""
-        from .report import report
+    def page(self, path: str | Path, title: str | None = None, *, language: str | None = None) -> Path:
+        """Writes the page of the replay for analysts, one HTML file in English or Polish; see `replaypage`."""
+        from .replaypage import write_page
 
-        return report(self, path, title=title, language=language)
+        return write_page(self, path, title=title, language=language)
 
     def _repr_html_(self) -> str:
         names = self.compiled.groups

@@ -31,6 +31,7 @@ from . import (
     predicting,
     promotion,
     replaying,
+    reporting,
     sending,
     sendtimes,
     tokens,
@@ -58,7 +59,7 @@ app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
-app.command("report")(replaying.report)
+app.add_typer(reporting.report, name="report")
 app.add_typer(messages.messages, name="messages")
 app.command("promote")(promotion.promote)
 app.add_typer(promotion.release, name="release")

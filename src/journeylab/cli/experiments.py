@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from journeylab.experiments.heterogeneity.forwhom import ForWhom
     from journeylab.experiments.unittable import UnitTable
 
-__all__ = ["experiment"]
+__all__ = ["ExperimentFile", "LogEvents", "Table", "analyzed", "experiment", "read_experiment", "source_of"]
 
 experiment = typer.Typer(
     help="Plan an experiment, find out what it says, and watch it while it runs.",
@@ -80,13 +80,13 @@ def _leave_out(given: Mapping[str, Any], why: str) -> None:
             raise typer.BadParameter(why, param_hint=name)
 
 
-def _read(path: Path) -> Experiment:
+def read_experiment(path: Path) -> Experiment:
     from journeylab.experiments import Experiment
 
     return Experiment.read(path)
 
 
-def _source(
+def source_of(
     declared: Experiment, events: str | None, table: str | None, contacts: str | None, columns: dict[str, str] | None,
     event: str | None, timezone: str | None, query: str | None, rejects: Path | None,
 ) -> Any:  # fmt: skip
@@ -100,7 +100,7 @@ def _source(
     return Source(events, contacts, columns, event, timezone, query, rejects).read()
 
 
-def _analyzed(
+def analyzed(
     declared: Experiment, source: Any, until: datetime | None, send_times: Sequence[str] | None, query: str | None,
     past: Sequence[Path],
 ) -> Analysis:  # fmt: skip
@@ -152,12 +152,12 @@ def _write(path: Path, page: str) -> None:
     typer.echo(f"wrote {path}", err=True)
 
 
-_ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment, YAML or JSON.")]
-_LogEvents = Annotated[
+ExperimentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment, YAML or JSON.")]
+LogEvents = Annotated[
     str | None,
     typer.Option("--events", metavar="FILE|URL", help="The event log, for an experiment on journeys."),
 ]
-_Table = Annotated[
+Table = Annotated[
     str | None,
     typer.Option("--table", metavar="FILE|URL", help="The table of units, for an experiment on one."),
 ]
@@ -169,9 +169,9 @@ _Html = Annotated[
 
 @experiment.command("plan")
 def plan(
-    file: _ExperimentFile,
-    events: _LogEvents = None,
-    table: _Table = None,
+    file: ExperimentFile,
+    events: LogEvents = None,
+    table: Table = None,
     contacts: Contacts = None,
     columns: Columns = None,
     event: Event = None,
@@ -205,8 +205,8 @@ def plan(
     """
     from journeylab.experiments.planning import plan_experiment
 
-    declared = _read(file)
-    source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
+    declared = read_experiment(file)
+    source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
     announce_compiling()
     with step("planning") as planning:
         found = plan_experiment(
@@ -217,7 +217,7 @@ def plan(
     if out is not None:
         found.declared(datetime.now(UTC)).write(out)
     if html is not None:
-        from journeylab.experimentreport import plan_page
+        from journeylab.experimentpage import plan_page
 
         _write(html, plan_page(found, language=language))
     if as_json:
@@ -301,8 +301,8 @@ def analyze(
         list[str] | None,
         typer.Option("--feature", metavar="COL", help="What a rule for whom to treat may look at; several times."),
     ] = None,
-    events: _LogEvents = None,
-    table: _Table = None,
+    events: LogEvents = None,
+    table: Table = None,
     contacts: Contacts = None,
     columns: Columns = None,
     event: Event = None,
@@ -365,9 +365,9 @@ def analyze(
             _leave_out({name: of_file[name] for name in ("--decide", "--by", "--reason")}, "it goes with --record")
         elif by is None or reason is None:
             raise typer.BadParameter("a record says who decided and why: --by and --reason", param_hint="--record")
-        declared = _read(Path(data))
-        source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
-        found = _analyzed(declared, source, until, send_times, query, past or [])
+        declared = read_experiment(Path(data))
+        source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
+        found = analyzed(declared, source, until, send_times, query, past or [])
         plan = None if plan_file is None else _plan_of(plan_file, declared)
         if record is not None:
             found.record(
@@ -381,7 +381,7 @@ def analyze(
             for line in analysis_lines(found):
                 typer.echo(line)
         if html is not None:
-            from journeylab.experimentreport import analysis_page
+            from journeylab.experimentpage import analysis_page
 
             _write(html, analysis_page(found, language=language))
         return
@@ -421,16 +421,16 @@ def analyze(
         for line in [] if who is None else who.sentences():
             typer.echo(f"\n{line}")
     if html is not None:
-        from journeylab.experimentreport import comparison_page
+        from journeylab.experimentpage import comparison_page
 
         _write(html, comparison_page(compared, who, language=language))
 
 
 @experiment.command("watch")
 def watch(
-    file: _ExperimentFile,
-    events: _LogEvents = None,
-    table: _Table = None,
+    file: ExperimentFile,
+    events: LogEvents = None,
+    table: Table = None,
     contacts: Contacts = None,
     columns: Columns = None,
     event: Event = None,
@@ -456,8 +456,8 @@ def watch(
     from journeylab.experiments.exposed import exposed_units
     from journeylab.experiments.watching import watch as watched
 
-    declared = _read(file)
-    source = _source(declared, events, table, contacts, columns, event, timezone, query, rejects)
+    declared = read_experiment(file)
+    source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
     announce_compiling()
     with step("looking at the units as they came in") as looking:
         exposed = exposed_units(
@@ -473,6 +473,6 @@ def watch(
         for line in watch_lines(found):
             typer.echo(line)
     if html is not None:
-        from journeylab.experimentreport import watch_page
+        from journeylab.experimentpage import watch_page
 
         _write(html, watch_page(found, language=language))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,22 +38,25 @@ if TYPE_CHECKING:
 
     from journeylab.backtest import Backtest
     from journeylab.eventlog import EventLog
-    from journeylab.journey import Journey
+    from journeylab.journey import Journey, Policy, Portfolio
     from journeylab.responses import ResponseModel
     from journeylab.simulation import Simulation
 
-__all__ = ["backtest", "simulate"]
+__all__ = [
+    "Converts", "Draws", "Level", "Like", "Override", "Replaces", "Seed", "Within", "backtest", "backtested", "fitted",
+    "policy_of", "simulate", "simulated",
+]  # fmt: skip
 
-_Draws = Annotated[int, typer.Option("--draws", min=2, metavar="N", help="How many times the model answers.")]
-_Level = Annotated[
+Draws = Annotated[int, typer.Option("--draws", min=2, metavar="N", help="How many times the model answers.")]
+Level = Annotated[
     float, typer.Option("--level", min=0.01, max=0.999, metavar="SHARE", help="The level of prediction intervals.")
 ]
-_Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides the draws.")]
-_Converts = Annotated[
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides the draws.")]
+Converts = Annotated[
     str | None,
     typer.Option("--converts", metavar="EVENT", help="The event that a conversion is; by default the journeys' goal."),
 ]
-_Within = Annotated[
+Within = Annotated[
     str, typer.Option("--within", metavar="DURATION", help="How long after a send its responses are looked for.")
 ]
 
@@ -67,6 +70,25 @@ def _like(text: str) -> dict[str, str]:
             raise typer.BadParameter(f"{part!r} says nothing; write NEW_MESSAGE=KNOWN_MESSAGE,...")
         mapping[ours.strip()] = theirs.strip()
     return mapping
+
+
+Replaces = Annotated[
+    list[str] | None,
+    typer.Option("--replaces", metavar="MESSAGE", help="A message of the log that the journeys take the place of."),
+]
+Like = Annotated[
+    dict[str, str] | None,
+    typer.Option(
+        "--like",
+        parser=_like,
+        metavar="NEW=KNOWN,...",
+        help="For messages that were never sent, the ones whose responses they are assumed to have.",
+    ),
+]
+Override = Annotated[
+    str | None,
+    typer.Option("--override", metavar="WHY", help="Use a model that does not reproduce the log's own rates; printed."),
+]
 
 
 def simulate(
@@ -83,30 +105,14 @@ def simulate(
     cap: CapOption = None,
     journey: JourneyName = None,
     send_times: SendTimesFiles = None,
-    draws: _Draws = 200,
-    level: _Level = 0.9,
-    seed: _Seed = 0,
-    converts: _Converts = None,
-    within: _Within = "7d",
-    replaces: Annotated[
-        list[str] | None,
-        typer.Option("--replaces", metavar="MESSAGE", help="A message of the log that the journeys take the place of."),
-    ] = None,
-    like: Annotated[
-        dict[str, str] | None,
-        typer.Option(
-            "--like",
-            parser=_like,
-            metavar="NEW=KNOWN,...",
-            help="For messages that were never sent, the ones whose responses they are assumed to have.",
-        ),
-    ] = None,
-    override: Annotated[
-        str | None,
-        typer.Option(
-            "--override", metavar="WHY", help="Use a model that does not reproduce the log's own rates; printed."
-        ),
-    ] = None,
+    draws: Draws = 200,
+    level: Level = 0.9,
+    seed: Seed = 0,
+    converts: Converts = None,
+    within: Within = "7d",
+    replaces: Replaces = None,
+    like: Like = None,
+    override: Override = None,
     card: Annotated[
         Path | None, typer.Option("--card", metavar="OUT.md", help="Write the response model's card there.")
     ] = None,
@@ -127,11 +133,8 @@ def simulate(
       journeylab simulate welcome.yaml --events events.parquet --draws 500 --level 0.95 --json
       journeylab simulate welcome.yaml --events events.parquet --like welcome_2=welcome_1
     """
-    from journeylab.journey import Policy
-
-    policy = cap_of(cap)
     portfolio = read_portfolio(files, journey)
-    hours = send_times_of(send_times)
+    hours, policy = send_times_of(send_times), policy_of(portfolio, cap)
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     announce_compiling()
     from journeylab.worlds import goal_of
@@ -142,20 +145,15 @@ def simulate(
                 "a support map is of one journey; choose it with --journey", param_hint="--support"
             )
         _draw_support(portfolio.journeys[0], log, match, support, language)
-    model = _fitted(log, converts or goal_of(portfolio.journeys), within, seed)
+    model = fitted(log, converts or goal_of(portfolio.journeys), within, seed)
     if card is not None:
         card.parent.mkdir(parents=True, exist_ok=True)
         card.write_text(model.card(), encoding="utf-8")
         typer.echo(f"wrote the model card: {card}", err=True)
-    from journeylab.simulate import simulate as simulated
-
-    with step("simulating") as simulating:
-        result = simulated(
-            portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match,
-            policy=portfolio.policy if policy is None else Policy(cap=policy), replaces=replaces, like=like,
-            override=override, send_times=hours, progress=simulating.progress,
-        )  # fmt: skip
-        simulating.done = f"simulated {counted(draws, 'draw')} of {counted(result.n_entries, 'entry')}"
+    result = simulated(
+        portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match, policy=policy,
+        replaces=replaces, like=like, override=override, send_times=hours,
+    )  # fmt: skip
     if as_json:
         several = [result.summary(one.journey) for one in result.journeys]
         show_json(several[0] if len(several) == 1 else {"journeys": several})
@@ -180,11 +178,11 @@ def backtest(
     cap: CapOption = None,
     journey: JourneyName = None,
     send_times: SendTimesFiles = None,
-    draws: _Draws = 200,
-    level: _Level = 0.9,
-    seed: _Seed = 0,
-    converts: _Converts = None,
-    within: _Within = "7d",
+    draws: Draws = 200,
+    level: Level = 0.9,
+    seed: Seed = 0,
+    converts: Converts = None,
+    within: Within = "7d",
     as_json: AsJson = False,
 ) -> None:
     """Hold a model's predictions of a journey that really ran against what came after a cutoff.
@@ -196,30 +194,61 @@ def backtest(
       journeylab backtest trial_welcome.yaml --events events.parquet --contacts contacts.parquet --cutoff 2026-04-15
       journeylab backtest welcome.yaml --events events.parquet --cutoff 2026-04-15 --json
     """
-    from journeylab.journey import Policy
-
-    policy = cap_of(cap)
-    portfolio = read_portfolio(files, journey)
-    if len(portfolio.journeys) > 1:
-        names = ", ".join(one.journey for one in portfolio.journeys)
-        raise typer.BadParameter(f"a backtest is of one journey; choose one of {names}", param_hint="--journey")
-    hours = send_times_of(send_times)
-    log = Source(events, contacts, columns, event, timezone, query, rejects).read()
-    announce_compiling()
-    from journeylab.backtest import backtest as backtested
-
-    with step("predicting what came") as predicting:
-        result = backtested(
-            portfolio.journeys[0], log, cutoff=cutoff, converts=converts, within=within, draws=draws, level=level,
-            rng=seed, match=match, policy=portfolio.policy if policy is None else Policy(cap=policy),
-            send_times=hours, progress=predicting.progress,
-        )  # fmt: skip
-        predicting.done = f"predicted {counted(result.n_entries, 'entry')}"
+    source = Source(events, contacts, columns, event, timezone, query, rejects)
+    result = backtested(
+        files, source, journey, cap, send_times, cutoff=cutoff, converts=converts, within=within, draws=draws,
+        level=level, rng=seed, match=match,
+    )  # fmt: skip
     if as_json:
         show_json(result.summary())
         return
     for line in _backtest_lines(result):
         typer.echo(line)
+
+
+def policy_of(portfolio: Portfolio, cap: str | None) -> Policy:
+    """What holds over all journeys: the cap of the option, else the portfolio's own policy."""
+    from journeylab.journey import Policy
+
+    given = cap_of(cap)
+    return portfolio.policy if given is None else Policy(cap=given)
+
+
+def simulated(portfolio: Portfolio, log: EventLog, **given: Any) -> Simulation:
+    """The simulation, with its progress on the screen."""
+    from journeylab.simulate import simulate as run
+
+    with step("simulating") as simulating:
+        result = run(portfolio, log, progress=simulating.progress, **given)
+        simulating.done = f"simulated {counted(result.draws, 'draw')} of {counted(result.n_entries, 'entry')}"
+    return result
+
+
+def backtested(
+    files: Sequence[Path],
+    source: Source,
+    journey: str | None,
+    cap: str | None,
+    send_times: Sequence[str] | None,
+    **given: Any,
+) -> Backtest:
+    """The backtest of the one journey of the files, with its progress on the screen."""
+    portfolio = read_portfolio(files, journey)
+    if len(portfolio.journeys) > 1:
+        names = ", ".join(one.journey for one in portfolio.journeys)
+        raise typer.BadParameter(f"a backtest is of one journey; choose one of {names}", param_hint="--journey")
+    hours = send_times_of(send_times)
+    log = source.read()
+    announce_compiling()
+    from journeylab.backtest import backtest as run
+
+    with step("predicting what came") as predicting:
+        result = run(
+            portfolio.journeys[0], log, policy=policy_of(portfolio, cap), send_times=hours,
+            progress=predicting.progress, **given,
+        )  # fmt: skip
+        predicting.done = f"predicted {counted(result.n_entries, 'entry')}"
+    return result
 
 
 def _draw_support(journey: Journey, log: EventLog, match: str, path: Path, language: str) -> None:
@@ -233,7 +262,7 @@ def _draw_support(journey: Journey, log: EventLog, match: str, path: Path, langu
     typer.echo(f"drew the support map: {path}", err=True)
 
 
-def _fitted(log: EventLog, converts: str | None, within: str, seed: int) -> ResponseModel:
+def fitted(log: EventLog, converts: str | None, within: str, seed: int) -> ResponseModel:
     from journeylab.responses import fit_responses
 
     with step("fitting the response models") as fitting:

@@ -1,4 +1,4 @@
-"""The commands that replay journeys over an event log: replay and report."""
+"""The command that replays journeys over an event log."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
     from journeylab.replay import Replay
 
-__all__ = ["entered_text", "replay", "report"]
+__all__ = ["Question", "entered_text", "replay"]
 
 _TABLES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """What is replayed, as the options say."""
 
     files: Sequence[Path]
@@ -96,8 +96,9 @@ def replay(
         Path | None,
         typer.Option("--visits", metavar="OUT.parquet|.csv", help="Write every visit to this table."),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", metavar="OUT.html", help="Write the report, one page without names.")
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="OUT.html", help="Write a page for analysts, with all numbers and no names."),
     ] = None,
     language: Language = "en",
     as_json: AsJson = False,
@@ -111,72 +112,28 @@ def replay(
       journeylab replay trial_welcome.yaml --events events.parquet --contacts contacts.parquet
       journeylab replay winback.yaml --events purchases.csv --event purchase --timezone UTC \\
           --columns customer_id=contact,date=occurred_at
-      journeylab replay welcome.yaml winback.yaml --cap 3/7d --events events.parquet --report out.html
+      journeylab replay welcome.yaml winback.yaml --cap 3/7d --events events.parquet --html out.html
       journeylab replay welcome.yaml --events events.parquet --send-times opens=opens.parquet
       journeylab replay welcome.yaml --events postgresql://host/shop --query "SELECT * FROM events" --json
     """
     if visits is not None and visits.suffix not in _TABLES:
         raise typer.BadParameter(f"{str(visits)!r} ends in neither .parquet nor .csv", param_hint="--visits")
     source = Source(events, contacts, columns, event, timezone, query, rejects)
-    result = _Question(files, journey, until, match, cap, send_times).replayed(source)
+    result = Question(files, journey, until, match, cap, send_times).replayed(source)
     if visits is not None:
         with step("writing the visits") as writing:
             _write(result.visits, visits)
             writing.done = f"wrote {counted(len(result.visits), 'visit')}: {visits}"
-    if report is not None:
-        with step("writing the report") as writing:
-            result.report(report, language=language)
-            writing.done = f"wrote the report: {report}"
+    if html is not None:
+        with step("writing the page") as writing:
+            result.page(html, language=language)
+            writing.done = f"wrote the page: {html}"
     if as_json:
         show_json(_summary(result))
         return
     for line in _lines(result):
         typer.echo(line)
-    typer.echo(_next_step(result, files, has_report=report is not None))
-
-
-def report(
-    files: Files,
-    events: Events,
-    contacts: Contacts = None,
-    columns: Columns = None,
-    event: Event = None,
-    timezone: Timezone = None,
-    query: Query = None,
-    rejects: RejectsFile = None,
-    until: Until = None,
-    match: Match = "1d",
-    cap: CapOption = None,
-    journey: JourneyName = None,
-    send_times: SendTimesFiles = None,
-    out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The page to write.")] = Path(
-        "reports/report.html"
-    ),
-    title: Annotated[
-        str | None, typer.Option("--title", metavar="TEXT", help="Its heading; by default the journeys' titles.")
-    ] = None,
-    language: Language = "en",
-    as_json: AsJson = False,
-) -> None:
-    """Write the report of a replay: one page that opens anywhere, without names of contacts.
-
-    It has what was found in words, the journey drawn with its numbers, every branch with its interval, the time to
-    convert, what was assumed, and the definition. Numbers below 5 are not shown.
-
-    \b
-    Examples:
-      journeylab report trial_welcome.yaml --events events.parquet --contacts contacts.parquet
-      journeylab report winback.yaml --events events.parquet --out reports/winback.html --title "Win back, spring"
-    """
-    source = Source(events, contacts, columns, event, timezone, query, rejects)
-    result = _Question(files, journey, until, match, cap, send_times).replayed(source)
-    with step("writing the report") as writing:
-        result.report(out, title, language=language)
-        writing.done = "wrote the report"
-    if as_json:
-        show_json({"report": str(out), "n_bytes": out.stat().st_size, **_several(result)})
-    else:
-        typer.echo(f"the report: {out} ({out.stat().st_size / 1000:.0f} KB)")
+    typer.echo(_next_step(result, files, has_page=html is not None))
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -273,12 +230,12 @@ def _exit_lines(summary: dict[str, Any]) -> Iterator[str]:
     yield from table_lines(("exit", "entries", "share"), rows, right="entries share")
 
 
-def _next_step(result: Replay, files: Sequence[Path], *, has_report: bool) -> str:
+def _next_step(result: Replay, files: Sequence[Path], *, has_page: bool) -> str:
     """What to do now."""
     if not result.n_entries:
         return "next: look at the trigger, its condition and consent; `journeylab draw FILE` shows how it begins"
-    if not has_report:
-        return "next: add --report OUT.html for the page to pass on, or --visits OUT.parquet for every visit"
+    if not has_page:
+        return "next: add --html OUT.html for a page, or --visits OUT.parquet; `journeylab report replay` is for others"
     cases = files[0].with_name(f"{files[0].stem}.tests.yaml")
     if cases.exists():
         return f"next: `journeylab test {files[0]}` runs the cases beside the journey; change it, and compare"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from journeylab.sendtime.sends import SendTable
     from journeylab.sendtimes import SendTimes
 
-__all__ = ["sendtime"]
+__all__ = ["ContactTimezone", "Converts", "Outcome", "Within", "sends_of", "sendtime"]
 
 sendtime = typer.Typer(
     help="Learn from a log at which hour to send to whom, find out what that is worth, and look at it.",
@@ -60,7 +60,7 @@ def _estimator(name: str) -> SendTimeEstimator:
     return model
 
 
-_Outcome = Annotated[
+Outcome = Annotated[
     str | None,
     typer.Option(
         "--outcome",
@@ -69,14 +69,14 @@ _Outcome = Annotated[
         help="What counts as an answer: clicked, converted or opened; by default clicks where they are enough.",
     ),
 ]
-_Converts = Annotated[
+Converts = Annotated[
     str | None, typer.Option("--converts", metavar="EVENT", help="The event that a conversion is, such as purchase.")
 ]
 _SegmentOf = Annotated[
     str | None, typer.Option("--segment", metavar="ATTR", help="An attribute of contacts whose values are segments.")
 ]
-_Within = Annotated[str, typer.Option("--within", metavar="DURATION", help="How long after a send an answer counts.")]
-_Zone = Annotated[
+Within = Annotated[str, typer.Option("--within", metavar="DURATION", help="How long after a send an answer counts.")]
+ContactTimezone = Annotated[
     str,
     typer.Option(
         "--contact-timezone", metavar="ZONE", help="Where contacts live that have no `timezone` of their own."
@@ -99,12 +99,12 @@ def fit(
     query: Query = None,
     rejects: RejectsFile = None,
     model: Annotated[str, typer.Option("--model", parser=_model_name, metavar="MODEL", help=_MODEL_HELP)] = "habit",
-    outcome: _Outcome = None,
-    converts: _Converts = None,
+    outcome: Outcome = None,
+    converts: Converts = None,
     segment: _SegmentOf = None,
-    within: _Within = "14d",
+    within: Within = "14d",
     until: Until = None,
-    contact_timezone: _Zone = "UTC",
+    contact_timezone: ContactTimezone = "UTC",
     assume_causal: Annotated[
         bool,
         typer.Option(
@@ -146,7 +146,7 @@ def fit(
     if old is not None and outcome is None:
         outcome = old.about.get("outcome")
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
-    sends = _sends(log, outcome, converts, segment, within, until, contact_timezone)
+    sends = sends_of(log, outcome, converts, segment, within, until, contact_timezone)
     estimator = _estimator(model)
     with step(f"fitting {type(estimator).__name__}") as fitting:
         estimator.fit(sends, progress=fitting.progress)
@@ -208,7 +208,7 @@ def _write_card(
         evaluating.done = f"wrote the card: {path}"
 
 
-def _sends(
+def sends_of(
     log: EventLog, outcome: str | None, converts: str | None, segment: str | None, within: str,
     until: datetime | None, zone: str,
 ) -> SendTable:  # fmt: skip
@@ -266,12 +266,12 @@ def evaluate(
     level: Annotated[
         float, typer.Option("--level", min=0.01, max=0.999, metavar="SHARE", help="The level of all intervals.")
     ] = 0.9,
-    outcome: _Outcome = None,
-    converts: _Converts = None,
+    outcome: Outcome = None,
+    converts: Converts = None,
     segment: _SegmentOf = None,
-    within: _Within = "14d",
+    within: Within = "14d",
     until: Until = None,
-    contact_timezone: _Zone = "UTC",
+    contact_timezone: ContactTimezone = "UTC",
     as_json: AsJson = False,
 ) -> None:
     """Say what sends at the advised hours would have earned, by those that chance put there, or why nobody can say.
@@ -297,7 +297,7 @@ def evaluate(
     if outcome is None and len(outcomes) == 1:
         [outcome] = outcomes
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
-    sends = _sends(log, outcome, converts, segment, within, until, contact_timezone)
+    sends = sends_of(log, outcome, converts, segment, within, until, contact_timezone)
     with step("evaluating") as evaluating:
         if models:
             arms = {name: _estimator(name) for name in models}
@@ -360,9 +360,9 @@ def show(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
-    converts: _Converts = None,
-    within: _Within = "14d",
-    contact_timezone: _Zone = "UTC",
+    converts: Converts = None,
+    within: Within = "14d",
+    contact_timezone: ContactTimezone = "UTC",
     as_json: AsJson = False,
 ) -> None:
     """Show the hours of the week of send times: of everyone, or of a contact or segment.
@@ -398,12 +398,12 @@ def show(
             svg.write_text(week_svg(week, who, times.about), encoding="utf-8")
         typer.echo(f"drew the hours of the week: {svg}", err=True)
     if html is not None:
-        from journeylab.sendtimereport import write_page
+        from journeylab.sendtimepage import write_page
 
         later = reliability = None
         if events is not None:
             log = Source(events, contacts, columns, event, timezone, query, rejects).read()
-            later = _sends(log, times.about.get("outcome"), converts, None, within, None, contact_timezone)
+            later = sends_of(log, times.about.get("outcome"), converts, None, within, None, contact_timezone)
             if "until" in times.about:
                 from journeylab.sendtime.watching import watch
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -36,6 +38,7 @@ class Disclosed:
         of: what the tables are about.
         period: the span that they cover.
         perturbation: "rounded" or "noisy".
+        timezone: whose midnights the span has.
         tables: by name, a row for each cell with the columns of its key; `n_contacts` (Int64) and `n_within`, the
             people of its group, both rounded to five or noisy; `contact_share`, the one over the other (0..1); the
             table's further columns; and `status`: "shown", "hidden: few people" (on one side of the number) or
@@ -49,9 +52,16 @@ class Disclosed:
     period: Period
     perturbation: Perturbation
     tables: Mapping[str, pd.DataFrame]
+    timezone: str = "UTC"
     refused: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+
+    @property
+    def days(self) -> tuple[date, date]:
+        """The first day of the period, and the day after its last, in its time zone."""
+        first, last = (at.astimezone(ZoneInfo(self.timezone)).date() for at in self.period)
+        return first, last
 
     @property
     def n_shown(self) -> int:
@@ -65,7 +75,7 @@ class Disclosed:
 
     def sentences(self) -> list[str]:
         """What a reader should know of the numbers, in the current language."""
-        first, last = date_text(self.period.from_at), date_text(self.period.until_at)
+        first, last = (date_text(day) for day in self.days)
         told = [say("The numbers are of {first} up to {last}, the end not included.", first=first, last=last)]
         told.append(
             say(

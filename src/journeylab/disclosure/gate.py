@@ -119,6 +119,7 @@ def disclose(
         period=span,
         perturbation=perturbation,
         tables=frames,
+        timezone=timezone,
         refused=tuple(one.table for one in tables if one.table not in frames),
         withheld=tuple(
             dict.fromkeys(

@@ -6,8 +6,8 @@ import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,7 @@ from .layers import Box, Placement, place
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["svg"]
+__all__ = ["EdgeText", "svg"]
 
 _TRIGGER = " trigger"  # no node can have this name
 _FAMILY = {
@@ -83,6 +83,13 @@ _NAME_SIZE, _FACT_SIZE = 13.0, 11.0
 _THIN = 1.3
 
 
+class EdgeText(NamedTuple):
+    """What is written on an edge instead of its counts: lines of text, and how heavy it is drawn beside the others."""
+
+    lines: Sequence[str]
+    weight: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Card:
     """What one box shows."""
@@ -115,6 +122,8 @@ def svg(
     *,
     smallest: int = 1,
     support: pd.DataFrame | None = None,
+    texts: Mapping[tuple[str, str], EdgeText] | None = None,
+    legend: str = "",
 ) -> str:
     """The journey drawn from its trigger downwards, as one `<svg>` element to show in a page or to save as a file.
 
@@ -128,6 +137,8 @@ def svg(
         smallest: a number below this is shown as such ("<5"), without its share, so that nobody is singled out.
         support: what a log has of each edge, as `supportmap.SupportMap.edges`; shown instead of counts, in the colour
             and line of its status.
+        texts: what to write on the edge from a node to a target, instead of counts.
+        legend: what the texts are.
 
     Raises:
         DataError: when `counts` lacks a column or has nothing of this journey.
@@ -139,12 +150,15 @@ def svg(
     '<svg xmlns="http://www.w3.org/2000/svg" class="jl-dr'
     """
     edges = edges_of(journey, counts)
+    if texts is not None:
+        edges = [replace(edge, n_visits=texts.get((edge.node, edge.target), EdgeText(())).weight) for edge in edges]
     cards = _cards(journey, counts, smallest)
     marks = [None if support is None else _mark(edge, support) for edge in edges]
     labels = {
-        number: _label(edge, smallest) if mark is None else _marked_label(edge, mark)
+        number: _written(edge, texts) if texts is not None else _label(edge, smallest) if mark is None
+        else _marked_label(edge, mark)
         for number, (edge, mark) in enumerate(zip(edges, marks, strict=True))
-    }
+    }  # fmt: skip
     leaving: dict[str, list[int]] = {name: [] for name in cards}
     for number, edge in enumerate(edges):
         leaving[edge.node].append(number)
@@ -167,8 +181,9 @@ def svg(
         x, y = ports[number + 1], placement.boxes[edges[number].node][1] + boxes[edges[number].node].height
         parts.append(_label_text(label, x + 6, y + 13))
     parts += [_box(card, placement.boxes[name], boxes[name]) for name, card in cards.items()]
-    legend = _LEGEND_OF_MARKS if support is not None else _LEGEND_OF_COUNTS if counts is not None else ""
-    return _page(journey, say(legend), parts, placement)
+    if not legend:
+        legend = say(_LEGEND_OF_MARKS if support is not None else _LEGEND_OF_COUNTS if counts is not None else "")
+    return _page(journey, legend, parts, placement)
 
 
 def _cards(journey: Journey, counts: pd.DataFrame | None, smallest: int) -> dict[str, _Card]:
@@ -184,6 +199,12 @@ def _cards(journey: Journey, counts: pd.DataFrame | None, smallest: int) -> dict
         left = [say("left the journey here: {n}", n=count_text(gone[name], smallest))] if name in gone else []
         cards[name] = _Card(name, node.verb, [*node_facts(node), *left])
     return cards
+
+
+def _written(edge: Edge, texts: Mapping[tuple[str, str], EdgeText]) -> list[tuple[str, str]]:
+    """The lines on an edge when they are given."""
+    lines = [("b", _fit(edge.label, _FACT_SIZE, 150.0))] if edge.label else []
+    return [*lines, *(("q", line) for line in texts.get((edge.node, edge.target), EdgeText(())).lines)]
 
 
 def _label(edge: Edge, smallest: int) -> list[tuple[str, str]]:

@@ -84,7 +84,8 @@ ROLES: Final[Mapping[Role, frozenset[Permission]]] = {
 
 COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
     **dict.fromkeys(
-        ("demo", "check", "draw", "diff", "test", "replay", "simulate", "backtest", "policy", "report", "lab",
+        ("demo", "check", "draw", "diff", "test", "replay", "simulate", "backtest", "policy", "report replay",
+         "report simulation", "report backtest", "report experiment", "report sendtime", "lab",
          "sendtime fit", "sendtime evaluate", "sendtime show", "experiment plan", "experiment analyze",
          "experiment watch", "audit verify-proof", "audit grants", "grants"), "everybody"
     ),
@@ -95,6 +96,7 @@ COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
     "messages check": "check",
     "messages preview": "check",
     "messages dkim": "manage_keys",
+    "report release": "see_figures",
     "release list": "see_figures",
     "release show": "see_figures",
     "release watch": "see_figures",

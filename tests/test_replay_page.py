@@ -1,4 +1,4 @@
-"""The report: one file that opens anywhere, says the numbers of the frames, and names nobody."""
+"""The page of a replay: one file that opens anywhere, says the numbers of the frames, and names nobody."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from journeylab.errors import DataError
 from journeylab.journey import Journey, Policy
 from journeylab.language import duration_words
 from journeylab.plots import flow_plots
-from journeylab.report import report
+from journeylab.replaypage import write_page
 from journeylab.timetoevent import time_to_exit
 from journeylab.visits import branch_table, exits_table, flow, funnel
 
@@ -148,7 +148,7 @@ def welcome() -> MadeUp:
 
 @pytest.fixture(scope="module")
 def page(welcome: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return report(welcome, tmp_path_factory.mktemp("reports") / "welcome.html").read_text(encoding="utf-8")
+    return write_page(welcome, tmp_path_factory.mktemp("pages") / "welcome.html").read_text(encoding="utf-8")
 
 
 def words_of(html: str) -> str:
@@ -162,22 +162,22 @@ def renamed(result: MadeUp, journey: Journey) -> MadeUp:
     return replace(result, journeys=[journey], **frames)
 
 
-def test_a_report_needs_no_network_and_forbids_itself_scripts(page: str) -> None:
+def test_a_page_needs_no_network_and_forbids_itself_scripts(page: str) -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
     assert not re.search(r"<script|<link|<iframe|@import|url\(|javascript:|\son\w+=", page)
     assert not re.search(r"(src|href)=\"(?!#)", page)
 
 
-def test_a_report_is_small(page: str) -> None:
+def test_a_page_is_small(page: str) -> None:
     assert len(page.encode()) < 100_000
 
 
-def test_a_report_names_no_contact(page: str) -> None:
+def test_a_page_names_no_contact(page: str) -> None:
     assert "@example.com" not in page
     assert "person1" not in page
 
 
-def test_the_report_shows_the_numbers_of_the_frames(page: str, welcome: MadeUp) -> None:
+def test_the_page_shows_the_numbers_of_the_frames(page: str, welcome: MadeUp) -> None:
     words = words_of(page)
     shown = [*branch_table(welcome.counts).itertuples(), *exits_table(welcome.entries).itertuples()]
     for row in shown:
@@ -187,7 +187,7 @@ def test_the_report_shows_the_numbers_of_the_frames(page: str, welcome: MadeUp) 
             assert f"{count_text(n)} {share_text(share)}" in words
 
 
-def test_the_report_says_what_was_found_and_what_was_assumed(page: str, welcome: MadeUp) -> None:
+def test_the_page_says_what_was_found_and_what_was_assumed(page: str, welcome: MadeUp) -> None:
     words = words_of(page)
     n = int(welcome.entries["converted"].sum())
     assert f"{count_text(n)} entries converted by the horizon: {share_text(n / 2000)}" in words
@@ -199,14 +199,14 @@ def test_the_report_says_what_was_found_and_what_was_assumed(page: str, welcome:
 def test_text_of_journeys_is_escaped(welcome: MadeUp, tmp_path: Path) -> None:
     evil = Journey(**TRIAL_WELCOME | {"title": "<script>alert(1)</script>", "description": "<img src=x onerror=x>"})
     noted = replace(renamed(welcome, evil), notes=["<script>note</script>"], log_summary="<b>log</b>")
-    html = report(noted, tmp_path / "evil.html").read_text(encoding="utf-8")
+    html = write_page(noted, tmp_path / "evil.html").read_text(encoding="utf-8")
     assert not re.search(r"<script|<img|<b>log", html)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
 
 def test_small_groups_are_not_shown(tmp_path: Path) -> None:
     few = made_up(Journey(**TRIAL_WELCOME), n_contacts=4)
-    words = words_of(report(few, tmp_path / "few.html").read_text(encoding="utf-8"))
+    words = words_of(write_page(few, tmp_path / "few.html").read_text(encoding="utf-8"))
     findings = words[words.index("What was found") : words.index("The definition")]
     assert "<5 entries: too few to say more" in findings
     assert not re.search(r"\d\.\d%", findings)
@@ -225,16 +225,16 @@ def test_flow_over_time_has_the_numbers_of_the_flow_and_gaps_for_small_ones(welc
     assert drawn == sum(n != "<5" for n in shown.values())
 
 
-def test_flow_over_time_is_in_the_report_with_its_table(page: str) -> None:
+def test_flow_over_time_is_in_the_page_with_its_table(page: str) -> None:
     words = words_of(page)
     assert "Which way visits went over time" in words
     assert "read as a table from then else" in words or "read as a table from else then" in words
     assert page.count('class="line c1"') >= 3
 
 
-def test_a_journey_that_nobody_entered_is_reported_as_such(welcome: MadeUp, tmp_path: Path) -> None:
+def test_a_journey_that_nobody_entered_is_said_to_be(welcome: MadeUp, tmp_path: Path) -> None:
     nobody = replace(welcome, **{name: getattr(welcome, name).iloc[:0] for name in ("counts", "visits", "entries")})
-    words = words_of(report(nobody, tmp_path / "nobody.html").read_text(encoding="utf-8"))
+    words = words_of(write_page(nobody, tmp_path / "nobody.html").read_text(encoding="utf-8"))
     assert "Nobody entered" in words
 
 
@@ -247,7 +247,7 @@ def test_a_portfolio_has_a_chapter_for_each_journey(welcome: MadeUp, tmp_path: P
         policy=Policy(cap={"sends": 3, "within": "7d"}),
         **{n: pd.concat([getattr(welcome, n), getattr(other, n)]) for n in ("counts", "visits", "entries")},
     )
-    html = report(both, tmp_path / "both.html", title="Spring").read_text(encoding="utf-8")
+    html = write_page(both, tmp_path / "both.html", title="Spring").read_text(encoding="utf-8")
     assert re.findall(r'<article id="(\w+)">', html) == ["trial_welcome", "second"]
     assert "at most 3 sends to a contact within 7d over all journeys" in words_of(html)
     assert "<title>Spring</title>" in html
@@ -255,17 +255,17 @@ def test_a_portfolio_has_a_chapter_for_each_journey(welcome: MadeUp, tmp_path: P
 
 def test_a_journey_without_goals_says_so(tmp_path: Path) -> None:
     plain = Journey(**TRIAL_WELCOME | {"exit_when": [{"event": "account_closed"}]})
-    words = words_of(report(made_up(plain, n_contacts=50), tmp_path / "plain.html").read_text(encoding="utf-8"))
+    words = words_of(write_page(made_up(plain, n_contacts=50), tmp_path / "plain.html").read_text(encoding="utf-8"))
     assert "The journey names no goal" in words
 
 
 def test_the_same_result_gives_the_same_file(welcome: MadeUp, page: str, tmp_path: Path) -> None:
-    assert report(welcome, tmp_path / "deep" / "again.html").read_text(encoding="utf-8") == page
+    assert write_page(welcome, tmp_path / "deep" / "again.html").read_text(encoding="utf-8") == page
 
 
 def test_a_folder_is_refused_with_a_remedy(welcome: MadeUp, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is a folder; name a file in it, such as .*report\.html"):
-        report(welcome, tmp_path)
+    with pytest.raises(DataError, match=r"is a folder; name a file in it, such as .*replay\.html"):
+        write_page(welcome, tmp_path)
 
 
 @pytest.mark.parametrize(

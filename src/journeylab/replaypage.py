@@ -1,7 +1,8 @@
-"""One HTML file that says what a replay found: it opens without a network, reads without scripts, and names nobody.
+"""The page of a replay for analysts: one HTML file that opens without a network, reads without scripts, names nobody.
 
-The file holds aggregates only. A number of people below `smallest` is shown as such, never itself. All text of
-journeys is escaped, and the page forbids itself scripts and anything from elsewhere by its content security policy.
+The file holds aggregates only. A number of people below `smallest` is shown as such, never itself; differences between
+numbers may still tell of few, so what is for others is a report (`reports`). All text of journeys is escaped, and the
+page forbids itself scripts and anything from elsewhere by its content security policy.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from .plots import curve_plot, flow_plots
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, funnel, paths, waiting_times
 
-__all__ = ["Result", "report"]
+__all__ = ["Result", "write_page"]
 
 _CHECKPOINTS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30, 60, 90, 180, 365))
 _MOST_BYTES = 400_000
 
 
 class Result(Protocol):
-    """What a report is made from; a replay has it all.
+    """What a page is made from; a replay has it all.
 
     `counts`, `visits` and `entries` are the frames of a replay; `notes` are sentences on what was assumed (rules 31
     to 35), `log_summary` one phrase on the log, such as "2.1 million events of 120,000 contacts".
@@ -84,7 +85,7 @@ class Result(Protocol):
         """What the log holds."""
 
 
-def report(
+def write_page(
     result: Result | Sequence[Result],
     path: str | Path,
     *,
@@ -93,7 +94,7 @@ def report(
     smallest: int = 5,
     language: str | None = None,
 ) -> Path:
-    """Writes the report, of at most 400 KB, and returns its path.
+    """Writes the page, of at most 400 KB, and returns its path.
 
     Args:
         result: a replay, or anything else with the attributes of `Result`; or several, which share the page.
@@ -109,18 +110,18 @@ def report(
     """
     target = Path(path)
     if target.is_dir():
-        raise DataError(f"{target} is a folder; name a file in it, such as {target / 'report.html'}")
+        raise DataError(f"{target} is a folder; name a file in it, such as {target / 'replay.html'}")
     results = list(result) if isinstance(result, Sequence) else [result]
     with using(language or current()):
         sections = [_section(one, about, smallest) for one, about in zip_longest(results, data)]
         titles = [one.journey.title or one.journey.journey for section in sections for one in section.chapters]
         heading = title or ", ".join(titles)
-        page = template("report.html.j2").render(title=heading, smallest=smallest, sections=sections)
+        page = template("replay.html.j2").render(title=heading, smallest=smallest, sections=sections)
     n_bytes = len(page.encode())
     if n_bytes > _MOST_BYTES:
         raise DataError(
-            f"the report of {len(titles)} journeys would be {n_bytes / 1000:,.0f} KB, and a report has at most "
-            f"{_MOST_BYTES / 1000:.0f} KB: report fewer journeys in one"
+            f"the page of {len(titles)} journeys would be {n_bytes / 1000:,.0f} KB, and a page has at most "
+            f"{_MOST_BYTES / 1000:.0f} KB: put fewer journeys in one"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
@@ -221,7 +222,7 @@ def _chapter(result: Result, journey: Journey, smallest: int) -> dict[str, objec
 
 def _of(journey: Journey, frame: pd.DataFrame) -> pd.DataFrame:
     if "journey" not in frame.columns:
-        raise DataError("a report needs frames with the column journey")
+        raise DataError("a page needs frames with the column journey")
     return frame[frame["journey"] == journey.journey].reset_index(drop=True)
 
 
