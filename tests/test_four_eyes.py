@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 import journeylab as jl
 from journeylab.errors import DataError, DefinitionError
@@ -23,7 +24,7 @@ from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from outside import settings as settings_of
-from promotable import SETTINGS, summary, write_promotable
+from promotable import SETTINGS, summary, write_key, write_messages
 from stores import START, MovedClock, people, rows_of
 
 Run = Callable[..., str]
@@ -32,6 +33,13 @@ PEOPLE = {
     "ewa": ["operator"], "jan": ["operator"], "ala": ["analyst"], "dpo": ["privacy_officer"],
     "rodo": ["privacy_officer"], "it": ["admin"],
 }  # fmt: skip
+JOURNEY = """\
+journey: care
+trigger: {{event: signup}}
+nodes:
+  pause: {{wait: {days}d, next: done}}
+  done: {{exit: finished}}
+"""
 FOUR = {"promotions_over": 500, "reveals": True}
 
 
@@ -39,6 +47,12 @@ def says(access: dict[str, list[str]] = PEOPLE, **four: Any) -> None:
     """Writes the settings of the folder in which the test is."""
     more = {"access": {"people": access}, "four_eyes": FOUR | four}
     Path("sender.yaml").write_text(SETTINGS + "".join(f"{name}: {json.dumps(one)}\n" for name, one in more.items()))
+
+
+def version(days: int) -> None:
+    """Writes a version of the journey, with a forecast of its own."""
+    Path("care.yaml").write_text(JOURNEY.format(days=days))
+    Path("forecast.json").write_text(json.dumps(summary(Journey.read("care.yaml"))))
 
 
 @pytest.fixture
@@ -52,31 +66,28 @@ def be(monkeypatch: pytest.MonkeyPatch) -> Be:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, be: Be) -> Iterator[Path]:
-    """Where `trial_welcome` can be promoted, whose forecast is of 1,000 entries, by ewa to begin with."""
-    file = write_promotable(tmp_path)
+def folder(tmp_path: Path, sqlite_store_file: Path, monkeypatch: pytest.MonkeyPatch, be: Be) -> Path:
+    """Where `care` can be promoted, whose forecast is of 1,000 entries, by ewa to begin with."""
     monkeypatch.chdir(tmp_path)
+    write_messages(Path("messages"), "welcome_1")
+    write_key(Path("dkim.pem"))
+    shutil.copy(sqlite_store_file, "journeylab.db")
     says()
     be("ewa")
-    Path("forecast.json").write_text(json.dumps(summary(Journey.read(file))))
+    version(3)
     Path("people.csv").write_text("contact,address,plan\nada,ada@mail.example,trial\nzoe,zoe@mail.example,trial\n")
-    store = Store.open("sqlite:///journeylab.db", create=True)
-    with store.writing() as connection:
-        names = (("contact", "plan"), ("event", "country"), ("event", "page"))
-        connection.execute(insert(t.names), [{"scope": of, "name": name, "kind": "text"} for of, name in names])
-    store.close()
     return tmp_path
 
 
 def promoted(run: Run, *more: object, status: int = 0) -> str:
-    given = ("--forecast", "forecast.json", "--models", "best=best.parquet", "--yes")
-    return run("promote", "trial_welcome.yaml", *given, *more, status=status)
+    given = ("--forecast", "forecast.json", "--yes")
+    return run("promote", "care.yaml", *given, *more, status=status)
 
 
 def asked(run: Run, *more: object) -> str:
     """The release that now waits for approval."""
     said = promoted(run, *more, status=1)
-    found = re.search(r"`journeylab release approve (trial_welcome/[0-9a-f]{12})`", said)
+    found = re.search(r"`journeylab release approve (care/[0-9a-f]{12})`", said)
     assert found, said
     return found[1]
 
@@ -124,12 +135,12 @@ def test_a_large_promotion_waits_for_somebody_else(folder: Path, run: Run, be: B
 def test_a_small_one_does_not_and_opening_it_in_full_does(folder: Path, run: Run, be: Be) -> None:
     assert "takes the entries of 5%" in promoted(run, "--canary", "5%")
     assert "takes the entries of 50%" in promoted(run, "--canary", "50%")  # 500 are not more than 500
-    said = run("release", "full", "trial_welcome", status=1)
+    said = run("release", "full", "care", status=1)
     assert [one.share_to for one in there() if one.until_at is None] == [0.5]
-    release = re.findall(r"trial_welcome/[0-9a-f]{12}", said)[0]
+    release = re.findall(r"care/[0-9a-f]{12}", said)[0]
     be("jan")
     assert "up to 1,000" in run("release", "approve", release, "--yes")
-    assert "takes all entries" in run("release", "full", "trial_welcome")
+    assert "takes all entries" in run("release", "full", "care")
     assert there(t.audit)[-1].details["approved_by"] == "jan"
 
 
@@ -163,10 +174,10 @@ def test_without_the_guard_they_would(folder: Path, run: Run, monkeypatch: pytes
 
 def test_whoever_is_named_as_the_actor_is_no_second_person(folder: Path, run: Run, be: Be) -> None:
     done = jl.promote(
-        "trial_welcome.yaml", forecast="forecast.json", models={"best": "best.parquet"}, actor="jan"
+        "care.yaml", forecast="forecast.json", actor="jan"
     )  # fmt: skip
     assert (done.action, done.release_id, done.share) == ("ask", None, 1.0)
-    release = re.findall(r"trial_welcome/[0-9a-f]{12}", done.sentence)[0]
+    release = re.findall(r"care/[0-9a-f]{12}", done.sentence)[0]
     for who in ("jan", "ewa"):
         be(who)
         assert f"{who} is behind this request of jan" in run("release", "approve", release, "--yes", status=1)
@@ -198,8 +209,7 @@ def test_other_content_is_asked_for_anew(folder: Path, run: Run, be: Be) -> None
     be("jan")
     run("release", "approve", release, "--yes")
     be("ewa")
-    page = Path("messages/welcome_1.html")
-    page.write_text(page.read_text().replace("Have a look around", "Buy now"))
+    version(4)
     other = asked(run)
     assert other != release
     assert not there()
@@ -216,8 +226,7 @@ def test_without_the_hash_an_approval_would_hold_for_what_nobody_saw(
     be("jan")
     run("release", "approve", release, "--yes")
     be("ewa")
-    page = Path("messages/welcome_1.html")
-    page.write_text(page.read_text().replace("Have a look around", "Buy now"))
+    version(4)
     asked(run)
     old = there(t.approvals)[0].object
     real = Wanted
@@ -272,7 +281,7 @@ def test_who_lost_the_role_neither_approves_nor_has_approved(folder: Path, run: 
 
 def test_asking_does_not_make_a_release_that_was_rolled_back_good_again(folder: Path, run: Run, be: Be) -> None:
     promoted(run, "--canary", "5%")
-    run("release", "rollback", "trial_welcome", "--reason", "a typo")
+    run("release", "rollback", "care", "--reason", "a typo")
     release = asked(run)
     be("jan")
     run("release", "approve", release, "--yes")
@@ -280,16 +289,9 @@ def test_asking_does_not_make_a_release_that_was_rolled_back_good_again(folder: 
     assert "100% of contacts" in promoted(run, "--again")
 
 
-def other_version(n: int) -> None:
-    """Makes another version of the journey, with a forecast of its own, as whoever wants many small ones would."""
-    file = Path("trial_welcome.yaml")
-    file.write_text(re.sub(r"wait: \d+d", f"wait: {n}d", file.read_text(), count=1))
-    Path("forecast.json").write_text(json.dumps(summary(Journey.read(file))))
-
-
 def test_many_small_releases_take_a_second_person_as_a_large_one_does(folder: Path, run: Run, be: Be) -> None:
     promoted(run, "--canary", "30%")
-    other_version(4)
+    version(4)
     said = promoted(run, "--canary", "30%", status=1)
     assert "up to 300 of them, after 300 by what was promoted lately: that takes a second person" in said
     assert "takes the entries of 20%" in promoted(run, "--canary", "20%")
@@ -297,7 +299,7 @@ def test_many_small_releases_take_a_second_person_as_a_large_one_does(folder: Pa
     be("jan")
     run("release", "approve", release, "--yes")
     promoted(run, "--canary", "30%")
-    other_version(6)
+    version(6)
     assert "after 500 by what" in promoted(run, "--canary", "1%", status=1)  # 300, and the 200 before its approval
     says(valid_for="1us")
     assert "takes the entries of 1%" in promoted(run, "--canary", "1%")
@@ -307,7 +309,7 @@ def test_without_looking_back_many_small_ones_would_reach_all(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promoted(run, "--canary", "50%")
-    other_version(4)
+    version(4)
     promoted(run, "--canary", "50%", status=1)
     monkeypatch.setattr("journeylab.sender.promotion.foureyes._lately", lambda *_: 0)
     assert "takes the entries of 50%" in promoted(run, "--canary", "50%")
@@ -317,10 +319,10 @@ def test_contacts_in_the_store_count_where_the_forecast_says_less(folder: Path, 
     run("contacts", "import", "people.csv")
     says(promotions_over=1)
     Path("forecast.json").unlink()
-    given = ("--without-forecast", "new", "--models", "best=best.parquet", "--yes")
-    said = run("promote", "trial_welcome.yaml", *given, status=1)
+    given = ("--without-forecast", "new", "--yes")
+    said = run("promote", "care.yaml", *given, status=1)
     assert "up to 2 of them: that takes a second person" in said
-    assert "50% of contacts" in run("promote", "trial_welcome.yaml", *given, "--canary", "50%")
+    assert "50% of contacts" in run("promote", "care.yaml", *given, "--canary", "50%")
 
 
 def test_doctor_names_what_has_grown_over_the_number_and_who_is_alone(folder: Path, run: Run) -> None:
@@ -329,7 +331,7 @@ def test_doctor_names_what_has_grown_over_the_number_and_who_is_alone(folder: Pa
     assert "two are wanted to promote to more than 1,000" in run("doctor", "--settings", "sender.yaml", status=1)
     says(promotions_over=999)
     said = run("doctor", "--settings", "sender.yaml", status=1)
-    assert "nobody approved: trial_welcome" in said
+    assert "nobody approved: care" in said
     says({"ewa": ["operator"], "dpo": ["privacy_officer"]})
     said = run("doctor", "--settings", "sender.yaml", status=1)
     assert re.search(r"NO  four eyes: +nobody could approve: to promote to more than 500 contacts, to see", said)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -104,11 +105,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with 0, 1 or 2.
     """
     try:
-        guarded(get_command(app))(args=arguments, prog_name="journeylab")
+        _command()(args=arguments, prog_name="journeylab")
     except JourneyLabError as error:
         sys.exit(in_options(str(error)))
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+@cache
+def _command() -> Any:
+    """All commands, made once: that takes longer than most of them."""
+    return guarded(get_command(app))
 
 
 def guarded(command: Any, path: str = "") -> Any:
