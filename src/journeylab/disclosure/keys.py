@@ -19,6 +19,7 @@ import numpy as np
 from journeylab.derivedkeys import LENGTH, derived
 from journeylab.errors import DataError, known
 from journeylab.jsontext import data_of
+from journeylab.keyfiles import read_private, write_private
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,18 +51,9 @@ class LedgerKey:
         Raises:
             DataError: when there is such a file already, or it cannot be written.
         """
-        path = Path(path)
         key = cls(secrets.token_bytes(LENGTH))
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise DataError(f"{path}: there is a key already; a ledger is read only by the key it began with") from None
-        except OSError as problem:
-            raise DataError(f"{path}: the key cannot be written: {problem.strerror}") from None
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"ledger": key.root.hex()}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        text = json.dumps({"ledger": key.root.hex()})
+        write_private(Path(path), text.encode(), "a ledger is read only by the key it began with")
         return key
 
     @classmethod
@@ -72,14 +64,9 @@ class LedgerKey:
             DataError: when there is none, it is no key file, or others may read it.
         """
         path = Path(path)
+        held = read_private(path, "LedgerKey.make(path) makes one for a new ledger")
         try:
-            if path.stat().st_mode & 0o077:
-                raise DataError(f"{path}: others may read the key; chmod 600 {path}")
-            return cls(bytes.fromhex(data_of(path.read_bytes())["ledger"]))
-        except FileNotFoundError:
-            raise DataError(f"{path}: there is no key; LedgerKey.make(path) makes one for a new ledger") from None
-        except OSError as problem:
-            raise DataError(f"{path}: the key cannot be read: {problem.strerror}") from None
+            return cls(bytes.fromhex(data_of(held)["ledger"]))
         except (KeyError, TypeError, ValueError):
             raise DataError(f"{path}: no key of a ledger; take it from where keys are kept") from None
 

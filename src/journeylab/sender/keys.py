@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from journeylab.derivedkeys import LENGTH, derived
 from journeylab.errors import DataError
 from journeylab.jsontext import data_of
+from journeylab.keyfiles import read_private
 
 if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
@@ -35,7 +36,7 @@ __all__ = ["USES", "Keys", "key_ring"]
 
 USES: Final = (
     "message", "address", "person", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render",
-    "audit", "erasure", "file",
+    "audit", "erasure", "file", "report",
 )  # fmt: skip
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16
@@ -192,14 +193,9 @@ class Keys:
         Raises:
             DataError: when there is none, it is no key file, or others may read it.
         """
+        held = read_private(path, "`journeylab promote` makes one at the first release")
         try:
-            if path.stat().st_mode & 0o077:
-                raise DataError(f"{path}: others may read the key; chmod 600 {path}")
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise DataError(f"{path}: there is no key; `journeylab promote` makes one at the first release") from None
-        except OSError as problem:
-            raise DataError(f"{path}: the key cannot be read: {problem.strerror}") from None
+            text = held.decode()
         except UnicodeDecodeError:
             raise DataError(f"{path}: no key ring; take it from where keys are kept") from None
         return cls.parsed(text, str(path))

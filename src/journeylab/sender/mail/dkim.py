@@ -6,7 +6,6 @@ the message's Date, so that the same message always has the same bytes.
 
 from __future__ import annotations
 
-import os
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.errors import DataError
+from journeylab.keyfiles import read_private, write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -82,7 +82,8 @@ class DkimKey:
         if settings.dkim is None:
             return None
         path = settings.path(settings.dkim.key)
-        return cls.from_pem(_private(path), settings.dkim.domain, settings.dkim.selector, str(path))
+        pem = read_private(path, "`journeylab messages dkim --make-key` makes one")
+        return cls.from_pem(pem, settings.dkim.domain, settings.dkim.selector, str(path))
 
     @property
     def algorithm(self) -> str:
@@ -119,15 +120,6 @@ class DkimKey:
         return self.key.sign(digest)
 
 
-def _private(path: Path) -> bytes:
-    try:
-        if path.stat().st_mode & 0o077:
-            raise DataError(f"{path}: others may read the key; chmod 600 {path}")
-        return path.read_bytes()
-    except OSError as problem:
-        raise DataError(f"{path}: the DKIM key cannot be read: {problem.strerror}") from None
-
-
 def write_key(path: Path) -> None:
     """Makes a key, RSA of 2048 bits, and writes it as PEM to a new file that its owner alone may read.
 
@@ -139,15 +131,7 @@ def write_key(path: Path) -> None:
 
     key = generate_private_key(65537, LEAST_BITS)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
-    except FileExistsError:
-        raise DataError(
-            f"{path}: there is a key already; name another file and another selector for a new one"
-        ) from None
-    except OSError as problem:
-        raise DataError(f"{path}: the key cannot be written: {problem.strerror}") from None
+    write_private(path, pem, "name another file and another selector for a new one")
 
 
 def dns_record(key: DkimKey) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from logging import INFO, WARNING
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
@@ -24,15 +24,12 @@ from journeylab.sender.store import TICK, Store, lock_contacts
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert, resolve
-from .webhooks import AT_ONCE, LEASE, Reply, Request, post_all, wait_after
+from .webhooks import AT_ONCE, LEASE, MOST_AT_A_TIME, WORRYING, Reply, Request, post_all, wait_after
 
 __all__ = ["Called", "make_calls"]
 
 _PUT_OFF = later("a call of {service} is not taken, and is tried again by itself, after {n} attempts: {reply}")
 _FAILED = later("a call of {service} has failed, and its journey has gone on, after {n} attempts: {reply}")
-
-_WORRYING: Final = 4
-_MOST_AT_A_TIME: Final = 480
 
 
 class Called(NamedTuple):
@@ -56,7 +53,7 @@ def make_calls(store: Store, settings: Settings, now: datetime) -> Called:
     """
     failed: set[str] = set()
     counts = dict.fromkeys(Called._fields, 0)
-    for _ in range(_MOST_AT_A_TIME // AT_ONCE):
+    for _ in range(MOST_AT_A_TIME // AT_ONCE):
         with store.writing() as connection:
             rows = _claimed(connection, failed, now, store.now(connection))
             at = store.now(connection)
@@ -131,7 +128,7 @@ def _settled(
         wait = max(wait_after(row.attempts, row.call_key), reply.retry_after or timedelta(0))
         values = {"state": "ready", "not_before": now + wait, "lease_until": None, "reply": reply.text}
         connection.execute(update(t.calls).where(mine).values(values))
-        if row.attempts >= _WORRYING or reply.is_hopeless:
+        if row.attempts >= WORRYING or reply.is_hopeless:
             _warn(connection, row, reply, now, _PUT_OFF)
         steps.warning("to be tried again")
         return "n_retried"

@@ -20,14 +20,11 @@ from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert, resolve
-from .webhooks import AT_ONCE, LEASE, Reply, Request, post_all, wait_after
+from .webhooks import AT_ONCE, LEASE, MOST_AT_A_TIME, WORRYING, Reply, Request, post_all, wait_after
 
 __all__ = ["MOST_ATTEMPTS", "Delivered", "dead_letters", "deliver", "try_again"]
 
 MOST_ATTEMPTS: Final = 16
-_WORRYING: Final = 4
-"""After how many failed attempts of one row, about 3 minutes, somebody is told."""
-_MOST_AT_A_TIME: Final = 480
 
 
 class Delivered(NamedTuple):
@@ -54,7 +51,7 @@ def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
     if not settings.is_staging:
         with store.writing() as connection:
             _set_aside(connection, settings, store.now(connection))
-    for _ in range(_MOST_AT_A_TIME // AT_ONCE):
+    for _ in range(MOST_AT_A_TIME // AT_ONCE):
         with store.writing() as connection:
             rows = _claimed(connection, settings, failed, now, store.now(connection))
             at = store.now(connection)
@@ -175,7 +172,7 @@ def _warn(connection: Connection, row: Row[Any], reply: Reply, at: datetime, *, 
             command=again,
         )
         raise_alert(connection, f"outbox/{name}/dead", "error", said, at)
-    elif row.attempts >= _WORRYING:
+    elif row.attempts >= WORRYING:
         said = say(
             "{name} is not told what it should be, and is tried again by itself: {reply}", name=name, reply=reply.text
         )

@@ -31,12 +31,18 @@ from journeylab.sender.settings import LOOPBACK, Alerts, Outgoing, Settings
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
 
-__all__ = ["AT_ONCE", "LEASE", "LONGEST_BODY", "Reply", "Request", "post_all", "wait_after"]
+__all__ = [
+    "AT_ONCE", "LEASE", "LONGEST_BODY", "MOST_AT_A_TIME", "WORRYING", "Reply", "Request", "post_all", "wait_after",
+]  # fmt: skip
 
 AT_ONCE: Final = 16
 """How many calls are claimed, and made beside each other."""
 LEASE: Final = timedelta(minutes=3)
 """How long claimed calls belong to who claimed them: longer than the slowest of them takes."""
+MOST_AT_A_TIME: Final = 480
+"""How many calls are made before a process looks after something else."""
+WORRYING: Final = 4
+"""After how many failed attempts of one call, about 3 minutes, somebody is told."""
 LONGEST_BODY: Final = 20_000
 _CONNECT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 20.0
