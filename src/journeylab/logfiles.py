@@ -17,7 +17,7 @@ import numpy as np
 from .errors import DataError, known
 from .jsontext import data_of
 from .rejects import Rejects
-from .tablesource import Source, of_columns, of_table
+from .tablesource import Source, of_columns, of_table, repeated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -183,7 +183,7 @@ def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
         columns = next(csv.reader([header], delimiter=delimiter))
     except csv.Error as error:
         raise DataError(f"{name} cannot be read as CSV: the first line, which names the columns: {error}") from None
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+    twice = repeated(columns)
     if twice:
         raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one")
     malformed: list[Any] = []

@@ -16,6 +16,7 @@ from .eventindex import Occurrences, group_by_kind
 from .instants import instants
 from .interning import intern
 from .rejects import Rejects, no_rejects
+from .tablesource import repeated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,7 +106,7 @@ def renamed(source: Source, columns: Mapping[str, str]) -> Source:
         DataError: when two columns would have one name.
     """
     names = [columns.get(name, name) for name in source.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if twice:
         raise DataError(f"{source.name}: with columns={dict(columns)!r} two columns would be named {listed(twice)}")
     own = dict(zip(names, source.columns, strict=True))

@@ -12,7 +12,7 @@ from typing import Any
 from .errors import DataError
 from .logfiles import open_file
 from .rejects import Rejects
-from .tablesource import Source, as_arrow, is_table, of_columns, of_table
+from .tablesource import Source, as_arrow, is_table, of_columns, of_table, repeated
 
 __all__ = ["open_source"]
 
@@ -122,7 +122,7 @@ def _from_sql(database: Any, query: str, what: str) -> Source:
     finally:
         if engine is not database and engine is not None:
             engine.dispose()
-    twice = sorted({column for column in names if names.count(column) > 1})
+    twice = repeated(names)
     if twice:
         raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one with AS")
     return of_columns(name, dict(zip(names, values, strict=True)), Rejects(name))

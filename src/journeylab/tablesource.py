@@ -6,6 +6,7 @@ an Arrow stream, as polars frames, Arrow tables and readers, and DuckDB relation
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Source", "Table", "as_arrow", "as_frame", "is_table", "of_columns", "of_table"]
+__all__ = ["Source", "Table", "as_arrow", "as_frame", "is_table", "of_columns", "of_table", "repeated"]
 
 Table: TypeAlias = Any
 """A table of any kind: a pandas or polars DataFrame, an Arrow table or reader, a DuckDB relation."""
@@ -105,8 +106,17 @@ class Source:
     is_lazy: bool = False
 
 
+def repeated(names: Sequence[str]) -> list[str]:
+    """The names that are there more than once, sorted.
+
+    >>> repeated(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(name for name, n in Counter(names).items() if n > 1)
+
+
 def of_table(name: str, table: pa.Table, rejects: Rejects, **more: Any) -> Source:
-    twice = sorted({column for column in table.column_names if table.column_names.count(column) > 1})
+    twice = repeated(table.column_names)
     if twice:
         raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one")
     return Source(name, table.column_names, lambda columns: table.select(list(columns)), rejects, **more)
