@@ -52,6 +52,13 @@ def _cipher(key: bytes) -> AESGCM:
     return AESGCM(key)
 
 
+def _invalid_tag() -> type[Exception]:
+    """What AES-GCM raises for what it does not open; asked for then alone, as an import takes its time."""
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag
+
+
 def _closed(key: bytes, data: bytes, bound_to: bytes) -> bytes:
     nonce = os.urandom(_NONCE)
     return nonce + _cipher(key).encrypt(nonce, data, bound_to)
@@ -93,11 +100,9 @@ class Seal:
 
     def open_bytes(self, column: str, sealed: bytes) -> bytes:
         """As `open`, for bytes."""
-        from cryptography.exceptions import InvalidTag
-
         try:
             return _opened(self.key, bytes(sealed), self._bound_to(column))
-        except InvalidTag:
+        except _invalid_tag():
             raise DataError(
                 f"{column} of the contact {self.contact!r} was changed, or sealed for another place: the database was "
                 "altered by something else than the sender"
@@ -152,12 +157,10 @@ class Seals:
         return number.to_bytes(_NUMBER, "big") + sealed
 
     def _unwrap(self, contact: str, sealed_key: bytes) -> bytes:
-        from cryptography.exceptions import InvalidTag
-
         number = _number_of(sealed_key)
         try:
             return _opened(self.keys.of("person", number), sealed_key[_NUMBER:], _bound_to(contact, number))
-        except InvalidTag:
+        except _invalid_tag():
             raise DataError(
                 f"the data key of the contact {contact!r} cannot be opened: these are not the keys of this store"
             ) from None
