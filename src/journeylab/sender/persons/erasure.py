@@ -10,7 +10,9 @@
 | files in the inbox's folder `taken` that name the contact | deleted; those in `refused` are named in the receipt |
 
 The erasure is the event `erased` at its instant (rule 14): journeys end there, and the gate lets nothing pass after it.
-While a message is on its way its outcome needs the contact's id, and the stand-in comes once that is known.
+While a message is on its way its outcome needs the contact's id, and the stand-in comes once that is known. With it
+messages and calls get names of their own: those that they had are made of the contact's id, so that whoever holds the
+ring and guesses the id would find them, and the same id brought in again would want the same names.
 
 What was erased is also written down beside the database, in `erasures.jsonl` of the state folder, by keyed digests
 alone. A database that is restored from an older copy has the person again; `repeat` erases them anew.
@@ -141,7 +143,7 @@ def erase(
             tell(connection, "crm", f"erased_{name}", "contact.erased", {"contact": contact}, at)
         n_left = _on_their_way(connection, contact)
         if not n_left:
-            _rename(connection, contact, name)
+            _rename(connection, contact, name, at)
         act(connection, at, actor, "erased", name, reason=reason, n_suppressed=len(digests))
     _note(settings, store.keys, contact, name, at, digests)
     _clean(store)
@@ -194,20 +196,34 @@ def _on_their_way(connection: Connection, contact: str) -> int:
     return connection.scalar(select(func.count()).select_from(t.sends).where(waits)) or 0
 
 
-def _rename(connection: Connection, contact: str, name: str) -> None:
+def _rename(connection: Connection, contact: str, name: str, at: datetime) -> None:
     """Gives what is left of a contact to its stand-in."""
+    keys = connection.scalars(select(t.sends.c.message_key).where(t.sends.c.contact == contact)).all()
+    for key in keys:
+        for of in (t.renderings, t.hits):
+            connection.execute(delete(of).where(of.c.message_key == key))
+        unknown = update(t.suppressions).where(t.suppressions.c.message_key == key)
+        connection.execute(unknown.values(message_key=None))
+    for column in (t.sends.c.message_key, t.calls.c.call_key):
+        found = select(column).where(column.table.c.contact == contact)
+        for key in connection.scalars(found).all():
+            again = update(column.table).where(column == key).values({column.name: secrets.token_hex(16)})
+            connection.execute(again)
+    mine = update(t.consents).where(t.consents.c.contact == contact)
+    connection.execute(mine.values(message_key=None, request_key=None))
     for table in (*_KEPT_OF, t.contacts):
         connection.execute(update(table).where(table.c.contact == contact).values(contact=name))
     connection.execute(delete(t.events).where(t.events.c.contact == contact))
-    connection.execute(update(t.erasures).where(t.erasures.c.stand_in == name).values(contact=None))
+    done = update(t.erasures).where(t.erasures.c.stand_in == name)
+    connection.execute(done.values(contact=None, finished_at=at))
 
 
-def stand_in(connection: Connection) -> int:
+def stand_in(connection: Connection, now: datetime) -> int:
     """How many erasures were finished, whose last messages have come to their ends; a chore of the sender."""
     n = 0
     for one in connection.execute(select(t.erasures).where(t.erasures.c.contact.is_not(None))).all():
         if not _on_their_way(connection, one.contact):
-            _rename(connection, one.contact, one.stand_in)
+            _rename(connection, one.contact, one.stand_in, now)
             n += 1
     return n
 

@@ -249,12 +249,13 @@ def refuse_older_copy(store: Store, receipts: Sequence[Receipt]) -> None:
         DataError: when there is an acceptance of a message that the database has not let pass, or not so far.
     """
     with store.reading() as connection:
+        erased_at = _last_erasure(connection)
         unknown = [
             one
             for some in _chunks(receipts)
             for rows in [_rows(connection, some)]
             for one in some
-            if not _is_known(one, rows.get(one.message_key))
+            if not _is_known(one, rows.get(one.message_key), erased_at)
         ]
     if unknown:
         raise DataError(
@@ -266,11 +267,21 @@ def refuse_older_copy(store: Store, receipts: Sequence[Receipt]) -> None:
         )
 
 
-def _is_known(receipt: Receipt, row: Any) -> bool:
+def _last_erasure(connection: Any) -> datetime | None:
+    """When a person's messages last lost the names by which receipts know them.
+
+    A database that tells of it knew all that was sent before: a message that it then does not know was an erased
+    person's, and is nobody's any more.
+    """
+    found: datetime | None = connection.scalar(select(func.max(t.erasures.c.finished_at)))
+    return found
+
+
+def _is_known(receipt: Receipt, row: Any, erased_at: datetime | None) -> bool:
     if receipt.kind != "accepted":
         return True  # what a relay refused may be offered again
     if row is None:
-        return False
+        return erased_at is not None and receipt.at < erased_at
     if row.state == "accepted":
         return True
     return row.fence > receipt.fence or (row.fence == receipt.fence and row.state in (*IN_FLIGHT, *FINAL))
@@ -315,8 +326,9 @@ def adopt(store: Store, folder: Path, actor: str) -> Adopted:
     with store.writing() as connection:
         now = store.now(connection)
         last = connection.execute(select(func.max(t.events.c.received_at))).scalar_one_or_none()
+        erased_at = _last_erasure(connection)
         for some in _chunks(receipts):
-            n_written += _adopt(connection, some, now)
+            n_written += _adopt(connection, some, now, erased_at)
         since = receipts[0].at if receipts else None
         is_complete = last is None or (since is not None and since <= last)
         made = Adopted(len(receipts), n_written, is_complete, since)
@@ -327,11 +339,13 @@ def adopt(store: Store, folder: Path, actor: str) -> Adopted:
     return made
 
 
-def _adopt(connection: Any, receipts: Sequence[Receipt], now: datetime) -> int:
+def _adopt(connection: Any, receipts: Sequence[Receipt], now: datetime, erased_at: datetime | None) -> int:
+    rows = _rows(connection, receipts)
+    if erased_at is not None:  # those of erased persons would bring them back
+        receipts = [one for one in receipts if one.message_key in rows or one.at >= erased_at]
     contacts = sorted({receipt.contact for receipt in receipts})
     make_contacts(connection, ((one, None, {}) for one in contacts), now, now - TICK)
     at = lock_contacts(connection, (one.contact for one in receipts), now)
-    rows = _rows(connection, receipts)
     releases = {*connection.scalars(select(t.releases.c.release_id))}
     sent: list[OwnEvent] = []
     for one in {receipt.message_key: receipt for receipt in receipts}.values():

@@ -462,11 +462,12 @@ erasures = Table(
     Column("contact", Text),
     Column("erased_at", Instant, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("finished_at", Instant),
     Column("tallied_at", Instant),
     Index("uq_erasures_contact", "contact", unique=True),
 )
-"""`contact` is there until its messages have come to their ends; then all that is left is renamed. From `tallied_at` on
-only counts are left of it."""
+"""`contact` is there until its messages have come to their ends, at `finished_at`; then all that is left is renamed. From
+`tallied_at` on only counts are left of it."""
 
 tallies = Table(
     "tallies",

@@ -164,6 +164,7 @@ def upgrade() -> None:
         sa.Column("contact", sa.Text(), nullable=True),
         sa.Column("erased_at", t.Instant(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("finished_at", t.Instant(), nullable=True),
         sa.Column("tallied_at", t.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("stand_in", name=op.f("pk_erasures")),
     )
