@@ -24,7 +24,7 @@ from journeylab.sender.acting import acting
 from journeylab.sender.callables import ASKING, PYTHON, table
 from journeylab.sender.permissions import PERMISSIONS, ROLES, matrix
 from journeylab.sender.persons.pseudonymising import pseudonymised_log
-from journeylab.sender.persons.revealing import copied, revealed
+from journeylab.sender.persons.revealing import copied, exported, revealed
 from journeylab.sender.process import Sender
 from journeylab.sender.promotion.foureyes import approve_release, open_in_full
 from journeylab.sender.promotion.promoting import Prepared, prepare
@@ -117,6 +117,9 @@ def _prepared(store: Store, settings: Any, folder: Path) -> Prepared:
 CALLS: dict[str, Callable[[Store, Any, Path], Any]] = {
     "sender.persons.revealing.revealed": lambda store, settings, _: revealed(store, settings, "ada"),
     "sender.persons.revealing.copied": lambda store, settings, _: copied(store, settings, "ada"),
+    "sender.persons.revealing.exported": lambda store, settings, folder: exported(
+        store, settings, folder / "e", folder / "c"
+    ),
     "sender.persons.pseudonymising.pseudonymised_log": lambda store, settings, folder: pseudonymised_log(
         store, settings, folder / "e", folder / "c", purpose="x", actor="kim", expires_at=START + timedelta(days=1),
         now=START,

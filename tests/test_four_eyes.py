@@ -396,7 +396,7 @@ def test_seeing_a_person_takes_another_privacy_officer_once(imported: Be, run: R
     ]  # fmt: skip
     assert ("dpo", "contact_revealed", "ada") in log
     (shown,) = [one for one in there(t.audit) if one.action == "contact_revealed"]
-    assert shown.details == {"purpose": "ticket 4711", "approval": "1", "approved_by": "rodo"}
+    assert shown.details == {"purpose": "ticket 4711", "approval": 1, "approved_by": "rodo"}
 
 
 def test_copying_takes_one_too_and_what_is_not_revealed_takes_none(imported: Be, run: Run) -> None:
@@ -411,6 +411,24 @@ def test_copying_takes_one_too_and_what_is_not_revealed_takes_none(imported: Be,
     assert "goes with --reveal" in run("contacts", "show", "ada", "--purpose", "x", status=2)
     assert "no contact 'eve'" in run("contacts", "show", "eve", "--reveal", "--purpose", "x", status=1)
     assert len(there(t.approvals)) == 1
+
+
+def test_who_may_not_look_at_one_alone_does_not_export_all(imported: Be, run: Run) -> None:
+    imported("dpo")
+    files = ("--events", "e.parquet", "--contacts", "c.parquet")
+    assert "say it with --purpose" in run("contacts", "export", *files, status=1)
+    run("contacts", "export", *files, "--purpose", "spring", status=1)
+    assert not Path("e.parquet").exists()
+    imported("rodo")
+    assert "1" in run("contacts", "requests")
+    assert "dpo may export the log of all contacts for 'spring'" in run("contacts", "approve", "1")
+    run("contacts", "export", *files, "--purpose", "spring", status=1)  # it is dpo's
+    imported("dpo")
+    run("contacts", "export", *files)
+    assert Path("e.parquet").exists()
+    run("contacts", "export", *files, "--purpose", "spring", status=1)
+    (done,) = [one.details for one in there(t.audit) if one.action == "log_exported"]
+    assert done == {"purpose": "spring", "approval": 1, "approved_by": "rodo", "n_contacts": 2, "n_events": 2}
 
 
 def test_without_the_guard_one_officer_would_see_everybody(

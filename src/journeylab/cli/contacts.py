@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -34,6 +34,7 @@ TableFile = Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV, J
 Purpose = Annotated[
     str | None, typer.Option("--purpose", metavar="TEXT", help="What the data are for, in words that name nobody.")
 ]
+Opened = TypeVar("Opened")
 _SHOWN = 20
 _TRY_AGAIN = 75
 
@@ -213,9 +214,11 @@ def show(
         typer.echo(line)
 
 
-def approved(found: dict[str, Any] | Approval) -> dict[str, Any]:
+def approved(found: Opened | Approval) -> Opened:
     """What was opened; where a second person is asked first, this says so and ends the command."""
-    if isinstance(found, dict):
+    from journeylab.sender.approvals import Approval
+
+    if not isinstance(found, Approval):
         return found
     typer.echo(
         f"this takes a second person, who is asked until {found.expires_at:%Y-%m-%d %H:%M} UTC; once somebody else has "
@@ -426,6 +429,7 @@ def _taken(settings: Path, raw: bytes, recipient: str | None) -> dict[str, Any]:
 def export(
     events: Annotated[Path, typer.Option("--events", metavar="OUT", help="The events, as Parquet.")],
     contacts_file: Annotated[Path, typer.Option("--contacts", metavar="OUT", help="The contacts, as Parquet.")],
+    purpose: Purpose = None,
     settings: SettingsFile = SETTINGS,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -433,21 +437,16 @@ def export(
     """Write the production log: what was received, when, and what became of each message; addresses are left out.
 
     `EventLog.read(events, contacts=contacts).by_received()` with `replay(..., live=True)` reproduces every decision.
-    Attributes and properties are in it, so that the export is kept in the audit log.
+    Attributes and properties are in it, so that the export is kept in the audit log, and takes a second person where a
+    look at one contact does (exit status 1): see `contacts approve`.
     """
-    from journeylab.sender.live.productionlog import export as exported
-    from journeylab.sender.store import act
+    from journeylab.sender.persons.revealing import exported
+    from journeylab.sender.settings import Settings
 
-    who = who_acts(actor)
+    read = Settings.read(settings)
     with opened(settings, personal=True) as store, step("exporting") as exporting:
-        done = exported(store, events, contacts_file)
+        done = approved(exported(store, read, events, contacts_file, purpose=purpose, actor=who_acts(actor)))
         exporting.done = f"exported {counted(done.n_events, 'event')} of {counted(done.n_contacts, 'contact')}"
-        with store.writing() as connection:
-            now = store.now(connection)
-            act(
-                connection, now, who, "log_exported", "production log", n_events=done.n_events,
-                n_contacts=done.n_contacts,
-            )  # fmt: skip
     if as_json:
         show_json({"n_events": done.n_events, "n_contacts": done.n_contacts, "n_on_their_way": done.n_on_their_way})
         return

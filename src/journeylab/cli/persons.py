@@ -47,7 +47,7 @@ def copy(
 
 
 def requests(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
-    """List who wants to see or copy what is known of whom, and what for, and waits for a second person.
+    """List who wants to see, copy or export what is known of whom, and what for, and waits for a second person.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def requests(settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None
     from journeylab.sender.approvals import waiting
 
     with opened(settings) as store, store.reading() as connection:
-        found = waiting(connection, store.now(connection), ["reveal", "copy"])
+        found = waiting(connection, store.now(connection), ["reveal", "copy", "export"])
     if as_json:
         rows = [
             {
@@ -83,7 +83,7 @@ def approve(
     number: Annotated[int, typer.Argument(metavar="REQUEST", help="The request's number; `contacts requests` has it.")],
     settings: SettingsFile = SETTINGS,
 ) -> None:
-    """Approve that somebody else sees or copies what is known of a contact, once and for what they say.
+    """Approve that somebody else sees or copies what is known of a contact, or exports the log, for what they say.
 
     Who approves is the account under which this runs; nobody approves what they asked for themselves.
 
@@ -102,11 +102,12 @@ def approve(
         if found(connection, number).kind == "promotion":
             raise DataError(f"request {number} is to promote; `journeylab release approve` is for that")
         done = approved_by(connection, read, acting(read), number, store.now(connection))
-    what = {"reveal": "see", "copy": "copy"}[done.kind]
-    typer.echo(
-        f"{done.asked_by} may {what} what is known of {done.contact} for {done.purpose!r}, once until "
-        f"{done.expires_at:%Y-%m-%d %H:%M} UTC"
-    )
+    what = {
+        "reveal": f"see what is known of {done.contact}",
+        "copy": f"copy what is known of {done.contact}",
+        "export": "export the log of all contacts",
+    }[done.kind]
+    typer.echo(f"{done.asked_by} may {what} for {done.purpose!r}, once until {done.expires_at:%Y-%m-%d %H:%M} UTC")
 
 
 def erase(

@@ -4,6 +4,7 @@
 |---|---|---|---|
 | `promotion` | the hash of all that a release is made of, a share | who may promote | a time |
 | `reveal`, `copy` | a contact, a purpose and who asked | who may reveal, or copy | one time |
+| `export` | a purpose and who asked | who may export the log | one time |
 
 A request waits for as long as the settings' `four_eyes` says, and so does an approval for its use. Nobody approves what
 they asked for: by the account of the process, by whose token it was, and by whom they named as the actor. Whoever asks
@@ -30,8 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["NEEDED", "Approval", "Kind", "Wanted", "approve", "approved_or_asked", "found", "waiting"]
 
-Kind = Literal["promotion", "reveal", "copy"]
-NEEDED: Final[Mapping[Kind, Permission]] = {"promotion": "promote", "reveal": "reveal", "copy": "copy_person"}
+Kind = Literal["promotion", "reveal", "copy", "export"]
+NEEDED: Final[Mapping[Kind, Permission]] = {
+    "promotion": "promote",
+    "reveal": "reveal",
+    "copy": "copy_person",
+    "export": "export_log",
+}
 """What who asks must have the permission for, and who approves."""
 
 
@@ -40,7 +46,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         kind: what.
-        object: JOURNEY/HASH of a release; `contact` otherwise.
+        object: JOURNEY/HASH of a release; `contact` or `production log` otherwise.
         purpose: what for, as who approves reads it; None for that of the approval.
         share: of which share of contacts a release is to take entries.
         contact: whose data.
@@ -105,20 +111,21 @@ def approved_or_asked(
         a.expires_at > now,
         a.used_at.is_(None),
     ]
-    if wanted.contact is not None:
-        same += [a.contact == wanted.contact, a.asked_by == actor]
-    if wanted.kind != "promotion" and wanted.purpose is not None:
+    is_own = wanted.kind != "promotion"
+    if is_own:
+        same += [a.contact.is_not_distinct_from(wanted.contact), a.asked_by == actor]
+    if is_own and wanted.purpose is not None:
         same.append(a.purpose == wanted.purpose)
     if wanted.share is not None:
         same.append(a.share >= wanted.share)
     there = [
         one
         for one in _read(connection, *same, is_locked=True)
-        if wanted.contact is None or who.people <= one.people  # of nobody else who bears that name
+        if not is_own or who.people <= one.people  # of nobody else who bears that name
     ]
     for one in there:
         if one.holds(settings):
-            if wanted.kind != "promotion":
+            if is_own:
                 connection.execute(update(t.approvals).where(a.approval_id == one.approval_id).values(used_at=now))
             return one
     for one in there:

@@ -54,7 +54,8 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.persons.retention.retain sender.process.Sender
         sender.process.WhatRuns sender.sending.breaker.watch_rates sender.sending.calls.make_calls
         sender.sending.gate.Case sender.sending.gate.let_pass sender.sending.journal.refuse_older_copy
-        sender.sending.journal.replay sender.sending.outbox.deliver sender.sending.preparing.claimed
+        sender.sending.journal.replay sender.sending.onemail.hand_over sender.sending.outbox.deliver
+        sender.sending.preparing.claimed
         sender.sending.preparing.made sender.sending.settling.settle sender.sending.transport.trusted
         sender.sending.webhooks.post_all sender.sending.worker.Worker sender.web.app.application
         sender.web.opening.opened sender.web.serving.serve sender.web.serving.served sender.web.site.Site
@@ -71,7 +72,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
     "erase_person": "sender.persons.erasure.erase",
     "export_log": """
         disclosure.pseudonyms.pseudonymised sender.live.productionlog.export sender.live.productionlog.production_log
-        sender.persons.pseudonymising.pseudonymised_log
+        sender.persons.pseudonymising.pseudonymised_log sender.persons.revealing.exported
     """,
     "manage_keys": "sender.mail.dkim.DkimKey.read sender.store.seals.rewrap",
     "manage_tokens": "sender.tokens.create sender.tokens.revoke sender.tokens.listed",
@@ -96,8 +97,8 @@ does nothing with them that its caller could not."""
 
 _ASKING: Final = """
     sender.approvals.approve sender.approvals.approved_or_asked sender.persons.pseudonymising.pseudonymised_log
-    sender.persons.revealing.copied sender.persons.revealing.revealed sender.process.Sender
-    sender.promotion.foureyes.approve_release sender.promotion.foureyes.open_in_full
+    sender.persons.revealing.copied sender.persons.revealing.exported sender.persons.revealing.revealed
+    sender.process.Sender sender.promotion.foureyes.approve_release sender.promotion.foureyes.open_in_full
     sender.promotion.promoting.Prepared.open sender.promotion.promoting.prepare sender.promotion.promoting.promote
     sender.tokens.create sender.web.app.application sender.web.serving.serve sender.web.serving.served
 """

@@ -106,7 +106,11 @@ def _four_eyes(settings: Settings) -> Health:
     if four.promotions_over is not None:
         kinds.append((f"to promote to more than {four.promotions_over:,} contacts", "promote"))
     if four.reveals:
-        kinds += [("to see what is known of a contact", "reveal"), ("to copy it", "copy_person")]
+        kinds += [
+            ("to see what is known of a contact", "reveal"),
+            ("to copy it", "copy_person"),
+            ("to export the log", "export_log"),
+        ]
     people = settings.access.people if settings.access is not None else {}
     lone = [what for what, one in kinds if sum(one in allowed(settings, person) for person in people) < 2]
     if lone:

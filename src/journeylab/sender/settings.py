@@ -435,7 +435,7 @@ class FourEyes(Definition):
 
     Attributes:
         promotions_over: a release that can reach more contacts than so many does; without it, none.
-        reveals: whether to see or copy what is known of a contact does.
+        reveals: whether to see or copy what is known of a contact does, or to export the log.
         valid_for: how long a request waits for its approval, and an approval for its use.
     """
 

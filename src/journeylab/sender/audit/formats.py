@@ -48,7 +48,12 @@ _CHANGED: Final = _Kind("configuration", "change", 3, _NOTICE)
 _KINDS: Final = {
     "contact_revealed": _Kind("database", "access", 2, _WARNING),
     "entries_proved": _Kind("database", "access", 2, _NOTICE),
+    "contact_copied": _Kind("database", "access", 2, _WARNING),
     "log_exported": _Kind("database", "access", 2, _WARNING),
+    "approval_asked": _Kind("iam", "info", 2, _NOTICE),
+    "approval_given": _Kind("iam", "change", 3, _WARNING),
+    "token_created": _Kind("iam", "creation", 1, _WARNING),
+    "token_revoked": _Kind("iam", "deletion", 4, _NOTICE),
     "erased": _Kind("iam", "deletion", 4, _NOTICE),
     "consent_requested": _Kind("iam", "change", 3, _NOTICE),
     "consent_given": _Kind("iam", "change", 3, _NOTICE),

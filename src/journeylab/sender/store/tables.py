@@ -563,11 +563,11 @@ approvals = Table(
     Column("approved_at", Instant),
     Column("approved_by", Text),
     Column("used_at", Instant),
-    CheckConstraint("kind in ('promotion', 'reveal', 'copy')", name="kind"),
+    CheckConstraint("kind in ('promotion', 'reveal', 'copy', 'export')", name="kind"),
     Index("ix_approvals_object", "object"),
     Index("ix_approvals_contact", "contact"),
 )
-"""`object` is JOURNEY/HASH of the release, or `contact`; `people` are all who are behind the one who asked."""
+"""`object` is JOURNEY/HASH of the release, `contact` or `production log`; `people` are all who are behind the one who asked."""
 
 audit = Table(
     "audit",

@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("approved_at", t.Instant(), nullable=True),
         sa.Column("approved_by", sa.Text(), nullable=True),
         sa.Column("used_at", t.Instant(), nullable=True),
-        sa.CheckConstraint("kind in ('promotion', 'reveal', 'copy')", name=op.f("ck_approvals_kind")),
+        sa.CheckConstraint("kind in ('promotion', 'reveal', 'copy', 'export')", name=op.f("ck_approvals_kind")),
         sa.PrimaryKeyConstraint("approval_id", name=op.f("pk_approvals")),
     )
     op.create_index("ix_approvals_object", "approvals", ["object"], unique=False)
