@@ -81,7 +81,7 @@ def exported(
         return details
     done = export(store, events, contacts)
     with store.writing() as connection:
-        n = {"n_events": done.n_events, "n_contacts": done.n_contacts}
+        n: dict[str, Any] = {"n_events": done.n_events, "n_contacts": done.n_contacts}
         act(connection, store.now(connection), by, "log_exported", "production log", **details, **n)
     return done
 
