@@ -60,6 +60,7 @@ def run(
     import gc
     import logging
 
+    from journeylab.reports.scheduled import Reporting
     from journeylab.sender.logs import export_traces, log_to
     from journeylab.sender.process import Sender
     from journeylab.sender.settings import Settings
@@ -72,7 +73,7 @@ def run(
             _adopt(store, read, who_acts(actor))
         log_to(level=logging.DEBUG if verbose else logging.INFO)
         export_traces(read.sender)
-        with Sender(store, read, name) as sender:
+        with Sender(store, read, name, report=Reporting(store, read, name) if read.reports else None) as sender:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, sender.on_signal)
             gc.freeze()  # what is loaded by now stays, and need not be looked through for rubbish

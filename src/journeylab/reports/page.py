@@ -1,8 +1,8 @@
 """A report as one file: HTML that opens without a network and reads without scripts, or the same as PDF.
 
 A company restyles it by a folder of templates (Jinja2): a `report.css` there takes the place of ours, and so does a
-`report.html.j2`, which may extend `journeylab/report.html.j2` and override its blocks. A template is given a `Report`,
-so it can say no more than went through the gate, and it runs in Jinja2's sandbox.
+`report.html.j2`, which may extend `journeylab/report.html.j2` and override its blocks. A template is given the texts of
+a `Report`, so it can say no more than went through the gate, and it runs in Jinja2's sandbox.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from markupsafe import Markup
@@ -120,7 +121,7 @@ class Report:
             DataError: when a template is at fault, or the file would be larger than 400 KB.
         """
         with using(self.language):
-            page = RestyledPage("report.html.j2", templates).render(report=self, policy=_POLICY)
+            page = RestyledPage("report.html.j2", templates).render(report=self._texts(), policy=_POLICY)
         page = page.replace(_FLUID, "")  # pictures bring it for notebooks; here the sheet says it
         hashes = dict.fromkeys(
             base64.b64encode(sha256(style.encode()).digest()).decode() for style in _STYLES.findall(page)
@@ -136,6 +137,14 @@ class Report:
                 "report one journey in it, or take what is large out of the templates"
             )
         return page
+
+    def _texts(self) -> SimpleNamespace:
+        """What a template is given: texts and pictures, and nothing that could write or read a file."""
+        named = (
+            "of", "title", "language", "data", "asked", "answer", "figures", "drawing", "parts", "basis", "unknown",
+            "next_steps", "reading", "definition",
+        )  # fmt: skip
+        return SimpleNamespace(days=self.disclosed.days, **{name: getattr(self, name) for name in named})
 
     def write(self, path: Path | str, *, templates: Path | str | None = None) -> Path:
         """Writes the report, HTML or PDF by the end of the path's name, and returns the path; its folder is made.

@@ -108,7 +108,7 @@ def released(store: Store, journey: str, *, release_id: int | None = None) -> Re
         row = found[0] if release_id is None else found[numbers.index(release_id)]
         frozen = frozen_release(connection, row.release_id)
         forecast = Forecast("", "", 0.9, 0.0, ())
-        if frozen.forecast is not None and "without" not in frozen.forecast:
+        if "without" not in frozen.forecast:
             forecast = Forecast.from_dict(frozen.forecast)
         gaps = deviations(forecast, counted_of(connection, row.release_id, now) if forecast.expected else {})
 

@@ -110,6 +110,7 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
         "work": "approval_id kind object share contact purpose asked_at asked_by people expires_at approved_at "
         "approved_by used_at",
     },
+    "reports": {"figures": "name journey until_at claimed_at claimed_by written_at", "work": "sent_to"},
     "audit": {"log": "seq at actor action object details", "proof": "contact salt commitment leaf_hash"},
     "audit_tree": {"log": "tree size frontier"},
     "checkpoints": {"proof": "checkpoint_id at size root note taken_by"},
@@ -140,8 +141,8 @@ _UPDATES: Final[Mapping[Role, Mapping[str, str]]] = {
 _LOCKED: Final = ("spans", "pauses")
 _DELETES: Final[Mapping[Role, tuple[str, ...]]] = {
     "sender": (
-        "approvals", "contacts", "entries", "erasures", "events", "hits", "inbox", "left_out", "outbox", "relays",
-        "renderings", "tallies", "visits",
+        "approvals", "calls", "consents", "contacts", "entries", "events", "hits", "inbox", "outbox", "relays",
+        "renderings", "sends", "visits",
     ),
 }  # fmt: skip
 

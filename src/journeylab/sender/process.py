@@ -105,6 +105,7 @@ class Sender:
         worker: the process's name, which no other uses at the same time.
         recommender: one's own, for messages that recommend products.
         observe: is told of each step of a message, for tests.
+        report: writes the reports that are due at an instant; see `journeylab.reports.scheduled`.
 
     Raises:
         DataError: when who acts may not send, the database was restored from an older copy, or the journal of receipts
@@ -121,9 +122,11 @@ class Sender:
         *,
         recommender: Recommender | None = None,
         observe: Observe | None = None,
+        report: Callable[[datetime], int] | None = None,
     ) -> None:
         acting(settings).require("send")
         self.store, self.settings, self.name, self.observe = store, settings, worker, observe
+        self._report = report
         self.running = WhatRuns(settings)
         self.writer = Writer(store, settings, WhatRuns(settings), recommender)
         self._log = logger("process")
@@ -315,6 +318,8 @@ class Sender:
             gone = retain(self.store, self.settings, self.running, now)
             if any(gone):
                 self._log.info("retention", **gone._asdict())
+        if self._report is not None and (n := self._report(now)):
+            self._log.info("reports", n_written=n)
 
     def _forget_bytes(self, connection: Connection, now: datetime) -> None:
         """Drops bytes and addresses of messages that ended some days ago; where their links lead is still known."""

@@ -35,7 +35,7 @@ from journeylab.journey import Definition, Name, PositiveDuration
 
 __all__ = [
     "Address", "Alerts", "Audit", "AuditMail", "Dkim", "FourEyes", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay",
-    "Retention", "Settings", "Staging", "Syslog", "Tracking", "secret",
+    "Retention", "ScheduledReport", "Settings", "Staging", "Syslog", "Tracking", "secret",
 ]  # fmt: skip
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -404,6 +404,30 @@ class Inbox(Definition):
     timezone: Zone | None = None
 
 
+class ScheduledReport(Definition):
+    """A report of a journey's release that the sender writes by itself, once in each period.
+
+    Attributes:
+        journey: the journey's name.
+        every: after which periods: days, weeks (from Monday) or months; each is reported once it is over.
+        folder: where the report goes.
+        format: `html` or `pdf` (which takes the extra `pdf`).
+        language: of the report; by default the sender's.
+        title: its heading; by default the journey's.
+        templates: a folder of templates that take the place of ours.
+        to: mailboxes that are sent it.
+    """
+
+    journey: Name
+    every: Literal["day", "week", "month"] = "week"
+    folder: str = "reports"
+    format: Literal["html", "pdf"] = "html"
+    language: Literal["en", "pl"] | None = None
+    title: OneLine | None = None
+    templates: str | None = None
+    to: tuple[Mailbox, ...] = ()
+
+
 class Retention(Definition):
     """How long what is over is kept; see `journeylab.sender.persons.retention`.
 
@@ -412,12 +436,15 @@ class Retention(Definition):
         hits: how long opens and clicks are kept as they came, once they are events.
         told: how long it is kept what outside systems were told.
         files: how long files of the inbox are kept that were taken.
+        stand_ins: how long entries, visits, messages and the like are kept that are left of an erased person; then
+            there are counts of them alone.
     """
 
     inactive: PositiveDuration | None = None
     hits: PositiveDuration = timedelta(days=30)
     told: PositiveDuration = timedelta(days=30)
     files: PositiveDuration = timedelta(days=7)
+    stand_ins: PositiveDuration = timedelta(days=1095)
 
 
 class Access(Definition):
@@ -473,6 +500,7 @@ class Settings(Definition):
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
         audit: where checkpoints of the audit log and its entries go.
+        reports: what is reported on schedule, and to whom.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
         tracking, recommend, staging: see there.
         access: who may do what; without it whoever can read settings and key ring may do everything.
@@ -509,6 +537,7 @@ class Settings(Definition):
     crm: Outgoing | None = None
     alerts: Alerts | None = None
     audit: Audit = Audit()
+    reports: tuple[ScheduledReport, ...] = ()
     dashboard: SecretReference | None = None
     tracking: Tracking = Tracking()
     recommend: Recommend = Recommend()

@@ -7,8 +7,6 @@ administers the sender; the note's own signature is what is verified, so that a 
 
 from __future__ import annotations
 
-import smtplib
-import threading
 from collections.abc import Sequence
 from email import message_from_bytes
 from email.message import Message
@@ -19,8 +17,8 @@ from journeylab.language import instant_text, plural, say, using
 from journeylab.sender.mail.compose import Envelope, HeaderError, compose
 from journeylab.sender.mail.dkim import DkimKey, signed
 from journeylab.sender.mail.rendering import Rendered
-from journeylab.sender.sending.transport import Connection, Unreached, trusted
-from journeylab.sender.settings import AuditMail, Relay, Settings
+from journeylab.sender.sending.onemail import NotTaken, hand_over
+from journeylab.sender.settings import Settings
 
 from .checkpoints import Checkpoint
 from .shipping import Unsent
@@ -83,37 +81,13 @@ def mail(note: str, made: Checkpoint, first: int, leaves: Sequence[bytes], setti
     """
     to = settings.audit.mail
     assert to is not None  # the settings see to it
-    if not settings.may_reach(to.to):
-        raise Unsent(f"in staging no mail goes to {to.to}; name a mailbox at one of the staging domains")
-    relay = _relay(to, settings)
     try:
         data = composed(note, made, first, leaves, settings)
+        hand_over(data, to.to, settings, to.relay)
     except HeaderError as problem:
         raise Unsent(f"the checkpoint cannot be written as a mail: {problem}") from None
-    password = None if relay.password is None else settings.secret(relay.password)
-    try:
-        connection = Connection(relay, settings.domain, trusted(relay, settings), password)
-    except Unreached as problem:
-        raise Unsent(f"the relay {relay.name} takes no mail: {problem}") from None
-    # A reply to the end of a message may take ten minutes, for which nothing else outside would be told.
-    watch = threading.Timer(relay.timeout.total_seconds(), connection.cut)
-    watch.daemon = True
-    watch.start()
-    try:
-        outcome = connection.offer(settings.from_.address, to.to, data) or connection.finish()
-    except (OSError, smtplib.SMTPException) as problem:
-        raise Unsent(f"the relay {relay.name} takes no mail: {problem}") from None
-    finally:
-        watch.cancel()
-        connection.leave()
-    if outcome.kind != "accepted":
-        raise Unsent(
-            f"the relay {relay.name} has not taken the checkpoint: {outcome.code or ''} {outcome.text}".strip()
-        )
-
-
-def _relay(to: AuditMail, settings: Settings) -> Relay:
-    return next((one for one in settings.relays if to.relay in (None, one.name)), settings.relays[0])
+    except NotTaken as problem:
+        raise Unsent(f"the checkpoint: {problem}") from None
 
 
 def text_in(raw: bytes) -> str:

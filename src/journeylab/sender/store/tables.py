@@ -26,6 +26,7 @@
 | `workers` | a process that sends | sending |
 | `tokens` | a token of a service: its digest, what it is for and until when | `tokens` |
 | `approvals` | what somebody wants to do that takes a second person, and whether one approved it | `approvals` |
+| `reports` | a report that is written on schedule, and whether it was | run |
 | `audit` | what a person or automaton did to the sender; only added to | `act` |
 | `audit_tree` | one row: the frontier of the tree over `audit` | `act` |
 | `checkpoints` | a signed statement of what `audit` was, and who has taken it | run |
@@ -69,7 +70,7 @@ from sqlalchemy import (
 __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
     "checkpoints", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "left_out", "metadata",
-    "names", "outbox", "pauses", "relays", "releases", "renderings", "sends", "spans", "state_beside", "suppressions",
+    "names", "outbox", "pauses", "relays", "releases", "reports", "renderings", "sends", "spans", "state_beside", "suppressions",
     "tallies", "tokens", "visits", "wordings", "workers",
 ]  # fmt: skip
 
@@ -568,6 +569,18 @@ approvals = Table(
     Index("ix_approvals_contact", "contact"),
 )
 """`object` is JOURNEY/HASH of the release, `contact` or `production log`; `people` are all who are behind the one who asked."""
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("journey", Text, nullable=False),
+    Column("until_at", Instant, nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    Column("claimed_by", Text, nullable=False),
+    Column("sent_to", Json, nullable=False),
+    Column("written_at", Instant),
+)
 
 audit = Table(
     "audit",

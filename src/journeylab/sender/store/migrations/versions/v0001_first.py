@@ -85,6 +85,17 @@ def upgrade() -> None:
     op.create_index("ix_approvals_object", "approvals", ["object"], unique=False)
     op.create_index("ix_approvals_contact", "approvals", ["contact"], unique=False)
     op.create_table(
+        "reports",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("journey", sa.Text(), nullable=False),
+        sa.Column("until_at", t.Instant(), nullable=False),
+        sa.Column("claimed_at", t.Instant(), nullable=False),
+        sa.Column("claimed_by", sa.Text(), nullable=False),
+        sa.Column("sent_to", t.Json(), nullable=False),
+        sa.Column("written_at", t.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_reports")),
+    )
+    op.create_table(
         "audit",
         sa.Column("seq", t.number(), autoincrement=False, nullable=False),
         sa.Column("at", t.Instant(), nullable=False),
