@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from journeylab.errors import DataError
 from journeylab.explorers import release_tables
 from journeylab.journey import Journey
+from journeylab.sender.acting import Acting
+from journeylab.sender.approvals import Wanted, approve, approved_or_asked
 from journeylab.sender.databaseroles import COLUMNS, READERS, ROLES, Role, readable, statements
 from journeylab.sender.keys import key_ring
 from journeylab.sender.live.intake import Incoming, Person, receive, receive_people
+from journeylab.sender.permissions import ROLES as ROLES_OF
 from journeylab.sender.process import Sender
 from journeylab.sender.promotion import releases
 from journeylab.sender.promotion.promoting import prepare
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
+from journeylab.sender.tokens import create, revoke, valid
+from outside import settings as settings_of
 from promotable import write_key, write_messages
 from servers.postgres import Postgres
 from servers.smtp import SmtpOracle
@@ -263,10 +270,11 @@ def test_operator_promotes_sender_ticks_and_sends_analyst_looks(shop: Shop, orac
     with sender.writing() as connection:
         consent = Incoming("ada", "consent_given", None, {"purpose": "marketing"})
         assert not receive(connection, [consent], sender.now(connection)).refused
-    made = prepare(journey, settings=shop.settings, store=shop.url, without_forecast="only who may is looked at")
-    done = releases.promote(operator, made.candidate.frozen(), share=0.5, actor="jan")
-    assert releases.promote(operator, made.candidate.frozen(), share=0.5, actor="jan").has_changed is False
-    assert done.has_changed
+    theirs = make_url(shop.url).update_query_dict({"options": f"-c role={shop.prefix}_operator"})
+    url = theirs.render_as_string(hide_password=False)
+    made = prepare(journey, settings=shop.settings, store=url, without_forecast="only who may is looked at")
+    assert made.open(share=0.5, actor="jan").has_changed
+    assert not made.open(share=0.5, actor="jan").has_changed
     assert releases.open_fully(operator, "letters", actor="jan").has_changed
     assert releases.pause(operator, "letters", reason="a look", actor="jan").has_changed
     assert releases.resume(operator, "letters", actor="jan").has_changed
@@ -281,6 +289,22 @@ def test_operator_promotes_sender_ticks_and_sends_analyst_looks(shop: Shop, orac
     with analyst.reading() as connection:
         assert connection.execute(select(t.sends.c.contact, t.sends.c.state)).all() == [("ada", "accepted")]
     assert releases.roll_back(operator, "letters", reason="over", actor="jan").has_changed
+
+
+def test_an_operator_makes_tokens_and_approves(shop: Shop) -> None:
+    settings = settings_of(access={"people": {"ewa": ["operator"], "jan": ["operator"]}}, four_eyes={})
+    ewa, jan = (Acting(one, ROLES_OF["operator"], frozenset({one})) for one in ("ewa", "jan"))
+    operator = shop.as_("operator")
+    with operator.writing() as connection:
+        now = operator.now(connection)
+        token = create(connection, ewa, "ci", {"promote"}, timedelta(days=1), now)
+        wanted = Wanted("promotion", f"letters/{'a' * 64}", "all", 1.0)
+        asked = approved_or_asked(connection, settings, ewa, wanted, now, actor="ewa")
+    with operator.writing() as connection:
+        now = operator.now(connection)
+        assert approve(connection, settings, jan, asked.approval_id, now).approved_by == "jan"
+        assert valid(connection, token, now) is not None
+        revoke(connection, "ci", "jan", now)
 
 
 def test_as_an_operator_nothing_can_be_read_of_a_person(shop: Shop) -> None:
