@@ -80,7 +80,7 @@ def test_refused_rows_stay_with_their_reason_until_a_person_has_corrected_them(s
             connection.execute(insert(t.inbox), row)
     assert take_table(store, SETTINGS) == len(rows)
     because = [one.refused_because for one in rows_of(store, t.inbox)]
-    parts = ("has no time zone", "no instant as in ISO 8601", "the sender's own", "no JSON object", "NaN, which is no",
+    parts = ("has no time zone", "no instant as in ISO 8601", "the sender's own", "no JSON object", "NaN is no JSON",
              "is no JSON", "`contact` is missing")  # fmt: skip
     assert [part in reason for part, reason in zip(parts, because, strict=False)] == [True] * len(parts)
     assert because[-1] is None

@@ -89,7 +89,11 @@ FOUND = {
         b"contact,event\r,x\nada,b\n", b"contact,\xff\xfe\nada,x\n", b"contact,event\nada,b,\xe2\x82,d\n",
         b"contact,event\nada,caf\xe9\n",
     ],
-    "events.jsonl": [b'{"contact": ' + HALF + b', "event": "x"}', b'{"contact": "\xf9", "event": "x"}', DEEP],
+    "events.jsonl": [
+        b"null", b"null null", b" null\n", b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+        b'{"a":\n' * 20_000 + b"}\n" * 20_000,
+        b'{"contact": ' + HALF + b', "event": "x"}', b'{"contact": "\xf9", "event": "x"}', DEEP,
+    ],
     "events.json": [
         b'[{"contact": "a", "event": "b", "n": ' + b"9" * 400 + b'}, {"contact": "a", "event": "b", "n": 1.5}]',
         b'[{"contact": ' + HALF + b"}]", DEEP,

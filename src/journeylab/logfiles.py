@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from .errors import DataError, known
-from .jsontext import data_of
+from .jsontext import DEEPEST, data_of
 from .rejects import Rejects
 from .tablesource import Source, of_columns, of_table, repeated
 
@@ -35,6 +35,9 @@ _FORMATS = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+_LINE_END, _RETURN = ord("\n"), ord("\r")
+_WINDOW = 1 << 25
+"""How many bytes of JSON Lines are looked at at once."""
 _SCHEMES = ("http", "https", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 _REPETITIVE_BYTES = 4
 
@@ -268,7 +271,7 @@ def _from_json_lines(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> 
     if not body:
         raise DataError(f"{name} is empty; one JSON object is expected on each line")
     hints: dict[str, Any] = {}
-    while b"\n\n" not in body and b"\n\r\n" not in body:
+    while _is_plain(body):
         options = arrow_json.ParseOptions(explicit_schema=pa.schema(list(hints.items())))
         try:
             table = _sound(arrow_json.read_json(pa.BufferReader(body), parse_options=options))
@@ -284,6 +287,29 @@ def _from_json_lines(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> 
     except UnicodeDecodeError:
         raise DataError(f"{name} cannot be read as JSON Lines: it is no UTF-8 text; save it as such") from None
     return _from_each_line(name, text, paths)
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether each line has an object, and none many lists and objects in each other.
+
+    A text of nothing but `null`, and one that is nested some thousand levels deep, end the whole process in Arrow's
+    reader (26.0); and a line that has no object is a row to it, so that the rows after it would be numbered otherwise.
+    """
+    start = 0
+    while start < len(body):
+        end = len(body) if len(body) - start <= _WINDOW else body.find(b"\n", start + _WINDOW) + 1 or len(body)
+        part = np.frombuffer(body, np.uint8, end - start, start)
+        part = part[: len(part) - (part[-1] == _LINE_END)]
+        ends = np.append(np.flatnonzero(part == _LINE_END), len(part))
+        starts = np.append(0, ends[:-1] + 1)
+        lasts = ends - 1 - (part[np.maximum(ends - 1, 0)] == _RETURN)
+        if (ends == starts).any() or (part[starts] != ord("{")).any() or (part[np.maximum(lasts, 0)] != ord("}")).any():
+            return False
+        n_open = np.add.reduceat((part == ord("{")) | (part == ord("[")), starts, dtype=np.int64)
+        if (n_open > DEEPEST).any():
+            return False
+        start = end
+    return True
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

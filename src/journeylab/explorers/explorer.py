@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anywidget
 import traitlets
@@ -21,6 +21,9 @@ from .views import STATIC, View, page_of
 __all__ = ["Explorer"]
 
 _NAMES = {"en": "English", "pl": "Polski"}
+
+
+_OURS: Final = ("values", "language", "shown_controls", "vocabulary", "words", "view", "answer", "page")
 
 
 class Explorer(Tables, anywidget.AnyWidget):
@@ -129,6 +132,10 @@ class Explorer(Tables, anywidget.AnyWidget):
 
     # Both ways.
 
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Takes what a browser sets: its questions; what is said of them here no browser changes."""
+        super().set_state({name: value for name, value in sync_data.items() if name not in _OURS})
+
     def _looked(self, values: Mapping[str, Any], language: str) -> tuple[dict[str, Any], View]:
         with using(checked_language(language)):
             offered = self.controls(values)
@@ -178,25 +185,26 @@ class Explorer(Tables, anywidget.AnyWidget):
     @traitlets.observe("asked")
     def _answer(self, change: Any) -> None:
         asked = change["new"]
+        n = asked.get("n")
         if asked.get("page"):
-            self.page = {"n": asked["n"], "html": self._page()}
+            self.page = as_sent({"n": n, "html": self._page()})
             return
-        language = asked.get("language", self.language)
+        values, language = asked.get("values"), asked.get("language", self.language)
+        if not isinstance(values, dict) or not isinstance(language, str):
+            return  # no question of our browser's part
         faults: list[dict[str, Any]] = []
         try:
-            self._seen = self._looked({**self._seen[0], **asked["values"]}, language)
+            self._seen = self._looked({**self._seen[0], **values}, language)
             self._is_telling = True
             self.language = language
         except DefinitionError as error:
-            faults = [
-                {"control": self.place_of(one.path, asked["values"]), "message": one.message} for one in error.faults
-            ]
+            faults = [{"control": self.place_of(one.path, values), "message": one.message} for one in error.faults]
         except (JourneyLabError, ValueError) as error:
             control = error.control if isinstance(error, ControlError) else None
             faults = [{"control": control, "message": str(error)}]
         finally:
             self._is_telling = False
-        self._tell(asked["n"], faults)
+        self._tell(n, faults)
 
 
 def _words_of(control: Control, value: Any) -> str:

@@ -8,6 +8,8 @@ half is taken again from its beginning, and what was received is found to be the
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from hashlib import file_digest
@@ -58,6 +60,9 @@ _UNFINISHED: Final = (".part", ".tmp", ".filepart", ".crdownload")
 _SETTLED: Final = 5.0
 _LOCK: Final = 0x6A6C_696E
 _REFUSED_ROWS: Final = "inbox/rows"
+MOST_BYTES: Final = 2 * 1024**3
+"""How much a file may have once it is unpacked."""
+_MOST_BEGUN: Final = 5
 _REFUSED_FILES: Final = "inbox/files"
 _UNREADABLE: Final = "inbox/folder"
 
@@ -291,13 +296,19 @@ def _complete(folder: Path) -> Iterator[Path]:
 
 
 def _take_file(store: Store, settings: Settings, path: Path, is_stopping: Callable[[], bool]) -> bool:
-    """Whether a file was taken or refused; not where it has changed meanwhile, or it was stopped."""
+    """Whether a file was taken or refused; not where it has changed meanwhile, or it was stopped.
+
+    How often it was begun is noted beside it until it is done: a file at which the process itself ends, as one may that
+    was made for it, would end each that comes after, too.
+    """
+    begun = path.with_name(f".{path.name}.begun")
     try:
         before = _state(path)
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
         refused: Collection[Refused]
         try:
+            _note_begun(begun, path)
             reading = _read(store, settings, path, digest)
         except DataError as problem:
             reading, refused = None, (Refused(0, str(problem)),)
@@ -315,7 +326,22 @@ def _take_file(store: Store, settings: Settings, path: Path, is_stopping: Callab
         _move(path, "refused" if reading is None else "taken", digest)
     except FileNotFoundError:
         return False  # another process has taken it
+    finally:
+        begun.unlink(missing_ok=True)
     return True
+
+
+def _note_begun(begun: Path, path: Path) -> None:
+    """Notes that a file is begun.
+
+    Raises:
+        DataError: when nobody has come to its end several times.
+    """
+    n = begun.stat().st_size if begun.exists() else 0
+    if n >= _MOST_BEGUN:
+        raise DataError(f"{path}: the sender ended {n} times while it read this; see what is in it")
+    with begun.open("ab") as file:
+        file.write(b".")
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -337,6 +363,7 @@ def open_table(path: Path) -> Source:
     Raises:
         DataError: when it cannot be read.
     """
+    _refuse_giants(path)
     if path.suffix.lower() != ".json":
         return open_source(path)
     try:
@@ -347,6 +374,31 @@ def open_table(path: Path) -> Source:
     if not all(isinstance(one, dict) for one in rows):
         raise DataError(f"{path}: there is neither an object nor a list of objects")
     return open_source(rows, what=f"rows of {path}")
+
+
+def _refuse_giants(path: Path) -> None:
+    """Refuses a file that unpacks to more than the sender may take: a few kilobytes can stand for many gigabytes.
+
+    Raises:
+        DataError: when it does.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = path.stat().st_size
+    try:
+        if path.suffix.lower() == ".gz" and size <= MOST_BYTES:
+            with gzip.open(path) as file:
+                size = 0
+                while size <= MOST_BYTES and (block := file.read(1 << 20)):
+                    size += len(block)
+        elif path.suffix.lower() in (".parquet", ".pq"):
+            about = pq.read_metadata(path)
+            size = max(size, sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)))
+    except (OSError, EOFError, zlib.error, pa.ArrowException):
+        return  # whoever reads it says what is wrong
+    if size > MOST_BYTES:
+        raise DataError(f"{path} has more than {MOST_BYTES // 2**20:,} MB, unpacked; send it in parts")
 
 
 def _write_refused(path: Path, reading: Reading | None, refused: Collection[Refused]) -> None:
