@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -98,6 +100,8 @@ FOUND = {
         b'[{"contact": "a", "event": "b", "n": ' + b"9" * 400 + b'}, {"contact": "a", "event": "b", "n": 1.5}]',
         b'[{"contact": ' + HALF + b"}]", DEEP,
     ],
+    "send times.csv": [b"," * 100_000, b"contact,hour_of_week\n\xff,9\n", b"contact,hour_of_week\nada,1e999\n"],
+    "scores.csv": [b"a," * 50_000, b"contact,score\nada,nan\n", b"contact,score\n\"ada,0.5\n"],
     "checkpoint": [
         NOTE.replace(b"time 2026", b"time x"), NOTE.replace(b"\n3\n", b"\n" + DIGITS + b"\n"),
         NOTE.replace(b"\n3\n", "\n٣\n".encode()), NOTE[:-3] + b"=\n", NOTE.rstrip() + NOTE[NOTE.index("—".encode()) :],
@@ -152,6 +156,19 @@ def test_send_times_do_not_point_beyond_their_ends(tmp_path: Path) -> None:
         made.write(tmp_path / "bad.parquet")
         with pytest.raises(JourneyLabError, match=r"none of send times|is a row of scores"):
             SendTimes.read(tmp_path / "bad.parquet")
+
+
+def test_what_arrow_knows_and_cannot_do_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole numbers of 128 bits, which a few changed bytes make of those of 64."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
+
+    for name in ("read_schema", "read_table"):
+        with monkeypatch.context() as patched:
+            patched.setattr(pq, name, refuse)
+            said = reads(PARSERS["send times.parquet"], PARSERS["send times.parquet"].samples[0], tmp_path)
+            assert "more than 64 bits" in said
 
 
 def _written(folder: Path, data: bytes) -> Path:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Source", "Table", "as_arrow", "as_frame", "is_table", "of_columns", "of_table", "repeated"]
+__all__ = ["Source", "Table", "as_arrow", "as_frame", "csv_frame", "is_table", "of_columns", "of_table", "repeated"]
 
 Table: TypeAlias = Any
 """A table of any kind: a pandas or polars DataFrame, an Arrow table or reader, a DuckDB relation."""
+_MOST_COLUMNS = 1000
 _KINDS = "a pandas or polars DataFrame, an Arrow table or reader, or a DuckDB relation"
 
 
@@ -81,6 +82,21 @@ def as_frame(table: Table, what: str = "the table") -> pd.DataFrame:
     import pandas as pd
 
     return table if isinstance(table, pd.DataFrame) else as_arrow(table, what).to_pandas()
+
+
+def csv_frame(path: Path) -> pd.DataFrame:
+    """The frame in a CSV file that has a few columns, for tables that are no log.
+
+    Raises:
+        ValueError: when it is none, or has over a thousand columns, which pandas reads in the square of their time.
+        OSError: when it cannot be read.
+    """
+    import pandas as pd
+
+    with path.open("rb") as file:
+        if file.readline(1 << 20).count(b",") >= _MOST_COLUMNS:
+            raise ValueError(f"it has more than {_MOST_COLUMNS:,} columns")
+    return pd.read_csv(path)
 
 
 @dataclass

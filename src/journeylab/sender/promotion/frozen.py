@@ -88,9 +88,11 @@ class Model:
         import pandas as pd
         import pyarrow as pa
 
+        from journeylab.tablesource import csv_frame
+
         try:
-            table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        except (OSError, ValueError, pa.ArrowInvalid) as problem:
+            table = csv_frame(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        except (OSError, ValueError, pa.ArrowException) as problem:
             raise DataError(f"the scores {name!r}: {path} cannot be read: {problem}") from None
         return cls.of_scores(name, table)
 
