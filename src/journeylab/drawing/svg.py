@@ -181,8 +181,8 @@ def svg(
         x, y = ports[number + 1], placement.boxes[edges[number].node][1] + boxes[edges[number].node].height
         parts.append(_label_text(label, x + 6, y + 13))
     parts += [_box(card, placement.boxes[name], boxes[name]) for name, card in cards.items()]
-    if not legend:
-        legend = say(_LEGEND_OF_MARKS if support is not None else _LEGEND_OF_COUNTS if counts is not None else "")
+    if not legend and (support is not None or counts is not None):
+        legend = say(_LEGEND_OF_MARKS if support is not None else _LEGEND_OF_COUNTS)
     return _page(journey, legend, parts, placement)
 
 

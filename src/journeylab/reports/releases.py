@@ -257,7 +257,8 @@ def _parts(tables: dict[str, pd.DataFrame], goals: list[str], *, has_forecast: b
             share, _, bar = share_of(row["n_contacts"], row["n_within"])
             first = row["message"] if row["message"] != before else ""
             before = row["message"]
-            rows.append(Row((first, say(_WORDS[row["became"]]), number_text(row["n_contacts"]), share), bar))
+            word = _WORDS[row["became"]]
+            rows.append(Row((first, say(word), number_text(row["n_contacts"]), share), bar))
         yield Part(
             say("What became of the messages"), "observed", "",
             head=[say("message"), say("what became of it"), say("contacts"), say("share")], rows=rows,
