@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
@@ -469,6 +470,15 @@ def _note() -> bytes:
     return Checkpoint("shop", 3, bytes(32), AUDITED).signed(SIGNER).encode()
 
 
+def _mails() -> tuple[bytes, ...]:
+    """A checkpoint in a mail, as it is and encoded."""
+    inner = b"--b\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\n" + b64encode(_note())
+    return (
+        b"Content-Type: text/plain; charset=utf-8\n\n" + _note(),
+        b"Content-Type: multipart/mixed; boundary=b\n\n" + inner + b"\n--b--\n",
+    )
+
+
 def _record() -> bytes:
     from journeylab.experiments.record import DecisionRecord
 
@@ -604,6 +614,7 @@ def parsers() -> list[Parser]:
         Parser("checkpoint", (_note(),), in_file("20260302T090000.000000Z-3.checkpoint", _checkpoints)),
         Parser("syslog file", (_note() + b'x [journeylab@32473 seq="1" leaf="' + b"ab" * 32 + b'"] y\n',),
                in_file("siem.log", _checkpoints)),
+        Parser("checkpoint mail", _mails(), in_file("1.eml", _checkpoints)),
         Parser("proof", (_proofs(),), as_text(_proof)),
         Parser("public key", (str(SIGNER.key).encode(),), as_text(_public_key)),
         Parser("key ring", (KEYS.text().encode(), KEYS.rotated().text().encode()), as_text(_ring)),
