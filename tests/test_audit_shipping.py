@@ -353,4 +353,4 @@ def test_a_webhook_takes_checkpoints(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="say with `syslog:`"):
         make_settings(tmp_path, audit={"checkpoints": ["syslog"]})
     with pytest.raises(ValueError, match="takes no checkpoints"):
-        make_settings(tmp_path, audit={"checkpoints": ["mail"]})
+        make_settings(tmp_path, audit={"checkpoints": ["post"]})
