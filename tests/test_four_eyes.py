@@ -19,6 +19,7 @@ from journeylab.errors import DataError, DefinitionError
 from journeylab.journey import Journey
 from journeylab.sender.acting import VARIABLE, Acting
 from journeylab.sender.approvals import Approval, Wanted, approve, approved_or_asked
+from journeylab.sender.permissions import ROLES
 from journeylab.sender.persons.revealing import revealed
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
@@ -172,10 +173,13 @@ def test_without_the_guard_they_would(folder: Path, run: Run, monkeypatch: pytes
     assert "100% of contacts" in promoted(run)
 
 
-def test_whoever_is_named_as_the_actor_is_no_second_person(folder: Path, run: Run, be: Be) -> None:
-    done = jl.promote(
-        "care.yaml", forecast="forecast.json", actor="jan"
-    )  # fmt: skip
+def test_whoever_is_named_as_the_actor_is_no_second_person(
+    folder: Path, run: Run, be: Be, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="ewa may not act in another's name"):
+        jl.promote("care.yaml", forecast="forecast.json", actor="jan")
+    monkeypatch.setitem(ROLES, "operator", ROLES["operator"] | {"act_for_others"})  # type: ignore[index]
+    done = jl.promote("care.yaml", forecast="forecast.json", actor="jan")
     assert (done.action, done.release_id, done.share) == ("ask", None, 1.0)
     release = re.findall(r"care/[0-9a-f]{12}", done.sentence)[0]
     for who in ("jan", "ewa"):
@@ -516,6 +520,8 @@ def test_in_python_it_is_the_account_that_asks(store: Store, be: Be) -> None:
     with pytest.raises(DataError, match="ala may not see the personal data"):
         revealed(store, four(), "ada", purpose="x")
     be("dpo")
+    with pytest.raises(DataError, match="dpo may not act in another's name"):
+        revealed(store, four(), "ada", purpose="x", actor="rodo")
     found = revealed(store, four(), "ada", purpose="x")
     assert isinstance(found, Approval)
     assert found.asked_by == "dpo"

@@ -60,8 +60,7 @@ def permit(path: str, options: Mapping[str, Any]) -> None:
     who = acting(settings)
     for one in wanted:
         who.require(one)
-    if (settings.access is not None or who.is_service) and options.get("actor") not in (None, who.name):
-        who.require("act_for_others")
+    who.named(options.get("actor"))
     if who.is_service:
         _service.set(who.name)
 

@@ -53,6 +53,16 @@ class Acting:
             )
         raise DataError(refusal(self.name, permission))
 
+    def named(self, actor: str | None) -> str:
+        """As whom they act: under their own name, or another one where they may act for others.
+
+        Raises:
+            DataError: when they may not.
+        """
+        if actor not in (None, self.name):
+            self.require("act_for_others")
+        return actor or self.name
+
 
 def account() -> str:
     """The account under which this process runs, as the system knows it, whatever the environment says."""

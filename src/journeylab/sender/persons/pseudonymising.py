@@ -79,7 +79,9 @@ def pseudonymised_log(
     """
     import pandas as pd
 
-    acting(settings).require("export_log")
+    who = acting(settings)
+    who.require("export_log")
+    actor = who.named(actor)
     done = export(store, events_path, contacts_path, now)
     try:
         events, contacts = pd.read_parquet(events_path), pd.read_parquet(contacts_path)

@@ -72,7 +72,7 @@ def exported(
         DataError: when who acts may not, or a purpose is wanted.
     """
     who = acting(settings)
-    by = actor or who.name
+    by = who.named(actor)
     who.require(NEEDED["export"])
     with store.writing() as connection:
         wanted = Wanted("export", "production log", purpose)
@@ -104,7 +104,7 @@ def _opened(
 ) -> dict[str, Any] | Approval:  # fmt: skip
     who = acting(settings)
     who.require(NEEDED[kind])
-    by = actor or who.name
+    by = who.named(actor)
     with store.writing() as connection:
         now, found = store.now(connection), look(connection)
         wanted = Wanted(kind, "contact", purpose, contact=contact)

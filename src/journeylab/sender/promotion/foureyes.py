@@ -111,7 +111,7 @@ def asked(frozen: Frozen, share: float, request: Approval, now: datetime) -> Don
     return Done(name, "ask", request.asked_at == now, None, version, frozen.hash, share, now, said)
 
 
-def open_in_full(store: Store, settings: Settings, journey: str, *, actor: str) -> Done:
+def open_in_full(store: Store, settings: Settings, journey: str, *, actor: str | None = None) -> Done:
     """Opens the canary of a journey for all contacts, or asks for the approval that it takes; see `open_fully`.
 
     Raises:
@@ -119,7 +119,7 @@ def open_in_full(store: Store, settings: Settings, journey: str, *, actor: str) 
     """
     who = acting(settings)
     who.require("promote")
-    request = None
+    actor, request = who.named(actor), None
     with store.writing() as connection:
         now = store.now(connection)
         canary = next((one for one in running(connection) if one.journey == journey), None)

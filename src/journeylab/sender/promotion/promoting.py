@@ -70,7 +70,7 @@ class Prepared:
     there: Known
     clock: Clock | None = None
 
-    def open(self, *, share: float, actor: str, again: bool = False) -> Done:
+    def open(self, *, share: float, actor: str | None = None, again: bool = False) -> Done:
         """Freezes the release and opens it; the first one makes the store's tables and the sender's key.
 
         Where it takes a second person (`four_eyes`) and none has approved it, one is asked: `Done.action` is `ask`.
@@ -81,6 +81,7 @@ class Prepared:
         """
         who = acting(self.settings, self.url)
         who.require("promote")
+        actor = who.named(actor)
         self.findings.require()
         key_ring(self.settings, create=True)
         store = own_store(self.settings, url=self.url, clock=self.clock, create=True)
@@ -121,7 +122,7 @@ def promote(
     models: Mapping[str, ModelGiven] | None = None,
     record: DecisionRecord | str | Path | None = None,
     override: str | None = None,
-    actor: str = "python",
+    actor: str | None = None,
     again: bool = False,
     clock: Clock | None = None,
 ) -> Done:
@@ -143,7 +144,7 @@ def promote(
         models: send times of `at: best` and tables of `score()`, by name.
         record: the decision record, where the journey comes from an experiment.
         override: why a response model is used that does not reproduce the log's own rates.
-        actor: who does it.
+        actor: who does it; by default the account of this process, or the service of its token.
         again: promote it although it was rolled back.
         clock: another clock than the database's, for a sender that runs at another time; see `Store.open`.
 
