@@ -20,7 +20,8 @@ from journeylab.program import Release
 from journeylab.replay import replay
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from liverun import KEYS, SETTINGS, VISIT, LiveRun, StillClock, events_of, plain
+from liverun import SETTINGS, VISIT, LiveRun, StillClock, events_of, plain
+from stores import KEYS
 from strategies import ATTRIBUTE_KINDS, PROPERTY_KINDS, World, worlds
 from worlds import _table, journey_of, log_of, replay_of, send_times_of
 
@@ -108,12 +109,12 @@ def test_journeys_run_live_over_a_longer_log_give_the_visits_of_its_replay(live:
     shop_run(live, "shop_portfolio", 20)
 
 
-def run_world(store: Store, world: World) -> None:
+def live_run(store: Store, world: World) -> tuple[LiveRun, dict[str, Any]]:
+    """What runs a world's journeys on a store, and the models that it has."""
     releases = [
         Release(journey=journey_of(world, data), pauses=tuple(world.pauses.get(data["journey"], ())))
         for data in world.journeys
     ]
-    log = log_of(world)
     basis = replay_of(world).assumed_consent
     terms: dict[str, Any] = {
         "scores": {name: _table(one, "score") for name, one in world.scores.items()},
@@ -127,17 +128,32 @@ def run_world(store: Store, world: World) -> None:
         "contact", {name: KINDS.get(kind, "date") for name, kind in ATTRIBUTE_KINDS.items()} | {"timezone": "text"}
     )
     run.declare("event", {name: KINDS.get(kind, "date") for name, kind in PROPERTY_KINDS.items()})
-    run.people(
+    return run, terms
+
+
+def live_people(world: World) -> list[dict[str, Any]]:
+    """A world's contacts, as `LiveRun.people` takes them."""
+    return [
         {"contact": one["contact"]}
         | {k: v for k, v in {**one["attributes"], "timezone": one["timezone"]}.items() if v is not None}
         for one in world.contacts
-    )
-    events = [
+    ]
+
+
+def live_events(world: World) -> list[dict[str, Any]]:
+    """A world's events but for those that a sender makes itself, as `LiveRun.run` takes them."""
+    return [
         one | {"properties": {k: v for k, v in one["properties"].items() if v is not None}}
         for one in world.events
         if one["event"] != "sent"
     ]
-    run.run(events, max(log.end_at, world.until or log.end_at))
+
+
+def run_world(store: Store, world: World) -> None:
+    run, terms = live_run(store, world)
+    run.people(live_people(world))
+    end = log_of(world).end_at
+    run.run(live_events(world), max(end, world.until or end))
     assert_reproduced(run, **{**terms, "send_times": terms["send_times"] or None})
 
 

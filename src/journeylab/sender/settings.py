@@ -445,6 +445,7 @@ class Retention(Definition):
     told: PositiveDuration = timedelta(days=30)
     files: PositiveDuration = timedelta(days=7)
     stand_ins: PositiveDuration = timedelta(days=1095)
+    stand_ins: PositiveDuration = timedelta(days=1095)
 
 
 class Access(Definition):
