@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import insert
 
 import journeylab as jl
+from constantmodel import ConstantModel
 from journeylab import datasets
 from journeylab.disclosure import Ledger, LedgerKey
 from journeylab.errors import DataError
@@ -48,15 +49,22 @@ def replayed() -> jl.Replay:
 
 
 @cache
+def sent() -> list[str]:
+    """The messages of the shop's log and of the welcome."""
+    return [*sends().messages, "offer_discount", "offer_free_month", "offer_plain", "reminder", "welcome_1"]
+
+
+@cache
 def simulated() -> jl.Simulation:
-    model = jl.fit_responses(datasets.shop(), converts="purchase")
+    model = ConstantModel(sent(), converts="purchase", sd=0.2, opened=0.4, clicked=0.1, converted=0.02)
     return jl.simulate(welcome(), datasets.shop(), responses=model, draws=20)
 
 
 @cache
 def backtested() -> jl.Backtest:
     history = datasets.shop_history().one("akacja_welcome")
-    return jl.backtest(history, datasets.shop(), cutoff="2026-03-15", draws=20)
+    model = ConstantModel(sent(), sd=0.2, opened=0.25)
+    return jl.backtest(history, datasets.shop(), cutoff="2026-03-15", responses=model, draws=20)
 
 
 @cache
@@ -85,10 +93,12 @@ def forecast() -> Forecast:
 
 
 def filled(store: Store) -> None:
-    """A store in which the welcome was released and has done what its replay says."""
+    """A store in which the welcome was released and has done what its replay says, of entries that are over."""
     promote(store, Frozen(welcome(), Policy(), Messages({}), forecast=forecast().to_dict()), actor="ewa")
     with store.writing() as connection:
-        for table, frame in ((t.entries, replayed().entries), (t.visits, replayed().visits)):
+        entries = replayed().entries[replayed().entries["left_at"].notna()]
+        visits = replayed().visits.merge(entries[["contact", "entry"]], on=["contact", "entry"])
+        for table, frame in ((t.entries, entries), (t.visits, visits)):
             columns = [one.name for one in table.columns if one.name in frame.columns]
             rows = frame[columns].astype(object)
             values = [
@@ -102,9 +112,10 @@ def filled(store: Store) -> None:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     path = tmp_path_factory.mktemp("released") / "journeylab.db"
-    clock = MovedClock(datetime(2026, 5, 27, 9, tzinfo=UTC))
+    clock = MovedClock(datetime(2026, 1, 24, 9, tzinfo=UTC))
     made = Store.open(f"sqlite:///{path}", KEYS, clock=clock, create=True)
     filled(made)
+    clock.at = datetime(2026, 5, 27, 9, tzinfo=UTC)
     yield made
     made.close()
 
@@ -262,7 +273,7 @@ def test_no_effect_is_told_of_arms_whose_numbers_are_hidden(make):
 def test_a_release_is_held_against_its_forecast(make):
     made = make("release")
     table = made.tables["branches"].set_index(["node", "branch"])
-    assert table.loc[("read", "then"), "verdict"] in ("within", "too_few")
+    assert table.loc[("read", "then"), "verdict"] == "within"
     assert table.loc[("last_chance", "then"), "verdict"] == "outside"
     assert "outside of its forecast" in made.answer
     assert "pause" in made.next_steps[0]
@@ -353,7 +364,7 @@ def test_a_company_restyles_it_by_a_sheet_and_by_blocks(make, tmp_path):
         ("{{ report.nothing }}", r"report\.html\.j2, line 1: .*has no attribute 'nothing'"),
         ('{% extends "other.html" %}', "there is no template other.html"),
         ("{{ report.__class__.__mro__ }}", "unsafe"),
-        ("{{ report.write('/tmp/stolen') }}" "{{ ''.__class__.__base__.__subclasses__() }}", "has no attribute 'write'"),
+        ("{{ report.write('stolen.html') }}", "has no attribute 'write'"),
         ("{{ 'x' * 500000 }}", "at most 400 KB"),
     ],
 )  # fmt: skip
