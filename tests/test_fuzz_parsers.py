@@ -256,3 +256,12 @@ def test_the_command_line_has_a_sentence_and_no_traceback(
         assert ended.value.code not in (0, None)
         assert "Traceback" not in said
         assert str(path.name) in said
+
+
+@pytest.mark.parametrize("noted", [b"", b"{}", b'{"columns": [{}]}', b'{"columns": 3}', DEEP, b"\xff"])
+@pytest.mark.parametrize("name", ["scores.parquet", "send times.parquet", "events.parquet"])
+def test_what_pandas_has_noted_in_a_file_does_not_count(name: str, noted: bytes, tmp_path: Path) -> None:
+    columns = {"scores": {"contact": ["ada"], "score": [0.5]}, "send times": {"contact": ["ada"], "hour_of_week": [9]},
+               "events": {"contact": ["ada"], "event": ["visit"]}}[name.partition(".")[0]]  # fmt: skip
+    pq.write_table(pa.table(columns).replace_schema_metadata({b"pandas": noted}), tmp_path / "noted.parquet")
+    assert reads(PARSERS[name], (tmp_path / "noted.parquet").read_bytes(), tmp_path) is None

@@ -16,7 +16,7 @@ from . import layout as o
 from .errors import DataError, known
 from .machine import O_CHOICES, O_VISITS, Out
 from .sendtimes import WEEK, SendTimes
-from .tablesource import Table, csv_frame, is_table
+from .tablesource import Table, csv_frame, is_table, parquet_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def read(path: str | Path) -> SendTimes:
         if path.suffix == ".csv":
             return SendTimes.of_hours(csv_frame(path))
         if "hour_of_week" in pq.read_schema(path).names:
-            return SendTimes.of_hours(pq.read_table(path).to_pandas())
+            return SendTimes.of_hours(parquet_frame(path))
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise DataError(f"send times {str(path)!r} cannot be read: {problem}") from None
     except DataError as problem:

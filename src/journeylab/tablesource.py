@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Source", "Table", "as_arrow", "as_frame", "csv_frame", "is_table", "of_columns", "of_table", "repeated"]
+__all__ = [
+    "Source", "Table", "as_arrow", "as_frame", "csv_frame", "is_table", "of_columns", "of_table", "parquet_frame",
+    "repeated",
+]  # fmt: skip
 
 Table: TypeAlias = Any
 """A table of any kind: a pandas or polars DataFrame, an Arrow table or reader, a DuckDB relation."""
@@ -97,6 +100,19 @@ def csv_frame(path: Path) -> pd.DataFrame:
         if file.readline(1 << 20).count(b",") >= _MOST_COLUMNS:
             raise ValueError(f"it has more than {_MOST_COLUMNS:,} columns")
     return pd.read_csv(path)
+
+
+def parquet_frame(path: Path) -> pd.DataFrame:
+    """The frame in a Parquet file, for tables that are no log; what pandas has noted of it beside does not count.
+
+    Raises:
+        pyarrow.ArrowException, OSError: when it is none.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    table.validate(full=True)
+    return table.replace_schema_metadata(None).to_pandas()
 
 
 @dataclass

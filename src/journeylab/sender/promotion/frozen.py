@@ -85,13 +85,12 @@ class Model:
             from journeylab.advice import read
 
             return cls.of_send_times(name, read(path))
-        import pandas as pd
         import pyarrow as pa
 
-        from journeylab.tablesource import csv_frame
+        from journeylab.tablesource import csv_frame, parquet_frame
 
         try:
-            table = csv_frame(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            table = csv_frame(path) if path.suffix == ".csv" else parquet_frame(path)
         except (OSError, ValueError, pa.ArrowException) as problem:
             raise DataError(f"the scores {name!r}: {path} cannot be read: {problem}") from None
         return cls.of_scores(name, table)
