@@ -1,4 +1,4 @@
-"""The demo: one small report of real and of simulated data, each marked, and a screen that says what was found."""
+"""The demo: a small page of real and of simulated data, each marked, a report, a screen that says what was found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from journeylab import datasets
 from journeylab.cli import main
-from journeylab.demo import DEMOS, next_commands, save_picture, write_report
+from journeylab.demo import DEMOS, next_commands, save_picture, write_demo_page
 from journeylab.errors import DataError
 
 
@@ -30,32 +30,39 @@ def screen(report: Path) -> list[str]:
     return printed.getvalue().splitlines()
 
 
-def test_screen_says_what_was_found_and_where_the_report_is(screen, report):
+def test_screen_says_what_was_found_and_where_page_and_report_are(screen, report):
     text = "\n".join(screen)
     assert "23,570 contacts entered 35,438 times" in text
     assert "95% interval" in text
-    assert f"The report: {report} (" in text
+    assert f"The page: {report} (" in text
+    assert f"The report for readers: {report.with_name('trial_welcome.html')}." in text
     assert "Nobody was sent anything" in text
     assert 12 <= len(screen) <= 17
 
 
-def test_simulated_data_is_called_simulated_on_screen_and_in_the_report(screen, report):
+def test_simulated_data_is_called_simulated_on_screen_and_in_the_page(screen, report):
     assert sum(line.startswith("Akacja, a simulated shop") for line in screen) == 2
     page = unescape(report.read_text())
     assert page.count("Akacja, a simulated shop") == 4  # at the top, two journeys, what was assumed
     assert page.count("CDNOW, real purchases of 1997 and 1998") == 3
 
 
-def test_report_covers_all_journeys_in_at_most_400_kilobytes(screen, report):
+def test_page_covers_all_journeys_in_at_most_400_kilobytes(screen, report):
     page = report.read_text()
     assert all(f'<article id="{name}">' in page for name in ("cdnow_winback", "trial_welcome", "winback"))
     assert report.stat().st_size <= 400_000
 
 
-def test_report_that_would_be_longer_is_refused_with_its_size(tmp_path):
+def test_report_for_readers_says_that_the_shop_is_simulated(screen, report):
+    page = unescape(report.with_name("trial_welcome.html").read_text())
+    assert "Akacja, a simulated shop." in page
+    assert "every number was held to the rules for what may leave" in page
+
+
+def test_page_that_would_be_longer_is_refused_with_its_size(tmp_path):
     result = DEMOS[0].replay()
     with pytest.raises(DataError, match=r"page of 16 journeys would be .* KB, and a page has at most 400 KB"):
-        write_report([result] * 16, tmp_path / "long.html")
+        write_demo_page([result] * 16, tmp_path / "long.html")
     assert not (tmp_path / "long.html").exists()
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .replay import Replay
 
-__all__ = ["DEMOS", "Demo", "next_commands", "save_picture", "write_report"]
+__all__ = ["DEMOS", "Demo", "next_commands", "save_picture", "write_demo_page", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,25 @@ def next_commands() -> list[str]:
     return [f"draw {journey}", f"test {journey}", f"replay {journey} {shop}"]
 
 
-def write_report(results: Sequence[Replay], path: Path, language: str = "en") -> Path:
-    """Writes one report of all demos, what each data is said in it, and returns its path."""
+def write_report(result: Replay, path: Path, language: str = "en") -> Path:
+    """Writes the report of the welcome for readers, and returns its path; nothing is kept of what it shows.
+
+    The people of the bundled shop are made up, so what is shown of them twice tells of nobody.
+    """
+    from tempfile import TemporaryDirectory
+
+    from .disclosure import Ledger, LedgerKey
+    from .language import say, using
+    from .reports import report
+
+    with TemporaryDirectory() as folder, using(language):
+        ledger = Ledger(Path(folder) / "ledger", LedgerKey(bytes(32)))
+        made = report(result, ledger=ledger, journey="trial_welcome", data=say(DEMOS[1].data), language=language)
+        return made.write(path)
+
+
+def write_demo_page(results: Sequence[Replay], path: Path, language: str = "en") -> Path:
+    """Writes one page of all demos for analysts, what each data is said in it, and returns its path."""
     from .language import say, using
     from .replaypage import write_page
 

@@ -25,20 +25,21 @@ __all__ = ["demo", "doctor"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="OUT.html", help="The report to write.")] = Path(
-        "reports/demo.html"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="OUT.html", help="The page to write; a report stands beside it."),
+    ] = Path("reports/demo.html"),
     language: Language = "en",
     as_json: AsJson = False,
 ) -> None:
-    """Replay the bundled journeys over real purchases and a simulated shop, and write one report.
+    """Replay the bundled journeys over real purchases and a simulated shop; write a page of all, and a report of one.
 
     \b
     Examples:
       journeylab demo
       journeylab demo --out demo.html --json
     """
-    from journeylab.demo import DEMOS, write_report
+    from journeylab.demo import DEMOS, write_demo_page, write_report
 
     announce_compiling()
     results = []
@@ -47,20 +48,21 @@ def demo(
             result = one.replay(replaying.progress)
             replaying.done = f"replayed {one.journey_file} over {result.log_summary}"
         results.append(result)
-    with step("writing the report") as writing:
-        path = write_report(results, out, language)
-        writing.done = "wrote the report"
+    with step("writing the page and the report") as writing:
+        path = write_demo_page(results, out, language)
+        report = write_report(results[1], out.with_name("trial_welcome.html"), language)
+        writing.done = "wrote the page and the report"
     if as_json:
         journeys = [result.summary(one.journey) for result in results for one in result.journeys]
-        show_json({"report": str(path), "n_bytes": path.stat().st_size, "journeys": journeys})
+        show_json({"page": str(path), "n_bytes": path.stat().st_size, "report": str(report), "journeys": journeys})
         return
     typer.echo("")
-    for line in _screen(DEMOS, results, path):
+    for line in _screen(DEMOS, results, path, report):
         typer.echo(line)
 
 
-def _screen(demos: Sequence[Demo], results: Sequence[Replay], path: Path) -> Iterator[str]:
-    """What was found, the branches that say most, the report, and what to do next, in about fifteen lines."""
+def _screen(demos: Sequence[Demo], results: Sequence[Replay], page: Path, report: Path) -> Iterator[str]:
+    """What was found, the branches that say most, page and report, and what to do next, in about fifteen lines."""
     from journeylab.demo import next_commands
     from journeylab.drawing import share_text
 
@@ -75,7 +77,7 @@ def _screen(demos: Sequence[Demo], results: Sequence[Replay], path: Path) -> Ite
             rows.append((*place, f"{row.n_visits:,}", share_text(row.branch_share), interval))
     yield "Nobody was sent anything: this is what people did anyway, not what the messages would have changed."
     yield from table_lines(("journey", "node", "branch", "visits", "share", "95% interval"), rows, right="visits share")
-    yield f"The report: {path} ({path.stat().st_size / 1000:.0f} KB). Next:"
+    yield f"The page: {page} ({page.stat().st_size / 1000:.0f} KB). The report for readers: {report}. Next:"
     program = "journeylab" if which("journeylab") else sys.argv[0]
     yield from (f"  {program} {command}" for command in next_commands())
 

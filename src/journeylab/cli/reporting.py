@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -222,16 +223,62 @@ def release(
 ) -> None:  # fmt: skip
     """Report what has come of a journey's newest release, beside its forecast.
 
+    Without --ledger what was shown is kept with the sender's own reports, which takes its key ring.
+
     \b
     Examples:
       journeylab report release trial_welcome --settings sender.yaml --out reports/welcome.html
     """
     from journeylab.reports import released
+    from journeylab.reports.scheduled import sender_ledger
+    from journeylab.sender.settings import Settings
 
-    with opened(settings) as store:
-        found = released(store, journey)
-    _write(found, out, _ledger(ledger, ledger_key), templates, tables, since=since, until=until, title=title, data=data,
+    if ledger is not None:
+        with opened(settings) as store:
+            found, shown = released(store, journey), _ledger(ledger, ledger_key)
+    else:
+        # What the sender reports on schedule and what is reported by hand is read by the same people.
+        with opened(settings, personal=True) as store:
+            found, shown = released(store, journey), sender_ledger(store, Settings.read(settings))
+    _write(found, out, shown, templates, tables, since=since, until=until, title=title, data=data,
            language=language, as_json=as_json)  # fmt: skip
+
+
+@report.command("check")
+def check(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Saved notebooks (.ipynb, marimo's sessions) and pages (.html)."),
+    ],
+    canaries: Annotated[
+        list[str] | None,
+        typer.Option("--canary", metavar="TEXT", help="A text that must not be there in any encoding; several times."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what saved notebooks and pages tell of people; exit status 1 where that is anything, as a commit's check.
+
+    Tables with ids, counts below ten that did not come through the gate, addresses, and canaries in any encoding, also
+    in tracebacks, metadata and code. A person still has to look: counts in sentences and pictures are not found.
+
+    \b
+    Examples:
+      journeylab report check explore.ipynb
+      journeylab report check notebooks/*.ipynb --canary c0ffee1234
+    """
+    from journeylab.disclosure import check_notebook
+
+    found = {str(file): check_notebook(file, canaries=canaries or ()) for file in files}
+    if as_json:
+        show_json({file: [asdict(one) for one in findings] for file, findings in found.items()})
+    else:
+        for file, findings in found.items():
+            for one in findings:
+                typer.echo(f"{file}: {one}")
+            if not findings:
+                typer.echo(f"{file}: tells of nobody that could be found")
+    if any(found.values()):
+        raise typer.Exit(1)
 
 
 def _write(

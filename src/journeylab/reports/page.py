@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from markupsafe import Markup
 
+from journeylab.disclosure.marks import marked
 from journeylab.display import block
 from journeylab.errors import DataError
 from journeylab.language import again, using
@@ -186,7 +187,7 @@ class Report:
         return f"Report({self.of}: {self.title}; {self.disclosed.n_shown} numbers, {self.disclosed.n_hidden} hidden)"
 
     def _repr_html_(self) -> str:
-        return block(again(self.title), f"<p>{Markup.escape(self.answer)}</p>", self.drawing)
+        return marked(block(again(self.title), f"<p>{Markup.escape(self.answer)}</p>", self.drawing))
 
 
 def _pdf(page: str) -> bytes:
