@@ -350,7 +350,7 @@ def _():
             if due:
                 with self.store.writing() as connection:
                     receive(connection, due, self.clock.at)
-            while tick(self.store, self.running, self.keys).n_contacts + self.send():
+            while tick(self.store, self.running).n_contacts + self.send():
                 self.clock.at += timedelta(seconds=1)
 
         def send(self):

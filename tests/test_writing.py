@@ -176,7 +176,7 @@ def test_what_cannot_be_made_says_why_and_names_nobody(one: Store, tmp_path: Pat
 def test_confirmation_mail_leads_to_its_page_and_to_no_other(one: Store, tmp_path: Path) -> None:
     with one.writing() as connection:
         asked = ask(
-            connection, KEYS, "ada", "marketing", "I agree", "en", "form", {}, one.now(connection),
+            connection, "ada", "marketing", "I agree", "en", "form", {}, one.now(connection),
             message="confirm_subscription",
         )  # fmt: skip
     mail = parsed(made(one, settings_of(tmp_path), asked.message_key))

@@ -52,7 +52,10 @@ def claim_repeated(
 
 
 def rows_of(connection: Connection, keys: Sequence[str]) -> list[Any]:
-    """The messages with their contact's `address` and `sealed_key`, and `written_to` and `body` where rendered."""
+    """What makes and sends messages asks of them: who, what and which release, the fence, and what is opened.
+
+    Their contact's `address`, with `address_digest` and `sealed_key`; where they are rendered, `written_to` and `body`.
+    """
     seals, found = seals_of(connection), []
     for row in _WHOLE.rows(connection, keys):
         seal = None if row.sealed_key is None else seals.of(row.contact, row.sealed_key)
@@ -147,10 +150,14 @@ _REPEATABLE: Final = _locked(
         _NOT_EARLY,
     )
 )
+_OF_SEND: Final = (
+    "message_key", "journey", "contact", "entry", "node", "visit", "message", "purpose", "transactional", "release_id",
+    "state", "fence", "gated_at", "relay",
+)  # fmt: skip
 _WHOLE: Final = Lookup(
     lambda among: (
         select(
-            t.sends,
+            *(t.sends.c[name] for name in _OF_SEND),
             t.contacts.c.sealed_key,
             t.contacts.c.address,
             t.contacts.c.address_digest,
