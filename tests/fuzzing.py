@@ -370,6 +370,14 @@ def _receipt(line: bytes, _: Path) -> None:
     Receipt.read(line)
 
 
+def _erasures(path: Path) -> None:
+    from journeylab.sender.persons import erasure
+    from journeylab.sender.settings import Settings
+
+    settings = Settings.model_construct(state=".", folder=path.parent)
+    [*erasure._noted(settings)]
+
+
 def _reply(data: bytes, _: Path) -> None:
     """What the other side of a webhook answers: its `Retry-After`, and a body."""
     from types import SimpleNamespace
@@ -541,6 +549,7 @@ RECEIPT = {
     "reply": "ok", "queue_id": "4F1", "relay": "main", "gated_at": "2026-03-02T09:00:00+00:00",
     "at": "2026-03-02T09:00:01+00:00",
 }  # fmt: skip
+ERASED = {"contact": "ab", "stand_in": "gone-1", "erased_at": "2026-03-02T09:00:00+00:00", "addresses": ["cd"]}
 SETTINGS = b"""sender: shop
 store: sqlite:///journeylab.db
 domain: shop.example
@@ -632,6 +641,7 @@ def parsers() -> list[Parser]:
         Parser("notebook.html", (_page(),), in_file("fuzzed.html", _notebook)),
         Parser("draft", (_a_draft().document().encode(),), as_text(_draft)),
         Parser("receipt", (_json(RECEIPT),), _receipt, value),
+        Parser("erasures", (_json(ERASED) + b"\n" + _json(ERASED) + b"\n",), in_file("erasures.jsonl", _erasures)),
         Parser("reply to a webhook", (b'{"status": "ok"}', b"120", b"Wed, 21 Oct 2026 07:28:00 GMT"), _reply),
     ]  # fmt: skip
 

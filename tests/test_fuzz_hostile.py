@@ -31,6 +31,8 @@ from journeylab.eventlog import EventLog
 from journeylab.explorers import SegmentExplorer
 from journeylab.sender.live import drops
 from journeylab.sender.live.drops import open_table
+from sendworld import make_settings
+from stores import KEYS
 
 PARSERS = {one.name: one for one in parsers()}
 
@@ -262,3 +264,21 @@ def test_a_file_at_which_the_process_ends_is_put_aside(
     ended = subprocess.run([sys.executable, "-c", code, "crash"], check=False, capture_output=True, text=True)
     assert (ended.returncode == 0) == is_guarded, ended.stderr
     assert (events / "refused" / "poison.csv").exists() == is_guarded
+
+
+def test_a_note_of_an_erasure_that_a_crash_left_half_written_is_none_and_joins_nothing(tmp_path: Path) -> None:
+    from journeylab.sender.persons import erasure
+
+    sender = make_settings(tmp_path, state=".")
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    for contact in ("ada", "ben"):
+        erasure._note(sender, KEYS, contact, f"gone-{contact}", at, [])
+    with (tmp_path / "erasures.jsonl").open("ab") as file:
+        file.write(b'{"contact": "ab", "stand')
+    assert [one["stand_in"] for one in erasure._noted(sender)] == ["gone-ada", "gone-ben"]
+    erasure._note(sender, KEYS, "cyd", "gone-cyd", at, [])
+    assert [one["stand_in"] for one in erasure._noted(sender)] == ["gone-ada", "gone-ben", "gone-cyd"]
+    whole = (tmp_path / "erasures.jsonl").read_bytes()
+    (tmp_path / "erasures.jsonl").write_bytes(whole.replace(b"gone-ben", b'gone-b"n'))
+    with pytest.raises(DataError, match=r"erasures.jsonl:2: no note of an erasure"):
+        [*erasure._noted(sender)]

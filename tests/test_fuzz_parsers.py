@@ -132,6 +132,9 @@ FOUND = {
         b'{"journeys": {"": {"journey": ' + HALF + b'}}, "names": {}}', b'{"journeys": {"": {}}, "names": 3}', DEEP,
     ],
     "receipt": [DEEP, DIGITS, b"{}", HALF],
+    "erasures": [
+        DEEP + b"\n", b'{"contact": ', b"[]\n", b'{"contact": 1, "stand_in": [], "erased_at": "x"}\n', b"\xff\n",
+    ],
     "reply to a webhook": [DEEP, DIGITS, "²".encode(), b"9" * 5_000],
 }  # fmt: skip
 """What one parser or another has fallen over."""

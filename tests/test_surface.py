@@ -20,11 +20,12 @@ from starlette.routing import Route
 from journeylab.sender.mail.links import Links, Urls
 from journeylab.sender.permissions import ROUTES
 from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
 from journeylab.sender.web import site as sites
 from journeylab.sender.web.headers import SecurityHeaders
 from journeylab.sender.web.limits import Buckets
-from journeylab.sender.web.serving import impatient, served
-from stores import KEYS, people
+from journeylab.sender.web.serving import MOST_AT_ONCE, impatient, serve, served
+from stores import KEYS, people, rows_of
 from test_web import LINKS, a_message
 from webclient import Client, settings_for
 
@@ -307,3 +308,16 @@ def test_requests_that_are_none_are_answered_without_a_fault(store: Store, tmp_p
                     said = b""
             assert said[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 401"), said
         assert httpx.get(f"http://127.0.0.1:{port}/health").json()["is_well"]
+
+
+def test_who_serves_with_other_settings_is_noted(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda _, **config: given.update(config))
+    for more in ({}, {}, {"tracking": {"opens": False}}):
+        serve(store, settings_for(tmp_path, **more), KEYS, host="127.0.0.1", port=1)
+    noted = [(one.actor.partition("@")[0], one.action) for one in rows_of(store, t.audit)]
+    first = ["settings_changed", "access_changed", "policy_changed", "key_changed"]
+    assert noted == [("serve", one) for one in (*first, "settings_changed")]
+    assert rows_of(store, t.audit)[-1].details["changed"] == ["tracking"]
+    assert (given["limit_concurrency"], given["ws"], given["server_header"]) == (MOST_AT_ONCE, "none", False)
+    assert given["http"].__name__ == "Impatient"

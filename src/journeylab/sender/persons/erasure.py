@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Table, Text, delete, func, insert, select, text, update
 
 from journeylab.errors import DataError
+from journeylab.jsontext import data_of
 from journeylab.sender.audit import reading as audit
 from journeylab.sender.live.drops import files_naming
 from journeylab.sender.live.intake import record
@@ -251,8 +252,10 @@ def _note(settings: Settings, keys: Keys, contact: str, name: str, at: datetime,
     line = {"contact": _digest(keys, contact), "stand_in": name, "erased_at": at.isoformat(), "addresses": digests}
     path = _file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)  # what a crash left half written, to which this must not be joined
+        file.write(json.dumps(line).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -262,12 +265,31 @@ def _digest(keys: Keys, contact: str) -> str:
 
 
 def _noted(settings: Settings) -> Iterator[dict[str, Any]]:
+    """The notes of erasures; a last line without its end is none yet.
+
+    Raises:
+        DataError: when another line is none, naming it.
+    """
+    path = _file(settings)
     try:
-        lines = _file(settings).read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return
-    for line in lines:
-        yield json.loads(line)
+    for number, line in enumerate(lines, 1):
+        try:
+            one = data_of(line)
+            texts = [one[name] for name in ("contact", "stand_in", "erased_at")]
+            is_one = (
+                all(isinstance(text, str) for text in texts) and datetime.fromisoformat(texts[2]).tzinfo is not None
+            )
+        except (ValueError, TypeError, KeyError):
+            is_one = False
+        if not is_one:
+            raise DataError(
+                f"{path}:{number}: no note of an erasure; restore the file from its copy, or the person whom it was of "
+                "comes back with a database that is restored"
+            )
+        yield one
 
 
 def repeat(
