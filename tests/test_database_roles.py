@@ -303,7 +303,7 @@ def test_an_operator_makes_tokens_and_approves(shop: Shop) -> None:
     with operator.writing() as connection:
         now = operator.now(connection)
         assert approve(connection, settings, jan, asked.approval_id, now).approved_by == "jan"
-        assert valid(connection, token, now) is not None
+        assert valid(connection, settings, token, now) is not None
         revoke(connection, "ci", "jan", now)
 
 

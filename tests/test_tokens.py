@@ -12,21 +12,23 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from journeylab.errors import DataError
 from journeylab.sender.acting import VARIABLE, Acting, account, acting
 from journeylab.sender.permissions import PERMISSIONS, ROLES, ROUTES, SCOPES, Permission, Way
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from journeylab.sender.tokens import LONGEST, PREFIX, create, listed, looks_like_one, revoke, soon_over, valid
+from journeylab.sender.tokens import LONGEST, PREFIX, create, lamed, listed, looks_like_one, revoke, soon_over, valid
 from journeylab.sender.web.serving import served
+from outside import settings as settings_of
 from stores import MovedClock, rows_of
 from webclient import Client, settings_for, signature
 
 Run = Callable[..., str]
 SECRET = "a secret of the dashboard"
 MAKER = Acting("ewa", frozenset(PERMISSIONS), frozenset({"ewa"}))
+FREE = settings_of()
 OPENED = {route: way for route, way in ROUTES.items() if way.permission is not None}
 BODIES = {
     "POST /events": b'[{"contact": "ada", "event": "signup", "id": "e1"}]',
@@ -120,10 +122,10 @@ def test_it_is_valid_until_its_instant_and_not_at_it(store: Store) -> None:
     assert isinstance(clock, MovedClock)
     with store.reading() as connection:
         (token,) = listed(connection)
-        assert valid(connection, text, token.expires_at - timedelta(microseconds=1)) == token
-        assert valid(connection, text, token.expires_at) is None
+        assert valid(connection, FREE, text, token.expires_at - timedelta(microseconds=1)) == token
+        assert valid(connection, FREE, text, token.expires_at) is None
         for other in ("", text[:-1], text + "A", text.upper(), "jlt_" + "A" * 43):
-            assert valid(connection, other, clock.at) is None
+            assert valid(connection, FREE, other, clock.at) is None
         assert looks_like_one(text)
         assert soon_over(connection, token.expires_at - timedelta(days=14, seconds=1)) is None
         said = soon_over(connection, token.expires_at - timedelta(days=14))
@@ -282,6 +284,25 @@ def test_a_token_needs_no_webhook_secret(store: Store, tmp_path: Path) -> None:
     assert client("POST", "/events", content=b"[]").status_code == 404
 
 
+@one_database
+def test_who_leaves_takes_along_the_tokens_that_they_made(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = made(store, "crm", "bring_in_events", "bring_in_contacts")
+
+    def answer(*roles: str) -> int:
+        settings = settings_for(tmp_path, access={"people": {"ewa": list(roles), account(): ["operator"]}})
+        return shown(Client(served(store, settings)), "POST /events", text).status_code  # type: ignore[arg-type]
+
+    assert [answer("operator"), answer("analyst"), answer()] == [200, 403, 403]
+    with store.reading() as connection:
+        now = store.now(connection)
+        assert lamed(connection, settings_of(access={"people": {}}), now) == ["crm"]
+        assert lamed(connection, settings_of(access={"people": {"ewa": ["operator"]}}), now) == []
+    monkeypatch.setattr("journeylab.sender.tokens.allowed", lambda *_: SCOPES)
+    assert answer() == 200
+
+
 # The command line
 
 SENDER = """
@@ -292,7 +313,7 @@ list_id: news.shop.example
 bounces: bounces.shop.example
 public_url: https://mail.shop.example
 relays: [{{host: 127.0.0.1, tls: none}}]
-access: {{people: {{{who}: [{roles}]}}}}
+access: {{people: {{ewa: [operator], {who}: [{roles}]}}}}
 """
 
 
@@ -307,6 +328,17 @@ def becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
     given("operator")
     return given
+
+
+def made_by_ewa(run: Run, *scope: str, lifetime: str = "9d") -> str:
+    """A token that ewa has made, who is an operator whatever the account becomes."""
+    may = [part for one in scope for part in ("--may", one)]
+    text = run("tokens", "create", "crm", *may, "--for", lifetime).strip()
+    store = Store.open("sqlite:///journeylab.db")
+    with store.writing() as connection:
+        connection.execute(update(t.tokens).values(created_by="ewa"))
+    store.close()
+    return text
 
 
 def test_a_token_is_made_listed_and_revoked(becomes: Callable[..., None], run: Run) -> None:
@@ -329,7 +361,7 @@ def test_a_token_is_made_listed_and_revoked(becomes: Callable[..., None], run: R
 def test_with_a_token_a_command_acts_as_its_service_and_nothing_more(
     becomes: Callable[..., None], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = run("tokens", "create", "crm", "--may", "bring_in_contacts", "--for", "9d").strip()
+    text = made_by_ewa(run, "bring_in_contacts")
     becomes("privacy_officer")
     assert "may not bring in contacts" in run("contacts", "import", "people.csv", status=1)
     monkeypatch.setenv(VARIABLE, text)
@@ -383,7 +415,7 @@ def test_a_token_that_is_none_stops_a_command_whatever_the_account_may(
 def test_without_the_guard_an_expired_token_would_promote(
     becomes: Callable[..., None], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = run("tokens", "create", "crm", "--may", "bring_in_contacts", "--for", "1us").strip()
+    text = made_by_ewa(run, "bring_in_contacts", lifetime="1us")
     becomes("viewer")
     monkeypatch.setenv(VARIABLE, text)
     assert "opens nothing" in run("contacts", "import", "people.csv", status=1)
@@ -397,6 +429,10 @@ def test_doctor_warns_of_tokens_that_are_soon_over(becomes: Callable[..., None],
     run("tokens", "create", "ci", "--may", "check", "--for", "13d")
     said = run("doctor", "--settings", "sender.yaml", status=1)
     assert re.search(r"NO  tokens: +1 token is over within 14 days: ci \(20", said)
+    run("tokens", "create", "crm2", "--may", "bring_in_events", "--for", "90d")
+    becomes("admin")
+    said = run("doctor", "--settings", "sender.yaml", status=1)
+    assert re.search(r"NO  tokens: +made by people who may less by now, and so do they: crm2\n", said)
 
 
 def test_without_access_a_token_restricts_all_the_same(
@@ -413,12 +449,6 @@ def test_a_token_tells_who_is_behind_it(
 ) -> None:
     from journeylab.sender.settings import Settings
 
-    text = run("tokens", "create", "ci", "--may", "promote", "--for", "9d").strip()
-    store = Store.open("sqlite:///journeylab.db")
-    with store.writing() as connection:
-        connection.execute(update(t.tokens).values(created_by="ewa"))
-        assert connection.scalar(select(t.tokens.c.scope)) == ["promote"]
-    store.close()
-    monkeypatch.setenv(VARIABLE, text)
+    monkeypatch.setenv(VARIABLE, made_by_ewa(run, "promote"))
     who = acting(Settings.read("sender.yaml"))
-    assert who == Acting("service:ci", frozenset({"promote"}), frozenset({"service:ci", "ewa", account()}), True)
+    assert who == Acting("service:crm", frozenset({"promote"}), frozenset({"service:crm", "ewa", account()}), True)

@@ -95,7 +95,7 @@ def acting(settings: Settings, url: str | None = None) -> Acting:
     token = None
     if store is not None:
         with store.reading() as connection:
-            token = valid(connection, text, store.now(connection))
+            token = valid(connection, settings, text, store.now(connection))
         store.close()
     if token is None:
         raise DataError(f"the token in {VARIABLE} opens nothing here; ask for another one, or unset the variable")

@@ -75,7 +75,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.persons.pseudonymising.pseudonymised_log sender.persons.revealing.exported
     """,
     "manage_keys": "sender.mail.dkim.DkimKey.read sender.store.seals.rewrap",
-    "manage_tokens": "sender.tokens.create sender.tokens.revoke sender.tokens.listed",
+    "manage_tokens": "sender.tokens.create sender.tokens.lamed sender.tokens.listed sender.tokens.revoke",
     "read_audit": """
         sender.audit.keeping.Keeper sender.audit.keeping.note_settings sender.audit.keeping.signer_of
         sender.audit.keeping.why_unheld sender.audit.mailing.composed sender.audit.mailing.mail
@@ -84,7 +84,8 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
 }
 _EVERYBODY: Final = """
     sender.acting.acting sender.approvals.Approval.holds sender.ownstore.store_of sender.ownstore.store_url
-    sender.permissions.allowed sender.permissions.require sender.promotion.foureyes.unapproved sender.settings.Settings
+    sender.permissions.allowed sender.permissions.require sender.tokens.valid
+    sender.promotion.foureyes.unapproved sender.settings.Settings
     sender.settings.Settings.read
 """
 

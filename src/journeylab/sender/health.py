@@ -23,7 +23,7 @@ from journeylab.sender.sending.journal import newest, refuse_older_copy
 from journeylab.sender.sending.transport import Connection, Unreached, trusted
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
-from journeylab.sender.tokens import soon_over
+from journeylab.sender.tokens import lamed, soon_over
 
 __all__ = ["Health", "health_of"]
 
@@ -150,6 +150,8 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
             yield Health("alerts", alerts or "none", not alerts)
             ending = soon_over(connection, store.now(connection))
             yield Health("tokens", ending or "none is over within 14 days", ending is None)
+            if lame := ", ".join(lamed(connection, settings, store.now(connection))):
+                yield Health("tokens", f"made by people who may less by now, and so do they: {lame}", is_well=False)
             unheld = why_unheld(connection, settings, store.now(connection))
             yield Health("audit log", unheld or "its checkpoints leave this machine", unheld is None)
     finally:

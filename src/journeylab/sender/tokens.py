@@ -2,8 +2,9 @@
 
 A token is 256 bits of the system's randomness, shown once when it is made; kept is its SHA-256 alone, by which it is
 found. Nobody could try all 2^256, so that digest needs neither salt nor key. A token is for what its scope says, until
-it expires or is revoked, and it may nothing that its maker may not: who has no permission cannot hand it to a service.
-What tells of persons, looks after keys and tokens, or acts for others is in no scope.
+it expires or is revoked, and it may nothing that its maker may not: who has no permission cannot hand it to a service,
+and who loses one takes it from the tokens that they made. What tells of persons, looks after keys and tokens, or acts
+for others is in no scope.
 """
 
 from __future__ import annotations
@@ -23,12 +24,25 @@ from journeylab.language import plural
 from journeylab.sender.store import act
 from journeylab.sender.store import tables as t
 
-from .permissions import SCOPES, Permission
+from .permissions import SCOPES, Permission, allowed
 
 if TYPE_CHECKING:
     from .acting import Acting
+    from .settings import Settings
 
-__all__ = ["LONGEST", "PREFIX", "SOON", "Token", "create", "listed", "looks_like_one", "revoke", "soon_over", "valid"]
+__all__ = [
+    "LONGEST",
+    "PREFIX",
+    "SOON",
+    "Token",
+    "create",
+    "lamed",
+    "listed",
+    "looks_like_one",
+    "revoke",
+    "soon_over",
+    "valid",
+]
 
 PREFIX: Final = "jlt_"
 """How every token begins, so that tools that look for secrets find it."""
@@ -128,13 +142,18 @@ def revoke(connection: Connection, name: str, actor: str, now: datetime) -> Toke
     return _token(found)._replace(revoked_at=now, revoked_by=actor)
 
 
-def valid(connection: Connection, text: str, now: datetime) -> Token | None:
-    """The token that a text is, found by its digest; None where there is none, or it is expired or revoked."""
+def valid(connection: Connection, settings: Settings, text: str, now: datetime) -> Token | None:
+    """The token that a text is, found by its digest; None where there is none, or it is expired or revoked.
+
+    Its scope is what is left of it: what its maker may still do.
+    """
     if not looks_like_one(text):
         return None
     found = connection.execute(select(t.tokens).where(t.tokens.c.digest == _digest(text))).one_or_none()
     token = None if found is None else _token(found)
-    return token if token is not None and token.state(now) == "valid" else None
+    if token is None or token.state(now) != "valid":
+        return None
+    return token._replace(scope=token.scope & allowed(settings, token.created_by))
 
 
 def looks_like_one(text: str) -> bool:
@@ -145,6 +164,12 @@ def looks_like_one(text: str) -> bool:
 def listed(connection: Connection) -> list[Token]:
     """All tokens that there were, the newest first."""
     return [_token(row) for row in connection.execute(select(t.tokens).order_by(t.tokens.c.token_id.desc()))]
+
+
+def lamed(connection: Connection, settings: Settings, now: datetime) -> list[str]:
+    """The services whose valid token may less than it says, as its maker may less than then."""
+    there = [one for one in listed(connection) if one.state(now) == "valid"]
+    return sorted(one.name for one in there if not one.scope <= allowed(settings, one.created_by))
 
 
 def soon_over(connection: Connection, now: datetime) -> str | None:

@@ -46,7 +46,7 @@ async def service_of(request: Request, text: str, route: str) -> Token:
 
     def found() -> Token | None:
         with site.store.reading() as connection:
-            return valid(connection, text, site.store.now(connection))
+            return valid(connection, site.settings, text, site.store.now(connection))
 
     token = await run_in_threadpool(found)
     if token is None:
