@@ -31,6 +31,7 @@ from journeylab.eventlog import EventLog
 from journeylab.explorers import SegmentExplorer
 from journeylab.sender.live import drops
 from journeylab.sender.live.drops import open_table
+from journeylab.sender.store import Store
 from sendworld import make_settings
 from stores import KEYS
 
@@ -200,7 +201,7 @@ plain = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_browser_asks_an_explorer_is_answered(explorer: SegmentExplorer, data: st.DataObject) -> None:
     names = st.sampled_from(NAMES)
     asked = data.draw(
@@ -246,6 +247,27 @@ print(drops.take_files(store, settings))
 """
 
 
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_a_file_that_was_begun_five_times_is_put_aside_and_without_the_guard_begun_again(
+    is_guarded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = tmp_path / "inbox" / "events"
+    events.mkdir(parents=True)
+    (events / "poison.csv").write_text("contact,event\nada,visit\n")
+    os.utime(events / "poison.csv", (1, 1))
+    (events / ".poison.csv.begun").write_text("." * drops._MOST_BEGUN)
+    if not is_guarded:
+        monkeypatch.setattr(drops, "_MOST_BEGUN", 10**6)
+    store = Store.open(f"sqlite:///{tmp_path}/sender.db", KEYS, create=True)
+    sender = make_settings(tmp_path, inbox={"folder": "inbox"})
+    assert drops.take_files(store, sender) == 1
+    store.close()
+    assert (events / "refused" / "poison.csv").exists() == is_guarded
+    assert (events / "taken" / "poison.csv").exists() != is_guarded
+    assert not (events / ".poison.csv.begun").exists()
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("is_guarded", [True, False])
 def test_a_file_at_which_the_process_ends_is_put_aside(
     is_guarded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,7 +37,7 @@ def test_samples_are_read(parser: Parser, tmp_path: Path) -> None:
 
 @each
 @given(data=st.data())
-@settings(max_examples=12, suppress_health_check=quiet)
+@settings(max_examples=8, suppress_health_check=quiet)
 def test_what_is_damaged_is_read_or_refused(parser: Parser, tmp_path: Path, data: st.DataObject) -> None:
     reads(parser, data.draw(mutated(parser.samples)), tmp_path)
 
@@ -202,6 +202,7 @@ def test_what_no_database_and_no_other_reader_takes_is_refused(text: str) -> Non
         data_of(text)
 
 
+@settings(max_examples=40)
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(), lambda one: st.lists(one)
                     | st.dictionaries(st.text(), one), max_leaves=20), st.booleans())  # fmt: skip
 def test_whatever_is_json_is_read_as_it_is(data: Any, is_ascii: bool) -> None:

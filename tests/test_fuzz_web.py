@@ -24,7 +24,7 @@ from stores import KEYS, people
 from test_web import a_message
 from webclient import Client, app_for, signature
 
-few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+few = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 many = settings(max_examples=3_000, suppress_health_check=list(HealthCheck))
 on_one_database = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -231,7 +231,7 @@ REPLIES = (
 @example("٢٢٠ a\r\n".encode())
 @example(b"220 mx\r\n250-mx\r\n250 SIZE " + b"9" * 5_000 + b"\r\n250 ok\r\n250 ok\r\n354 go\r\n999 x\r\n")
 @example(b"220 mx\r\n250-\xff\xfe\r\n250 AUTH=\x00\r\n250 ok\r\n250 ok\r\n354 go\r\n250 id=" + b"a" * 9_000 + b"\r\n")
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_whatever_a_relay_says_is_an_outcome(said: bytes) -> None:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)

@@ -314,7 +314,7 @@ def test_who_serves_with_other_settings_is_noted(store: Store, tmp_path: Path, m
     given: dict[str, Any] = {}
     monkeypatch.setattr(uvicorn, "run", lambda _, **config: given.update(config))
     for more in ({}, {}, {"tracking": {"opens": False}}):
-        serve(store, settings_for(tmp_path, **more), KEYS, host="127.0.0.1", port=1)
+        serve(store, settings_for(tmp_path, **more), host="127.0.0.1", port=1)
     noted = [(one.actor.partition("@")[0], one.action) for one in rows_of(store, t.audit)]
     first = ["settings_changed", "access_changed", "policy_changed", "key_changed"]
     assert noted == [("serve", one) for one in (*first, "settings_changed")]
