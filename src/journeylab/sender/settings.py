@@ -445,7 +445,6 @@ class Retention(Definition):
     told: PositiveDuration = timedelta(days=30)
     files: PositiveDuration = timedelta(days=7)
     stand_ins: PositiveDuration = timedelta(days=1095)
-    stand_ins: PositiveDuration = timedelta(days=1095)
 
 
 class Access(Definition):
