@@ -7,9 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
-from journeylab.journey import Journey
+from journeylab.journey import Journey, Policy
+from journeylab.sender.mail.messages import Messages
+from journeylab.sender.process import Sender
+from journeylab.sender.promotion.frozen import Frozen
 from journeylab.sender.promotion.promoting import prepare
+from journeylab.sender.promotion.purposes import undeclared_by_releases
+from journeylab.sender.sending.alerts import open_alerts
+from journeylab.sender.settings import Settings
+from journeylab.sender.store import Store
+from journeylab.sender.store import tables as t
 from promotable import SETTINGS
 
 Run = Callable[..., str]
@@ -224,3 +233,29 @@ def test_a_message_that_is_missing_is_told(run: Run) -> None:
 def test_what_is_declared_twice_is_refused(run: Run) -> None:
     declared("purposes: {marketing: {title: {en: News}, attributes: [age, age]}}\n")
     assert "attributes has 'age' twice" in run("check", "hello.yaml", "--settings", "sender.yaml", status=1)
+
+
+def test_settings_that_declare_less_than_a_release_reads_are_told_where_it_runs(folder: Path, store: Store) -> None:
+    read = Settings.read("sender.yaml")
+    messages = Messages.read(read.path(read.messages))
+    with store.writing() as connection:
+        release = Frozen(Journey.read("hello.yaml"), Policy(), messages).row()
+        release |= {"created_at": store.now(connection), "created_by": "a test"}
+        (key,) = connection.execute(insert(t.releases), release).inserted_primary_key
+        span = {"release_id": key, "from_at": store.now(connection), "share_from": 0.0, "share_to": 1.0}
+        connection.execute(insert(t.spans), span | {"share_salt": ""})
+    version = Journey.read("hello.yaml").version
+    for said, found in (
+        (ALL, []),
+        (ALL.replace("country, ", "").replace("amount, ", ""), [f"hello {version}: country, purchase.amount"]),
+        ("purposes: {marketing: {title: {en: News}}}\n", []),
+    ):
+        declared(said)
+        own = Settings.read("sender.yaml").model_copy(update={"dkim": None})
+        with store.reading() as connection:
+            assert undeclared_by_releases(connection, own) == found
+        with Sender(store, own, "worker") as sender:
+            sender.run_once()
+        with store.reading() as connection:
+            texts = [one.text for one in open_alerts(connection) if one.cause == "purposes/undeclared"]
+        assert [text.partition("not kept: ")[2] for text in texts] == found

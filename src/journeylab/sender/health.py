@@ -17,6 +17,7 @@ from journeylab.sender.mail.messages import Messages
 from journeylab.sender.ownstore import own_store
 from journeylab.sender.permissions import Permission, allowed
 from journeylab.sender.promotion.foureyes import unapproved
+from journeylab.sender.promotion.purposes import undeclared_by_releases
 from journeylab.sender.promotion.standing import pauses, running
 from journeylab.sender.sending.alerts import open_alerts
 from journeylab.sender.sending.journal import newest, refuse_older_copy
@@ -141,6 +142,8 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
             yield Health("clock", text, apart <= _APART)
             takes = ", ".join(f"{one.journey} {one.version} ({one.shown_share})" for one in running(connection))
             yield Health("releases", takes or "none takes entries")
+            if beyond := undeclared_by_releases(connection, settings):
+                yield Health("purposes", f"releases read what is not kept any more: {'; '.join(beyond)}", is_well=False)
             if large := unapproved(connection, settings):
                 said = f"reach more contacts than one person may promote to, and nobody approved: {', '.join(large)}"
                 yield Health("four eyes", said, is_well=False)

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Connection, func, select, update
@@ -31,6 +33,7 @@ from journeylab.sender.mail.recommend import Recommender
 from journeylab.sender.persons.erasure import repeat, stand_in
 from journeylab.sender.persons.retention import retain
 from journeylab.sender.promotion.deviation import compare
+from journeylab.sender.promotion.purposes import undeclared_by_releases
 from journeylab.sender.promotion.standing import running as running_releases
 from journeylab.sender.promotion.standing import what_runs
 from journeylab.sender.sending.alerts import raise_alert, resolve
@@ -58,6 +61,7 @@ _MOST: Final = 5000
 _FAULTS: Final = 3
 _LOOK: Final = timedelta(minutes=1)
 _RETAIN: Final = timedelta(hours=1)
+_BEYOND: Final = "purposes/undeclared"
 
 
 class _Stamp(NamedTuple):
@@ -209,11 +213,26 @@ class Sender:
         return total
 
     def _made(self) -> Worker:
-        """The next worker; before the first one it is noted with which settings and key."""
+        """The next worker; before the first one it is noted with which settings and key, and whether these fit."""
         worker = Worker(self.store, self.settings, self.name, self.writer, self.observe)
         if self._worker is None:
             note_settings(self.store, self.settings, self.name)
+            self._note_beyond()
         return worker
+
+    def _note_beyond(self) -> None:
+        """Raises an alert where settings declare less than releases read, whose contacts would lack what they ask."""
+        with self.store.writing() as connection:
+            now, beyond = self.store.now(connection), undeclared_by_releases(connection, self.settings)
+            if beyond:
+                said = say(
+                    "releases read what the settings do not let their purposes use, and what comes in of it is not "
+                    "kept: {reads}",
+                    reads="; ".join(beyond),
+                )
+                raise_alert(connection, _BEYOND, "error", said, now)
+            else:
+                resolve(connection, _BEYOND, now)
 
     def _note(self, action: str) -> None:
         with self.store.writing() as connection:
@@ -278,11 +297,13 @@ class Sender:
                 .limit(1)
             )
             contact = connection.scalar(first)
-            reason = f"{type(problem).__name__}: {problem}"
-            connection.execute(update(t.contacts).where(c.contact == contact).values(held_because=reason[:2000]))
+            place = extract_tb(problem.__traceback__)[-1]
+            # Where it went wrong, not the text of it, which may have what is known of the person.
+            reason = f"{type(problem).__name__} at {Path(place.filename).name}:{place.lineno}"
+            connection.execute(update(t.contacts).where(c.contact == contact).values(held_because=reason))
             said = say("a contact cannot be advanced and is held; `journeylab contacts list --held` shows why")
             raise_alert(connection, HELD, "error", said, now)
-        self._log.error("held", contact=contact, reason=reason)
+        self._log.error("held", reason=reason)
 
     def _outside(self) -> int:
         """Makes outside calls, delivers webhooks, keeps the audit log; how many things that were, tried or done."""

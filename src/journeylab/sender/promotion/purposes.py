@@ -25,14 +25,19 @@ from journeylab.sender.declarations import Declarations
 from journeylab.yamlsource import documents
 
 from .frozen import sends_of
+from .standing import frozen_release, running
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from journeylab.experiments import Experiment
     from journeylab.journey import Journey
     from journeylab.sender.mail.messages import Message
     from journeylab.sender.settings import Settings
 
-__all__ = ["Processing", "Use", "undeclared", "unused", "use_of", "use_of_experiment"]
+__all__ = [
+    "Processing", "Use", "undeclared", "undeclared_by_releases", "unused", "use_of", "use_of_experiment",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,26 @@ def undeclared(use: Use, declared: Declarations, settings: Settings) -> Iterator
     for read in use.reads:
         if not declared.allows(use.purpose, read):
             yield use.at(read.path, _refusal(read, use.purpose, declared))
+
+
+def undeclared_by_releases(connection: Connection, settings: Settings) -> list[str]:
+    """What releases that take entries read and their purposes do not declare, as `JOURNEY VERSION: what`.
+
+    Settings may declare less than they did when a release was promoted; then what it reads is not kept any more.
+    """
+    declared = Declarations.of(settings)
+    if declared is None:
+        return []
+    found = []
+    for one in running(connection):
+        frozen = frozen_release(connection, one.release_id)
+        use = use_of(frozen.journey, frozen.messages, settings)
+        reads = use.reads if use.purpose not in declared.attributes else [
+            read for read in use.reads if not declared.allows(use.purpose, read)
+        ]  # fmt: skip
+        if reads:
+            found.append(f"{one.journey} {one.version}: {_names(reads)}")
+    return found
 
 
 def _names(reads: Iterable[Read]) -> str:
