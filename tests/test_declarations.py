@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -75,6 +77,7 @@ def test_a_purpose_may_read_what_it_declares(read: Read, purposes: list[str]) ->
     assert DECLARED.declaring(read) == purposes
 
 
+Run = Callable[..., str]
 Door = Callable[[Store, Settings, Path], Counter[str]]
 EVENTS = [
     {"contact": "ada", "event": "purchase", "amount": 5.0, "product": TOKEN, "shoe": {"size": [1]}},
@@ -94,9 +97,6 @@ def by_python(store: Store, settings: Settings, _: Path) -> Counter[str]:
 
 
 def by_files(store: Store, settings: Settings, folder: Path) -> Counter[str]:
-    import json
-    import os
-
     for name, rows in (("contacts", PEOPLE), ("events", EVENTS)):
         file = folder / "inbox" / name / "all.json"
         file.parent.mkdir(parents=True)
@@ -109,8 +109,6 @@ def by_files(store: Store, settings: Settings, folder: Path) -> Counter[str]:
 
 
 def by_table(store: Store, settings: Settings, _: Path) -> Counter[str]:
-    import json
-
     with store.writing() as connection:
         got = receive_people(connection, people(), store.now(connection), Declarations.of(settings))
         for one in EVENTS:
@@ -214,3 +212,19 @@ def test_counts_add_up_and_nobody_makes_the_table_grow(store: Store) -> None:
     assert rows[OTHERS] == 2 * 52
     with store.reading() as connection:
         assert connection.scalar(select(func.count()).select_from(t.names)) == 0
+
+
+def test_the_command_line_says_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = SETTINGS.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    Path("sender.json").write_text(json.dumps(plain | {"purposes": SAID}))
+    Path("people.csv").write_text(f"contact,plan,shoe\nada,pro,{TOKEN}\nbo,free,\n")
+    said = run("contacts", "import", "people.csv", "--settings", "sender.json", "--json")
+    assert json.loads(said) == {"n_new": 2, "n_repeated": 0, "refused": [], "left_out": {"shoe": 1}}
+    Path("bought.csv").write_text(f"contact,event,amount,product\nada,purchase,5,{TOKEN}\n")
+    assert "1 event new" in run("contacts", "events", "bought.csv", "--settings", "sender.json")
+    said = run("contacts", "export", "--events", "e.csv", "--contacts", "c.csv", "--settings", "sender.json", "--json")
+    assert json.loads(said)["n_contacts"] == 2
+    made = [one for one in tmp_path.rglob("*") if one.is_file() and one.name not in ("people.csv", "bought.csv")]
+    assert len(made) > 3
+    assert not [one.name for one in made if TOKEN.encode() in one.read_bytes()]
