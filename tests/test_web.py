@@ -797,7 +797,7 @@ def test_while_the_database_is_away_nothing_is_confirmed(store: Store, tmp_path:
     people(store, "ada")
     links = links_of(a_message(store))
     nowhere = create_engine(f"sqlite:///{tmp_path / 'no' / 'such.db'}")
-    client = Client(app_for(replace(store, engine=nowhere), tmp_path))
+    client = Client(app_for(replace(store, engine=nowhere).with_keys(KEYS), tmp_path))
     answer = client("POST", links["unsubscribe"], data=ONE_CLICK)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
     assert "Nothing was changed" in answer.text
