@@ -131,7 +131,7 @@ def decided(world: World) -> list[Any]:
     ]  # fmt: skip
 
 
-@some(100)
+@some(60)
 @given(worlds())
 def test_what_is_not_read_makes_no_difference(world: World) -> None:
     assume(world.events)
@@ -140,7 +140,7 @@ def test_what_is_not_read_makes_no_difference(world: World) -> None:
     assert decided(kept(world, reads, events)) == decided(world)
 
 
-@some(30)
+@some(20)
 @given(worlds())
 def test_the_program_asks_for_no_event_that_is_not_among_them(world: World) -> None:
     assume(world.events)

@@ -401,7 +401,7 @@ def a_year(store: Store, folder: Path, over: Any) -> dict[str, Any]:
     run = LiveRun(store, [Release(journey=one) for one in (ONCE, FOR_GOOD)], basis=("marketing",), settings=own)
     names = ("ada", "bo", "cy")
     run.people({"contact": one} for one in names)
-    for round_ in range(4):
+    for round_ in range(3):
         start = MIDDAY + round_ * 50 * DAY
         events = [
             {"contact": one, "event": "signup", "occurred_at": start + i * DAY} for i, one in enumerate(names)
@@ -432,10 +432,10 @@ def test_reentry_caps_and_exits_are_what_they_would_be(sqlite_store_file: Path, 
     with alike(sqlite_store_file, tmp_path, MIDDAY) as stores:
         kept, gone = a_year(stores[0], tmp_path, lambda *_: None), a_year(stores[1], tmp_path, goes)
         assert rows_of(stores[1], t.tallies) == []  # two people are few
-    assert (len(kept.pop("n_left")) > 5, gone.pop("n_left")) == (True, [])
+    assert (len(kept.pop("n_left")) > 4, gone.pop("n_left")) == (True, [])
     assert gone == kept
     assert {"signup", "sent"} <= {one.split("'")[3] for one in kept["events"]}
-    assert len(kept["entries"]) >= 5
+    assert len(kept["entries"]) > 2
     with alike(sqlite_store_file, tmp_path, MIDDAY) as stores:
         far = a_year(stores[0], tmp_path, goes_too_far)
     assert far["entries"] != kept["entries"]

@@ -28,7 +28,7 @@ def rows_of(spans: list[tuple[Cell, int, int]]) -> list[tuple[str, Cell]]:
     return [(f"c{first + i}", cell) for cell, first, n in spans for i in range(n)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SPANS, st.sampled_from([BY_DAY, BY_YEAR]))
 def test_every_count_is_of_ten_people_and_of_rows_that_there_were(spans, ladder) -> None:  # type: ignore[no-untyped-def]
     rows = rows_of(spans)
@@ -42,7 +42,7 @@ def test_every_count_is_of_ten_people_and_of_rows_that_there_were(spans, ladder)
         assert found == {}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SPANS)
 def test_what_is_left_of_a_node_on_a_day_is_nobody_or_ten_people(spans: list[tuple[Cell, int, int]]) -> None:
     rows = rows_of(spans)
