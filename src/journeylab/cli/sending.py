@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -184,9 +185,16 @@ def list_sends(
             typer.echo(line)
 
 
+_REPLY: Final = re.compile(r"\d{3}(?:[ -]\d\.\d{1,3}\.\d{1,3})?")
+
+
 def _plain(row: Any) -> dict[str, Any]:
-    """A row as plain data for JSON."""
-    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row._asdict().items()}
+    """A row as plain data for JSON; of a relay's reply its codes alone, as the rest may name the person."""
+    plain = {name: one.isoformat() if hasattr(one, "isoformat") else one for name, one in row._asdict().items()}
+    if plain["reply"] is not None:
+        found = _REPLY.match(plain["reply"])
+        plain["reply"] = None if found is None else found[0]
+    return plain
 
 
 def _key_of(store: Store, beginning: str) -> str:
@@ -208,8 +216,12 @@ def _key_of(store: Store, beginning: str) -> str:
 
 
 @sends.command("show")
-def show(key: OneMessage, settings: SettingsFile = SETTINGS, as_json: AsJson = False) -> None:
-    """Show all that is known of a message but its content and address.
+def show(
+    key: OneMessage,
+    settings: SettingsFile = SETTINGS,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of a message but its content, its address, and what a relay said beside its codes.
 
     \b
     Examples:
