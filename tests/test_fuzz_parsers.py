@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import closing, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,7 @@ def shown(html: str) -> bytes:
 
 FOUND = {
     "journey.yaml": [
+        b"%YAML 9.9\n---\njourney: a\n",
         b"journey: a\ntimezone: [x]\n", b"journey: a\nnodes: {a: {wait_until: {between: [[1], {a: b}]}}}\n",
         b"journey: a\nsplit: " + b"9" * 400 + b"\n", b"journey: " + DEEP, b"a: &a [*a, *a]\n", b"- " * 3_000,
         b"journey: a\nnodes: {a: {wait: " + b"9" * 30 + b"d, next: b}}\n",
@@ -83,7 +86,7 @@ FOUND = {
     "journey.json": [DEEP, DIGITS, HALF, b'{"journey": ' + HALF + b"}"],
     "experiment": [b"# nothing", b"experiment: a\nsegments: " + b"[" * 700],
     "settings": [b"", b"sender: a\ninbox: {timezone: [x]}\n", b"sender: a\nattempts: " + b"9" * 400],
-    "message": [b"message: {" * 400, b"# nothing\n", b"{{ " + b"(" * 3_000],
+    "message": [b"message: {" * 400, b"# nothing\n", b"{{ " + b"(" * 3_000, b"{{ " + b"9" * 5_000],
     "duration": [b"9" * 60 + b"w", b"9" * 5_000 + b"d", b"99999999999d"],
     "options": [b"9" * 400, b"a=" + b"9" * 400, b"3/" + b"9" * 40 + b"d", b"\0"],
     "column map": [DEEP, DIGITS],
@@ -100,7 +103,8 @@ FOUND = {
         b'[{"contact": "a", "event": "b", "n": ' + b"9" * 400 + b'}, {"contact": "a", "event": "b", "n": 1.5}]',
         b'[{"contact": ' + HALF + b"}]", DEEP,
     ],
-    "send times.csv": [b"," * 100_000, b"contact,hour_of_week\n\xff,9\n", b"contact,hour_of_week\nada,1e999\n"],
+    "send times.csv": [b"," * 100_000, b"contact,hour_of_week\n\xff,9\n", b"contact,hour_of_week\nada,1e999\n",
+                       b"contact,hour_of_week\nada," + b"9" * 400 + b"\n"],
     "scores.csv": [b"a," * 50_000, b"contact,score\nada,nan\n", b"contact,score\n\"ada,0.5\n"],
     "checkpoint": [
         NOTE.replace(b"time 2026", b"time x"), NOTE.replace(b"\n3\n", b"\n" + DIGITS + b"\n"),
@@ -269,3 +273,19 @@ def test_what_pandas_has_noted_in_a_file_does_not_count(name: str, noted: bytes,
                "events": {"contact": ["ada"], "event": ["visit"]}}[name.partition(".")[0]]  # fmt: skip
     pq.write_table(pa.table(columns).replace_schema_metadata({b"pandas": noted}), tmp_path / "noted.parquet")
     assert reads(PARSERS[name], (tmp_path / "noted.parquet").read_bytes(), tmp_path) is None
+
+
+@pytest.mark.parametrize("sealed", [None, "text", b"", b"short", bytes(40), 3])
+def test_a_ledger_in_which_somebody_has_written_is_refused(sealed: Any, tmp_path: Path) -> None:
+    parser, path = PARSERS["ledger"], tmp_path / "changed"
+    for table in ("about", "shown"):
+        path.write_bytes(parser.samples[0])
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("pragma ignore_check_constraints = on")
+            connection.execute("pragma writable_schema = on")
+            connection.execute("update sqlite_master set sql = replace(sql, 'not null', '') where type = 'table'")
+            connection.commit()
+        with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.DatabaseError):
+            connection.execute(f"update {table} set sealed = ?", (sealed,))
+            connection.commit()
+            assert "the ledger" in reads(parser, path.read_bytes(), tmp_path)

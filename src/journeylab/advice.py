@@ -72,7 +72,7 @@ def read(path: str | Path) -> SendTimes:
             return SendTimes.of_hours(csv_frame(path))
         if "hour_of_week" in pq.read_schema(path).names:
             return SendTimes.of_hours(parquet_frame(path))
-    except (OSError, ValueError, pa.ArrowException) as problem:
+    except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as problem:
         raise DataError(f"send times {str(path)!r} cannot be read: {problem}") from None
     except DataError as problem:
         raise DataError(f"{str(path)!r}: {problem}") from None

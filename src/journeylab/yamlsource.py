@@ -89,6 +89,8 @@ def documents(text: str, *, source: str | None = None, is_json: bool = False) ->
     except YAMLError as error:
         reason = " ".join(str(error).split())
         found.append(Document(faults=[Fault((), f"no YAML: {reason}", source)]))
+    except (KeyError, ValueError) as error:  # as ruamel says that a version in %YAML is none, among other things
+        found.append(Document(faults=[Fault((), f"no YAML that can be read: {str(error)[:200]}", source)]))
     except RecursionError:
         found.append(Document(faults=[Fault((), _TOO_DEEP, source)]))
     return found

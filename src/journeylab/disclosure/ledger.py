@@ -132,7 +132,7 @@ class Writing:
 
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place)
-        except InvalidTag:
+        except (InvalidTag, TypeError, ValueError):  # not of this key, no bytes, or too few of them
             raise DataError(
                 f"{self._path}: the ledger is not of this key, or was changed; bring the key that it began with"
             ) from None

@@ -65,6 +65,9 @@ def uses(sources: Mapping[str, str], roots: Iterable[str]) -> Uses:
         except TemplateSyntaxError as error:
             found.faults.append(((name, error.lineno), f"no Jinja2 template: {error.message}"))
             continue
+        except ValueError:
+            found.faults.append(((name, 1), "no Jinja2 template: it has a number of more than 4,300 digits"))
+            continue
         except RecursionError:
             found.faults.append(((name, 1), "no Jinja2 template: it is nested too deeply"))
             continue

@@ -91,7 +91,7 @@ class Model:
 
         try:
             table = csv_frame(path) if path.suffix == ".csv" else parquet_frame(path)
-        except (OSError, ValueError, pa.ArrowException) as problem:
+        except (OSError, ValueError, OverflowError, pa.ArrowException) as problem:
             raise DataError(f"the scores {name!r}: {path} cannot be read: {problem}") from None
         return cls.of_scores(name, table)
 
