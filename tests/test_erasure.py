@@ -25,7 +25,7 @@ from journeylab.sender.live.ticks import tick
 from journeylab.sender.persons.copies import copy_of
 from journeylab.sender.persons.erasure import Erased, erase, repeat, stand_in
 from journeylab.sender.sending.gate import Refused, Request, let_pass
-from journeylab.sender.sending.journal import Receipt, refuse_older_copy
+from journeylab.sender.sending.journal import Receipt, adopt, refuse_older_copy
 from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
@@ -233,14 +233,19 @@ def test_an_erased_id_that_is_brought_in_again_is_a_new_contact(shop: Shop) -> N
     assert verify_decisions(shop.store, lambda _: shop.run.running).differences.empty
 
 
-def test_receipts_of_an_erased_person_are_no_sign_of_an_older_copy(shop: Shop) -> None:
+def receipt_of(shop: Shop) -> Receipt:
+    """What this machine noted of the first message."""
     (row,) = rows_of(shop.store, t.sends, contact=CONTACT, node="hello")
     about = {name: getattr(row, name) for name in ("message_key", "journey", "entry", "node", "visit", "message")}
-    receipt = Receipt(
+    return Receipt(
         **about, contact=CONTACT, purpose="marketing", transactional=False, release_id=row.release_id, fence=row.fence,
         gated_at=row.gated_at, relay="relay", kind="accepted", code=250, enhanced=None, reply="ok", queue_id=None,
         at=row.settled_at,
     )  # fmt: skip
+
+
+def test_receipts_of_an_erased_person_are_no_sign_of_an_older_copy(shop: Shop) -> None:
+    receipt = receipt_of(shop)
     refuse_older_copy(shop.store, [receipt])
     shop.clock.at += timedelta(hours=1)
     shop.erase()
@@ -252,6 +257,21 @@ def test_receipts_of_an_erased_person_are_no_sign_of_an_older_copy(shop: Shop) -
         connection.execute(t.erasures.update().values(finished_at=None))
     with pytest.raises(DataError, match="restored from an older copy"):  # without knowing of erasures
         refuse_older_copy(shop.store, [receipt])
+
+
+def test_adopted_receipts_bring_no_erased_person_back(shop: Shop, tmp_path: Path) -> None:
+    receipt = receipt_of(shop)
+    file = tmp_path / "receipts" / "worker" / "000001.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(receipt.line())
+    shop.clock.at += timedelta(hours=1)
+    shop.erase()
+    assert adopt(shop.store, tmp_path / "receipts", "ada").n_written == 0
+    assert shop.named_in() == []
+    with shop.store.writing() as connection:
+        connection.execute(t.erasures.update().values(finished_at=None))
+    assert adopt(shop.store, tmp_path / "receipts", "ada").n_written == 1  # without knowing of erasures
+    assert CONTACT in {one.contact for one in rows_of(shop.store, t.contacts)}
 
 
 def test_whom_the_machine_cannot_advance_is_erased_all_the_same(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
