@@ -359,7 +359,7 @@ def decided(store: Store) -> dict[str, Any]:
 
 
 @pytest.mark.nightly
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
 @given(world=worlds())
 def test_with_and_without_retention_the_same_is_decided(world: World, sqlite_store_file: Path, tmp_path: Path) -> None:
     assume(len(world.events) > 3 and world.contacts)
