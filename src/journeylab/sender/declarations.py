@@ -151,7 +151,8 @@ def _without(one: _T, field: str, names: Collection[str]) -> _T:
     """An event or a contact without some of its values."""
     if not names:
         return one
-    return replace(one, **{field: {k: v for k, v in getattr(one, field).items() if k not in names}})  # type: ignore
+    kept = {name: value for name, value in getattr(one, field).items() if name not in names}
+    return replace(one, **{field: kept})  # type: ignore[arg-type]
 
 
 def named(*names: Any) -> str:
