@@ -7,6 +7,9 @@ search finds what there is, is shown beside: with a guard off, or in the tables 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -32,8 +35,8 @@ TOKENS = {word: f"Zq{word}K7canary" for word in _WORDS}
 
 
 @cache
-def log() -> EventLog:
-    """The shop's log with one person more, who entered, was sent, opened, clicked, bought, and is told of by tokens."""
+def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The shop's events and contacts with one person more, by tokens, who entered, was sent, clicked and bought."""
     folder = datasets.fixtures() / "shop"
     events, contacts = (pd.read_parquet(folder / f"{name}.parquet") for name in ("events", "contacts"))
     other = "akacja-00002"
@@ -51,10 +54,15 @@ def log() -> EventLog:
     hers = mine[mine["event"] == "signup"].assign(
         contact=TOKENS["id"] + "2", country=TOKENS["country"], plan=TOKENS["plan"]
     )
-    return EventLog.read(
+    return (
         pd.concat([events, mine, changed, hers]).sort_values("occurred_at", kind="stable"),
-        contacts=pd.concat([contacts, person, stranger]),
+        pd.concat([contacts, person, stranger]),
     )
+
+
+@cache
+def log() -> EventLog:
+    return EventLog.read(tables()[0], contacts=tables()[1])
 
 
 @cache
@@ -212,3 +220,23 @@ def test_a_saved_notebook_with_the_person_in_it_is_found_in_every_form(tmp_path:
         assert {one.kind for one in check_notebook(path, canaries=[TOKENS["first_name"]])} == {"canary"}
     path.write_text(json.dumps({**notebook, "cells": []}))
     assert not check_notebook(path, canaries=[TOKENS["first_name"]])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "notebook", ["01_explore_segments", "03_replay_and_backtest", "04_learn_send_times", "05_test_variants"]
+)
+def test_a_notebook_that_ran_over_the_persons_log_and_was_exported_has_no_token(notebook: str, tmp_path: Path) -> None:
+    events, contacts = tables()
+    events.to_parquet(tmp_path / "events.parquet")
+    contacts.to_parquet(tmp_path / "contacts.parquet")
+    folder = Path(__file__).parents[1] / "notebooks"
+    given = {"JOURNEYLAB_EVENTS": "events.parquet", "JOURNEYLAB_CONTACTS": "contacts.parquet"}
+    subprocess.run(
+        [sys.executable, "-m", "marimo", "export", "html", str(folder / f"{notebook}.py"), "-o", "out.html"],
+        cwd=tmp_path, env={**os.environ, **given, "PYTHONPATH": str(folder)}, check=True, timeout=900,
+        capture_output=True,
+    )  # fmt: skip
+    text = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert len(text) > 100_000
+    assert holding(text, TOKENS.values()) == []

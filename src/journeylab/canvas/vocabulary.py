@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
+import numpy as np
+
 from journeylab.conditionparser import MESSAGES
+from journeylab.disclosure.thresholds import FEWEST
 from journeylab.journey import Journey, Run, Send
 from journeylab.language import count_text, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from journeylab.attributes import Attribute
     from journeylab.eventlog import EventLog
 
 __all__ = ["of_journey", "of_log"]
@@ -22,8 +26,9 @@ _MOST_VALUES = 20
 def of_log(log: EventLog | None) -> dict[str, Any]:
     """What a log knows.
 
-    `events` (name to how many, as text), `properties` by event, `attributes` (kind, few values), and the `messages`
-    that it was sent, all empty without a log; and the `timezones` that there are.
+    `events` (name to how many, as text), `properties` by event, `attributes` (kind, few values, of those that ten
+    contacts have or more: a widget is saved with its notebook), and the `messages` that it was sent, all empty without
+    a log; and the `timezones` that there are.
     """
     timezones = sorted(available_timezones())
     if log is None:
@@ -33,9 +38,8 @@ def of_log(log: EventLog | None) -> dict[str, Any]:
     attributes = {}
     for name in log.attribute_names:
         column = log.attribute(name)
-        values = column.categories if column.kind == "text" else None
-        few = values if values is not None and len(values) <= _MOST_VALUES else None
-        attributes[name] = {"kind": column.kind, **({"values": list(few)} if few else {})}
+        values = _shared(column) if column.kind == "text" else []
+        attributes[name] = {"kind": column.kind, **({"values": values} if 0 < len(values) <= _MOST_VALUES else {})}
     has_messages = "sent" in events and "message" in log.property_names
     messages = list(log.property("message").categories or ()) if has_messages else []
     return {
@@ -45,6 +49,16 @@ def of_log(log: EventLog | None) -> dict[str, Any]:
         "messages": sorted(messages),
         "timezones": timezones,
     }
+
+
+def _shared(column: Attribute) -> list[str]:
+    """The values that enough contacts have had."""
+    categories = column.categories or []
+    changed = np.repeat(np.arange(len(column.base)), np.diff(column.offsets))
+    had = np.column_stack([np.append(np.arange(len(column.base)), changed), np.append(column.base, column.value)])
+    codes = np.unique(had[~np.isnan(had[:, 1])], axis=0)[:, 1].astype(np.int64)
+    n = np.bincount(codes, minlength=len(categories))
+    return [value for value, n_contacts in zip(categories, n, strict=True) if n_contacts >= FEWEST]
 
 
 def _properties(log: EventLog, event: str) -> list[str]:

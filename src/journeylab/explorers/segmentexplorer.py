@@ -11,6 +11,7 @@ import pandas as pd
 from journeylab.canvas.vocabulary import of_journey, of_log
 from journeylab.clock import microseconds
 from journeylab.conditions import Condition
+from journeylab.disclosure.thresholds import FEWEST
 from journeylab.errors import DataError
 from journeylab.journey import Journey, Portfolio, Segment
 from journeylab.language import count_text, current, date_text, plural, say, share_text
@@ -253,6 +254,8 @@ def _overlap_picture(table: pd.DataFrame) -> Picture:
 
 def _contrasts_picture(table: pd.DataFrame, name: str) -> Picture:
     title = say("What distinguishes {name}", name=name)
+    # A value that few have may be somebody's own, and what is shown is saved with the notebook.
+    table = table[table["n_inside"] + table["n_outside"] >= FEWEST].reset_index(drop=True)
     return Picture(
         name="contrasts",
         title=title,
@@ -271,6 +274,7 @@ def _contrasts_picture(table: pd.DataFrame, name: str) -> Picture:
         signed=["difference", "low", "high"],
         notes=[
             say("This describes who they are; it does not say what made them so, nor what would change them."),
+            say("Values that fewer than {n} people have are not listed.", n=FEWEST),
             say("95 % intervals, each for its row alone: of many rows, some differ by chance. The {n} greatest "
                 "differences are drawn.", n=MOST_CONTRASTS),
         ],
