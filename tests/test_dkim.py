@@ -156,7 +156,7 @@ def settings(folder, more="dkim: {domain: shop.example, selector: s1, key: dkim.
 def test_the_key_is_read_as_the_settings_say(tmp_path, rsa_key, key):
     assert DkimKey.read(settings(tmp_path, "")) is None
     path = tmp_path / "dkim.pem"
-    with pytest.raises(DataError, match="there is no key; .*--make-key"):
+    with pytest.raises(DataError, match=r"there is no key; .*--make-key"):
         DkimKey.read(settings(tmp_path))
     path.write_bytes(pem(rsa_key))
     path.chmod(0o644)

@@ -36,8 +36,8 @@ from journeylab.experimentcharts import (
 )
 from journeylab.experimentdrawing import forest_svg, guardrail_svg, overlap_svg, segment_svg
 from journeylab.experimentlines import novelty_svg, power_svg, ratio_svg, shares_svg, uplift_svg, watch_svg
-from journeylab.experimentplots import effect_text, forest_panels, guardrail_panels, number_text
 from journeylab.experimentpage import analysis_page, comparison_page, plan_page, watch_page
+from journeylab.experimentplots import effect_text, forest_panels, guardrail_panels, number_text
 from journeylab.experiments import Experiment, Guardrail, Proportion, Revenue, Stopping
 from journeylab.experiments.analysis import Analysis, analyze_units
 from journeylab.experiments.comparison import Comparison, compare

@@ -20,6 +20,7 @@ from journeylab.sendtime.habit import HabitModel
 from journeylab.sendtime.sends import SendTable, send_table
 from journeylab.sendtimecharts import calibration_chart, gain_chart, level_chart, reliability_chart, week_chart
 from journeylab.sendtimedrawing import calibration_svg, gain_svg, level_svg, reliability_svg, week_svg
+from journeylab.sendtimepage import write_page
 from journeylab.sendtimeplots import (
     calibration_table,
     gain_table,
@@ -29,7 +30,6 @@ from journeylab.sendtimeplots import (
     score_text,
     week_table,
 )
-from journeylab.sendtimepage import write_page
 from journeylab.sendtimes import LEVELS, WEEK, SendTimes
 from words import english_in
 

@@ -3,8 +3,8 @@
 `cells` makes a table of people and `disclose` shows what of it may be shown, as `Disclosed`, held to five rules: enough
 people (`thresholds`), an audit of all numbers together (`audit`), rounding or noise (`perturbation`), nothing that
 differs by few from what was shown before (`likeness`, and the `Ledger`), closed periods (`windows`). `with_estimates`
-puts what models say beside it; `pseudonymised` lets rows out for a purpose, `private_counts` counts with differential privacy, and `check_notebook` looks for people in
-a saved notebook. docs/disclosure.md is the guide, docs/decisions/0016-one-gate-for-what-leaves.md says why.
+puts what models say beside it; `pseudonymised` lets rows out for a purpose, `private_counts` counts with differential
+privacy, and `check_notebook` looks for people in a saved notebook. docs/disclosure.md is the guide, docs/decisions/0016-one-gate-for-what-leaves.md says why.
 """
 
 from .disclosed import Disclosed

@@ -70,7 +70,8 @@ from sqlalchemy import (
 __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
     "checkpoints", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "left_out", "metadata",
-    "names", "outbox", "pauses", "relays", "releases", "reports", "renderings", "sends", "spans", "state_beside", "suppressions",
+    "names", "outbox", "pauses", "relays", "releases", "reports", "renderings", "sends", "spans", "state_beside",
+    "suppressions",
     "tallies", "tokens", "visits", "wordings", "workers",
 ]  # fmt: skip
 
@@ -467,8 +468,8 @@ erasures = Table(
     Column("tallied_at", Instant),
     Index("uq_erasures_contact", "contact", unique=True),
 )
-"""`contact` is there until its messages have come to their ends, at `finished_at`; then all that is left is renamed. From
-`tallied_at` on only counts are left of it."""
+"""`contact` is there until its messages have come to their ends, at `finished_at`; then all that is left is renamed.
+From `tallied_at` on only counts are left of it."""
 
 tallies = Table(
     "tallies",
@@ -568,7 +569,7 @@ approvals = Table(
     Index("ix_approvals_object", "object"),
     Index("ix_approvals_contact", "contact"),
 )
-"""`object` is JOURNEY/HASH of the release, `contact` or `production log`; `people` are all who are behind the one who asked."""
+"""`object` is JOURNEY/HASH of the release, `contact` or `production log`; `people` are all behind the one who asked."""
 
 reports = Table(
     "reports",

@@ -42,9 +42,7 @@ __all__ = ["application"]
 _PAGES = ("/u/", "/p/", "/confirm/", "/c/", "/o/")
 
 
-def application(
-    store: Store, settings: Settings, *, clock: Callable[[], float] = time.monotonic
-) -> Starlette:
+def application(store: Store, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Starlette:
     """The application, for any ASGI server; routes may be added to it (`app.router.routes`).
 
     Args:
