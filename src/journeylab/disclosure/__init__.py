@@ -4,7 +4,8 @@
 people (`thresholds`), an audit of all numbers together (`audit`), rounding or noise (`perturbation`), nothing that
 differs by few from what was shown before (`likeness`, and the `Ledger`), closed periods (`windows`). `with_estimates`
 puts what models say beside it; `pseudonymised` lets rows out for a purpose, `private_counts` counts with differential
-privacy, and `check_notebook` looks for people in a saved notebook. docs/disclosure.md is the guide, docs/decisions/0016-one-gate-for-what-leaves.md says why.
+privacy, and `check_notebook` looks for people in a saved notebook. docs/disclosure.md is the guide,
+docs/decisions/0016-one-gate-for-what-leaves.md says why.
 """
 
 from .disclosed import Disclosed

@@ -71,8 +71,7 @@ __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
     "checkpoints", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "left_out", "metadata",
     "names", "outbox", "pauses", "relays", "releases", "reports", "renderings", "sends", "spans", "state_beside",
-    "suppressions",
-    "tallies", "tokens", "visits", "wordings", "workers",
+    "suppressions", "tallies", "tokens", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
