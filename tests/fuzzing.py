@@ -478,6 +478,19 @@ def _note() -> bytes:
     return Checkpoint("shop", 3, bytes(32), AUDITED).signed(SIGNER).encode()
 
 
+def _simulated() -> bytes:
+    """What a simulation prints of a journey, with numbers that nobody has simulated."""
+    journey = _a_journey()
+    shares = {"share": 0.5, "interval": [0.4, 0.6], "n_entries": 10.0, "n_visits": 5.0}
+    nodes = {
+        name: {"n_visits": 10.0, "branches": dict.fromkeys(("yes", "no", "timeout", "next"), shares)}
+        for name in journey.nodes
+    }
+    exits = dict.fromkeys(("finished", "goal", "(running)"), shares)
+    said = {"journey": journey.journey, "version": journey.version, "level": 0.9, "notes": ["x"]}
+    return _json({"journeys": [said | {"nodes": nodes, "exits": exits}]})
+
+
 def _mails() -> tuple[bytes, ...]:
     """A checkpoint in a mail, as it is and encoded."""
     inner = b"--b\nContent-Type: text/plain\nContent-Transfer-Encoding: base64\n\n" + b64encode(_note())
@@ -634,7 +647,7 @@ def parsers() -> list[Parser]:
         Parser("decision", (_record(),), in_file("fuzzed.json", _decision)),
         Parser("declaration", (_json({"plan": 1, "declared_at": "2026-03-02T09:00:00+00:00"}),),
                in_file("fuzzed.json", _declaration)),
-        Parser("forecast", (_json({"journeys": [{"journey": "trial_welcome", "version": "a"}], "level": 0.9}),),
+        Parser("forecast", (_simulated(),),
                in_file("fuzzed.json", _forecast)),
         Parser("notebook.ipynb", _notebooks()[:1], in_file("fuzzed.ipynb", _notebook)),
         Parser("notebook.json", _notebooks()[1:], in_file("fuzzed.json", _notebook)),

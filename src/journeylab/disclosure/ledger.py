@@ -98,6 +98,8 @@ class Ledger:
             raise DataError(f"{path}: the ledger cannot be used: {problem.strerror}") from None
         except sqlite3.DatabaseError as problem:
             raise DataError(f"{path}: the ledger cannot be used: {problem}") from None
+        except UnicodeDecodeError:  # in what SQLite says of a schema that was changed
+            raise DataError(f"{path}: the ledger cannot be used: names in it are no text") from None
 
 
 class Writing:

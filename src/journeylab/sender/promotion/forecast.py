@@ -149,7 +149,7 @@ class Forecast:
             return cls.of_summary(data, journey)
         except DataError as problem:
             raise DataError(f"{path}: {problem}") from None
-        except (TypeError, KeyError, ValueError, AttributeError):
+        except (TypeError, LookupError, ValueError, AttributeError, OverflowError):
             raise DataError(
                 f"{path}: no forecast of {journey.journey}: a part of it is of another shape; `journeylab simulate … "
                 "--json` prints one"
