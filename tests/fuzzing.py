@@ -481,7 +481,8 @@ def _note() -> bytes:
 def _simulated() -> bytes:
     """What a simulation prints of a journey, with numbers that nobody has simulated."""
     journey = _a_journey()
-    shares = {"share": 0.5, "interval": [0.4, 0.6], "n_entries": 10.0, "n_visits": 5.0}
+    spread = {"interval": [0.4, 0.6], "share_interval": [0.4, 0.6]}
+    shares = {"share": 0.5, "n_entries": 10.0, "n_visits": 5.0, "is_goal": False} | spread
     nodes = {
         name: {"n_visits": 10.0, "branches": dict.fromkeys(("yes", "no", "timeout", "next"), shares)}
         for name in journey.nodes

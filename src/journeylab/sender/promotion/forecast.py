@@ -145,11 +145,14 @@ class Forecast:
             data = data_of(path.read_bytes())
         except (OSError, ValueError) as problem:
             raise DataError(f"the forecast {path} cannot be read: {problem}") from None
+        import numpy as np
+
         try:
-            return cls.of_summary(data, journey)
+            with np.errstate(over="raise", invalid="raise"):
+                return cls.of_summary(data, journey)
         except DataError as problem:
             raise DataError(f"{path}: {problem}") from None
-        except (TypeError, LookupError, ValueError, AttributeError, OverflowError):
+        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError):
             raise DataError(
                 f"{path}: no forecast of {journey.journey}: a part of it is of another shape; `journeylab simulate … "
                 "--json` prints one"
