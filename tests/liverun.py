@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select
 from journeylab.eventlog import EventLog
 from journeylab.ownsends import OWN_EVENTS
 from journeylab.program import Release
-from journeylab.sender.live.intake import Incoming, Person, declare, receive, receive_people, record
+from journeylab.sender.live.intake import Incoming, Person, addresses_of, declare, receive, receive_people, record
 from journeylab.sender.live.running import Running, Version
 from journeylab.sender.live.ticks import log_of, tick
 from journeylab.sender.sending.claims import claim
@@ -158,7 +158,8 @@ class LiveRun:
             if not keys:
                 return 0
             rows = [*connection.execute(select(t.sends).where(t.sends.c.message_key.in_(keys)))]
-            freeze(connection, [(row, Made(f"{row.contact}@rcpt.test", b"hello", {})) for row in rows], self.clock.at)
+            addresses = addresses_of(connection, [row.contact for row in rows])
+            freeze(connection, [(row, Made(addresses[row.contact], b"hello", {})) for row in rows], self.clock.at)
         n_passed = 0
         for row in rows:
             with self.store.writing() as connection:

@@ -21,16 +21,13 @@ from journeylab.sender.audit.verifying import verified
 from journeylab.sender.consent.requests import give
 from journeylab.sender.live.intake import Incoming, Person, receive, receive_people
 from journeylab.sender.live.productionlog import verify as verify_decisions
-from journeylab.sender.live.ticks import tick
 from journeylab.sender.persons.copies import copy_of
 from journeylab.sender.persons.erasure import Erased, erase, repeat, stand_in
-from journeylab.sender.sending.gate import Refused, Request, let_pass
 from journeylab.sender.sending.journal import Receipt, adopt, refuse_older_copy
-from journeylab.sender.sending.preparing import Made
 from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 from liverun import SETTINGS, LiveRun, StillClock
-from stores import KEYS, freeze, rows_of
+from stores import KEYS, rows_of
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 CANARY = "Zx7canaryQ"
@@ -155,39 +152,41 @@ def test_what_was_decided_for_others_is_still_what_replay_gives(shop: Shop) -> N
     assert shop.named_in() == []
 
 
-def test_who_is_brought_in_again_gets_no_mail(shop: Shop) -> None:
-    shop.erase()
+def comes_again(shop: Shop) -> None:
+    """The erased person is brought in under another id and enters; all that is due until the journey's end happens."""
     shop.clock.at += timedelta(days=1)
     with shop.store.writing() as connection:
         receive_people(connection, [Person("new-id", f"{CONTACT}@rcpt.test".upper())], shop.clock.at)
         give(connection, "new-id", "marketing", "Yes", "en", "form", {}, shop.clock.at)
         receive(connection, [Incoming("new-id", "signup")], shop.clock.at)
-    shop.clock.at += timedelta(hours=1)
-    tick(shop.store, lambda _: shop.run.running)
+    shop.run.run([], shop.clock.at + timedelta(days=5))
+
+
+def test_who_is_brought_in_again_gets_no_mail(shop: Shop) -> None:
+    shop.erase()
+    comes_again(shop)
+    sends = rows_of(shop.store, t.sends, contact="new-id")
+    ends = {(one.node, one.state, one.reason, one.gated_at) for one in sends}
+    assert ends == {(node, "suppressed", "suppression", None) for node in ("hello", "again")}
+    assert {one.fence for one in sends} == {1}  # each was claimed once
+    visits = rows_of(shop.store, t.visits, contact="new-id")
+    assert [(one.node, one.branch) for one in visits if one.node != "pause"] == [
+        ("again", "skipped"), ("done", None), ("hello", "skipped")
+    ]  # fmt: skip
+    (entry,) = rows_of(shop.store, t.entries, contact="new-id")
+    assert entry.exit == "finished"
+    (contact,) = rows_of(shop.store, t.contacts, contact="new-id")
+    assert contact.held_because is None
+    assert rows_of(shop.store, t.alerts) == []
+    assert verify_decisions(shop.store, lambda _: shop.run.running).differences.empty
+
+
+def test_without_the_suppression_who_is_brought_in_again_would_get_mail(shop: Shop) -> None:
+    shop.erase()
     with shop.store.writing() as connection:
-        row = connection.execute(select(t.sends).where(t.sends.c.contact == "new-id")).one()
-        connection.execute(
-            t.sends.update()
-            .where(t.sends.c.message_key == row.message_key)
-            .values(state="claimed", fence=1, lease_until=shop.clock.at + timedelta(hours=1))
-        )
-        freeze(connection, [(row, Made(f"{CONTACT}@rcpt.test", b"Hello", {}))], shop.clock.at)
-        asked = [Request(row.message_key, 1, "new-id", "relay")]
-        answer = let_pass(connection, asked, shop.clock.at, shop.settings)[row.message_key]
-    assert isinstance(answer, Refused)
-    assert answer.reason == "suppression"
-    with shop.store.writing() as connection:  # without the suppression it would have passed
         connection.execute(delete(t.suppressions))
-    shop.clock.at += timedelta(seconds=1)
-    tick(shop.store, lambda _: shop.run.running)
-    with shop.store.writing() as connection:
-        connection.execute(
-            t.sends.update().where(t.sends.c.message_key == row.message_key).values(
-                state="claimed", fence=2, lease_until=shop.clock.at + timedelta(hours=1)
-            )
-        )  # fmt: skip
-        asked = [Request(row.message_key, 2, "new-id", "relay")]
-        assert not isinstance(let_pass(connection, asked, shop.clock.at, shop.settings)[row.message_key], Refused)
+    comes_again(shop)
+    assert {one.state for one in rows_of(shop.store, t.sends, contact="new-id")} == {"accepted"}
 
 
 def names_of(contact: str) -> set[str]:

@@ -122,6 +122,14 @@ def complained(one: World) -> Request:
     return request
 
 
+def suppressed(one: World) -> Request:
+    """The address is suppressed because of another contact: nothing is received of this one."""
+    request = one.claimed()
+    digest = KEYS.address_digest("Ada@Mail.example")
+    one.insert(t.suppressions, address_digest=digest, reason="erased", at=START)
+    return request
+
+
 def paused(one: World) -> Request:
     request = one.claimed()
     one.insert(t.pauses, journey="welcome", started_at=START, reason="look", started_by="ada")
@@ -156,7 +164,8 @@ REFUSALS: list[tuple[str, Callable[[World], Request], str]] = [
     ("early", too_early, "ready"),
     ("left", entry_over, "cancelled"),
     ("consent", withdrawn, "planned"),
-    ("suppression", complained, "planned"),
+    ("suppression", complained, "suppressed"),
+    ("suppression", suppressed, "suppressed"),
     ("pause", paused, "planned"),
     ("late", too_late, "planned"),
     ("quiet_hours", in_quiet_hours, "planned"),
@@ -169,7 +178,11 @@ def test_all_clauses_are_tried() -> None:
     assert {clause for clause, _, _ in REFUSALS} | {"repeat"} == {*CLAUSES}
 
 
-@pytest.mark.parametrize(("reason", "prepare", "state"), REFUSALS, ids=[clause for clause, _, _ in REFUSALS])
+IDS = [f"{clause}-{prepare.__name__}" for clause, prepare, _ in REFUSALS]
+IDENTITY = {"journey": "welcome", "entry": 1, "node": "hello", "visit": 1}
+
+
+@pytest.mark.parametrize(("reason", "prepare", "state"), REFUSALS, ids=IDS)
 def test_each_clause_refuses(one: World, reason: str, prepare: Callable[[World], Request], state: str) -> None:
     request = prepare(one)
     before = one.row(request.message_key)
@@ -180,19 +193,23 @@ def test_each_clause_refuses(one: World, reason: str, prepare: Callable[[World],
         assert row == before
     else:
         assert (row.worker, row.lease_until) == (None, None)
-    postponed = one.events("postponed")
-    if state == "planned":
-        assert (row.reason, row.not_before) == (reason, None)
-        assert postponed[0].properties == {"journey": "welcome", "entry": 1, "node": "hello", "visit": 1}
-        assert postponed[0].received_at >= START
-        with one.store.reading() as connection:
-            due = connection.execute(select(t.contacts.c.next_at)).scalar_one()
-        assert due == postponed[0].received_at
-    else:
-        assert postponed == []
+    told = one.events("postponed", "not_sent")
+    if state not in ("planned", "suppressed"):
+        assert told == []
+        return
+    assert [(event.event, event.properties) for event in told] == [
+        ("postponed", IDENTITY) if state == "planned" else
+        ("not_sent", {**IDENTITY, "message": "hello", "reason": "suppression"})
+    ]  # fmt: skip
+    at = told[0].received_at
+    assert at >= START
+    assert (row.reason, row.settled_at) == (reason, None if state == "planned" else at)
+    assert state != "planned" or row.not_before is None
+    with one.store.reading() as connection:
+        assert connection.execute(select(t.contacts.c.next_at)).scalar_one() == at
 
 
-@pytest.mark.parametrize(("reason", "prepare", "state"), REFUSALS, ids=[clause for clause, _, _ in REFUSALS])
+@pytest.mark.parametrize(("reason", "prepare", "state"), REFUSALS, ids=IDS)
 def test_without_a_clause_the_message_would_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, prepare: Callable[[World], Request], state: str
 ) -> None:
@@ -234,11 +251,18 @@ def test_a_soft_bounce_suppresses_nothing(one: World) -> None:
     assert passes(one, request)
 
 
-def test_an_address_is_suppressed_whoever_has_it(one: World) -> None:
-    request = one.claimed()
-    digest = KEYS.address_digest("Ada@Mail.example")
-    one.insert(t.suppressions, address_digest=digest, reason="complained", at=START)
+def test_a_suppressed_address_ends_one_message_after_another(one: World) -> None:
+    first, second = suppressed(one), one.claimed(node="again")
+    assert ask(one, first, second) == [Refused("suppression"), Refused("due")]
+    one.advanced()
+    assert ask(one, one.claimed(node="third")) == [Refused("suppression")]
+
+
+def test_confirmation_mail_to_a_suppressed_address_ends_too(one: World) -> None:
+    request = one.claimed(journey="(consent)", node="confirm", purpose="news")
+    suppressed(one)
     assert ask(one, request) == [Refused("suppression")]
+    assert one.row(request.message_key).state == "suppressed"
 
 
 def test_a_purpose_of_another_basis_needs_no_consent_but_no_withdrawal_either(tmp_path: Path) -> None:

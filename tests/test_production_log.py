@@ -22,6 +22,7 @@ from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from liverun import LiveRun, StillClock, plain
+from stores import KEYS
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -176,6 +177,44 @@ def test_what_a_gate_has_put_off_is_decided_again_as_it_was(live: Store, tmp_pat
     run.run([], START + DAY)
     assert run.log().summary().set_index("event")["n_events"].filter(OWN_EVENTS).to_dict() == {
         "sent": 1, "postponed": 1,
+    }  # fmt: skip
+    assert_reproduced(run, tmp_path, ["transactional"])
+
+
+def test_what_went_to_no_suppressed_address_is_skipped_as_it_was(live: Store, tmp_path: Path) -> None:
+    nodes = {
+        "hello": {"send": "hello", "next": "pause", "skipped": "told"},
+        "pause": {"wait": "1d", "next": "again"},
+        "again": {"send": "again", "next": "done"},
+        "told": {"wait": "1h", "next": "again"},
+        "done": {"exit": "done"},
+    }
+    cap = {"sends": 1, "within": "20h"}
+    journey = Journey.model_validate(
+        {"journey": "j", "trigger": {"event": "signup"}, "purpose": "transactional", "nodes": nodes, "cap": cap}
+    )
+    run = LiveRun(live, [Release(journey=journey)], basis=["transactional"])
+    run.people([{"contact": "ada"}, {"contact": "bob"}])
+    with live.writing() as connection:
+        digest = KEYS.address_digest("ada@rcpt.test")
+        connection.execute(
+            insert(t.suppressions), {"address_digest": digest, "reason": "erased", "at": START, "message_key": None}
+        )
+    signups = [{"contact": one, "event": "signup", "occurred_at": START} for one in ("ada", "bob")]
+    run.run(signups, START + HOUR / 2)
+    with live.writing() as connection:  # and anew: nothing of the first message counts for the cap
+        connection.execute(delete(t.suppressions))
+    run.run([], START + 3 * DAY)
+    ends = run.sends().set_index(["contact", "node"])["state"]
+    assert ends.to_dict() == {
+        ("ada", "hello"): "suppressed", ("ada", "again"): "accepted",
+        ("bob", "hello"): "accepted", ("bob", "again"): "accepted",
+    }  # fmt: skip
+    again = run.visits().set_index(["contact", "node"])["left_at"]["ada", "again"]
+    assert START + HOUR < again < START + HOUR + timedelta(seconds=1)
+    assert run.table(t.contacts)["held_because"].isna().all()
+    assert run.log().summary().set_index("event")["n_events"].filter(OWN_EVENTS).to_dict() == {
+        "sent": 3, "not_sent": 1,
     }  # fmt: skip
     assert_reproduced(run, tmp_path, ["transactional"])
 

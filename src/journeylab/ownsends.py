@@ -5,7 +5,7 @@ A production log has them as events with `journey`, `entry`, `node` and `visit`:
 | event | says | other properties |
 |---|---|---|
 | `sent` | the message was sent | `message`, `actual_at`: the actual instant, where it is not the event's own |
-| `not_sent` | it was not, and never will be | `reason`: `failed`, `rejected` or `abandoned`; `actual_at` |
+| `not_sent` | it was not, and never will be | `reason`: `failed`, `rejected`, `abandoned`, `suppression`; `actual_at` |
 | `postponed` | a gate refused after all, at this instant, at which all gates are asked again | |
 | `called` | an outside call was answered | `succeeded` |
 """

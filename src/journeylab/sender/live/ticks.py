@@ -123,9 +123,14 @@ def _own(connection: Connection, contacts: Sequence[str], log: EventLog) -> pd.D
         if one.state in ("rejected", "failed"):
             value = float(reason_code(one.reason or one.state))
         rows.append((code[one.contact], *one[1:5], int(o.ACTUAL), value, microseconds(at)))
-    for contact, at, given in _POSTPONED.rows(connection, contacts):
+    for contact, event, at, given in _REFUSED.rows(connection, contacts):
+        kind, value = int(o.AGAIN), 0.0
+        if event == "not_sent":
+            if given["reason"] != "suppression":  # the others are among the sends
+                continue
+            kind, value = int(o.ACTUAL), float(o.BECAUSE_SUPPRESSION)
         identity = given["journey"], given["entry"], given["node"], given["visit"]
-        rows.append((code[contact], *identity, int(o.AGAIN), 0.0, microseconds(at)))
+        rows.append((code[contact], *identity, kind, value, microseconds(at)))
     for made in _CALLED.rows(connection, contacts):
         value = float(made.state == "succeeded")
         rows.append((code[made.contact], *made[1:5], int(o.ACTUAL), value, microseconds(made.settled_at)))
@@ -148,13 +153,14 @@ _SENT: Final = Lookup(
         *(t.sends.c[name] for name in (*_IDENTITY, "state", "gated_at", "settled_at", "reason"))
     ).where(among(t.sends.c.contact), t.sends.c.state.in_((*IN_FLIGHT, "accepted", "rejected", "failed")))
 )
-_POSTPONED: Final = Lookup(
+_REFUSED: Final = Lookup(
     lambda among: (
-        select(t.events.c.contact, t.events.c.received_at, t.events.c.properties)
-        .where(among(t.events.c.contact), t.events.c.event == "postponed")
+        select(t.events.c.contact, t.events.c.event, t.events.c.received_at, t.events.c.properties)
+        .where(among(t.events.c.contact), t.events.c.event.in_(("postponed", "not_sent")))
         .order_by(t.events.c.event_id)
     )
 )
+"""What the gate refused. That a message is `suppressed` does not tell: the machine itself may have skipped it."""
 _CALLED: Final = Lookup(
     lambda among: select(*(t.calls.c[name] for name in (*_IDENTITY, "state", "settled_at"))).where(
         among(t.calls.c.contact), t.calls.c.state.in_(("succeeded", "failed"))

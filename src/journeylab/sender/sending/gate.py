@@ -11,9 +11,12 @@ it. The contact's row is held meanwhile, so that nothing is received or decided 
 | `due`, `held` | the machine has to advance the contact first; it cannot | `ready` |
 | `address`, `early` | the contact has another address now; it is not time yet | `ready` |
 | `left` | the entry has ended | `cancelled` |
-| `consent`, `suppression`, `pause`, `late`, `quiet_hours`, `cap`, `policy_cap` | rules 14, 17 to 19, 28 | `planned` |
+| `suppression` | rule 17; the address is suppressed, whichever contact has it | `suppressed` |
+| `consent`, `pause`, `late`, `quiet_hours`, `cap`, `policy_cap` | rules 14, 17 to 19, 28 | `planned` |
 
-With the last ones goes the event `postponed`: the machine asks all gates again as of a, and sends later or skips.
+With the last ones goes the event `postponed`: the machine asks all gates again as of a, and sends later or skips. Of
+addresses the machine knows nothing, so that it would let a suppressed one pass again and again: there the gate decides,
+and `not_sent` tells the machine.
 
 Confirmation mail (`CONFIRMATION`) has no entry and asks for the consent that it does not have yet. A message that is
 `ambiguous` and is repeated (see `states`) stays so when it is refused.
@@ -194,7 +197,7 @@ def _n_sent(case: Case, within_us: int, journey: str | None) -> int:
     )
 
 
-_NOTHING, _AGAIN, _GONE, _ASKED = "nothing", "ready", "cancelled", "planned"
+_NOTHING, _AGAIN, _GONE, _NEVER, _ASKED = "nothing", "ready", "cancelled", "suppressed", "planned"
 CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
     "state": (_state, _NOTHING),
     "fence": (_fence, _NOTHING),
@@ -206,7 +209,7 @@ CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
     "early": (_early, _AGAIN),
     "left": (_left, _GONE),
     "consent": (_consent, _ASKED),
-    "suppression": (_suppression, _ASKED),
+    "suppression": (_suppression, _NEVER),
     "pause": (_pause, _ASKED),
     "late": (_late, _ASKED),
     "quiet_hours": (_quiet_hours, _ASKED),
@@ -269,7 +272,7 @@ class _Moves:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-        self.postponed: list[OwnEvent] = []
+        self.events: list[OwnEvent] = []
         self.last: dict[str, datetime] = {}
         self.kept: list[dict[str, Any]] = []
 
@@ -292,12 +295,19 @@ class _Moves:
             values = {"worker": None, "lease_until": None, "reason": reason if then != _AGAIN else None}
             if then == _ASKED:
                 values["not_before"] = None
-                self.postponed.append(OwnEvent(row.contact, "postponed", case.at, identity(row)))
-                case.facts.due.add(row.contact)
+                self._tell(case, "postponed")
+            elif then == _NEVER:
+                values["settled_at"] = case.at
+                self._tell(case, "not_sent", message=row.message, reason=reason)
             elif then == _GONE:
                 values["settled_at"] = case.at
             self.rows["claimed", then].append(key | values)
         return Refused(reason)
+
+    def _tell(self, case: Case, event: str, **said: Any) -> None:
+        """Tells the machine, which advances the contact before anything else of it passes."""
+        self.events.append(OwnEvent(case.row.contact, event, case.at, identity(case.row) | said))
+        case.facts.due.add(case.row.contact)
 
     def write(self, connection: Connection) -> None:
         for (state, to), rows in self.rows.items():
@@ -310,8 +320,8 @@ class _Moves:
             )
         if self.last:
             _DECIDED.run(connection, [*self.last.items()])
-        if self.postponed:
-            record_all(connection, self.postponed)
+        if self.events:
+            record_all(connection, self.events)
 
 
 def identity(row: Any) -> dict[str, Any]:
@@ -348,7 +358,7 @@ _ROWS: Final = Lookup(
     lambda among: (
         select(
             *(t.sends.c[name] for name in (
-                "message_key", "journey", "contact", "entry", "node", "visit", "purpose", "state", "fence",
+                "message_key", "journey", "contact", "entry", "node", "visit", "message", "purpose", "state", "fence",
                 "lease_until", "planned_at", "not_before", "not_after", "open_until", "cap_sends", "cap_within_us",
                 "policy_cap_sends", "policy_cap_within_us", "gated_at", "relay",
             )),
