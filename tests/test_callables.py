@@ -17,6 +17,7 @@ import pytest
 import journeylab as jl
 import journeylab.disclosure
 import journeylab.explorers
+import journeylab.reports
 import journeylab.sender
 from journeylab.errors import DataError
 from journeylab.journey import Exit, Journey, Trigger, Wait
@@ -63,9 +64,10 @@ def public(module: Any) -> Iterator[tuple[str, Any]]:
 
 def modules() -> Iterator[Any]:
     yield from (jl, journeylab.explorers, journeylab.disclosure)
-    for one in pkgutil.walk_packages(journeylab.sender.__path__, "journeylab.sender."):
-        if ".migrations." not in one.name:
-            yield import_module(one.name)
+    for package in (journeylab.sender, journeylab.reports):
+        for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if ".migrations." not in one.name:
+                yield import_module(one.name)
 
 
 def test_whatever_takes_a_sender_stands_in_the_table() -> None:

@@ -17,7 +17,7 @@ __all__ = ["ASKING", "PYTHON", "table"]
 
 _BY_PERMISSION: Final[Mapping[Permission, str]] = {
     "see_figures": """
-        explorers.releasemonitor.ReleaseMonitor explorers.releasemonitor.release_tables
+        explorers.releasemonitor.ReleaseMonitor explorers.releasemonitor.release_tables reports.releases.released
         sender.web.dashboard.Dashboard sender.web.dashboard.dashboard_routes sender.web.metrics.Measures
         sender.web.metrics.metrics_routes
     """,
@@ -28,7 +28,8 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.declarations.Declarations.of sender.health.health_of sender.live.productionlog.verify
         sender.mail.lint.lint sender.mail.previews.sample sender.promotion.checks.checked
         sender.promotion.purposes.Processing.of sender.promotion.purposes.undeclared
-        sender.promotion.purposes.unused sender.promotion.purposes.use_of
+        sender.promotion.purposes.undeclared_by_releases sender.promotion.purposes.unused
+        sender.promotion.purposes.use_of
     """,
     "bring_in_contacts": "sender.live.arrivals.take",
     "bring_in_events": "sender.live.arrivals.receive_tables",
@@ -48,15 +49,14 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.promotion.releases.withdraw
     """,
     "send": """
-        sender.consent.mailed.mailto sender.live.drops.files_naming sender.live.drops.take_files
+        reports.scheduled.Reporting reports.scheduled.sender_ledger sender.consent.mailed.mailto sender.live.drops.files_naming sender.live.drops.take_files
         sender.live.drops.take_table sender.live.drops.taken_files sender.live.ticks.tick
         sender.mail.bounces.return_path sender.mail.links.Urls sender.persons.erasure.repeat
         sender.persons.retention.retain sender.process.Sender
         sender.process.WhatRuns sender.sending.breaker.watch_rates sender.sending.calls.make_calls
         sender.sending.gate.Case sender.sending.gate.let_pass sender.sending.journal.refuse_older_copy
         sender.sending.journal.replay sender.sending.onemail.hand_over sender.sending.outbox.deliver
-        sender.sending.preparing.claimed
-        sender.sending.preparing.made sender.sending.settling.settle sender.sending.transport.trusted
+        sender.sending.preparing.claimed sender.sending.preparing.made sender.sending.settling.settle sender.sending.transport.trusted
         sender.sending.webhooks.post_all sender.sending.worker.Worker sender.web.app.application
         sender.web.opening.opened sender.web.serving.serve sender.web.serving.served sender.web.site.Site
         sender.web.site.Site.made sender.web.webhooks.webhook_of sender.writing.Writer
