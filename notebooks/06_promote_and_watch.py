@@ -35,12 +35,13 @@ with app.setup:
     from journeylab.sender.promotion.releases import open_fully, promote, roll_back, withdraw
     from journeylab.sender.sending.claims import claim
     from journeylab.sender.sending.gate import Passed, Request, let_pass
-    from journeylab.sender.sending.preparing import Made, freeze
+    from journeylab.sender.sending.preparing import Made, freeze, sealed
     from journeylab.sender.sending.settling import Settled, settle
     from journeylab.sender.sending.transport import Outcome
     from journeylab.sender.settings import Settings
     from journeylab.sender.store import Store
     from journeylab.sender.store import tables as t
+    from journeylab.sender.store.seals import seals_by_contact
     from journeylab.worlds import goal_of
 
     DAY, STEP = timedelta(days=1), timedelta(hours=6)
@@ -360,8 +361,13 @@ def _():
                 if not keys:
                     return 0
                 rows = [*connection.execute(select(t.sends).where(t.sends.c.message_key.in_(keys)))]
+                seals, keys = seals_by_contact(connection, {row.contact for row in rows}), self.store.keys
                 made = [(row, Made(f"{row.contact}@mail.example", b"not made in the sandbox", {})) for row in rows]
-                freeze(connection, made, self.clock.at)
+                frozen = [
+                    sealed(seals[row.contact], row.message_key, one, keys.address_digest(one.address))
+                    for row, one in made
+                ]
+                freeze(connection, frozen, self.clock.at)
             asked = [Request(row.message_key, row.fence, row.contact, "sandbox") for row in rows]
             with self.store.writing() as connection:
                 answers = let_pass(connection, asked, self.clock.at, self.settings)

@@ -115,7 +115,7 @@ def reports(folder: Path) -> Iterator[tuple[str, str]]:
     for result, more in (
         (replayed(), {}), (simulated(), {}), (backtested(), {}), (analysed(), {}), (times(), {"sends": sends()}),
     ):  # fmt: skip
-        for language in ("en", "pl"):
+        for language in ("en", "pl") if result is replayed() else ("en",):
             made = report(result, ledger=ledger, language=language, **more)
             yield f"{made.of} {language} html", made.html()
             yield f"{made.of} {language} json", json.dumps(made.to_dict(), default=str)

@@ -138,6 +138,7 @@ def checked(code: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.nightly
 def test_a_type_checker_sees_the_types(tmp_path):
     assert (Path(jl.__file__).parent / "py.typed").is_file()
     said = checked(CONSUMER, tmp_path)

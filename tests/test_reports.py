@@ -262,7 +262,7 @@ def test_of_a_hidden_number_no_estimate_is_shown(make):
 
 def test_no_effect_is_told_of_arms_whose_numbers_are_hidden(make):
     tables = make("experiment").tables
-    clicked = tables["clicked"]
+    clicked = tables["clicked by arm"]
     hidden = set(clicked.loc[clicked["n_contacts"].isna(), "arm"])
     assert hidden
     told = tables["effects"]
@@ -396,6 +396,21 @@ def test_a_report_is_of_whole_days_that_are_over(tmp_path):
     made = report(replayed(), ledger=ledger, since="2026-02-28T23:00:00+00:00")
     assert [str(day) for day in made.disclosed.days] == ["2026-03-01", "2026-05-26"]
     assert made.tables["weeks"]["week"].iloc[0] == "2026-02-23"
+
+
+def test_of_several_versions_the_latest_is_reported(tmp_path):
+    """An older one has nodes and exits that the latest does not know."""
+    older = jl.Journey(
+        journey="trial_welcome", trigger=welcome().trigger,
+        nodes={"soon": jl.Wait(wait="1h", next="old"), "old": jl.Exit(exit="long ago")},
+    )  # fmt: skip
+    change = datetime(2026, 3, 1, tzinfo=UTC)
+    both = [jl.Release(journey=older, until_at=change), jl.Release(journey=welcome(), from_at=change)]
+    result = jl.replay(both, datasets.shop())
+    assert (result.entries["exit"] == "long ago").any()
+    made = report(result, ledger=Ledger(tmp_path / "ledger", LedgerKey(bytes(32))))
+    assert "long ago" not in made.html()
+    assert str(made.disclosed.days[0]) == "2026-03-01"
 
 
 def test_who_knows_all_but_a_few_learns_nothing_from_a_second_report(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -24,6 +23,8 @@ from journeylab.sender.store import tables as t
 from servers.smtp import SmtpOracle
 from stores import rows_of
 
+ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""For what does not hang on the database."""
 READER = "marketing@shop.example"
 NOW = datetime(2026, 3, 18, 9, tzinfo=UTC)
 WELCOME = Journey(
@@ -59,7 +60,8 @@ def entered(store: Store, n: int, since: datetime = NOW - timedelta(days=16)) ->
 
 
 @pytest.fixture
-def store(store: Store) -> Iterator[Store]:
+def shop(store: Store) -> Store:
+    """A store in which 400 contacts have gone through a release."""
     store.clock.at = NOW  # type: ignore[attr-defined]
     promote(store, Frozen(WELCOME, Policy(), Messages({}), forecast={"without": "a test"}), actor="ewa")
     entered(store, 400)
@@ -89,24 +91,24 @@ def test_midnight_is_local() -> None:
     assert period_end(late, "week", "UTC").isoformat() == "2026-03-09"
 
 
-def test_a_report_is_written_once_by_whoever_comes_first(store: Store, tmp_path: Path) -> None:
+def test_a_report_is_written_once_by_whoever_comes_first(shop: Store, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
-    one, other = Reporting(store, settings, "one"), Reporting(store, settings, "other")
+    one, other = Reporting(shop, settings, "one"), Reporting(shop, settings, "other")
     assert (one(NOW), other(NOW), one(NOW + timedelta(hours=2))) == (1, 0, 0)
     [path] = (tmp_path / "reports").iterdir()
     assert path.name == "welcome-week-2026-03-16.html"
     page = path.read_text(encoding="utf-8")
     assert "contacts have entered" in page
     assert "2026-03-16" in page
-    [row] = rows_of(store, t.reports)
+    [row] = rows_of(shop, t.reports)
     assert (row.name, row.claimed_by, row.written_at) == (path.name, "one", NOW)
-    assert [one.action for one in rows_of(store, t.audit)][-1] == "report_written"
+    assert [one.action for one in rows_of(shop, t.audit)][-1] == "report_written"
     assert one(NOW + timedelta(days=7)) == 1
     assert len([*(tmp_path / "reports").iterdir()]) == 2
 
 
 def test_whoever_was_cut_off_is_followed_by_another_after_an_hour(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(tmp_path)
 
@@ -119,18 +121,19 @@ def test_whoever_was_cut_off_is_followed_by_another_after_an_hour(
     with monkeypatch.context() as patched:
         patched.setattr(scheduled, "report", cut)
         with pytest.raises(Cut):
-            Reporting(store, settings, "one")(NOW)
-    other = Reporting(store, settings, "other")
+            Reporting(shop, settings, "one")(NOW)
+    other = Reporting(shop, settings, "other")
     assert other(NOW + timedelta(minutes=5)) == 0
     assert not (tmp_path / "reports").exists()
-    assert Reporting(store, settings, "third")(NOW + timedelta(minutes=61)) == 1
+    assert Reporting(shop, settings, "third")(NOW + timedelta(minutes=61)) == 1
 
 
-def test_it_is_mailed_to_its_readers_and_never_twice(store: Store, tmp_path: Path) -> None:
+@ON_SQLITE
+def test_it_is_mailed_to_its_readers_and_never_twice(shop: Store, tmp_path: Path) -> None:
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         settings = settings_for(tmp_path, oracle.port, to=[READER, "boss@shop.example"], language="pl")
-        assert Reporting(store, settings, "one")(NOW) == 1
-        assert Reporting(store, settings, "other")(NOW + timedelta(hours=3)) == 0
+        assert Reporting(shop, settings, "one")(NOW) == 1
+        assert Reporting(shop, settings, "other")(NOW + timedelta(hours=3)) == 0
         records = oracle.records()
     assert [one.rcpt for one in records] == [[READER], ["boss@shop.example"]]
     mails = [message_from_bytes(one.message, policy=default) for one in records]
@@ -144,55 +147,60 @@ def test_it_is_mailed_to_its_readers_and_never_twice(store: Store, tmp_path: Pat
     assert "crm-" not in body + page
 
 
-def test_a_relay_that_is_away_is_an_alert_and_who_had_it_is_not_sent_it_again(store: Store, tmp_path: Path) -> None:
+@ON_SQLITE
+def test_a_relay_that_is_away_is_an_alert_and_who_had_it_is_not_sent_it_again(shop: Store, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, 1, to=[READER])
-    assert Reporting(store, settings, "one")(NOW) == 0
-    [alert] = rows_of(store, t.alerts)
+    assert Reporting(shop, settings, "one")(NOW) == 0
+    [alert] = rows_of(shop, t.alerts)
     assert alert.cause == "report/welcome/week"
     assert "takes no mail" in alert.text
     assert READER not in alert.text
-    with store.writing() as connection:
+    with shop.writing() as connection:
         connection.execute(update(t.reports).values(sent_to=["boss@shop.example"]))
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         again = settings_for(tmp_path, oracle.port, to=["boss@shop.example", READER])
-        assert Reporting(store, again, "one")(NOW + timedelta(minutes=61)) == 1
+        assert Reporting(shop, again, "one")(NOW + timedelta(minutes=61)) == 1
         assert [one.rcpt for one in oracle.records()] == [[READER]]
-    assert rows_of(store, t.alerts)[0].resolved_at is not None
+    assert rows_of(shop, t.alerts)[0].resolved_at is not None
 
 
-def test_in_staging_no_report_leaves_by_mail(store: Store, tmp_path: Path) -> None:
+@ON_SQLITE
+def test_in_staging_no_report_leaves_by_mail(shop: Store, tmp_path: Path) -> None:
     from journeylab.sender.settings import Staging
 
     with SmtpOracle(tmp_path / "ledger", keep=True) as oracle:
         settings = settings_for(tmp_path, oracle.port, to=["boss@elsewhere.example"])
         staging = settings.model_copy(update={"staging": Staging(domains=("shop.example",))})
-        assert Reporting(store, staging, "one")(NOW) == 0
+        assert Reporting(shop, staging, "one")(NOW) == 0
         assert not oracle.records()
-        assert Reporting(store, settings, "two")(NOW + timedelta(minutes=61)) == 1, "without it, it does"
+        assert Reporting(shop, settings, "two")(NOW + timedelta(minutes=61)) == 1, "without it, it does"
         assert len(oracle.records()) == 1
 
 
-def test_a_journey_that_nobody_has_entered_is_said(store: Store, tmp_path: Path) -> None:
-    with store.writing() as connection:
+@ON_SQLITE
+def test_a_journey_that_nobody_has_entered_is_said(shop: Store, tmp_path: Path) -> None:
+    with shop.writing() as connection:
         connection.execute(t.visits.delete())
         connection.execute(t.entries.delete())
-    assert Reporting(store, settings_for(tmp_path), "one")(NOW) == 0
-    assert "nobody has entered" in rows_of(store, t.alerts)[0].text
+    assert Reporting(shop, settings_for(tmp_path), "one")(NOW) == 0
+    assert "nobody has entered" in rows_of(shop, t.alerts)[0].text
     assert not (tmp_path / "reports").exists()
 
 
-def test_a_journey_that_was_never_released_waits(store: Store, tmp_path: Path) -> None:
+@ON_SQLITE
+def test_a_journey_that_was_never_released_waits(shop: Store, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     other = settings.model_copy(update={"reports": (ScheduledReport(journey="another"),)})
-    assert Reporting(store, other, "one")(NOW) == 0
-    assert not rows_of(store, t.alerts)
+    assert Reporting(shop, other, "one")(NOW) == 0
+    assert not rows_of(shop, t.alerts)
 
 
-def test_what_a_sender_reported_is_kept_in_its_state_under_its_ring(store: Store, tmp_path: Path) -> None:
+@ON_SQLITE
+def test_what_a_sender_reported_is_kept_in_its_state_under_its_ring(shop: Store, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
-    assert Reporting(store, settings, "one")(NOW) == 1
+    assert Reporting(shop, settings, "one")(NOW) == 1
     ledger = tmp_path / "state" / "reports.ledger"
     assert ledger.stat().st_mode & 0o077 == 0
     assert b"crm-" not in ledger.read_bytes()
-    with sender_ledger(store, settings).writing() as writing:
+    with sender_ledger(shop, settings).writing() as writing:
         assert writing.shown()

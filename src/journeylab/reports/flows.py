@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HIDDEN", "INSIDE", "Flow", "branch_part", "choices", "conversion_part", "counts_text", "drawn", "entered",
-    "entered_figure", "number_text", "outcome_part", "percent", "share_of", "way_text", "week_part",
+    "entered_figure", "number_text", "of_version", "outcome_part", "percent", "share_of", "way_text", "week_part",
 ]  # fmt: skip
 
 INSIDE = "(inside)"
@@ -123,6 +123,11 @@ class Flow:
         weeks = [str(monday + timedelta(days=7 * number)) for number in range((last - monday).days // 7 + 1)]
         weeks = [one for one in weeks if one < str(last)]
         return cells(entries.assign(week=week), table="weeks", by=["week"], levels={"week": weeks})
+
+
+def of_version(frame: pd.DataFrame, journey: Journey) -> pd.DataFrame:
+    """The rows of a journey in its latest version: others may have other nodes and exits."""
+    return frame[(frame["journey"] == journey.journey) & (frame["version"] == journey.version)]
 
 
 def choices(journey: Journey) -> pd.DataFrame:

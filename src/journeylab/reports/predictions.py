@@ -23,6 +23,7 @@ from .flows import (
     drawn,
     entered,
     entered_figure,
+    of_version,
     outcome_part,
     percent,
     way_text,
@@ -51,7 +52,7 @@ def simulation_report(simulated: Simulation, journey: Journey, asking: Asking) -
     are those of all draws.
     """
     zone = str(journey.timezone or "UTC")
-    visits, entries = (one[one["journey"] == journey.journey] for one in (simulated.visits(0), simulated.entries(0)))
+    visits, entries = (of_version(one, journey) for one in (simulated.visits(0), simulated.entries(0)))
     since, until = asking.period(_first(entries["entered_at"], journey), simulated.until, zone)
     flow = Flow(journey, visits, entries, since, until)
     cells = [one for one in flow.tables() if one.table != "conversions"]

@@ -24,6 +24,7 @@ from .flows import (
     entered,
     entered_figure,
     number_text,
+    of_version,
     outcome_part,
     percent,
     share_of,
@@ -43,7 +44,7 @@ __all__ = ["replay_report"]
 def replay_report(replayed: Replay, journey: Journey, asking: Asking) -> Report:
     """The report of one journey of a replay, up to the last midnight before its horizon."""
     zone = str(journey.timezone or "UTC")
-    first = replayed.entries.loc[replayed.entries["journey"] == journey.journey, "entered_at"].min()
+    first = of_version(replayed.entries, journey)["entered_at"].min()
     if pd.isna(first):
         raise DataError(
             f"nobody entered {journey.journey}, so there is nothing to report; look at its trigger, its condition and "
@@ -52,7 +53,7 @@ def replay_report(replayed: Replay, journey: Journey, asking: Asking) -> Report:
     since, until = asking.period(first.to_pydatetime(), replayed.until, zone)
     # The machine's own state at the end of the period, rather than a later one cut off there.
     upto = replayed if replayed.until == until else replayed.advance(until)
-    visits, entries = (one[one["journey"] == journey.journey] for one in (upto.visits, upto.entries))
+    visits, entries = (of_version(one, journey) for one in (upto.visits, upto.entries))
     flow = Flow(journey, visits, entries, since, until)
     shown = asking.disclosed(
         flow.tables(), f"replay of {journey.journey} {journey.version}", (since, until), zone, upto.until

@@ -16,7 +16,7 @@ from journeylab.experiments.metrics import Proportion
 from journeylab.language import duration_words, later, say, share_text
 
 from .asking import Asking, joined, reading
-from .flows import HIDDEN, number_text, share_of
+from .flows import HIDDEN, number_text, percent, share_of
 from .page import Figure, Part, Report, Row
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def trial_report(analysis: Analysis, asking: Asking) -> Report:
         next_steps=[*_next_steps(analysis)],
         reading=reading(
             shown,
-            say("An effect is the arm less {control}; its interval holds the truth in 95 of 100 such experiments. Both "
-                "are rounded as counts are.", control=experiment.control),
+            say("An effect is the arm less {control}; its interval holds the truth in {level} of such experiments. "
+                "Both are rounded as counts are.", control=experiment.control, level=percent(1 - experiment.alpha)),
         ),
         definition="",
         disclosed=shown,
@@ -128,7 +128,7 @@ def _period(frame: pd.DataFrame, asking: Asking) -> tuple[datetime, datetime]:
 def _tables(
     frame: pd.DataFrame, who: str, arms: Sequence[str], flags: Sequence[str], amounts: Sequence[str]
 ) -> Iterator[Cells]:
-    """`arms`, with the sums of amounts that are never negative, and for each flag a table of its name."""
+    """`arms`, with the sums of amounts that are never negative, and for each flag a table of who has it."""
     frame = frame.assign(**{who: frame[who].astype(str)})
     summed = {f"total {name}": name for name in amounts if (frame[name].fillna(0) >= 0).all()}
     filled = frame.fillna(dict.fromkeys(summed.values(), 0))
@@ -136,8 +136,13 @@ def _tables(
     for name in flags:
         has = frame[name].map(lambda one: "yes" if one else "no", na_action="ignore")
         rows = frame.assign(**{name: has}).dropna(subset=[name])
-        yield cells(rows, table=name, by=["arm", name], within=["arm"], contact=who,
+        yield cells(rows, table=_of_arms(name), by=["arm", name], within=["arm"], contact=who,
                     levels={"arm": list(arms), name: ["yes", "no"]})  # fmt: skip
+
+
+def _of_arms(flag: str) -> str:
+    """The table of who has a flag; no metric's name takes that of another table."""
+    return f"{flag} by arm"
 
 
 def _people(shown: Disclosed) -> Iterator[tuple[str, object]]:
@@ -153,7 +158,7 @@ def _told(shown: Disclosed, arms: Sequence[str]) -> set[str]:
 def _may_be_told(shown: Disclosed, effect: Effect, flags: Sequence[str]) -> bool:
     """Whether an effect tells of no hidden number: a share's of those who have it, an amount's of one or two people."""
     if effect.metric in flags:
-        table = shown.tables.get(effect.metric)
+        table = shown.tables.get(_of_arms(effect.metric))
         if table is None:
             return False
         of_arms = table[table["arm"].isin([effect.arm, effect.control])]
@@ -212,7 +217,7 @@ def _parts(shown: Disclosed, effects: pd.DataFrame, flags: Sequence[str]) -> Ite
             head=[say("metric"), say("role"), say("arm"), say("effect"), say("interval")], rows=rows,
         )  # fmt: skip
     for metric in flags:
-        table = shown.tables.get(metric)
+        table = shown.tables.get(_of_arms(metric))
         if table is None:
             continue
         rows = []

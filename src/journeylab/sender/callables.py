@@ -49,17 +49,18 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.promotion.releases.withdraw
     """,
     "send": """
-        reports.scheduled.Reporting reports.scheduled.sender_ledger sender.consent.mailed.mailto sender.live.drops.files_naming sender.live.drops.take_files
-        sender.live.drops.take_table sender.live.drops.taken_files sender.live.ticks.tick
-        sender.mail.bounces.return_path sender.mail.links.Urls sender.persons.erasure.repeat
-        sender.persons.retention.retain sender.process.Sender
-        sender.process.WhatRuns sender.sending.breaker.watch_rates sender.sending.calls.make_calls
-        sender.sending.gate.Case sender.sending.gate.let_pass sender.sending.journal.refuse_older_copy
-        sender.sending.journal.replay sender.sending.onemail.hand_over sender.sending.outbox.deliver
-        sender.sending.preparing.claimed sender.sending.preparing.made sender.sending.settling.settle sender.sending.transport.trusted
-        sender.sending.webhooks.post_all sender.sending.worker.Worker sender.web.app.application
-        sender.web.opening.opened sender.web.serving.serve sender.web.serving.served sender.web.site.Site
-        sender.web.site.Site.made sender.web.webhooks.webhook_of sender.writing.Writer
+        reports.scheduled.Reporting reports.scheduled.sender_ledger sender.consent.mailed.mailto
+        sender.live.drops.files_naming sender.live.drops.take_files sender.live.drops.take_table
+        sender.live.drops.taken_files sender.live.ticks.tick sender.mail.bounces.return_path
+        sender.mail.links.Urls sender.persons.erasure.repeat sender.persons.retention.retain
+        sender.process.Sender sender.process.WhatRuns sender.sending.breaker.watch_rates
+        sender.sending.calls.make_calls sender.sending.gate.Case sender.sending.gate.let_pass
+        sender.sending.journal.refuse_older_copy sender.sending.journal.replay sender.sending.onemail.hand_over
+        sender.sending.outbox.deliver sender.sending.preparing.claimed sender.sending.preparing.made
+        sender.sending.settling.settle sender.sending.transport.trusted sender.sending.webhooks.post_all
+        sender.sending.worker.Worker sender.web.app.application sender.web.opening.opened
+        sender.web.serving.serve sender.web.serving.served sender.web.site.Site sender.web.site.Site.made
+        sender.web.webhooks.webhook_of sender.writing.Writer
     """,
     "decide": "sender.sending.journal.adopt sender.sending.reconcile.resolve sender.sending.reconcile.take_log",
     "record_consent": "sender.consent.requests.ask sender.consent.requests.give sender.consent.withdrawals.withdraw",

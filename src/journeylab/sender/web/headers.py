@@ -38,7 +38,6 @@ _ALWAYS: Final = {
             "publickey-credentials-get",
             "screen-wake-lock",
             "usb",
-            "web-share",
             "xr-spatial-tracking",
         )
     ),
