@@ -58,9 +58,7 @@ class Decisions:
         contacts: those who were advanced, sorted.
     """
 
-    def __init__(
-        self, connection: Connection, running: Running, now: datetime, contacts: Sequence[str]
-    ) -> None:
+    def __init__(self, connection: Connection, running: Running, now: datetime, contacts: Sequence[str]) -> None:
         self.connection, self.running, self.now, self.contacts = connection, running, now, contacts
         self.keys = seals_of(connection).keys
         self.n_ready = 0
