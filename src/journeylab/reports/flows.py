@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HIDDEN", "INSIDE", "Flow", "branch_part", "choices", "conversion_part", "counts_text", "drawn", "entered",
     "entered_figure", "number_text", "of_version", "outcome_part", "percent", "share_of", "way_text", "week_part",
+    "zone_of",
 ]  # fmt: skip
 
 INSIDE = "(inside)"
@@ -60,7 +61,7 @@ class Flow:
     @property
     def zone(self) -> str:
         """Whose midnights periods and weeks begin at."""
-        return str(self.journey.timezone or "UTC")
+        return zone_of(self.journey)
 
     def tables(self) -> list[Cells]:
         """The tables, those that matter most first: `branches`, `exits`, `conversions`, `weeks`.
@@ -123,6 +124,11 @@ class Flow:
         weeks = [str(monday + timedelta(days=7 * number)) for number in range((last - monday).days // 7 + 1)]
         weeks = [one for one in weeks if one < str(last)]
         return cells(entries.assign(week=week), table="weeks", by=["week"], levels={"week": weeks})
+
+
+def zone_of(journey: Journey) -> str:
+    """The time zone of a journey, in which its reports' days are."""
+    return str(journey.timezone or "UTC")
 
 
 def of_version(frame: pd.DataFrame, journey: Journey) -> pd.DataFrame:

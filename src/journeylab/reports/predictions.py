@@ -28,6 +28,7 @@ from .flows import (
     percent,
     way_text,
     week_part,
+    zone_of,
 )  # fmt: skip
 from .page import Figure, Part, Report, Row
 
@@ -51,7 +52,7 @@ def simulation_report(simulated: Simulation, journey: Journey, asking: Asking) -
     Who is behind a predicted number is told by the first draw: what the gate shows of its people, is shown; the figures
     are those of all draws.
     """
-    zone = str(journey.timezone or "UTC")
+    zone = zone_of(journey)
     visits, entries = (of_version(one, journey) for one in (simulated.visits(0), simulated.entries(0)))
     since, until = asking.period(_first(entries["entered_at"], journey), simulated.until, zone)
     flow = Flow(journey, visits, entries, since, until)
@@ -122,7 +123,7 @@ def simulation_report(simulated: Simulation, journey: Journey, asking: Asking) -
 def backtest_report(tested: Backtest, asking: Asking) -> Report:
     """The report of a backtest: what came after the cutoff beside what was predicted from before it."""
     journey = tested.journey
-    zone = str(journey.timezone or "UTC")
+    zone = zone_of(journey)
     mine = tested.came.entries[tested.came.entries["entered_at"] >= tested.cutoff]
     mine = mine[mine["journey"] == journey.journey]
     since, until = asking.period(tested.cutoff, tested.came.until, zone)

@@ -34,6 +34,7 @@ from .flows import (
     percent,
     share_of,
     week_part,
+    zone_of,
 )  # fmt: skip
 from .page import Figure, Part, Report, Row
 
@@ -135,7 +136,7 @@ def released(store: Store, journey: str, *, release_id: int | None = None) -> Re
 def release_report(found: Released, asking: Asking) -> Report:
     """The report of a release, up to the last midnight."""
     journey = found.journey
-    zone = str(journey.timezone or "UTC")
+    zone = zone_of(journey)
     if found.entries.empty:
         raise DataError(f"nobody has entered release {found.release_id} of {journey.journey} yet; report later")
     since, until = asking.period(found.entries["entered_at"].min().to_pydatetime(), found.until, zone)

@@ -30,6 +30,7 @@ from .flows import (
     share_of,
     way_text,
     week_part,
+    zone_of,
 )  # fmt: skip
 from .page import Figure, Part, Report
 
@@ -43,7 +44,7 @@ __all__ = ["replay_report"]
 
 def replay_report(replayed: Replay, journey: Journey, asking: Asking) -> Report:
     """The report of one journey of a replay, up to the last midnight before its horizon."""
-    zone = str(journey.timezone or "UTC")
+    zone = zone_of(journey)
     first = of_version(replayed.entries, journey)["entered_at"].min()
     if pd.isna(first):
         raise DataError(
@@ -112,23 +113,19 @@ def _parts(tables: Mapping[str, pd.DataFrame], goals: Sequence[str]) -> Iterator
 
 def _figures(shown: Disclosed, share: float | None) -> list[Figure]:
     figures = [entered_figure(shown)]
-    if (last := _last_conversion(shown)) is not None:
-        figures.append(Figure(last[1], say("converted"), last[0]))
+    if (row := _last_conversion(shown)) is not None:
+        share_said = share_of(row["n_contacts"], row["n_within"])[0]
+        figures.append(Figure(share_said, say("converted"), number_text(row["n_contacts"])))
     if share is not None:
         figures.append(Figure(percent(share), say("of the answers are in the log")))
     return figures
 
 
-def _last_conversion(shown: Disclosed) -> tuple[str, str] | None:
-    """How many converted in the longest time that is shown: the number and its share."""
+def _last_conversion(shown: Disclosed) -> pd.Series | None:
+    """The row of those who converted in the longest time that is shown."""
     table = shown.tables.get("conversions")
-    if table is None:
-        return None
-    told = table[table["n_contacts"].notna() & table["n_within"].notna()]
-    if told.empty:
-        return None
-    row = told.iloc[-1]
-    return number_text(row["n_contacts"]), share_of(row["n_contacts"], row["n_within"])[0]
+    told = None if table is None else table[table["n_contacts"].notna() & table["n_within"].notna()]
+    return None if told is None or told.empty else told.iloc[-1]
 
 
 def _answer(shown: Disclosed, goals: Sequence[str], share: float | None) -> Iterator[str]:
@@ -137,10 +134,7 @@ def _answer(shown: Disclosed, goals: Sequence[str], share: float | None) -> Iter
         yield say("How many contacts entered may not be shown: too few did.")
         return
     yield say("About {n} contacts would have entered.", n=formatted(int(n)))  # type: ignore[call-overload]
-    table = shown.tables.get("conversions")
-    told = None if table is None else table[table["n_contacts"].notna()]
-    if told is not None and len(told):
-        row = told.iloc[-1]
+    if (row := _last_conversion(shown)) is not None:
         within = duration_words(pd.Timedelta(days=int(row["within"].removesuffix("d"))).to_pytimedelta())
         text, interval, _ = share_of(row["n_contacts"], row["n_within"])
         yield say(

@@ -23,6 +23,7 @@ from journeylab.sender.store import act
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import insert_into
 
+from .flows import zone_of
 from .making import report
 from .releases import released
 
@@ -76,6 +77,7 @@ class Reporting:
     def __init__(self, store: Store, settings: Settings, worker: str) -> None:
         self._store, self._settings, self._worker = store, settings, worker
         self._looked_at: dict[str, datetime] = {}
+        self._zones: dict[int, str] = {}
 
     def __call__(self, now: datetime) -> int:
         """Writes what is due at an instant; how many reports.
@@ -90,7 +92,10 @@ class Reporting:
             found = releases(connection, wanted.journey)
             if not found:
                 return False
-            zone = str(frozen_release(connection, found[0].release_id).journey.timezone or "UTC")
+            newest = found[0].release_id
+            if newest not in self._zones:  # a release never changes, and reading one reads its models
+                self._zones[newest] = zone_of(frozen_release(connection, newest).journey)
+        zone = self._zones[newest]
         ends = period_end(now, wanted.every, zone)
         name = f"{wanted.journey}-{wanted.every}-{ends.isoformat()}.{wanted.format}"
         until = datetime.combine(ends, datetime.min.time(), ZoneInfo(zone)).astimezone(UTC)
