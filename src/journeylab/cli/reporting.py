@@ -285,7 +285,9 @@ def _write(
     found: Any, out: Path, ledger: Ledger, templates: Path | None, tables: Path | None, *, as_json: bool, **given: Any
 ) -> None:
     from journeylab.reports import report as reported
+    from journeylab.reports.page import file_of
 
+    file_of(out)
     with step("holding the numbers to the rules for what may leave") as writing:
         made = reported(found, ledger=ledger, **given)
         made.write(out, templates=templates)

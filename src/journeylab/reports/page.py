@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from journeylab.disclosure import Disclosed
 
-__all__ = ["Basis", "Figure", "Part", "Report", "Row"]
+__all__ = ["Basis", "Figure", "Part", "Report", "Row", "file_of"]
 
 MOST_BYTES = 400_000
 _STYLES = re.compile(r"<style>(.*?)</style>", re.DOTALL)
@@ -155,11 +155,7 @@ class Report:
         Raises:
             DataError: when the path is a folder or ends otherwise, PDF is not installed, or `html` raises.
         """
-        target = Path(path)
-        if target.is_dir():
-            raise DataError(f"{target} is a folder; name a file in it, such as {target / 'report.html'}")
-        if target.suffix.lower() not in (".html", ".pdf"):
-            raise DataError(f"{target}: a report is written as .html or as .pdf")
+        target = file_of(path)
         page = self.html(templates=templates)
         written = page.encode() if target.suffix.lower() == ".html" else _pdf(page)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +184,20 @@ class Report:
 
     def _repr_html_(self) -> str:
         return marked(block(again(self.title), f"<p>{Markup.escape(self.answer)}</p>", self.drawing))
+
+
+def file_of(path: Path | str) -> Path:
+    """The path, when a report may be written there; to be asked before a ledger counts its numbers as shown.
+
+    Raises:
+        DataError: when it is a folder, or ends in neither .html nor .pdf.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target} is a folder; name a file in it, such as {target / 'report.html'}")
+    if target.suffix.lower() not in (".html", ".pdf"):
+        raise DataError(f"{target}: a report is written as .html or as .pdf")
+    return target
 
 
 def _pdf(page: str) -> bytes:
