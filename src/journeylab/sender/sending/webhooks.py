@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 
 from journeylab.errors import DataError
 from journeylab.jsontext import data_of
-from journeylab.sender.settings import LOOPBACK, Alerts, Outgoing, Settings
+from journeylab.references import LOOPBACK
+from journeylab.sender.settings import Alerts, Outgoing, Settings
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager

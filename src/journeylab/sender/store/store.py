@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from journeylab.errors import DataError
-from journeylab.sender.settings import LOOPBACK
+from journeylab.references import LOOPBACK
 
 from . import tables as t
 from .bulk import driven, insert_into
