@@ -382,12 +382,12 @@ def _reply(data: bytes, _: Path) -> None:
     """What the other side of a webhook answers: its `Retry-After`, and a body."""
     from types import SimpleNamespace
 
-    from journeylab.sender.sending.webhooks import _read
+    from journeylab.connectors.http import LONGEST_REPLY, _read
 
     text = data.decode("latin-1")
     body = io.BytesIO(data)
     headers = {"retry-after": text, "content-type": "application/json"}
-    _read(SimpleNamespace(status=200, headers=headers, read1=body.read1), START)  # type: ignore[arg-type]
+    _read(SimpleNamespace(status=200, headers=headers, read1=body.read1), START, LONGEST_REPLY)  # type: ignore[arg-type]
 
 
 # Samples

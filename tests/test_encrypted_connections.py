@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
+from journeylab.connectors import http
+from journeylab.connectors.http import Reply
 from journeylab.errors import DataError
-from journeylab.sender.sending import webhooks
-from journeylab.sender.sending.webhooks import Reply, Request, post_all
+from journeylab.sender.sending.webhooks import Request, post_all
 from journeylab.sender.store import Store
 from outside import SECRET, settings
 from servers.certificates import Authority
@@ -87,7 +88,7 @@ INSIDE = [
 
 @pytest.mark.parametrize("address", INSIDE)
 def test_a_name_that_leads_inside_is_not_called(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks.socket, "getaddrinfo", resolving(address))
+    monkeypatch.setattr(http.socket, "getaddrinfo", resolving(address))
     assert "crm.example leads into a private network" in posted("https://crm.example/hook").text
 
 
@@ -95,7 +96,7 @@ def test_a_name_that_leads_inside_is_not_called(address: str, monkeypatch: pytes
 def test_an_address_inside_of_another_is_as_public_as_itself(number: int) -> None:
     plain = socket.inet_ntoa(number.to_bytes(4, "big"))
     for wrapped in (f"::ffff:{plain}", f"64:ff9b::{plain}"):
-        assert webhooks._public(wrapped) == webhooks._public(plain)
+        assert http._public(wrapped) == http._public(plain)
 
 
 def test_a_name_that_answers_otherwise_the_next_time_leads_nowhere_else(
@@ -108,7 +109,7 @@ def test_a_name_that_answers_otherwise_the_next_time_leads_nowhere_else(
         connected.append(address[0])
         raise OSError
 
-    monkeypatch.setattr(webhooks.socket, "getaddrinfo", resolving("93.184.215.14", "127.0.0.1"))
+    monkeypatch.setattr(http.socket, "getaddrinfo", resolving("93.184.215.14", "127.0.0.1"))
     monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
     assert posted(f"https://crm.example:{httpserver.port}/hook").text == "it cannot be reached"
     assert connected == ["93.184.215.14"]
@@ -116,17 +117,17 @@ def test_a_name_that_answers_otherwise_the_next_time_leads_nowhere_else(
 
 
 def test_what_stands_inside_is_called_by_who_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks.socket, "getaddrinfo", resolving("127.0.0.1"))
+    monkeypatch.setattr(http.socket, "getaddrinfo", resolving("127.0.0.1"))
     assert posted("https://crm.internal:1/hook", internal=True).text == "it cannot be reached"
 
 
 def test_without_the_guard_a_name_would_lead_inside(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     with https(authority, name="crm.example") as server:
-        monkeypatch.setattr(webhooks.socket, "getaddrinfo", resolving("127.0.0.1"))
+        monkeypatch.setattr(http.socket, "getaddrinfo", resolving("127.0.0.1"))
         there = f"https://crm.example:{server.port}/hook"
         assert not posted(there, ca=str(authority.file)).is_taken
         assert server.log == []
-        monkeypatch.setattr(webhooks, "_public", lambda _: True)
+        monkeypatch.setattr(http, "_public", lambda _: True)
         assert posted(there, ca=str(authority.file)).is_taken
 
 

@@ -277,7 +277,7 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
     value=st.text(max_size=30) | st.sampled_from(["²", "9" * 5_000, "-1", "1e9", "Wed, 99 Oct 9999 99:99:99 GMT", "٣"])
 )
 def test_whatever_asks_us_to_come_back_later_is_bounded(value: str) -> None:
-    from journeylab.sender.sending.webhooks import _LONGEST_RETRY_AFTER, _retry_after
+    from journeylab.connectors.http import _LONGEST_RETRY_AFTER, _retry_after
 
     found: Any = _retry_after(value, NOW)
     assert found is None or found <= _LONGEST_RETRY_AFTER

@@ -16,10 +16,11 @@ from pytest_httpserver import HTTPServer
 from standardwebhooks import Webhook
 from werkzeug import Request, Response
 
+from journeylab.connectors import http
+from journeylab.connectors.http import wait_after
 from journeylab.sender.sending import outbox, webhooks
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.outbox import MOST_ATTEMPTS, Delivered, dead_letters, deliver, try_again
-from journeylab.sender.sending.webhooks import wait_after
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -124,7 +125,7 @@ def test_a_target_that_asks_for_quiet_gets_it(
     tells(store, *(f"m{n}" for n in range(20)))
     assert delivered(store, crm).n_retried >= 2
     n_calls = len(httpserver.log)
-    assert n_calls <= webhooks.AT_ONCE
+    assert n_calls <= http.AT_ONCE
     later(store, hours=1, minutes=59)
     assert delivered(store, crm) == (0, 0, 0)
     assert len(httpserver.log) == n_calls
@@ -228,14 +229,14 @@ def silent() -> Iterator[tuple[int, list[bytes]]]:
 def test_a_server_that_says_nothing_or_half_is_not_waited_for(
     store: Store, silent: tuple[int, list[bytes]], says: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "_READ_SECONDS", 0.3)
-    webhooks._pool.cache_clear()
+    monkeypatch.setattr(http, "_READ_SECONDS", 0.3)
+    http._pool.cache_clear()
     port, list_ = silent
     list_.extend(says)
     slow = settings(crm={"url": f"http://127.0.0.1:{port}/hook", "secret": "env:OUTSIDE_SECRET"})
     tells(store, *(f"m{n}" for n in range(40)))
-    assert delivered(store, slow) == (0, webhooks.AT_ONCE, 0)
-    webhooks._pool.cache_clear()
+    assert delivered(store, slow) == (0, http.AT_ONCE, 0)
+    http._pool.cache_clear()
     assert rows_of(store, t.outbox)[0].reply.startswith("no reply within")
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
+from journeylab.connectors.http import AT_ONCE, Reply, wait_after
 from journeylab.language import later, say
 from journeylab.sender.live.intake import record
 from journeylab.sender.logs import logger, trace
@@ -24,7 +25,7 @@ from journeylab.sender.store import TICK, Store, lock_contacts
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert, resolve
-from .webhooks import AT_ONCE, LEASE, MOST_AT_A_TIME, WORRYING, Reply, Request, post_all, wait_after
+from .webhooks import LEASE, MOST_AT_A_TIME, WORRYING, Request, post_all
 
 __all__ = ["Called", "make_calls"]
 
@@ -132,7 +133,8 @@ def _settled(
             _warn(connection, row, reply, now, _PUT_OFF)
         steps.warning("to be tried again")
         return "n_retried"
-    succeeded = reply.is_taken and reply.said.get("succeeded") is not False
+    said = reply.said if isinstance(reply.said, dict) else {}
+    succeeded = reply.is_taken and said.get("succeeded") is not False
     text = reply.text if succeeded or not reply.is_taken else f"{reply.text}: the service says that it failed"
     ended = update(t.calls).where(is_open if reply.is_taken else mine)
     values = {"state": "succeeded" if succeeded else "failed", "settled_at": now, "lease_until": None, "reply": text}

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
+from journeylab.connectors.http import AT_ONCE, Reply, wait_after
 from journeylab.language import say
 from journeylab.sender.logs import logger, trace
 from journeylab.sender.settings import Alerts, Outgoing, Settings
@@ -20,7 +21,7 @@ from journeylab.sender.store import Store, act
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert, resolve
-from .webhooks import AT_ONCE, LEASE, MOST_AT_A_TIME, WORRYING, Reply, Request, post_all, wait_after
+from .webhooks import LEASE, MOST_AT_A_TIME, WORRYING, Request, post_all
 
 __all__ = ["MOST_ATTEMPTS", "Delivered", "dead_letters", "deliver", "try_again"]
 
