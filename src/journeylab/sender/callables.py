@@ -58,7 +58,8 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.sending.journal.refuse_older_copy sender.sending.journal.replay sender.sending.onemail.hand_over
         sender.sending.outbox.deliver sender.sending.preparing.claimed sender.sending.preparing.made
         sender.sending.settling.settle sender.sending.transport.trusted sender.sending.webhooks.post
-        sender.sending.webhooks.post_all sender.sending.webhooks.server_of sender.sending.worker.Worker sender.web.app.application sender.web.opening.opened
+        sender.sending.webhooks.post_all sender.sending.webhooks.server_of sender.sending.worker.Worker
+        sender.web.app.application sender.web.opening.opened
         sender.web.serving.serve sender.web.serving.served sender.web.site.Site sender.web.site.Site.made
         sender.web.webhooks.webhook_of sender.writing.Writer
     """,
