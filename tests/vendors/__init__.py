@@ -1,0 +1,1 @@
+"""Other systems as their vendors' published references describe them, for contract tests; each says which pages."""
