@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from installed import install
 from journeylab import datasets
-from journeylab.errors import JourneyLabError
+from journeylab.errors import DataError
 from journeylab.journey import Journey
 from journeylab.program import Release
 from journeylab.sender.consent.requests import ask
@@ -145,21 +146,27 @@ def test_products_are_those_bought_together_up_to_now(one: Store, tmp_path: Path
     assert "<p>tea</p>" not in html
 
 
+OWN = """
 class Own:
-    def recommend(self, contact: str, bought: Any, as_of: Any, n: int) -> list[str]:
+    def recommend(self, contact, bought, as_of, n):
         return [f"for {contact}", "and more", "too many"][:n]
 
+ready = Own()
+"""
 
-OWN = Own()
 
-
-def test_an_own_recommender_is_named_in_the_settings(one: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["Own", "ready"])
+def test_an_installed_recommender_is_named_in_the_settings(
+    one: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    point = f"[journeylab.recommenders]\nacme = acme_{kind}:{kind}\n"
+    monkeypatch.syspath_prepend(str(install(tmp_path / "packages", "acme", {f"acme_{kind}.py": OWN}, point)))
     key = a_send(one, "ada", release_id=1)
-    settings = settings_of(tmp_path, recommend={"hook": "test_writing:OWN"})
+    settings = settings_of(tmp_path, recommend={"hook": "acme"})
     html = parsed(made(one, settings, key)).get_body(("html",)).get_content()
     assert "for ada" in html
-    with pytest.raises(JourneyLabError, match="'nowhere:at_all' is no object with `recommend`"):
-        made(one, settings_of(tmp_path, recommend={"hook": "nowhere:at_all"}), key)
+    with pytest.raises(DataError, match="brings the recommender 'acmee'; did you mean 'acme'"):
+        made(one, settings_of(tmp_path, recommend={"hook": "acmee"}), key)
 
 
 def test_what_cannot_be_made_says_why_and_names_nobody(one: Store, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ Events that end a journey and that the model does not predict, such as closing a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -63,7 +63,7 @@ def backtest(
     log: EventLog,
     *,
     cutoff: datetime | str,
-    responses: Responses | None = None,
+    responses: Responses | Callable[..., Responses] | None = None,
     converts: str | None = None,
     within: timedelta | str = "7d",
     draws: int = 200,
@@ -81,9 +81,10 @@ def backtest(
         journey: the journey, as it ran.
         log: the event log with its sends.
         cutoff: an aware instant or ISO text; entries from then on are predicted.
-        responses: a response model fitted on what was known at the cutoff; by default `fit_responses` fits one.
+        responses: a response model fitted on what was known at the cutoff, or what fits one to that, called as
+            `fit_responses`, which is the default.
         converts: the event that a conversion is; by default the journey's goal, where it has one.
-        within: how long after a send responses are looked for, by the default model.
+        within: how long after a send responses are looked for, by a model that is fitted.
         draws: how many times the model answers.
         level: of the prediction intervals, in 0..1.
         rng: decides the fit and the draws; the same number gives the same backtest.
@@ -101,7 +102,11 @@ def backtest(
     at = _instant(cutoff, log)
     converts = converts or goal_of([journey])
     known = log.truncated(at)
-    model = responses or fit_responses(known, converts=converts, within=within, rng=rng, progress=progress)
+    if responses is None or callable(responses):
+        fit = responses or fit_responses
+        model = fit(known, converts=converts, within=within, rng=rng, progress=progress)
+    else:
+        model = responses
     releases = [Release(journey=journey, until_at=at), Release(journey=journey, from_at=at)]
     given: dict[str, Any] = {"match": match, "policy": policy, "send_times": send_times, "scores": scores}
     came = replay(releases, log, progress=progress, **given)

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, get_args
 
 from .errors import DataError, known, listed
 
-__all__ = ["GROUPS", "Extension", "Group", "found", "load"]
+__all__ = ["GROUPS", "Extension", "Group", "found", "load", "made"]
 
 Group = Literal["importers", "event_importers", "connectors", "models", "recommenders", "channels"]
 
@@ -143,3 +143,22 @@ def load(group: Group, name: str, built_in: Collection[str] = (), methods: Seque
             f"{known(name, {*built_in, *brought}, f'{_ONE[group]}s')}"
         )
     return brought[name].load(methods)
+
+
+def made(group: Group, name: str, built_in: Collection[str] = (), methods: Sequence[str] = ()) -> Any:
+    """What `load` gives; of a class an instance, made without arguments.
+
+    Raises:
+        DataError: as `load`, and when the class cannot be made, naming the package.
+    """
+    loaded = load(group, name, built_in, methods)
+    if not isinstance(loaded, type):
+        return loaded
+    try:
+        return loaded()
+    except Exception as problem:
+        package = found(group, built_in)[name].packages[0]
+        raise DataError(
+            f"the {_ONE[group]} {name!r} of {package} cannot be made: {loaded.__name__}() raised "
+            f"{type(problem).__name__}: {problem}; mend that package, or uninstall it"
+        ) from problem

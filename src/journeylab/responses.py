@@ -1,7 +1,8 @@
 """Response models: whether a send is opened, clicked, unsubscribed from …, converts, and when, learned from a log.
 
 `fit_responses` fits them and says, by time, what they are worth; `simulate` asks them about messages that were never
-sent. Whatever has the attributes of `Responses` can be asked in their place.
+sent. Whatever has the attributes of `Responses` can be asked in their place; `own_fit` gives what fits it where an
+installed package brings that.
 
 Nothing here is an effect: a model says what came of sends like those on record, made when and to whom they were made
 (rule 32).
@@ -9,15 +10,16 @@ Nothing here is an effect: a model says what came of sends like those on record,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import NormalDist
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 
+from . import extensions
 from .clock import instant
 from .delays import DelayTable
 from .durations import duration_text
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from .eventlog import EventLog
     from .responsefit import FittedResponse
 
-__all__ = ["ResponseModel", "Responses", "fit_responses"]
+__all__ = ["ResponseModel", "Responses", "fit_responses", "own_fit"]
 
 _LEAST_SENDS = 50
 _TRAINING_SHARE = 0.75
@@ -323,6 +325,40 @@ def fit_responses(
         failures=_failures(validation, instant(cut_us)),
         _fitted=fitted,
     )
+
+
+def own_fit(name: str) -> Callable[..., Responses]:
+    """What fits the response model that an installed package brings under a name; called as `fit_responses`.
+
+    What it gives must have all attributes of `Responses`; it is asked for by `log`, and by name `converts`, `within`,
+    `rng` and `progress`.
+
+    Args:
+        name: the name of an entry point in the group `journeylab.models`.
+
+    Raises:
+        DataError: when no package brings it, or what it fits lacks attributes; the latter when it is called.
+
+    >>> own_fit("acme")
+    Traceback (most recent call last):
+    ...
+    journeylab.errors.DataError: no installed package brings the model 'acme'; There are no models.
+    """
+    brought = extensions.load("models", name)
+    if isinstance(brought, type) or not callable(brought):
+        raise DataError(f"the model {name!r} is no function that fits a response model to a log; see docs/extending.md")
+
+    def fit(log: EventLog, **given: Any) -> Responses:
+        model: Responses = brought(log, **given)
+        missing = [one for one in vars(Responses) if not one.startswith("_") and not hasattr(model, one)]
+        if missing:
+            raise DataError(
+                f"the model {name!r} has fitted a {type(model).__name__}, which has no {', '.join(missing)}; see "
+                "docs/extending.md for what a response model must have"
+            )
+        return model
+
+    return fit
 
 
 def tenure_slots(known_us: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from journeylab.backtest import Backtest
     from journeylab.eventlog import EventLog
     from journeylab.journey import Journey, Policy, Portfolio
-    from journeylab.responses import ResponseModel
+    from journeylab.responses import Responses
     from journeylab.simulation import Simulation
 
 __all__ = [
-    "Converts", "Draws", "Level", "Like", "Override", "Replaces", "Seed", "Within", "backtest", "backtested", "fitted",
-    "policy_of", "simulate", "simulated",
+    "Converts", "Draws", "Level", "Like", "Model", "Override", "Replaces", "Seed", "Within", "backtest", "backtested",
+    "fitted", "policy_of", "simulate", "simulated",
 ]  # fmt: skip
 
 Draws = Annotated[int, typer.Option("--draws", min=2, metavar="N", help="How many times the model answers.")]
@@ -58,6 +58,11 @@ Converts = Annotated[
 ]
 Within = Annotated[
     str, typer.Option("--within", metavar="DURATION", help="How long after a send its responses are looked for.")
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="A response model that an installed package brings; by default ours."),
 ]
 
 
@@ -113,6 +118,7 @@ def simulate(
     replaces: Replaces = None,
     like: Like = None,
     override: Override = None,
+    model: Model = None,
     card: Annotated[
         Path | None, typer.Option("--card", metavar="OUT.md", help="Write the response model's card there.")
     ] = None,
@@ -145,13 +151,15 @@ def simulate(
                 "a support map is of one journey; choose it with --journey", param_hint="--support"
             )
         _draw_support(portfolio.journeys[0], log, match, support, language)
-    model = fitted(log, converts or goal_of(portfolio.journeys), within, seed)
+    if card is not None and model is not None:
+        raise typer.BadParameter("only our own response models write a card; leave out --model", param_hint="--card")
+    answers = fitted(log, converts or goal_of(portfolio.journeys), within, seed, model)
     if card is not None:
         card.parent.mkdir(parents=True, exist_ok=True)
-        card.write_text(model.card(), encoding="utf-8")
+        card.write_text(answers.card(), encoding="utf-8")  # type: ignore[attr-defined]
         typer.echo(f"wrote the model card: {card}", err=True)
     result = simulated(
-        portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match, policy=policy,
+        portfolio, log, responses=answers, draws=draws, level=level, rng=seed, until=until, match=match, policy=policy,
         replaces=replaces, like=like, override=override, send_times=hours,
     )  # fmt: skip
     if as_json:
@@ -183,6 +191,7 @@ def backtest(
     seed: Seed = 0,
     converts: Converts = None,
     within: Within = "7d",
+    model: Model = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold a model's predictions of a journey that really ran against what came after a cutoff.
@@ -196,7 +205,7 @@ def backtest(
     """
     source = Source(events, contacts, columns, event, timezone, query, rejects)
     result = backtested(
-        files, source, journey, cap, send_times, cutoff=cutoff, converts=converts, within=within, draws=draws,
+        files, source, journey, cap, send_times, model, cutoff=cutoff, converts=converts, within=within, draws=draws,
         level=level, rng=seed, match=match,
     )  # fmt: skip
     if as_json:
@@ -230,6 +239,7 @@ def backtested(
     journey: str | None,
     cap: str | None,
     send_times: Sequence[str] | None,
+    model: str | None,
     **given: Any,
 ) -> Backtest:
     """The backtest of the one journey of the files, with its progress on the screen."""
@@ -238,13 +248,16 @@ def backtested(
         names = ", ".join(one.journey for one in portfolio.journeys)
         raise typer.BadParameter(f"a backtest is of one journey; choose one of {names}", param_hint="--journey")
     hours = send_times_of(send_times)
+    from journeylab.responses import own_fit
+
+    responses = None if model is None else own_fit(model)
     log = source.read()
     announce_compiling()
     from journeylab.backtest import backtest as run
 
     with step("predicting what came") as predicting:
         result = run(
-            portfolio.journeys[0], log, policy=policy_of(portfolio, cap), send_times=hours,
+            portfolio.journeys[0], log, responses=responses, policy=policy_of(portfolio, cap), send_times=hours,
             progress=predicting.progress, **given,
         )  # fmt: skip
         predicting.done = f"predicted {counted(result.n_entries, 'entry')}"
@@ -262,13 +275,17 @@ def _draw_support(journey: Journey, log: EventLog, match: str, path: Path, langu
     typer.echo(f"drew the support map: {path}", err=True)
 
 
-def fitted(log: EventLog, converts: str | None, within: str, seed: int) -> ResponseModel:
-    from journeylab.responses import fit_responses
+def fitted(log: EventLog, converts: str | None, within: str, seed: int, model: str | None) -> Responses:
+    """The response model, ours or an installed package's, with its progress on the screen."""
+    from journeylab.responses import fit_responses, own_fit
 
+    fit = fit_responses if model is None else own_fit(model)
     with step("fitting the response models") as fitting:
-        model = fit_responses(log, converts=converts, within=within, rng=seed, progress=fitting.progress)
-        fitting.done = f"fitted {counted(len(model.responses), 'response')} to {counted(model.n_sends, 'send')}"
-    return model
+        made = fit(log, converts=converts, within=within, rng=seed, progress=fitting.progress)
+        fitting.done = f"fitted {counted(len(made.responses), 'response')}"
+        if n_sends := getattr(made, "n_sends", None):
+            fitting.done += f" to {counted(n_sends, 'send')}"
+    return made
 
 
 def _simulated_lines(result: Simulation) -> Iterator[str]:

@@ -36,6 +36,7 @@ from .predicting import (
     Draws,
     Level,
     Like,
+    Model,
     Override,
     Replaces,
     Seed,
@@ -116,9 +117,9 @@ def simulation(
     until: Until = None, match: Match = "1h", cap: CapOption = None, journey: JourneyName = None,
     send_times: SendTimesFiles = None, draws: Draws = 200, level: Level = 0.9, seed: Seed = 0,
     converts: Converts = None, within: Within = "7d", replaces: Replaces = None, like: Like = None,
-    override: Override = None, out: Out = OUT, title: Title = None, data: Data = "", ledger: LedgerFile = None,
-    ledger_key: LedgerKeyFile = None, templates: Templates = None, tables: Tables = None, language: Language = "en",
-    as_json: AsJson = False,
+    override: Override = None, model: Model = None, out: Out = OUT, title: Title = None, data: Data = "",
+    ledger: LedgerFile = None, ledger_key: LedgerKeyFile = None, templates: Templates = None, tables: Tables = None,
+    language: Language = "en", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Report what a journey would do, with a model answering the sends that the log does not have.
 
@@ -132,9 +133,9 @@ def simulation(
     announce_compiling()
     from journeylab.worlds import goal_of
 
-    model = fitted(log, converts or goal_of(portfolio.journeys), within, seed)
+    answers = fitted(log, converts or goal_of(portfolio.journeys), within, seed, model)
     found = simulated(
-        portfolio, log, responses=model, draws=draws, level=level, rng=seed, until=until, match=match, policy=policy,
+        portfolio, log, responses=answers, draws=draws, level=level, rng=seed, until=until, match=match, policy=policy,
         replaces=replaces, like=like, override=override, send_times=hours,
     )  # fmt: skip
     _write(found, out, _ledger(ledger, ledger_key), templates, tables, journey=journey, since=since, title=title,
@@ -150,9 +151,9 @@ def backtest(
     contacts: Contacts = None, columns: Columns = None, event: Event = None, timezone: Timezone = None,
     query: Query = None, rejects: RejectsFile = None, match: Match = "1d", cap: CapOption = None,
     journey: JourneyName = None, send_times: SendTimesFiles = None, draws: Draws = 200, level: Level = 0.9,
-    seed: Seed = 0, converts: Converts = None, within: Within = "7d", out: Out = OUT, title: Title = None,
-    data: Data = "", ledger: LedgerFile = None, ledger_key: LedgerKeyFile = None, templates: Templates = None,
-    tables: Tables = None, language: Language = "en", as_json: AsJson = False,
+    seed: Seed = 0, converts: Converts = None, within: Within = "7d", model: Model = None, out: Out = OUT,
+    title: Title = None, data: Data = "", ledger: LedgerFile = None, ledger_key: LedgerKeyFile = None,
+    templates: Templates = None, tables: Tables = None, language: Language = "en", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Report whether a model was right about a journey that really ran.
 
@@ -163,7 +164,7 @@ def backtest(
     """
     source = Source(events, contacts, columns, event, timezone, query, rejects)
     found = backtested(
-        files, source, journey, cap, send_times, cutoff=cutoff, converts=converts, within=within, draws=draws,
+        files, source, journey, cap, send_times, model, cutoff=cutoff, converts=converts, within=within, draws=draws,
         level=level, rng=seed, match=match,
     )  # fmt: skip
     _write(found, out, _ledger(ledger, ledger_key), templates, tables, title=title, data=data, language=language,

@@ -43,8 +43,11 @@ _OUTCOMES = ("clicked", "converted", "opened")
 
 
 def _model_name(text: str) -> str:
-    if text not in _MODELS:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(_MODELS)}")
+    from journeylab.extensions import found
+
+    names = [*_MODELS, *found("models")]
+    if text not in names:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(names)}")
     return text
 
 
@@ -55,6 +58,10 @@ def _outcome(text: str) -> str:
 
 
 def _estimator(name: str) -> SendTimeEstimator:
+    if name not in _MODELS:
+        from journeylab.sendtime.own import own_model
+
+        return own_model(name, _MODELS)
     module, kind = _MODELS[name]
     model: SendTimeEstimator = getattr(import_module(f"journeylab.sendtime.{module}"), kind)()
     return model
@@ -84,7 +91,7 @@ ContactTimezone = Annotated[
 ]
 _MODEL_HELP = (
     "habit: each contact's own hours; everyone: one hour for all; median: that of their opens; thompson: a bandit of "
-    "slots; hazard: a time-to-answer model."
+    "slots; hazard: a time-to-answer model; or one that an installed package brings."
 )
 
 

@@ -170,7 +170,7 @@ class Staging(Definition):
 class Recommend(Definition):
     """Where recommended products come from: what is bought together, by `event` and its property `item`.
 
-    `hook` names one's own recommender instead, as `module:object` (see `mail.recommend.Recommender`).
+    `hook` names a recommender that an installed package brings instead (docs/extending.md).
     """
 
     event: Name = "purchase"

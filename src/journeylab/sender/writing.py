@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Row, select
 
-from journeylab.errors import DataError, DefinitionError, JourneyLabError
+from journeylab import extensions
+from journeylab.errors import DataError, DefinitionError
 from journeylab.sender.consent.mailed import mailto
 from journeylab.sender.live.contexts import Context, contexts_of
 from journeylab.sender.live.intake import properties_of
@@ -192,15 +191,9 @@ def _purchases(
 
 
 def _own_recommender(settings: Settings) -> Recommender | None:
-    """The recommender that the settings name as `module:object`, if they do."""
+    """The recommender of an installed package that the settings name, if they do."""
     name = settings.recommend.hook
     if name is None:
         return None
-    module, _, attribute = name.partition(":")
-    found = None
-    with suppress(ImportError, AttributeError):
-        found = getattr(import_module(module), attribute)
-    if found is None or not callable(getattr(found, "recommend", None)):
-        raise JourneyLabError(f"the recommender {name!r} is no object with `recommend`; write it as module:object")
-    recommender: Recommender = found
+    recommender: Recommender = extensions.made("recommenders", name, methods=["recommend"])
     return recommender

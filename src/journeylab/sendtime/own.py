@@ -1,4 +1,4 @@
-"""One's own classifier as a send-time model."""
+"""One's own classifier as a send-time model, and models that installed packages bring."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from journeylab import extensions
 from journeylab.errors import DataError
 from journeylab.sendtimes import WEEK
 
+from .estimator import SendTimeEstimator
 from .features import CONTACT_COLUMNS, HOUR_COLUMNS, ContactCurves, hour_features, training_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from .sends import SendTable
 
-__all__ = ["FromClassifier"]
+__all__ = ["FromClassifier", "own_model"]
 
 _BLOCK = 2_000  # contacts
 
@@ -83,3 +87,31 @@ class FromClassifier(ContactCurves):
     def _about(self, used: set[str], assume_causal: bool) -> dict[str, Any]:
         # What a nested estimator is made of need not be plain data; its text is.
         return super()._about(used, assume_causal) | {"parameters": {"estimator": repr(self.estimator)}}
+
+
+def own_model(name: str, built_in: Collection[str] = ()) -> SendTimeEstimator:
+    """The send-time model that an installed package brings under a name, not fitted.
+
+    It is a `SendTimeEstimator`, or a scikit-learn classifier, which `FromClassifier` makes one.
+
+    Args:
+        name: the name of an entry point in the group `journeylab.models`.
+        built_in: the names of models that need no package.
+
+    Raises:
+        DataError: when no package brings it, or what it brings is neither.
+
+    >>> own_model("acme")
+    Traceback (most recent call last):
+    ...
+    journeylab.errors.DataError: no installed package brings the model 'acme'; There are no models.
+    """
+    model = extensions.made("models", name, built_in, methods=["fit"])
+    if isinstance(model, SendTimeEstimator):
+        return model
+    if not hasattr(model, "predict_proba"):
+        raise DataError(
+            f"the model {name!r} is {type(model).__name__}, which is no SendTimeEstimator and has no predict_proba; "
+            "see docs/extending.md for what a send-time model must have"
+        )
+    return FromClassifier(model)
