@@ -255,7 +255,7 @@ def said(reply: Reply) -> Any:
     """
     if reply.is_taken:
         if reply.said is None:
-            raise Later("its reply is no whole JSON")
+            raise Later(reply.fault or "its reply has no JSON")
         return reply.said
     if not reply.is_hopeless and (reply.status is None or reply.status in _AGAIN or reply.status >= 500):
         raise Later(reply.text, reply.retry_after)
