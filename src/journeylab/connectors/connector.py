@@ -20,7 +20,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from journeylab.errors import DataError, known
 from journeylab.extensions import found, load
 from journeylab.journey import Definition, Name, PositiveDuration
+from journeylab.journeyform import part_of
 from journeylab.references import BaseUrl
+from journeylab.yamlsource import Document
 
 if TYPE_CHECKING:
     from .facts import Target
@@ -157,7 +159,7 @@ class Connector(Definition):
     tls_minimum: Annotated[Literal["1.2", "1.3"], BeforeValidator(str)] = "1.3"
     internal: bool = False
     at_most: Spacing | None = None
-    pull: Mapping[Name, Stream] = Field(default_factory=dict)
+    pull: dict[Name, Stream] = Field(default_factory=dict)
     push: tuple[str, ...] = ()
 
     def with_credentials(self, reach: Reach, secrets: Secrets) -> Reach:  # noqa: ARG002
@@ -233,7 +235,9 @@ def connector_of(value: object) -> Connector:
         kind = kind_named(value["kind"])
     except DataError as problem:
         raise ValueError(str(problem)) from None
-    made = kind.model_validate(value)
+    made, faults = part_of(kind, value, Document(), (), "the connector")
+    if made is None:
+        raise ValueError("; ".join(map(str, faults)))
     for is_said, way in ((made.pull, made.source), (made.push, made.target)):
         if is_said:
             try:

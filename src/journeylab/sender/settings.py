@@ -24,19 +24,23 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
 
+from journeylab.connectors.connector import Connector, connector_of
 from journeylab.errors import DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration
 from journeylab.references import LOOPBACK, BaseUrl, SecretReference, secret
 
 __all__ = [
-    "Address", "Alerts", "Audit", "AuditMail", "Dkim", "FourEyes", "Inbox", "Outgoing", "Purpose", "Recommend", "Relay",
-    "Retention", "ScheduledReport", "Settings", "Staging", "Syslog", "Tracking", "secret",
+    "WAYS_IN", "Address", "Alerts", "Audit", "AuditMail", "Catalogue", "Dkim", "FourEyes", "Inbox", "Outgoing",
+    "OwnedAttribute", "Purpose", "Recommend", "Relay", "Retention", "ScheduledReport", "Settings", "Staging", "Syslog",
+    "Tracking", "secret",
 ]  # fmt: skip
 
+WAYS_IN: Final = ("import", "inbox", "webhook")
+"""What attributes can come by beside connectors and tokens."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -104,6 +108,7 @@ Domain = Annotated[str, BeforeValidator(_domain)]
 StoreUrl = Annotated[str, BeforeValidator(_store)]
 OneLine = Annotated[str, BeforeValidator(_one_line)]
 Zone = Annotated[str, BeforeValidator(_zone)]
+Kinded = Annotated[Any, BeforeValidator(connector_of), PlainSerializer(Connector.data)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 
 
@@ -176,6 +181,38 @@ class Recommend(Definition):
     event: Name = "purchase"
     item: Name = "product"
     hook: str | None = None
+
+
+class OwnedAttribute(Definition):
+    """Who an attribute of contacts is true by, and how old it may be; see `journeylab.sender.live.ownership`.
+
+    Attributes:
+        source: the one whose word counts: a connector, a token, `webhook`, `inbox` or `import`.
+        stream: the connector's stream that has it, where several are pulled.
+        conflict: what becomes of what another says of it: nothing of it is taken (`refuse`), all (`accept`), or only
+            what fills a gap (`fill`).
+        max_age: how old it may be where a message depends on it; without it, of any age.
+        stale: what becomes of a message that depends on what is older: it waits (`hold`) or is skipped (`skip`).
+    """
+
+    source: str
+    stream: Name | None = None
+    conflict: Literal["refuse", "accept", "fill"] = "refuse"
+    max_age: PositiveDuration | None = None
+    stale: Literal["hold", "skip"] = "hold"
+
+
+class Catalogue(Definition):
+    """Which connector knows the products, and how old that may be where a message recommends some.
+
+    Attributes:
+        source, stream, max_age, stale: as of an attribute.
+    """
+
+    source: str
+    stream: Name | None = None
+    max_age: PositiveDuration | None = None
+    stale: Literal["hold", "skip"] = "hold"
 
 
 class Tracking(Definition):
@@ -406,6 +443,9 @@ class Settings(Definition):
         audit: where checkpoints of the audit log and its entries go.
         reports: what is reported on schedule, and to whom.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
+        connectors: other systems, by name, each of a kind; see `journeylab.connectors.connector`.
+        attributes: who attributes are true by, and how old they may be.
+        catalogue: who knows the products.
         tracking, recommend, staging: see there.
         access: who may do what; without it whoever can read settings and key ring may do everything.
         four_eyes: what takes a second person; without it nothing does.
@@ -445,6 +485,9 @@ class Settings(Definition):
     dashboard: SecretReference | None = None
     tracking: Tracking = Tracking()
     recommend: Recommend = Recommend()
+    connectors: dict[Name, Kinded] = Field(default_factory=dict)
+    attributes: dict[Name, OwnedAttribute] = Field(default_factory=dict)
+    catalogue: Catalogue | None = None
     staging: Staging | None = None
     access: Access | None = None
     four_eyes: FourEyes | None = None
@@ -469,6 +512,36 @@ class Settings(Definition):
         if self.four_eyes is not None and self.access is None:
             raise ValueError("`four_eyes` needs `access`, which says who may approve what another one asks for")
         return self
+
+    @model_validator(mode="after")
+    def _knows_the_sources(self) -> Settings:
+        taken = next((name for name in self.connectors if name in WAYS_IN), None)
+        if taken is not None:
+            raise ValueError(f"connectors: {taken!r} is a way in of its own; give the connector another name")
+        if self.catalogue is not None and self.catalogue.source not in self.connectors:
+            raise ValueError(
+                f"catalogue: no connector {self.catalogue.source!r}; "
+                f"{known(self.catalogue.source, self.connectors, 'connectors')}"
+            )
+        for what, one in (*self.attributes.items(), ("catalogue", self.catalogue)):
+            if one is not None and (fault := self._no_stream(one)) is not None:
+                raise ValueError(f"{what if what == 'catalogue' else f'attributes: {what}'}: {fault}")
+        return self
+
+    def _no_stream(self, one: OwnedAttribute | Catalogue) -> str | None:
+        """What is wrong with the stream of a source, if anything is."""
+        connector = self.connectors.get(one.source)
+        streams = {} if connector is None else connector.pull
+        if one.stream is not None and one.stream not in streams:
+            return f"nothing named {one.stream!r} is pulled from {one.source}; {known(one.stream, streams, 'streams')}"
+        if one.stream is None and len(streams) > 1:
+            return f"several streams are pulled from {one.source}; say which with `stream:`: {', '.join(streams)}"
+        return None
+
+    def stream_of(self, one: OwnedAttribute | Catalogue) -> str | None:
+        """The stream by which a source is pulled; None for one that is not pulled."""
+        connector = self.connectors.get(one.source)
+        return one.stream or next(iter(connector.pull if connector is not None else ()), None)
 
     def path(self, name: str) -> Path:
         """A path of the settings, which is relative to their file."""
