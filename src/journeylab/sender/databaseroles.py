@@ -111,6 +111,17 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
         "approved_by used_at",
     },
     "reports": {"figures": "name journey until_at claimed_at claimed_by written_at", "work": "sent_to"},
+    "connectors": {"figures": "connector free_at"},
+    "pulls": {
+        "figures": "connector stream covers started_at complete_at completed_at next_at attempts n_rows worker fence "
+        "lease_until",
+        "work": "cursor reply",
+    },
+    "pulled": {"figures": "connector stream kind changed_at refused_at", "sealed": "item refused_because"},
+    "said": {"figures": "name source said_at", "ids": "contact"},
+    "outdated": {"figures": "name from_at until_at", "ids": "contact"},
+    "conflicts": {"figures": "name source n_values last_at"},
+    "products": {"figures": "product properties is_gone changed_at taken_at"},
     "audit": {"log": "seq at actor action object details", "proof": "contact salt commitment leaf_hash"},
     "audit_tree": {"log": "tree size frontier"},
     "checkpoints": {"proof": "checkpoint_id at size root note taken_by"},
@@ -141,8 +152,8 @@ _UPDATES: Final[Mapping[Role, Mapping[str, str]]] = {
 _LOCKED: Final = ("spans", "pauses")
 _DELETES: Final[Mapping[Role, tuple[str, ...]]] = {
     "sender": (
-        "approvals", "calls", "consents", "contacts", "entries", "events", "hits", "inbox", "outbox", "relays",
-        "renderings", "sends", "visits",
+        "approvals", "calls", "consents", "contacts", "entries", "events", "hits", "inbox", "outbox",
+        "outdated", "pulled", "relays", "renderings", "said", "sends", "visits",
     ),
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 | what | becomes |
 |---|---|
 | the data key, and with it every sealed value | destroyed |
-| address, attributes, events, renderings, opens and clicks, what others put into `inbox` | deleted |
+| address, attributes, events, renderings, opens and clicks, what others put into `inbox` or was pulled | deleted |
 | entries, visits, sends, calls, the dates of consent | kept, of a stand-in that nothing leads back from |
 | contact and details in the audit log | erased; its tree still verifies |
 | the addresses' digests | kept in `suppressions`: a re-import does not mail (Art. 17(3)(b), 21(3)) |
@@ -180,6 +180,9 @@ def _deleted(connection: Connection, contact: str) -> dict[str, int]:
         "hits": delete(t.hits).where(t.hits.c.message_key.in_(mine)),
         "approvals": delete(t.approvals).where(t.approvals.c.contact == contact),
         "inbox": delete(t.inbox).where(t.inbox.c.contact == contact),
+        "pulled": delete(t.pulled).where(t.pulled.c.item == contact, t.pulled.c.kind == "contact"),
+        "said": delete(t.said).where(t.said.c.contact == contact),
+        "outdated": delete(t.outdated).where(t.outdated.c.contact == contact),
         "outbox": delete(t.outbox).where(t.outbox.c.body.cast(Text).contains(json.dumps(contact), autoescape=True)),
     }
     n = {name: connection.execute(statement).rowcount for name, statement in wanted.items()}
@@ -237,7 +240,18 @@ def _clean(store: Store) -> None:
             connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
         return
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for table in (*_KEPT_OF, t.contacts, t.events, t.renderings, t.hits, t.inbox, t.outbox, t.audit):
+        for table in (
+            *_KEPT_OF,
+            t.contacts,
+            t.events,
+            t.renderings,
+            t.hits,
+            t.inbox,
+            t.pulled,
+            t.said,
+            t.outbox,
+            t.audit,
+        ):
             connection.execute(text(f"vacuum {table.name}"))
 
 

@@ -27,6 +27,13 @@
 | `tokens` | a token of a service: its digest, what it is for and until when | `tokens` |
 | `approvals` | what somebody wants to do that takes a second person, and whether one approved it | `approvals` |
 | `reports` | a report that is written on schedule, and whether it was | run |
+| `connectors` | another system: when it may be called next | whoever calls it |
+| `pulls` | a stream that is pulled: how far, since when it is known as a whole, when next | pulls |
+| `pulled` | a row of a stream: how new what was taken of it is, or why it was refused | pulls |
+| `said` | an attribute of a contact that may be too old: who said it last, and as of when | intake, pulls |
+| `outdated` | when what was known of an attribute was too old, and, as it turned out, wrong | intake, pulls |
+| `conflicts` | an attribute of which another than its owner spoke: how many values were not taken | intake |
+| `products` | a product of the catalogue | pulls |
 | `audit` | what a person or automaton did to the sender; only added to | `act` |
 | `audit_tree` | one row: the frontier of the tree over `audit` | `act` |
 | `checkpoints` | a signed statement of what `audit` was, and who has taken it | run |
@@ -69,9 +76,10 @@ from sqlalchemy import (
 
 __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
-    "checkpoints", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox", "left_out", "metadata",
-    "names", "outbox", "pauses", "relays", "releases", "reports", "renderings", "sends", "spans", "state_beside",
-    "suppressions", "tallies", "tokens", "visits", "wordings", "workers",
+    "checkpoints", "conflicts", "connectors", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox",
+    "left_out", "metadata", "names", "outbox", "outdated", "pauses", "products", "pulled", "pulls", "relays",
+    "releases", "renderings", "reports", "said", "sends", "spans", "state_beside", "suppressions", "tallies", "tokens",
+    "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -580,6 +588,87 @@ reports = Table(
     Column("claimed_by", Text, nullable=False),
     Column("sent_to", Json, nullable=False),
     Column("written_at", Instant),
+)
+
+connectors = Table(
+    "connectors",
+    metadata,
+    Column("connector", Text, primary_key=True),
+    Column("free_at", Instant, nullable=False),
+)
+
+pulls = Table(
+    "pulls",
+    metadata,
+    Column("connector", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("cursor", Json),
+    Column("covers", Json, nullable=False),
+    Column("started_at", Instant),
+    Column("complete_at", Instant),
+    Column("completed_at", Instant),
+    Column("next_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reply", Text),
+    Column("n_rows", BigInteger, nullable=False),
+    Column("worker", Text),
+    Column("fence", Integer, nullable=False),
+    Column("lease_until", Instant),
+)
+"""A complete pull began at `complete_at` and ended at `completed_at`; the one at hand began at `started_at`. `covers`
+names the attributes that the stream has owned since its cursor began; `n_rows` counts what came since."""
+
+pulled = Table(
+    "pulled",
+    metadata,
+    Column("connector", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("changed_at", Instant),
+    Column("refused_at", Instant),
+    Column("refused_because", Text),
+    CheckConstraint("kind in ('contact', 'event', 'product')", name="kind"),
+    Index("ix_pulled_item", "item"),
+    Index("ix_pulled_refused", "connector", "stream", sqlite_where=_REFUSED, postgresql_where=_REFUSED),
+)
+"""`item` is the contact's id, the product's, or the source's own of an event."""
+
+said = Table(
+    "said",
+    metadata,
+    Column("contact", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("said_at", Instant, nullable=False),
+)
+
+outdated = Table(
+    "outdated",
+    metadata,
+    Column("contact", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("from_at", Instant, primary_key=True),
+    Column("until_at", Instant, nullable=False),
+)
+
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("n_values", BigInteger, nullable=False),
+    Column("last_at", Instant, nullable=False),
+)
+
+products = Table(
+    "products",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("properties", Json, nullable=False),
+    Column("is_gone", Boolean, nullable=False),
+    Column("changed_at", Instant),
+    Column("taken_at", Instant, nullable=False),
 )
 
 audit = Table(

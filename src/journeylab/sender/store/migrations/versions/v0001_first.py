@@ -500,6 +500,84 @@ def upgrade() -> None:
     op.create_index("ix_sends_gated_at", "sends", ["gated_at"], unique=False)
     op.create_index("ix_sends_state_not_before", "sends", ["state", "not_before", "journey"], unique=False)
     op.create_table(
+        "conflicts",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("n_values", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "source", name=op.f("pk_conflicts")),
+    )
+    op.create_table(
+        "connectors",
+        sa.Column("connector", sa.Text(), nullable=False),
+        sa.Column("free_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("connector", name=op.f("pk_connectors")),
+    )
+    op.create_table(
+        "outdated",
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("from_at", t.Instant(), nullable=False),
+        sa.Column("until_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("contact", "name", "from_at", name=op.f("pk_outdated")),
+    )
+    op.create_table(
+        "products",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("properties", t.Json(), nullable=False),
+        sa.Column("is_gone", sa.Boolean(), nullable=False),
+        sa.Column("changed_at", t.Instant(), nullable=True),
+        sa.Column("taken_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("product", name=op.f("pk_products")),
+    )
+    op.create_table(
+        "pulled",
+        sa.Column("connector", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("changed_at", t.Instant(), nullable=True),
+        sa.Column("refused_at", t.Instant(), nullable=True),
+        sa.Column("refused_because", sa.Text(), nullable=True),
+        sa.CheckConstraint("kind in ('contact', 'event', 'product')", name=op.f("ck_pulled_kind")),
+        sa.PrimaryKeyConstraint("connector", "stream", "kind", "item", name=op.f("pk_pulled")),
+    )
+    op.create_index("ix_pulled_item", "pulled", ["item"], unique=False)
+    op.create_index(
+        "ix_pulled_refused",
+        "pulled",
+        ["connector", "stream"],
+        unique=False,
+        sqlite_where=sa.text("refused_because is not null"),
+        postgresql_where=sa.text("refused_because is not null"),
+    )
+    op.create_table(
+        "pulls",
+        sa.Column("connector", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("cursor", t.Json(), nullable=True),
+        sa.Column("covers", t.Json(), nullable=False),
+        sa.Column("started_at", t.Instant(), nullable=True),
+        sa.Column("complete_at", t.Instant(), nullable=True),
+        sa.Column("completed_at", t.Instant(), nullable=True),
+        sa.Column("next_at", t.Instant(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=True),
+        sa.Column("n_rows", sa.BigInteger(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("lease_until", t.Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("connector", "stream", name=op.f("pk_pulls")),
+    )
+    op.create_table(
+        "said",
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("said_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("contact", "name", name=op.f("pk_said")),
+    )
+    op.create_table(
         "spans",
         sa.Column("span_id", t.number(), autoincrement=True, nullable=False),
         sa.Column("release_id", t.number(), nullable=False),
