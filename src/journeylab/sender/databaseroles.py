@@ -89,8 +89,8 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
         "sealed": "reply",
     },
     "outbox": {
-        "figures": "outbox_id target created_at attempts next_attempt_at lease_until delivered_at dead_at",
-        "sealed": "webhook_id body reply",
+        "figures": "outbox_id target created_at spread_at attempts next_attempt_at lease_until delivered_at dead_at",
+        "sealed": "webhook_id about body reply",
     },
     "hits": {"figures": "hit_id kind method at settled_at", "ids": "message_key link", "sealed": "agent"},
     "wordings": {"figures": "wording language text"},
@@ -102,7 +102,10 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
     "erasures": {"figures": "erased_at tallied_at finished_at", "ids": "stand_in", "sealed": "contact reason"},
     "tallies": {"figures": "what period journey version node name outcome n_rows n_contacts"},
     "suppressions": {"figures": "reason at", "ids": "message_key", "sealed": "address_digest"},
-    "alerts": {"figures": "alert_id cause severity text started_at seen_at n_seen resolved_at"},
+    "alerts": {
+        "figures": "alert_id cause severity text started_at seen_at n_seen acknowledged_at acknowledged_by resolved_at",
+    },
+    "statistics": {"figures": "until_at from_at told_at"},
     "relays": {"figures": "relay state n_failures n_rejected n_openings opened_at try_at reason"},
     "workers": {"figures": "worker host started_at seen_at stopped_at"},
     "tokens": {"work": "token_id name digest scope created_at created_by expires_at revoked_at revoked_by"},

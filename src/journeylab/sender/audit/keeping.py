@@ -148,7 +148,8 @@ class Keeper:
                 one for one in self._settings.audit.checkpoints
                 if one not in row.taken_by and self._not_before.get(one, now) <= now
             ]  # fmt: skip
-            told = select(t.outbox.c.delivered_at).where(t.outbox.c.webhook_id == _webhook_id(row.at))
+            of_audit = (t.outbox.c.target == "audit") & (t.outbox.c.webhook_id == _webhook_id(row.at))
+            told = select(t.outbox.c.delivered_at).where(of_audit)
             is_told = "webhook" in waiting and connection.scalar(told) is not None
         taken = []
         for one in waiting:

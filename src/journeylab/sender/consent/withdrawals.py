@@ -105,7 +105,8 @@ def withdraw(
         act(connection, at, actor, "consent_withdrawn", "consent", contact=contact, purpose=purpose, route=route)
     else:
         told = webhook_id_of(contact, "withdrawn", first.purpose, first.received_at)
-        webhook_id = connection.scalar(select(t.outbox.c.webhook_id).where(t.outbox.c.webhook_id == told))
+        of_crm = select(t.outbox.c.webhook_id).where(t.outbox.c.target == "crm", t.outbox.c.webhook_id == told)
+        webhook_id = connection.scalar(of_crm)
     rows = connection.execute(_sends(contact, purpose).order_by(t.sends.c.planned_at, t.sends.c.message_key)).all()
     cancelled = tuple(
         one.message_key

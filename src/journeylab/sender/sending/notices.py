@@ -35,5 +35,5 @@ def tell(
         "attempts": 0,
         "next_attempt_at": now,
     }
-    wanted = insert_into(connection, t.outbox).values(row).on_conflict_do_nothing(index_elements=["webhook_id"])
+    wanted = insert_into(connection, t.outbox).values(row).on_conflict_do_nothing(index_elements=["target", "webhook_id"])
     return connection.execute(wanted.returning(t.outbox.c.outbox_id)).one_or_none() is not None

@@ -22,6 +22,7 @@
 | `tallies` | what is left of rows that were deleted: a count of at least ten people | retention |
 | `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
 | `alerts` | a cause of trouble, from when it came until it was over | whoever notices |
+| `statistics` | a period whose counts others were told | run |
 | `relays` | the state of each relay's circuit breaker | sending |
 | `workers` | a process that sends | sending |
 | `tokens` | a token of a service: its digest, what it is for and until when | `tokens` |
@@ -78,8 +79,8 @@ __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
     "checkpoints", "conflicts", "connectors", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox",
     "left_out", "metadata", "names", "outbox", "outdated", "pauses", "products", "pulled", "pulls", "relays",
-    "releases", "renderings", "reports", "said", "sends", "spans", "state_beside", "suppressions", "tallies", "tokens",
-    "visits", "wordings", "workers",
+    "releases", "renderings", "reports", "said", "sends", "spans", "state_beside", "statistics", "suppressions",
+    "tallies", "tokens", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -93,6 +94,8 @@ RETURNED: Final = text("event in ('bounced', 'complained')")
 SEEN: Final = text("event in ('clicked', 'opened')")
 """Which events tell that a message was seen: the same."""
 _DEAD: Final = text("dead_at is not null")
+_UNSPREAD: Final = text("spread_at is null")
+_ABOUT: Final = text("about is not null")
 _PUT: Final = text("taken_at is null")
 _REFUSED: Final = text("refused_because is not null")
 
@@ -405,15 +408,20 @@ outbox = Table(
     metadata,
     Column("outbox_id", number(), primary_key=True, autoincrement=True),
     Column("target", Text, nullable=False),
-    Column("webhook_id", Text, nullable=False, unique=True),
+    Column("webhook_id", Text, nullable=False),
+    Column("about", Text),
     Column("body", Json, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("spread_at", Instant),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Instant),
     Column("lease_until", Instant),
     Column("delivered_at", Instant),
     Column("dead_at", Instant),
     Column("reply", Text),
+    UniqueConstraint("target", "webhook_id"),
+    Index("ix_outbox_unspread", "outbox_id", sqlite_where=_UNSPREAD, postgresql_where=_UNSPREAD),
+    Index("ix_outbox_about", "target", "about", sqlite_where=_ABOUT, postgresql_where=_ABOUT),
     Index("ix_outbox_next_attempt_at", "next_attempt_at"),
     Index("ix_outbox_dead_at", "dead_at", sqlite_where=_DEAD, postgresql_where=_DEAD),
 )
@@ -513,8 +521,18 @@ alerts = Table(
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
     Column("n_seen", Integer, nullable=False),
+    Column("acknowledged_at", Instant),
+    Column("acknowledged_by", Text),
     Column("resolved_at", Instant),
     _one_open("alerts", "cause", "resolved_at"),
+)
+
+statistics = Table(
+    "statistics",
+    metadata,
+    Column("until_at", Instant, primary_key=True),
+    Column("from_at", Instant, nullable=False),
+    Column("told_at", Instant, nullable=False),
 )
 
 relays = Table(

@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("started_at", t.Instant(), nullable=False),
         sa.Column("seen_at", t.Instant(), nullable=False),
         sa.Column("n_seen", sa.Integer(), nullable=False),
+        sa.Column("acknowledged_at", t.Instant(), nullable=True),
+        sa.Column("acknowledged_by", sa.Text(), nullable=True),
         sa.Column("resolved_at", t.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", name=op.f("pk_alerts")),
     )
@@ -277,8 +279,10 @@ def upgrade() -> None:
         sa.Column("outbox_id", t.number(), autoincrement=True, nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("webhook_id", sa.Text(), nullable=False),
+        sa.Column("about", sa.Text(), nullable=True),
         sa.Column("body", t.Json(), nullable=False),
         sa.Column("created_at", t.Instant(), nullable=False),
+        sa.Column("spread_at", t.Instant(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", t.Instant(), nullable=True),
         sa.Column("lease_until", t.Instant(), nullable=True),
@@ -286,7 +290,15 @@ def upgrade() -> None:
         sa.Column("dead_at", t.Instant(), nullable=True),
         sa.Column("reply", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("outbox_id", name=op.f("pk_outbox")),
-        sa.UniqueConstraint("webhook_id", name=op.f("uq_outbox_webhook_id")),
+        sa.UniqueConstraint("target", "webhook_id", name=op.f("uq_outbox_target_webhook_id")),
+    )
+    op.create_index(
+        "ix_outbox_about",
+        "outbox",
+        ["target", "about"],
+        unique=False,
+        sqlite_where=sa.text("about is not null"),
+        postgresql_where=sa.text("about is not null"),
     )
     op.create_index(
         "ix_outbox_dead_at",
@@ -297,6 +309,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("dead_at is not null"),
     )
     op.create_index("ix_outbox_next_attempt_at", "outbox", ["next_attempt_at"], unique=False)
+    op.create_index(
+        "ix_outbox_unspread",
+        "outbox",
+        ["outbox_id"],
+        unique=False,
+        sqlite_where=sa.text("spread_at is null"),
+        postgresql_where=sa.text("spread_at is null"),
+    )
     op.create_table(
         "pauses",
         sa.Column("pause_id", t.number(), autoincrement=True, nullable=False),
@@ -348,6 +368,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_releases_hash")),
     )
     op.create_index("ix_releases_journey", "releases", ["journey"], unique=False)
+    op.create_table(
+        "statistics",
+        sa.Column("until_at", t.Instant(), nullable=False),
+        sa.Column("from_at", t.Instant(), nullable=False),
+        sa.Column("told_at", t.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("until_at", name=op.f("pk_statistics")),
+    )
     op.create_table(
         "suppressions",
         sa.Column("address_digest", sa.Text(), nullable=False),
