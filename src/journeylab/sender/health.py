@@ -20,8 +20,9 @@ from journeylab.sender.promotion.foureyes import unapproved
 from journeylab.sender.promotion.purposes import undeclared_by_releases
 from journeylab.sender.promotion.standing import pauses, running
 from journeylab.sender.sending.alerts import open_alerts
+from journeylab.sender.sending.channels import Handover, way_to
 from journeylab.sender.sending.journal import newest, refuse_older_copy
-from journeylab.sender.sending.transport import Connection, Unreached, trusted
+from journeylab.sender.sending.transport import Unreached
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
 from journeylab.sender.tokens import lamed, soon_over
@@ -74,6 +75,7 @@ def _secrets(settings: Settings) -> Iterator[Health]:
     named = [settings.webhook_secret, settings.dashboard, *(relay.password for relay in settings.relays)]
     outgoing = (*settings.calls.values(), settings.crm, settings.alerts, settings.audit.webhook)
     named += [one.secret for one in outgoing if one is not None]
+    named += [one for relay in settings.relays for one in relay.secrets.values()]
     missing = []
     for reference in (str(one) for one in named if one is not None):
         try:
@@ -176,14 +178,15 @@ def _receipts(store: Store, settings: Settings) -> str:
 
 def _relay(relay: Relay, settings: Settings) -> str:
     """Connects as a worker does, and goes again."""
-    password = None if relay.password is None else settings.secret(relay.password)
+    where = f"{relay.host}:{relay.port}" if relay.channel is None else f"the channel {relay.channel}"
     try:
-        connection = Connection(relay, settings.domain, trusted(relay, settings), password)
+        connection = way_to(relay, settings)()
     except Unreached as problem:
-        raise JourneyLabError(
-            f"{relay.host}:{relay.port} does not take messages ({problem.trouble}): {problem}"
-        ) from None
+        raise JourneyLabError(f"{where} does not take messages ({problem.trouble}): {problem}") from None
+    if isinstance(connection, Handover):
+        connection.leave()
+        return f"{where} is ready; its provider was not asked"
     sock = connection.sock
     version = sock.version() if hasattr(sock, "version") else "no TLS"
     connection.close()
-    return f"{relay.host}:{relay.port} answers, {version}"
+    return f"{where} answers, {version}"

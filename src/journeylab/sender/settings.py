@@ -30,7 +30,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model
 
 from journeylab.connectors.connector import Connector, connector_of
 from journeylab.errors import DefinitionError, Fault, known
-from journeylab.journey import Definition, Name, PositiveDuration
+from journeylab.journey import Definition, Name, PositiveDuration, Scalar
 from journeylab.references import LOOPBACK, BaseUrl, SecretReference, secret
 
 __all__ = [
@@ -127,23 +127,34 @@ class Dkim(Definition):
     key: str
 
 
+_OF_SMTP: Final = frozenset({"host", "port", "tls", "tls_minimum", "ca", "user", "password", "idempotency_header"})
+_LONGEST_CHANNEL: Final = timedelta(minutes=10)
+
+
 class Relay(Definition):
-    """A relay that takes messages by SMTP.
+    """A relay that takes messages by SMTP, or by a channel that an installed package brings.
 
     Attributes:
         name: its name in alerts and results.
+        host, port: where it is, for SMTP.
+        channel: the channel's name, instead of a host; see `journeylab.sender.sending.channels`.
+        options, secrets: what the channel is told, secrets by their references.
         tls: `starttls` or `implicit`, both with the certificate verified; `none` on this machine alone.
         tls_minimum: the least version of TLS.
         ca: a PEM file of authorities, instead of the system's.
         user, password: where it asks who is there; the password is a secret's reference.
         idempotency_header: the header by whose value the relay drops a repeated message, if it promises to.
-        idempotency_for: how long it remembers.
+        idempotency_for: how long it remembers; of a channel only where it is said, as not every provider does.
         connections: how many messages are on their way at once; each may end as ambiguous in a crash.
-        timeout: how long to wait for any reply but that to the message's end, for which RFC 5321 asks 10 minutes.
+        timeout: how long to wait for any reply but that to the message's end, for which RFC 5321 asks 10 minutes;
+            of a channel, to the whole message.
     """
 
     name: str = "relay"
-    host: str
+    host: str = ""
+    channel: str | None = None
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    secrets: dict[str, SecretReference] = Field(default_factory=dict)
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     tls_minimum: Annotated[Literal["1.2", "1.3"], BeforeValidator(str)] = "1.3"
@@ -157,6 +168,17 @@ class Relay(Definition):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Relay:
+        said = self.model_fields_set
+        if self.channel is not None:
+            if wrong := sorted(said & _OF_SMTP):
+                raise ValueError(f"a relay with a `channel` has no `{wrong[0]}`, which is of SMTP")
+            if self.timeout > _LONGEST_CHANNEL:
+                raise ValueError("a channel has at most 10 minutes to answer, as its message is then ambiguous")
+            return self
+        if not self.host:
+            raise ValueError("a relay needs `host`, or the `channel` that an installed package brings")
+        if wrong := sorted(said & {"options", "secrets"}):
+            raise ValueError(f"`{wrong[0]}` is for a relay with a `channel`")
         if self.tls == "none" and self.host not in LOOPBACK:
             raise ValueError(
                 f"mail goes to {self.host} in the clear; only a relay on this machine may have `tls: none`"
@@ -164,6 +186,13 @@ class Relay(Definition):
         if (self.user is None) != (self.password is None):
             raise ValueError("`user` and `password` go together")
         return self
+
+    @property
+    def drops_repeats(self) -> bool:
+        """Whether it promises to drop a message that it has seen, for `idempotency_for`."""
+        if self.channel is not None:
+            return "idempotency_for" in self.model_fields_set
+        return self.idempotency_header is not None
 
 
 class Staging(Definition):

@@ -42,7 +42,7 @@ def claim_repeated(
     connection: Connection, worker: str, relay: Relay, attempts: int, most: int, lease_until: datetime, now: datetime
 ) -> list[str]:
     """Claims ambiguous messages that a relay drops if it has seen them, and gives their keys; they stay ambiguous."""
-    if relay.idempotency_header is None:
+    if not relay.drops_repeats:
         return []
     since = now - (repeated_until(now, relay) - now)
     given = {"now": now, "most": most, "relay": relay.name, "since": since, "attempts": attempts}

@@ -221,7 +221,7 @@ CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
 
 def repeated_until(gated_at: datetime, relay: Relay) -> datetime:
     """Until when a relay surely drops a message that it has seen: what it promises, less a margin for its clock."""
-    if relay.idempotency_header is None:
+    if not relay.drops_repeats:
         return gated_at
     return gated_at + relay.idempotency_for - max(TRANSMITTING_LEASE, relay.idempotency_for / 10)
 

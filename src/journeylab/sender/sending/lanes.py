@@ -1,7 +1,8 @@
 """Lanes: each carries one message at a time to a relay, up to the dot and, if the gate says so, beyond.
 
 All lanes of a worker share one thread, which never waits for a relay: what a lane does is a generator that gives way
-where it would. Only connecting, with all that TLS and passwords ask, has a thread of its own for as long as it takes.
+where it would. Only connecting, with all that TLS and passwords ask, and a channel's sending have a thread of their own
+for as long as it takes.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Queue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from .channels import Handover, Letter
 from .gate import Passed, Refused, Request
 from .settling import Settled
 from .transport import Connection, Outcome, Unreached
@@ -54,7 +57,7 @@ class Lane:
 
     def __init__(self, relays: Mapping[str, Relay], observe: Callable[[str, str], None]) -> None:
         self.relays, self._observe = relays, observe
-        self.connections: dict[str, Connection] = {}
+        self.connections: dict[str, Connection | Handover] = {}
         self.message: Prepared
         self.work: Generator[Any, Any, Settled]
         self.until = 0.0
@@ -89,8 +92,8 @@ class Lane:
         gated_at = None if passed is None else passed.gated_at
         return Settled(message.key, row.fence, row.contact, outcome, relay, gated_at, tuple(noted))
 
-    # The work. It gives way with what it waits for: a relay to connect to, the gate's answer to a request, or a
-    # connection to be read or written.
+    # The work. It gives way with what it waits for: a relay to connect to, the gate's answer to a request, a connection
+    # to be read or written, or a channel to send.
 
     def _carried(self, message: Prepared) -> Generator[Any, Any, Settled]:
         noted: list[tuple[str, str]] = []
@@ -111,7 +114,7 @@ class Lane:
 
     def _offered(
         self, relay: Relay, message: Prepared
-    ) -> Generator[Any, Any, tuple[Connection, Outcome | None]]:  # fmt: skip
+    ) -> Generator[Any, Any, tuple[Connection | Handover, Outcome | None]]:  # fmt: skip
         """A connection over which the relay has the message but for its end, or else with its refusal."""
         used = self.connections.get(relay.name)
         if used is not None and used.is_open:
@@ -125,9 +128,12 @@ class Lane:
             fresh.cut()
         return fresh, (yield from self._offer(fresh, message))
 
-    def _offer(self, connection: Connection, message: Prepared) -> Generator[Any, Any, Outcome | None]:
+    def _offer(self, connection: Connection | Handover, message: Prepared) -> Generator[Any, Any, Outcome | None]:
         key = message.key
         self._observe("after_connect", key)
+        if isinstance(connection, Handover):
+            connection.hold(Letter(key, message.address, message.return_path, message.body))
+            return None
         return (
             yield from connection.offering(
                 message.return_path, message.address, message.body, lambda step: self._observe(step, key)
@@ -135,7 +141,7 @@ class Lane:
         )
 
     def _ended(
-        self, connection: Connection, name: str, message: Prepared, noted: list[tuple[str, str]]
+        self, connection: Connection | Handover, name: str, message: Prepared, noted: list[tuple[str, str]]
     ) -> Generator[Any, Any, Settled]:
         key, row = message.key, message.row
         self._observe("before_gate", key)
@@ -144,7 +150,10 @@ class Lane:
         if not isinstance(passed, Passed) or not self.is_past_the_gate:
             return self._settled(message, connection.withdraw(), name, noted)
         self._observe("after_gate_before_dot", key)
-        outcome = yield from connection.finishing(lambda step: self._observe(step, key))
+        if isinstance(connection, Handover):
+            outcome = yield from connection.finishing()
+        else:
+            outcome = yield from connection.finishing(lambda step: self._observe(step, key))
         self._observe("after_reply_before_journal", key)
         return self._settled(message, outcome, name, noted, passed)
 
@@ -155,12 +164,14 @@ class Lanes(threading.Thread):
     Args:
         lanes: the lanes.
         told: where questions and outcomes go, those of one instant together.
-        connect: opens a connection to a relay.
+        ways: what opens each relay, by its name.
     """
 
-    def __init__(self, lanes: Sequence[Lane], told: Queue[Any], connect: Callable[[Relay], Connection]) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], told: Queue[Any], ways: Mapping[str, Callable[[], Connection | Handover]]
+    ) -> None:
         super().__init__(name="lanes", daemon=True)
-        self._lanes, self._told, self._connect = lanes, told, connect
+        self._lanes, self._told, self._ways = lanes, told, ways
         self._idle = [*reversed(lanes)]  # the last one goes first, so that no more connect than are needed
         self._lock = threading.Lock()
         self._messages: deque[Prepared] = deque()
@@ -288,17 +299,22 @@ class Lanes(threading.Thread):
                 lane.awaits, lane.until = connection.sock, time.monotonic() + connection.patience
                 self._selector.register(connection.sock, event, lane)
             else:
-                threading.Thread(target=self._connected, args=(lane, wanted), daemon=True).start()
+                work = wanted.deliver if isinstance(wanted, Handover) else partial(self._connected, wanted)
+                threading.Thread(target=self._done, args=(lane, work), daemon=True).start()
             return
         self._idle.append(lane)
         self._to_tell.append(Carried(lane.message, settled))
 
-    def _connected(self, lane: Lane, relay: Relay) -> None:
-        """In a thread of its own: tells the lane its connection, or why there is none."""
+    def _connected(self, relay: Relay) -> Connection | Handover:
+        connection = self._ways[relay.name]()
+        connection.unblock()
+        return connection
+
+    def _done(self, lane: Lane, work: Callable[[], Any]) -> None:
+        """In a thread of its own: tells the lane what its work has come to, or why to nothing."""
         try:
-            connection = self._connect(relay)
-            connection.unblock()
+            done = work()
         except Exception as problem:
             self.answer([(lane, problem)])  # type: ignore[list-item]
         else:
-            self.answer([(lane, connection)])  # type: ignore[list-item]
+            self.answer([(lane, done)])

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import smtplib
 import threading
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from journeylab.errors import JourneyLabError
 
-from .transport import Connection, Unreached, trusted
+from .channels import Handover, Letter, way_to
+from .transport import Unreached
 
 if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
@@ -39,9 +41,8 @@ def hand_over(data: bytes, to: str, settings: Settings, relay: str | None = None
     if not settings.may_reach(to):
         raise NotTaken(f"in staging no mail goes to {to}; name a mailbox at one of the staging domains")
     through = next((one for one in settings.relays if relay in (None, one.name)), settings.relays[0])
-    password = None if through.password is None else settings.secret(through.password)
     try:
-        connection = Connection(through, settings.domain, trusted(through, settings), password)
+        connection = way_to(through, settings)()
     except Unreached as problem:
         raise NotTaken(f"the relay {through.name} takes no mail: {problem}") from None
     # A reply to the end of a message may take ten minutes, for which nothing else outside would be told.
@@ -49,7 +50,11 @@ def hand_over(data: bytes, to: str, settings: Settings, relay: str | None = None
     watch.daemon = True
     watch.start()
     try:
-        outcome = connection.offer(settings.from_.address, to, data) or connection.finish()
+        if isinstance(connection, Handover):
+            connection.hold(Letter(sha256(data).hexdigest(), to, settings.from_.address, data))
+            outcome = connection.deliver()
+        else:
+            outcome = connection.offer(settings.from_.address, to, data) or connection.finish()
     except (OSError, smtplib.SMTPException) as problem:
         raise NotTaken(f"the relay {through.name} takes no mail: {problem}") from None
     finally:

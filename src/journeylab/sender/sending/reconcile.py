@@ -4,7 +4,7 @@
 |---|---|
 | a bounce, complaint, open, click or unsubscription of the message | `accepted` |
 | the relay's log: the queue file made for its Message-ID became active, or has a status | `accepted` |
-| the relay drops what it has seen (`idempotency_header`), within its time | it is offered again: see `claims` |
+| the relay drops what it has seen (`Relay.drops_repeats`), within its time | it is offered again: see `claims` |
 | it is mail that asks for consent, of which a second one harms nobody | `ready` |
 | a person knows: delivered, resend, abandon | `accepted`, `ready`, `failed` |
 

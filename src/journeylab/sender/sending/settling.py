@@ -292,8 +292,10 @@ class _Settling:
 
 def _word(outcome: Outcome) -> str | None:
     """What an outcome is to a breaker; None for what is not the relay's doing."""
-    if outcome.code is None and outcome.kind in ("temporary", "rejected"):
-        return "connection" if outcome.kind == "temporary" else "unused"
+    if outcome.code is None and outcome.kind == "temporary":
+        return "connection"
+    if outcome.code is None and outcome.kind == "rejected" and outcome.stage != "dot":
+        return "unused"
     words = {"rejected": "permanent", "unknown": "ambiguous", "withdrawn": "unused", "unreached": None, "failed": None}
     return words.get(outcome.kind, outcome.kind)
 

@@ -15,7 +15,7 @@ race one finds nothing to change. The fence counts claims; a worker that lost it
 but for one thing: a reply that comes late is still the truth, whatever was decided meanwhile. So a message that is
 `ambiguous`, or that a person has let be sent again since, becomes `accepted` under an old fence.
 
-Where a relay drops what it has seen before (`Relay.idempotency_header`), an ambiguous message is offered to it again
+Where a relay drops what it has seen before (`Relay.drops_repeats`), an ambiguous message is offered to it again
 without ceasing to be ambiguous: a worker takes a lease on it, and the gate lets it from `ambiguous` to `transmitting`.
 """
 

@@ -30,18 +30,18 @@ from journeylab.sender.store import Store, insert_missing
 from journeylab.sender.store import tables as t
 
 from .alerts import raise_alert
+from .channels import way_to
 from .claims import reap, release, renew
 from .gate import let_pass
 from .journal import Journal, Receipt, newest, refuse_older_copy, replay
 from .lanes import Asked, Carried, Lane, Lanes
 from .preparing import Claimed, Making, Renders, claimed, frozen, made
 from .settling import Settled, settle
-from .transport import Connection, trusted
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from journeylab.sender.settings import Relay, Settings
+    from journeylab.sender.settings import Settings
 
 __all__ = ["STEPS", "Observe", "Worker"]
 
@@ -109,20 +109,14 @@ class Worker:
         refuse_older_copy(store, known)
         replay(store, known, settings)
         self._journal = Journal(receipts, worker)
-        self._trust = {relay.name: trusted(relay, settings) for relay in settings.relays}
-        self._passwords = {
-            relay.name: None if relay.password is None else settings.secret(relay.password) for relay in settings.relays
-        }
+        ways = {relay.name: way_to(relay, settings) for relay in settings.relays}
         n_lanes = max(relay.connections for relay in settings.relays)
         lanes = [
             Lane({relay.name: relay for relay in settings.relays if index < relay.connections}, self._observe)
             for index in range(n_lanes)
         ]
-        self._lanes = Lanes(lanes, self._told, self._connect)
+        self._lanes = Lanes(lanes, self._told, ways)
         self._ahead = max(_AHEAD * n_lanes, _LEAST_AHEAD)
-
-    def _connect(self, relay: Relay) -> Connection:
-        return Connection(relay, self._settings.domain, self._trust[relay.name], self._passwords[relay.name])
 
     def stop(self) -> None:
         """Claims nothing more, finishes what is on its way, and gives the rest back."""
