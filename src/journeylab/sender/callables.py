@@ -54,7 +54,8 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.live.drops.taken_files sender.live.ticks.tick sender.mail.bounces.return_path
         sender.mail.links.Urls sender.persons.erasure.repeat sender.persons.retention.retain
         sender.process.Sender sender.process.WhatRuns sender.sending.breaker.watch_rates
-        sender.sending.calls.make_calls sender.sending.gate.Case sender.sending.gate.let_pass
+        sender.sending.calls.make_calls sender.sending.channels.way_to sender.sending.gate.Case
+        sender.sending.gate.let_pass
         sender.sending.journal.refuse_older_copy sender.sending.journal.replay sender.sending.onemail.hand_over
         sender.sending.outbox.deliver sender.sending.preparing.claimed sender.sending.preparing.made
         sender.sending.settling.settle sender.sending.transport.trusted sender.sending.webhooks.post
