@@ -127,7 +127,7 @@ def import_journeys(source: str | Path | Mapping[str, Any], system: str, *, time
     ... }
     >>> made = import_journeys(export, "dittofeed")
     >>> made.journeys
-    (Journey('hello', 2 nodes, on signup, version ...),)
+    (Journey('hello', 3 nodes, on signup, version ...),)
     >>> print(made.losses.outcomes[1])
     mapped: MessageNode 'Welcome' -> welcome
     """

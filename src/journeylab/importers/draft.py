@@ -9,18 +9,21 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from fractions import Fraction
 from keyword import iskeyword
 from typing import Any, Final
 
 from journeylab.conditions import ConditionError, parse
+from journeylab.durations import duration_text
 from journeylab.errors import DefinitionError, Fault, known
+from journeylab.expressions import Tree, expression_text, literal_text
 from journeylab.journey import Journey
 
 from .export import Export, Part
 from .outcomes import NodeType, Outcome, Verdict, node_type
 
-__all__ = ["ANY_TIME", "Draft", "literal", "name_of"]
+__all__ = ["ANY_TIME", "Draft", "duration", "literal", "name_of"]
 
 ANY_TIME: Final = {"between": ["00:00", "24:00"]}
 """A window that is always open: a node that waits for it only leads on, as an arm that goes to another's node."""
@@ -49,16 +52,21 @@ def name_of(label: str, otherwise: str = "node") -> str:
 
 
 def literal(value: object) -> str:
-    r"""A text, number or flag as it is written in a condition.
+    """A text, number or flag as it is written in a condition.
 
-    >>> literal('say "hi"'), literal(3), literal(True)
-    ('\\'say "hi"\\'', '3', 'true')
+    >>> literal("trial"), literal(3), literal(True)
+    ('"trial"', '3', 'true')
     """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    return repr(str(value)) if '"' in str(value) or "\\" in str(value) else f'"{value}"'
+    return literal_text(value if isinstance(value, bool | int | float) else str(value))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a duration.
+
+    >>> duration(90), duration(3 * 86400)
+    ('90s', '3d')
+    """
+    return duration_text(timedelta(seconds=seconds))
 
 
 class Draft:
@@ -199,12 +207,13 @@ class Draft:
         self._arms[name] = [one for one in arms if one[1] > 0]
         self.node(name, part, split={}, **said)
 
-    def condition(self, text: str, part: Part, key: str | None = None) -> str:
-        """A condition that can be read.
+    def condition(self, said: str | Tree, part: Part, key: str | None = None) -> str:
+        """The text of a condition, given as a text or as a tree, which quotes what it has to.
 
         Raises:
-            Malformed: when it cannot: values of the export that no condition takes.
+            Malformed: when it cannot be read: values of the export that no condition takes.
         """
+        text = said if isinstance(said, str) else expression_text(said)
         try:
             parse(text)
         except ConditionError as problem:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -52,7 +53,7 @@ class Export:
     ) -> None:
         self.data, self.source, self.timezone, self.files = data, source, timezone, dict(files or {})
         self.faults: list[Fault] = []
-        self._parts: list[Part] = []
+        self._parts: dict[Place, Part] = {}
 
     @property
     def top(self) -> Part:
@@ -71,9 +72,7 @@ class Export:
         """
         if not isinstance(data, dict):
             raise self.malformed(place, f"there must be an object here, not {_kind(data)}")
-        part = Part(self, data, place)
-        self._parts.append(part)
-        return part
+        return self._parts.setdefault(place, Part(self, data, place))
 
     def malformed(self, place: Place, message: str) -> Malformed:
         """A fault, to be raised."""
@@ -98,7 +97,7 @@ class Export:
 
     def unread(self) -> Iterator[tuple[Place, Any]]:
         """What nobody has looked at, with its place, but for what is empty."""
-        for part in self._parts:
+        for part in self._parts.values():
             for key, value in part.data.items():
                 if key not in part.seen and value not in (None, "", [], {}, False):
                     yield (*part.place, key), value
@@ -132,7 +131,7 @@ class Part:
         found = self._get(key, default)
         if isinstance(found, str) or (isinstance(found, int) and not isinstance(found, bool)):
             return str(found)
-        return self._other(key, found, default, "a text")
+        raise self._refused(key, found, "a text")
 
     def optional(self, key: str) -> str | None:
         """A text, or None where there is none or an empty one."""
@@ -145,10 +144,10 @@ class Part:
             try:
                 found = float(found)
             except ValueError:
-                return self._other(key, found, default, "a number")
-        if isinstance(found, int | float) and not isinstance(found, bool):
+                raise self._refused(key, found, "a number") from None
+        if isinstance(found, int | float) and not isinstance(found, bool) and isfinite(found):
             return found
-        return self._other(key, found, default, "a number")
+        raise self._refused(key, found, "a number")
 
     def whole(self, key: str, default: Any = _NEEDED) -> int:
         """A whole number."""
@@ -161,7 +160,9 @@ class Part:
         """True or false, also as the texts and numbers that exports write for them."""
         found = self._get(key, default)
         said = {"true": True, "false": False, "1": True, "0": False}.get(str(found).lower())
-        return self._other(key, found, default, "true or false") if said is None else said
+        if said is None:
+            raise self._refused(key, found, "true or false")
+        return said
 
     def choice(self, key: str, of: Iterable[str], what: str, default: Any = _NEEDED) -> str:
         """One of some texts; `what` is what they are, in the plural."""
@@ -211,11 +212,6 @@ class Part:
         if found is None and default is _NEEDED:
             raise self.malformed("this is missing", key)
         return default if found is None else found
-
-    def _other(self, key: str, found: Any, default: Any, wanted: str) -> Any:
-        if found is default:
-            return default
-        raise self._refused(key, found, wanted)
 
     def _refused(self, key: str, found: Any, wanted: str) -> Malformed:
         return self.malformed(f"there must be {wanted} here, not {_kind(found)}", key)
