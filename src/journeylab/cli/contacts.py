@@ -109,14 +109,16 @@ def _bring(
     from journeylab.sender.declarations import Declarations
     from journeylab.sender.live.arrivals import take
     from journeylab.sender.live.drops import open_table, write_refused
+    from journeylab.sender.live.ownership import Owners
     from journeylab.sender.settings import Settings
 
     source, _ = mapped(open_table(file), None, dict(columns or {}))
-    declared = Declarations.of(Settings.read(settings))
+    read_settings = Settings.read(settings)
+    declared, owners = Declarations.of(read_settings), Owners.of(read_settings, "import")
     with made(settings, personal=True) as store, step(f"reading {file}") as reading:
         with store.reading() as connection:
             found = read(source, connection, declared)
-        got: Received | None = take(store, found, declared=declared)
+        got: Received | None = take(store, found, declared=declared, owners=owners)
         assert got is not None
         reading.done = f"read {file}"
     if rejects is not None:
@@ -124,12 +126,17 @@ def _bring(
     if as_json:
         refused = [{"row": one.place, "reason": one.reason} for one in got.refused]
         left_out = dict(sorted(got.left_out.items()))
-        show_json({"n_new": got.n_new, "n_repeated": got.n_repeated, "refused": refused, "left_out": left_out})
+        conflicts = {"conflicts": dict(sorted(got.conflicts.items()))} if got.conflicts else {}
+        came = {"n_new": got.n_new, "n_repeated": got.n_repeated, "refused": refused, "left_out": left_out}
+        show_json(came | conflicts)
     else:
         changed = "new or changed" if what == "contact" else "new"
         typer.echo(f"{counted(got.n_new, what)} {changed}, {got.n_repeated:,} known before")
         for name, n in sorted(got.left_out.items()):
             typer.echo(f"  {name}: {counted(n, 'value')} not kept, as no purpose in the settings declares it", err=True)
+        for name, n in sorted(got.conflicts.items()):
+            owner = read_settings.attributes[name].source
+            typer.echo(f"  {name}: {counted(n, 'value')} not taken, as it is true by {owner}", err=True)
         for one in got.refused[:_SHOWN] if rejects is None else ():
             typer.echo(f"  {source.rejects.place} {one.place}: {one.reason}", err=True)
         if got.refused:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from journeylab.durations import duration_text
 from journeylab.errors import DataError, known
 from journeylab.language import plural
+from journeylab.sender.settings import WAYS_IN
 from journeylab.sender.store import act
 from journeylab.sender.store import tables as t
 
@@ -99,6 +100,8 @@ def create(
         raise DataError(
             f"{name!r} names no service; write small letters, digits, - and _, at most 40, as in crm-import"
         )
+    if name in WAYS_IN:
+        raise DataError(f"{name} is a way in of its own, by which settings know it; name the service otherwise")
     if not scope:
         raise DataError("a token is for something; say what with --may")
     wanted: set[Permission] = set()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from journeylab.sender.store import Store
     from journeylab.tablesource import Source
 
+    from .ownership import Owners
+
 __all__ = ["AT_ONCE", "Arrived", "Reading", "read_contacts", "read_events", "receive_tables", "take"]
 
 AT_ONCE: Final = 5000
@@ -164,12 +166,14 @@ def take(
     reading: Reading,
     is_stopping: Callable[[], bool] = lambda: False,
     declared: Declarations | None = None,
+    owners: Owners | None = None,
 ) -> Received | None:
     """What became of the rows of a table, each part of which is received in a transaction of its own.
 
     Refused rows have the numbers that people give them. None when it was stopped before the last part.
     """
     n_new, n_repeated, refused, left_out = 0, 0, [*reading.refused], Counter(reading.left_out)
+    conflicts: Counter[str] = Counter()
     if declared is not None:
         with store.writing() as connection:
             declared.note(connection, reading.left_out, store.now(connection))
@@ -179,13 +183,14 @@ def take(
         with store.writing() as connection:
             now = store.now(connection)
             if isinstance(rows[0], Incoming):
-                got = receive(connection, rows, now, declared)  # type: ignore[arg-type]
+                got = receive(connection, rows, now, declared, owners)  # type: ignore[arg-type]
             else:
-                got = receive_people(connection, rows, now, declared)  # type: ignore[arg-type]
+                got = receive_people(connection, rows, now, declared, owners)  # type: ignore[arg-type]
         n_new, n_repeated = n_new + got.n_new, n_repeated + got.n_repeated
         refused += [Refused(numbers[one.place], one.reason) for one in got.refused]
         left_out.update(got.left_out)
-    return Received(n_new, n_repeated, tuple(sorted(refused)), left_out)
+        conflicts.update(got.conflicts)
+    return Received(n_new, n_repeated, tuple(sorted(refused)), left_out, conflicts)
 
 
 def receive_tables(
@@ -203,8 +208,8 @@ def receive_tables(
         events: a pandas or polars DataFrame, an Arrow table, a list of dicts, or a file's path; see the module's text.
         contacts: the same.
         timezone: the zone of times that do not say theirs.
-        settings: the sender's: where their purposes declare what they may use, nothing else is kept; without them
-            everything is.
+        settings: the sender's: where their purposes declare what they may use, nothing else is kept, and of attributes
+            with an owner only what `import` may say; without them everything is.
 
     Returns:
         How many were new and how many were there already; what was refused, by its row from 0, or its line in a file;
@@ -228,8 +233,11 @@ def receive_tables(
     """
     from journeylab.sender.declarations import Declarations
 
+    from .ownership import Owners
+
     came = [Received(0, 0), Received(0, 0)]
     declared = None if settings is None else Declarations.of(settings)
+    owners = None if settings is None else Owners.of(settings, "import")
     for place, given, what in ((1, contacts, "contacts"), (0, events, "events")):
         if given is not None:
             source = open_source(given, what=what)
@@ -239,7 +247,7 @@ def receive_tables(
                 reading = read_contacts(source, kinds, timezone, declared)
             else:
                 reading = read_events(source, kinds, timezone, None, declared)
-            came[place] = take(store, reading, declared=declared) or came[place]
+            came[place] = take(store, reading, declared=declared, owners=owners) or came[place]
     return Arrived(*came)
 
 

@@ -36,6 +36,7 @@ from journeylab.sender.store.bulk import among
 from .arrivals import AT_ONCE, Reading, read_contacts, read_events, take
 from .intake import Incoming, Refused, receive
 from .kinds import known_names, property_kinds
+from .ownership import Owners
 
 if TYPE_CHECKING:
     from journeylab.tablesource import Source
@@ -118,7 +119,13 @@ def take_table(store: Store, settings: Settings) -> int:
             now = store.now(connection)
             if is_over:
                 resolve(connection, _REFUSED_ROWS, now)
-            n = take_inbox(connection, now, zone=settings.inbox.timezone, declared=Declarations.of(settings))
+            n = take_inbox(
+                connection,
+                now,
+                zone=settings.inbox.timezone,
+                declared=Declarations.of(settings),
+                owners=Owners.of(settings, "inbox"),
+            )
         if not n:
             return total
         total += n
@@ -131,6 +138,7 @@ def take_inbox(
     zone: str | None = None,
     most: int = AT_ONCE,
     declared: Declarations | None = None,
+    owners: Owners | None = None,
 ) -> int:
     """How many rows of the table were taken or refused, in the order of their numbers.
 
@@ -142,6 +150,7 @@ def take_inbox(
         zone: of times that do not say theirs.
         most: how many rows at most.
         declared: what is kept of them; by default everything.
+        owners: of which attributes the inbox may speak; by default of all.
     """
     if connection.dialect.name == "postgresql":
         mine = connection.execute(text("select pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar_one()
@@ -150,7 +159,7 @@ def take_inbox(
     i = t.inbox.c
     rows = connection.execute(select(t.inbox).where(i.taken_at.is_(None)).order_by(i.inbox_id).limit(most)).all()
     if rows:
-        refused = _taken(connection, rows, now, zone, declared)
+        refused = _taken(connection, rows, now, zone, declared, owners)
         taken = update(t.inbox).where(among(connection, i.inbox_id, [one.inbox_id for one in rows]))
         connection.execute(taken.values(taken_at=now))
         if refused:
@@ -170,7 +179,12 @@ def take_inbox(
 
 
 def _taken(
-    connection: Connection, rows: Sequence[Any], now: datetime, zone: str | None, declared: Declarations | None
+    connection: Connection,
+    rows: Sequence[Any],
+    now: datetime,
+    zone: str | None,
+    declared: Declarations | None,
+    owners: Owners | None,
 ) -> dict[int, str]:
     """Receives rows; why the others are refused, by their numbers."""
     refused: dict[int, str] = {}
@@ -182,7 +196,7 @@ def _taken(
             numbers.append(row.inbox_id)
         except ValueError as problem:
             refused[row.inbox_id] = str(problem)
-    got = receive(connection, incoming, now, declared)
+    got = receive(connection, incoming, now, declared, owners)
     if got.left_out:
         logger("inbox").info("table", left_out=dict(got.left_out))
     return refused | {numbers[one.place]: one.reason for one in got.refused}
@@ -315,7 +329,7 @@ def _take_file(store: Store, settings: Settings, path: Path, is_stopping: Callab
         if _state(path) != before:
             return False
         if reading is not None:
-            got = take(store, reading, is_stopping, Declarations.of(settings))
+            got = take(store, reading, is_stopping, Declarations.of(settings), Owners.of(settings, "inbox"))
             if got is None:
                 return False
             refused = got.refused

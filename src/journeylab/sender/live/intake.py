@@ -8,6 +8,7 @@ the machine, which has advanced the contact up to there, never learns of somethi
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from .kinds import LONGEST_ID, Names, declare, is_name, known_names, not_a_text
 
 if TYPE_CHECKING:
     from journeylab.sender.declarations import Declarations
+
+    from .ownership import Owners
 
 __all__ = [
     "OWN", "SEALED", "Incoming", "OwnEvent", "Person", "Received", "Refused", "addresses_of", "attributes_of",
@@ -64,11 +67,15 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A contact from outside: where mail goes, and attributes; None leaves the address as it is."""
+    """A contact from outside: where mail goes, and attributes; None leaves the address as it is.
+
+    Attributes of which the source says that it has no value are in `cleared`; of others it says nothing.
+    """
 
     contact: str
     address: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    cleared: tuple[str, ...] = ()
 
 
 class Refused(NamedTuple):
@@ -82,17 +89,23 @@ class Refused(NamedTuple):
 class Received:
     """What became of rows: how many were new, how many were there already, and those refused, with reasons.
 
-    `left_out` counts values by name that were not kept, as no purpose declares them (see `Declarations`).
+    `left_out` counts values by name that were not kept, as no purpose declares them (see `Declarations`), and
+    `conflicts` those of attributes that are true by another source (see `Owners`).
     """
 
     n_new: int
     n_repeated: int
     refused: tuple[Refused, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    conflicts: Mapping[str, int] = field(default_factory=dict)
 
 
 def receive(
-    connection: Connection, incoming: Sequence[Incoming], now: datetime, declared: Declarations | None = None
+    connection: Connection,
+    incoming: Sequence[Incoming],
+    now: datetime,
+    declared: Declarations | None = None,
+    owners: Owners | None = None,
 ) -> Received:
     """Takes events in, in their order, and makes their contacts due.
 
@@ -103,8 +116,10 @@ def receive(
         incoming: the events.
         now: the store's instant.
         declared: what is kept of them; by default everything.
+        owners: of which attributes their source may speak; by default of all.
     """
     kept, left_out = ([*enumerate(incoming)], {}) if declared is None else declared.of_events(incoming)
+    kept, conflicts = (kept, Counter[str]()) if owners is None else owners.of_events(kept)
     n_repeated, rows, refused = _taken(connection, kept)
     at = _locked(connection, {row["contact"] for row in rows}, now)
     erased = _erased(connection, at)
@@ -116,9 +131,15 @@ def receive(
         n_repeated += sum(row["source_id"] in known_ids for row in rows)
         rows = [row for row in rows if row["source_id"] not in known_ids]
         at = {contact: at[contact] for contact in {row["contact"] for row in rows}}
+    if owners is not None:
+        rows = _filled(connection, rows, owners, conflicts)
+        at = {contact: at[contact] for contact in {row["contact"] for row in rows}}
     for row in rows:
         row["received_at"] = at[row["contact"]]
         row["occurred_at"] = row["occurred_at"] or row["received_at"]
+    if owners is not None:
+        _note_said(connection, rows, owners)
+        owners.note_left(connection, conflicts, now)
     _store(connection, rows, at)
     for row in rows:
         if row["event"] in _CONSENT:
@@ -129,7 +150,50 @@ def receive(
             )  # fmt: skip
     if declared is not None:
         declared.note(connection, left_out, now)
-    return Received(len(rows), n_repeated, tuple(sorted(refused)), left_out)
+    return Received(len(rows), n_repeated, tuple(sorted(refused)), left_out, conflicts)
+
+
+def _note_said(connection: Connection, rows: Sequence[Mapping[str, Any]], owners: Owners) -> None:
+    """Notes what changes say of attributes that may not be of any age; of several the latest counts."""
+    limits = owners.limited
+    said = {
+        (row["contact"], name): row
+        for row in rows
+        if row["event"] == _CHANGED and (name := row["properties"]["name"]) in limits
+    }
+    known = attributes_of(connection, sorted({contact for contact, _ in said}))
+    changed = {
+        (contact, name): row["received_at"]
+        for (contact, name), row in said.items()
+        if row["personal"].get("value") != _as_text(known[contact].get(name))
+    }
+    as_of = {key: min(row["occurred_at"], row["received_at"]) for key, row in said.items()}
+    owners.note_said(connection, as_of, changed)
+
+
+def _filled(
+    connection: Connection, rows: Sequence[dict[str, Any]], owners: Owners, conflicts: Counter[str]
+) -> list[dict[str, Any]]:
+    """Rows but for changes of attributes which are known already, where the source may only fill gaps."""
+    filling = owners.filling
+
+    def fills(row: Mapping[str, Any]) -> bool:
+        return row["event"] == _CHANGED and row["properties"]["name"] in filling
+
+    wanted = sorted({row["contact"] for row in rows if fills(row)})
+    if not wanted:
+        return [*rows]
+    known = attributes_of(connection, wanted)
+    kept = []
+    for row in rows:
+        if fills(row):
+            name, value = row["properties"]["name"], row["personal"].get("value")
+            if not owners.fills(name, known[row["contact"]], value):
+                conflicts[name] += 1
+                continue
+            known[row["contact"]][name] = value
+        kept.append(row)
+    return kept
 
 
 def _erased(connection: Connection, contacts: Iterable[str]) -> set[str]:
@@ -368,7 +432,11 @@ def record_all(connection: Connection, own: Sequence[OwnEvent]) -> None:
 
 
 def receive_people(
-    connection: Connection, people: Sequence[Person], now: datetime, declared: Declarations | None = None
+    connection: Connection,
+    people: Sequence[Person],
+    now: datetime,
+    declared: Declarations | None = None,
+    owners: Owners | None = None,
 ) -> Received:
     """Takes contacts in: new ones with their attributes, and of known ones what has changed, as events.
 
@@ -377,6 +445,7 @@ def receive_people(
     of `receive`.
     """
     people, left_out = (people, {}) if declared is None else declared.of_people(people)
+    people, conflicts = (people, Counter[str]()) if owners is None else owners.of_people(people)
     good, refused = _sound(connection, people)
     erased = _erased(connection, good)
     # By a list: what is no text may be nothing that a set can be asked for.
@@ -385,35 +454,54 @@ def receive_people(
     at = lock_contacts(connection, ids, now)
     fresh = [one for one in ids if one not in at]
     if fresh:
-        make_contacts(connection, ((one, *good[one]) for one in fresh), now, now)
+        make_contacts(connection, ((one, good[one][0], _valued(good[one][1])) for one in fresh), now, now)
         lock_contacts(connection, fresh, now)
     old = _known(connection, [*at])
     seals, held = seals_of(connection), _attributes(connection, old)
     rows, moved, n_repeated = [_row(one, "contact_added", now, {}) for one in fresh], [], 0
+    said, wrong = {(one, name): now for one in fresh for name in good[one][1]}, {}
     for one, known in old.items():
         address, attributes = good[one]
+        if owners is not None:
+            known_before, attributes = attributes, _kept(attributes, held[one], owners)
+            conflicts.update(known_before.keys() - attributes.keys())
         changed = {name: value for name, value in attributes.items() if held[one].get(name) != value}
+        said |= dict.fromkeys(((one, name) for name in attributes), at[one])
+        wrong |= dict.fromkeys(((one, name) for name in changed), at[one])
         if address is not None and address != known.opened_address():
             new, digest = _address(seals, known.seal, address)
             moved.append({"of": one, "sealed": new, "digest": digest})
         elif not changed:
             n_repeated += 1
-        rows += [_row(one, _CHANGED, at[one], {"name": name, "value": _as_text(value)})
+        rows += [_row(one, _CHANGED, at[one], _valued({"name": name, "value": _as_text(value)}))
                  for name, value in changed.items()]  # fmt: skip
     if moved:
         connection.execute(_MOVED, moved)
     if len(rows) > len(fresh):
         declare(connection, "event", {"name": "text", "value": "text"})
+    if owners is not None:
+        as_of = owners.as_of
+        owners.note_said(connection, said if as_of is None else dict.fromkeys(said, as_of), wrong)
+        owners.note_left(connection, conflicts, now)
     _store(connection, rows, {row["contact"]: row["received_at"] for row in rows})
     if declared is not None:
         declared.note(connection, left_out, now)
-    return Received(len(ids) - n_repeated, n_repeated, tuple(sorted(refused)), left_out)
+    return Received(len(ids) - n_repeated, n_repeated, tuple(sorted(refused)), left_out, conflicts)
+
+
+def _kept(said: Mapping[str, Any], known: Mapping[str, Any], owners: Owners) -> dict[str, Any]:
+    """What a source says of a contact, but for gaps that are none."""
+    return {name: value for name, value in said.items() if owners.fills(name, known, value)}
+
+
+def _valued(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _sound(
     connection: Connection, people: Sequence[Person]
 ) -> tuple[dict[str, tuple[str | None, dict[str, Any]]], list[Refused]]:
-    """The address and attributes of each contact that can be taken, and what is refused."""
+    """The address and attributes of each contact that can be taken, None where they are cleared; what is refused."""
     names = Names(connection, "contact")
     while True:
         good: dict[str, tuple[str | None, dict[str, Any]]] = {}
@@ -426,6 +514,7 @@ def _sound(
                 problem = "`address` is no e-mail address"
             if problem is None:
                 attributes, problem = names.checked(one.attributes)
+                attributes |= dict.fromkeys(one.cleared)
             if problem:
                 refused.append(Refused(place, problem))
                 continue
@@ -450,8 +539,8 @@ def _row(contact: str, event: str, at: datetime, properties: dict[str, Any]) -> 
     }  # fmt: skip
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str | None) else json.dumps(value)
 
 
 def properties_of(connection: Connection, rows: Sequence[Any]) -> list[dict[str, Any]]:

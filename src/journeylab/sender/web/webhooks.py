@@ -23,6 +23,7 @@ from journeylab.sender.consent.mailed import take_unsubscription
 from journeylab.sender.consent.reports import take_report
 from journeylab.sender.declarations import Declarations
 from journeylab.sender.live.intake import Incoming, Person, Received, Refused, receive, receive_people
+from journeylab.sender.live.ownership import Owners
 from journeylab.sender.settings import Settings
 
 from .bearers import bearer_of, service_of
@@ -64,21 +65,21 @@ def webhook_of(settings: Settings) -> Any:
 
 async def events(request: Request) -> Response:
     """POST: one event or a list of them, as JSON."""
-    raw, source = await _proven(request, "POST /events")
-    good, refused = _read(raw, lambda one, place: _incoming(one, None if source is None else f"{source}/{place}"))
-    return await _taken(request, good, refused, receive)
+    raw, known_by, source = await _proven(request, "POST /events")
+    good, refused = _read(raw, lambda one, place: _incoming(one, None if known_by is None else f"{known_by}/{place}"))
+    return await _taken(request, good, refused, receive, source)
 
 
 async def contacts(request: Request) -> Response:
     """POST: one contact or a list of them, as JSON."""
-    raw, _ = await _proven(request, "POST /contacts")
+    raw, _, source = await _proven(request, "POST /contacts")
     good, refused = _read(raw, lambda one, _: _person(one))
-    return await _taken(request, good, refused, receive_people)
+    return await _taken(request, good, refused, receive_people, source)
 
 
 async def bounces(request: Request) -> Response:
     """POST: a mail that came to a return path, as it came; `?recipient=` names the address of the envelope."""
-    raw, _ = await _proven(request, "POST /bounces")
+    raw, *_ = await _proven(request, "POST /bounces")
     site, recipient = site_of(request), request.query_params.get("recipient")
 
     def taken() -> Any:
@@ -92,7 +93,7 @@ async def bounces(request: Request) -> Response:
 
 async def unsubscriptions(request: Request) -> Response:
     """POST: a mail that came to the mailbox for unsubscribing, as it came."""
-    raw, _ = await _proven(request, "POST /unsubscriptions")
+    raw, *_ = await _proven(request, "POST /unsubscriptions")
     site = site_of(request)
 
     def taken() -> Any:
@@ -105,20 +106,22 @@ async def unsubscriptions(request: Request) -> Response:
     return JSONResponse({"taken": True, "repeated": found.is_repeated})
 
 
-async def _proven(request: Request, route: str) -> tuple[bytes, str | None]:
-    """The body of a request whose token or signature holds, and what its events are known by; a token may say nothing.
+async def _proven(request: Request, route: str) -> tuple[bytes, str | None, str]:
+    """The body of a request whose token or signature holds, what its events are known by, and the source that it is.
+
+    A token may say nothing by which events are known.
 
     Raises:
         HTTPException: when it does not.
     """
     shown = bearer_of(request)
     if shown is None:
-        return await _signed(request)
+        return *await _signed(request), "webhook"
     service = await service_of(request, shown, route)
     given = request.headers.get("webhook-id", "")
     if len(given) > _LONGEST_ID:
         raise HTTPException(400, f"the header webhook-id has more than {_LONGEST_ID} characters")
-    return await body_of(request, MOST_BYTES), f"{service.actor}/{given}" if given else None
+    return await body_of(request, MOST_BYTES), f"{service.actor}/{given}" if given else None, service.name
 
 
 async def _signed(request: Request) -> tuple[bytes, str]:
@@ -230,15 +233,16 @@ def _person(one: Any) -> Person:
 
 async def _taken(
     request: Request, good: Mapping[int, _T], refused: list[Refused],
-    take: Callable[[Any, list[_T], datetime, Declarations | None], Received],
+    take: Callable[[Any, list[_T], datetime, Declarations | None, Owners | None], Received], source: str,
 ) -> Response:  # fmt: skip
     """The answer to what was sent, after it was taken."""
-    store, declared = site_of(request).store, Declarations.of(site_of(request).settings)
+    store, settings = site_of(request).store, site_of(request).settings
+    declared, owners = Declarations.of(settings), Owners.of(settings, source)
     places = [*good]
 
     def taken() -> Received:
         with store.writing() as connection:
-            return take(connection, [*good.values()], store.now(connection), declared)
+            return take(connection, [*good.values()], store.now(connection), declared, owners)
 
     found = await run_in_threadpool(taken) if good else Received(0, 0)
     all_refused = sorted([*refused, *(Refused(places[one.place], one.reason) for one in found.refused)])
@@ -249,6 +253,8 @@ async def _taken(
     }
     if found.left_out:
         said["left_out"] = dict(found.left_out)
+    if found.conflicts:
+        said["conflicts"] = dict(found.conflicts)
     is_nothing = bool(all_refused) and found.n_new == found.n_repeated == 0
     if is_nothing:
         said["error"] = "nothing was taken; `refused` says why"
