@@ -22,7 +22,7 @@ from .tablesource import Source, of_columns, of_table, repeated
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["open_file"]
+__all__ = ["open_file", "opened"]
 
 _FORMATS = {
     ".parquet": "parquet",
@@ -69,7 +69,7 @@ def open_file(place: str | Path) -> Source:
         import gzip
 
         data = gzip.decompress(data)
-    return _opened(path.name if url is not None else text, kind, data, _files(path) if url is None else ())
+    return opened(path.name if url is not None else text, kind, data, _files(path) if url is None else ())
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -93,7 +93,12 @@ def _downloaded(url: str, scheme: str) -> bytes:
         raise DataError(f"{url} cannot be read: {error}") from None
 
 
-def _opened(name: str, kind: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
+def opened(name: str, kind: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
+    """The source in a file, or in the bytes of one, that is `parquet`, `csv`, `jsonl` or `arrow`.
+
+    Raises:
+        DataError: when it cannot be read as that.
+    """
     import pyarrow as pa
 
     opener = {"parquet": _from_parquet, "csv": _from_csv, "jsonl": _from_json_lines, "arrow": _from_ipc}[kind]
