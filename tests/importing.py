@@ -42,7 +42,8 @@ def results(path: Path, folder: Path) -> Iterator[CaseResult]:
     target = folder / f"{path.stem}.yaml"
     imported(path).save(target)
     shutil.copy(path.with_suffix(".tests.yaml"), folder)
-    return map(run_case, read_cases(target).cases)
+    suite = read_cases(target)
+    return (run_case(case, suite.portfolio) for case in suite.cases)
 
 
 if __name__ == "__main__":
