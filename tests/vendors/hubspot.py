@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from .system import Answer, Refusal, Request, System, missing
@@ -33,7 +34,6 @@ _BASES: Final = (
     "NON_GDPR", "PERFORMANCE_OF_CONTRACT", "PROCESS_AND_STORE",
 )  # fmt: skip
 _READ_ONLY: Final = frozenset({"hs_object_id", "createdate", "lastmodifieddate"})
-_MOST_FOUND: Final = 10_000
 Record = dict[str, Any]
 
 
@@ -51,11 +51,15 @@ class HubSpot(System):
         erased: the ids of records that were deleted for ever.
         n_written: how many calls changed something.
         unseen: records that the search does not know yet.
+        most: how many rows a search gives on a page, and in all.
+        while_searching: what somebody else does in the portal during a search.
     """
 
-    def __init__(self, *, scopes: frozenset[str] = SCOPES, asks_for_basis: bool = False, page: int = 200) -> None:
+    def __init__(
+        self, *, scopes: frozenset[str] = SCOPES, asks_for_basis: bool = False, most: tuple[int, int] = (200, 10_000)
+    ) -> None:
         super().__init__()
-        self.scopes, self.asks_for_basis, self.page = scopes, asks_for_basis, page
+        self.scopes, self.asks_for_basis, self.most = scopes, asks_for_basis, most
         self.now = datetime(2026, 3, 2, 9, tzinfo=UTC)
         self.contacts: dict[str, Record] = {}
         self.properties = {"email", "firstname", "lastname", "hs_object_id", "createdate", "lastmodifieddate"}
@@ -130,10 +134,10 @@ class HubSpot(System):
         body = _body(request)
         groups, sorts = body.get("filterGroups", []), body.get("sorts", [])
         limit, after = body.get("limit", 10), int(body.get("after") or 0)
-        if not 1 <= limit <= self.page:
+        if not 1 <= limit <= self.most[0]:
             raise _invalid(f"limit {limit}")
-        if after + limit > _MOST_FOUND:
-            raise _invalid("paging past 10000")
+        if after + limit > self.most[1]:
+            raise _invalid("paging past the most that a search gives")
         if len(groups) > 5 or any(len(one["filters"]) > 6 for one in groups) or len(sorts) > 1:
             raise _invalid("too many filters or sorts")
         self._known({one["propertyName"] for group in groups for one in group["filters"]})
@@ -409,6 +413,7 @@ def _unquoted(text: str) -> str:
     return unquote(text)
 
 
+@cache
 def _text(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -417,6 +422,7 @@ def _at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@cache
 def _number(value: str | None) -> float:
     """How a property's value compares: an instant by its milliseconds, whether written as such or as ISO 8601."""
     if value is None:

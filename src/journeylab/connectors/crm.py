@@ -43,8 +43,8 @@ class Crm(Connector):
     streams: ClassVar[tuple[str, ...]] = ()
     contact: FieldName
     address: FieldName
-    attributes: Mapping[Name, Any] = Field(default_factory=dict)
-    writes: Mapping[Name, FieldName] = Field(default_factory=dict)
+    attributes: dict[Name, Any] = Field(default_factory=dict)
+    writes: dict[Name, FieldName] = Field(default_factory=dict)
     as_of: FieldName | None = None
     suppressed: FieldName | None = None
 

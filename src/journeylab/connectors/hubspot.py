@@ -98,15 +98,15 @@ class HubSpot(Crm):
     at_most: Spacing | None = timedelta(milliseconds=250)
     contact: FieldName = RECORD
     address: FieldName = "email"
-    attributes: Mapping[Name, Annotated[Property, BeforeValidator(_property)]] = Field(default_factory=dict)
-    subscriptions: Mapping[Name, int] = Field(default_factory=dict)
+    attributes: dict[Name, Annotated[Property, BeforeValidator(_property)]] = Field(default_factory=dict)
+    subscriptions: dict[Name, int] = Field(default_factory=dict)
     legal_basis: Literal[
         "CONSENT_WITH_NOTICE", "LEGITIMATE_INTEREST_CLIENT", "LEGITIMATE_INTEREST_OTHER", "LEGITIMATE_INTEREST_PQL",
         "NON_GDPR", "PERFORMANCE_OF_CONTRACT", "PROCESS_AND_STORE",
     ] = "CONSENT_WITH_NOTICE"  # fmt: skip
     legal_basis_explanation: str = "Consent was given to the sender of our messages"
-    events: Mapping[FieldName, Name] = Field(default_factory=dict)
-    timeline: Mapping[str, FieldName] = Field(default_factory=dict)
+    events: dict[FieldName, Name] = Field(default_factory=dict)
+    timeline: dict[str, FieldName] = Field(default_factory=dict)
     archived: Name = "contact_archived"
     overlap: PositiveDuration = timedelta(minutes=2)
 
