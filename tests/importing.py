@@ -1,8 +1,8 @@
 """The exports of other systems in `journeyexports`: NAME.json, what is expected of its journeys, and its loss report.
 
 `NAME.tests.yaml` are cases as `journeylab test` takes them, written by hand from what the other system's documentation
-says; `NAME.losses.txt` is the loss report, read line by line when it changes: `python -m importing` in this folder
-writes those that differ anew, for the reader of the change.
+says; `NAME.losses.txt` is the loss report, read line by line when it changes: `python -m importing SYSTEM` in this
+folder writes those that differ anew, for the reader of the change.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def results(path: Path, folder: Path) -> Iterator[CaseResult]:
 
 
 if __name__ == "__main__":
-    for one in exports():
+    for one in [path for system in sys.argv[1:] or ["*"] for path in exports(system)]:
         report, file = loss_report(imported(one)), losses_file(one)
         if not file.exists() or file.read_text(encoding="utf-8") != report:
             file.write_text(report, encoding="utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 from keyword import iskeyword
@@ -36,6 +37,7 @@ _TAKEN: Final = {
 """Words that mean something in journeys, and so are no names of what was imported."""
 _LONGEST: Final = 48
 _ROUNDING: Final = Fraction(1, 1000)
+_PARTS: Final = 1_000_000
 
 
 def name_of(label: str, otherwise: str = "node") -> str:
@@ -270,9 +272,10 @@ class Draft:
         nodes = {name: self._joined(said) for name, said in self.nodes.items()}
         first = self._end_of(self.first)
         ordered = self._ordered(first, nodes)
-        for name in nodes.keys() - ordered.keys():
-            if name in self._places:
+        for name in nodes:
+            if name not in ordered and name in self._places:
                 self.left_out(self._places[name], f"node {name}", "nothing leads to it")
+        self.outcomes = [replace(one, becomes=tuple(map(self._end_of, one.becomes))) for one in self.outcomes]
         data = {**self.fields, "nodes": ordered}
         segments = data.pop("segments", {})
         used = {name: one for name, one in segments.items() if name in repr(data) or name in repr(segments)}
@@ -291,7 +294,9 @@ class Draft:
     def _leading(self, name: str, arms: Sequence[tuple[str, Fraction, str]]) -> Iterator[tuple[str, str]]:
         """The nodes that stand for the arms of a split, and their shares."""
         ends = [self._end_of(target) for _, _, target in arms]
-        for (label, share, _), end in zip(arms, ends, strict=True):
+        shares = [Fraction(round(share * _PARTS), _PARTS) for _, share, _ in arms]
+        shares[-1] = 1 - sum(shares[:-1], Fraction(0))  # thirds have no end as a percentage
+        for (label, _, _), share, end in zip(arms, shares, ends, strict=True):
             if "exit" in self.nodes.get(end, {}) or ends.count(end) > 1:
                 end = self.step(self.free(name_of(label, "arm")), end, self._places.get(name))
             yield end, _percent(share)
@@ -349,7 +354,7 @@ def _targets(node: Mapping[str, Any]) -> list[str]:
 
 def _percent(share: Fraction) -> str:
     percent = share * 100
-    return f"{percent.numerator}%" if percent.denominator == 1 else f"{float(percent):.10g}%"
+    return f"{percent.numerator}%" if percent.denominator == 1 else f"{float(percent):.8g}%"
 
 
 def _line(text: str) -> str:

@@ -43,7 +43,10 @@ NODE_TYPES: Final = (
         Verdict.approximated, "the arm is a keyed hash of the contact, the same at every re-entry (rule 22); there, "
         "chance is drawn anew",
     ),
-    NodeType("MessageNode/Email", "E-mail", "send"),
+    NodeType(
+        "MessageNode/Email", "E-mail", "send",
+        Verdict.approximated, "a withdrawal ends the entry at once (rule 14); there, the next message is skipped",
+    ),
     NodeType("MessageNode/Sms", "SMS", "call", Verdict.approximated, "it is sent by an outside call"),
     NodeType("MessageNode/MobilePush", "Push", "call", Verdict.approximated, "it is sent by an outside call"),
     NodeType(
@@ -63,6 +66,9 @@ _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NODES: Final = {
     "DelayNode": "_delay", "WaitForNode": "_wait_for", "SegmentSplitNode": "_segment_split",
     "RandomCohortNode": "_cohort", "MessageNode": "_message", "RateLimitNode": "_ends", "ExperimentSplitNode": "_ends",
+}  # fmt: skip
+_LABELS: Final = {
+    "DelayNode": "wait", "RandomCohortNode": "cohort", "RateLimitNode": "limit", "ExperimentSplitNode": "experiment",
 }  # fmt: skip
 _EXIT: Final = "ExitNode"
 _SKIPPED: Final = "message skipped"
@@ -339,4 +345,4 @@ class _Reading:
             case "WaitForNode":
                 titles = [self._segments.title(one.text("segmentId")) for one in node.parts("segmentChildren")]
                 return f"for {' or '.join(titles)}"
-        return {"DelayNode": "wait", "RandomCohortNode": "cohort"}.get(kind, kind)
+        return _LABELS.get(kind, kind)
