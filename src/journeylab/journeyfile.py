@@ -7,7 +7,7 @@ documents of these forms. A journey that `run` names is in the same file or in N
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from .journeytext import block_text, child, rewritten, text_of_journey, with_tex
 from .yamlsource import Document, documents
 from .yamlsource import Path as Place
 
-__all__ = ["fault_at", "holding", "journey_from_data", "read", "save", "to_json"]
+__all__ = ["fault_at", "holding", "journey_from_data", "read", "read_texts", "save", "to_json"]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -53,12 +53,35 @@ def read(path: str | Path) -> Portfolio:
     Raises:
         DefinitionError: with every fault of the file and of the files of its parts, and where each stands.
     """
-    reading = _Reading()
-    file = reading.file(Path(path))
+    return _portfolio(_Reading(), Path(path))
+
+
+def _portfolio(reading: _Reading, path: Path) -> Portfolio:
+    file = reading.file(path)
     journeys = [reading.checked(file, entry) for entry in file.entries]
     if reading.faults or None in journeys:
         raise DefinitionError(sorted(reading.faults, key=_place_order))
     return Portfolio(journeys=tuple(one for one in journeys if one is not None), policy=file.policy)
+
+
+def read_texts(texts: Mapping[str, str], name: str) -> Portfolio:
+    """The checked journeys of one of some texts, each by the name of a file; no file is read.
+
+    Args:
+        texts: YAML, or JSON where the name ends in .json, of one folder; parts are looked for in them alone.
+        name: the text to read.
+
+    Raises:
+        DefinitionError: with every fault of the text and of those of its parts, and where each stands; when there is
+            no text of that name.
+
+    >>> hello = "{journey: hello, trigger: {event: signup}, nodes: {done: {exit: seen}}}"
+    >>> read_texts({"hello.yaml": hello}, "hello.yaml").journeys
+    (Journey('hello', 1 nodes, on signup, version ...),)
+    """
+    if name not in texts:
+        raise DefinitionError([Fault((), f"no such file; {known(name, texts, 'journey files there')}", name)])
+    return _portfolio(_Reading({Path(one): text for one, text in texts.items()}), Path(name))
 
 
 def save(journey: Journey, path: str | Path) -> None:
@@ -203,9 +226,10 @@ def _twice(file: _File) -> Iterator[Fault]:
 
 
 class _Reading:
-    """The reading of a file and of the files of its parts, each once."""
+    """The reading of a file and of the files of its parts, each once; from a folder, or from texts that are at hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Mapping[Path, str] | None = None) -> None:
+        self._texts = texts
         self.faults: list[Fault] = []
         self._files: dict[Path, _File] = {}
         self._checked: set[int] = set()
@@ -214,7 +238,7 @@ class _Reading:
         """The file at a path; its faults are taken over."""
         if path not in self._files:
             try:
-                file = _file_of(text_of(path).text, path)
+                file = _file_of(text_of(path).text if self._texts is None else self._texts[path], path)
             except DefinitionError as error:
                 file = _File(path, faults=list(error.faults))
             self._files[path] = file
@@ -248,7 +272,8 @@ class _Reading:
 
     def _part(self, file: _File, entry: _Entry, place: Place, name: str, around: tuple[str, ...]) -> Journey | None:
         """The journey that `run` names, in the same file or beside it; a fault where there is none."""
-        beside = [path for suffix in SUFFIXES if (path := file.path.with_name(name + suffix)).is_file()]
+        of_name = [file.path.with_name(name + suffix) for suffix in SUFFIXES]
+        beside = [path for path in of_name if (path.is_file() if self._texts is None else path in self._texts)]
         for path in (file.path, *beside):
             there = self.file(path)
             for other in there.entries:
@@ -257,11 +282,14 @@ class _Reading:
             if there.faults and path != file.path:
                 return None
         names = [other.name for other in file.entries if other.name] + [
-            path.stem for path in file.path.parent.iterdir() if path.suffix in SUFFIXES and path != file.path
+            path.stem for path in self._beside(file.path) if path.suffix in SUFFIXES and path != file.path
         ]
         message = f"no journey {name!r} in this file or in {name}.yaml beside it; {known(name, names, 'journeys')}"
         self.faults.append(entry.document.fault((*entry.prefix, *place), message))
         return None
+
+    def _beside(self, path: Path) -> Iterable[Path]:
+        return path.parent.iterdir() if self._texts is None else self._texts
 
 
 def _place_order(fault: Fault) -> tuple[str, int, int]:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from journeylab.disclosure import Cells, cells
+from journeylab.disclosure import Cells, cells, coarse
 from journeylab.drawing.svg import EdgeText, svg
 from journeylab.graph import places
 from journeylab.journey import Exit, Journey
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HIDDEN", "INSIDE", "Flow", "branch_part", "choices", "conversion_part", "counts_text", "drawn", "entered",
-    "entered_figure", "number_text", "of_version", "outcome_part", "percent", "share_of", "way_text", "week_part",
-    "zone_of",
+    "entered_figure", "number_text", "of_version", "outcome_part", "percent", "share_of", "share_told", "way_text",
+    "week_part", "zone_of",
 ]  # fmt: skip
 
 INSIDE = "(inside)"
@@ -202,6 +202,15 @@ def entered(shown: Disclosed) -> object:
         if name in shown.tables and len(shown.tables[name]):
             return shown.tables[name]["n_within"].iloc[0]
     return pd.NA
+
+
+def share_told(share: float | None, shown: Disclosed) -> float | None:
+    """A share over all who entered as precisely as it may be said: rounded to what five of them are of it.
+
+    None where there is none, or where it may not be told how many entered: it would be of few, and tell of them.
+    """
+    n = entered(shown)
+    return None if share is None or pd.isna(n) else float(coarse(share, int(n)))  # type: ignore[call-overload]
 
 
 def entered_figure(shown: Disclosed) -> Figure:

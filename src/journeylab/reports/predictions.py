@@ -19,13 +19,13 @@ from .flows import (
     INSIDE,
     Flow,
     branch_part,
-    choices,
     drawn,
     entered,
     entered_figure,
     of_version,
     outcome_part,
     percent,
+    share_told,
     way_text,
     week_part,
     zone_of,
@@ -74,7 +74,7 @@ def simulation_report(simulated: Simulation, journey: Journey, asking: Asking) -
     tables |= {name: one for name, one in shown.tables.items() if name not in tables}
     goals = [one for one in journey.exit_when if one.goal]
     level = formatted(simulated.level, ".0%")
-    share = float(simulated.observed_share)
+    share = share_told(float(simulated.observed_share), shown)
     parts = [*_simulated_parts(tables, level)]
     return Report(
         of="simulation",
@@ -87,14 +87,15 @@ def simulation_report(simulated: Simulation, journey: Journey, asking: Asking) -
         ],
         answer=joined(_simulated_answer(shown, tables, [one.text for one in goals], level, share)),
         figures=[entered_figure(shown), *_goal_figures(tables, [one.text for one in goals], level),
-                 Figure(percent(share), say("of the decisions are on record"))],
+                 *([] if share is None else [Figure(percent(share), say("of the decisions are on record"))])],
         drawing=drawn(
             journey, tables.get("branches"), lambda row: percent(row["predicted_share"]),
             say("Numbers: the predicted share of contacts who take each way."),
         ),
         parts=parts,
         basis=[
-            say("Observed: who entered and when, and {share} of the decisions.", share=percent(share)),
+            *([] if share is None else
+              [say("Observed: who entered and when, and {share} of the decisions.", share=percent(share))]),
             say("Predicted: what contacts do after sends that the log does not have, by a model that was fitted to the "
                 "log and drawn {draws}.", draws=plural("{n} time", "{n} times", simulated.draws)),
             say("Assumed: that contacts go on to answer as contacts like them did."),
@@ -144,9 +145,7 @@ def backtest_report(tested: Backtest, asking: Asking) -> Report:
         tables["exits"] = _predicted(shown.tables["exits"], said, ["exit"], _PREDICTED, words=["verdict"])
     tables |= {name: one for name, one in shown.tables.items() if name not in tables}
     level = formatted(tested.predicted.level, ".0%")
-    # Nodes with one way only come as they must.
-    n = verdicts.loc[verdicts["node"].isin(choices(journey)["node"]), "verdict"].value_counts()
-    wrong, right, open_ = (int(n.get(one, 0)) for one in ("biased", "calibrated", "unknowable"))
+    wrong, right, open_ = _n_by_verdict(tables.get("branches"))
     return Report(
         of="backtest",
         title=asking.title or say("Was the model right? {journey}", journey=journey.title or journey.journey),
@@ -191,6 +190,14 @@ def backtest_report(tested: Backtest, asking: Asking) -> Report:
         disclosed=shown,
         tables=tables,
     )  # fmt: skip
+
+
+def _n_by_verdict(branches: pd.DataFrame | None) -> tuple[int, int, int]:
+    """How many nodes came otherwise than predicted, as predicted, and cannot be told; of those with a shown number."""
+    if branches is None:
+        return 0, 0, 0
+    n = branches.dropna(subset="verdict").drop_duplicates("node")["verdict"].value_counts()
+    return int(n.get("biased", 0)), int(n.get("calibrated", 0)), int(n.get("unknowable", 0))
 
 
 def _first(entered_at: pd.Series, journey: Journey) -> datetime:
@@ -261,10 +268,10 @@ def _goal_figures(tables: dict[str, pd.DataFrame], goals: Sequence[str], level: 
 
 
 def _simulated_answer(
-    shown: Disclosed, tables: dict[str, pd.DataFrame], goals: Sequence[str], level: str, share: float
+    shown: Disclosed, tables: dict[str, pd.DataFrame], goals: Sequence[str], level: str, share: float | None
 ) -> Iterator[str]:
     n = entered(shown)
-    if pd.isna(n):
+    if pd.isna(n) or share is None:
         yield say("How many contacts entered may not be shown: too few did.")
         return
     yield say("About {n} contacts would enter.", n=formatted(int(n)))  # type: ignore[call-overload]

@@ -28,6 +28,7 @@ from .flows import (
     outcome_part,
     percent,
     share_of,
+    share_told,
     way_text,
     week_part,
     zone_of,
@@ -65,7 +66,7 @@ def replay_report(replayed: Replay, journey: Journey, asking: Asking) -> Report:
     unsure = _unsure(counts)
     if "branches" in tables:
         tables["branches"] = with_estimates(tables["branches"], unsure, on=["node"], shares=["observed_share"])
-    share = observed_share(counts)
+    share = share_told(observed_share(counts), shown)
     return Report(
         of="replay",
         title=asking.title or journey.title or journey.journey,
@@ -160,9 +161,9 @@ def _answer(shown: Disclosed, goals: Sequence[str], share: float | None) -> Iter
 
 def _basis(share: float | None, notes: list[str]) -> list[str]:
     said = [say("Observed: who entered and when, what they did, and every answer that the log has.")]
-    if share is None or round(share, 2) == 1:
+    if share is not None and round(share, 2) == 1:
         said.append(say("Nothing had to be predicted or assumed beyond what follows."))
-    else:
+    elif share is not None:
         said.append(say("Assumed: what came of sends that the log does not have. It is marked wherever it counts."))
     return [*said, *notes]
 
