@@ -365,13 +365,14 @@ def _body(response: BaseHTTPResponse, most: int) -> bytes:
 
 
 def _retry_after(value: str | None, at: datetime) -> timedelta | None:
-    """What the header asks for (RFC 9110, 10.2.3: seconds or a date), at most a day."""
+    """What the header asks for (RFC 9110, 10.2.3: seconds, of which some write parts, or a date), at most a day."""
     if value is None:
         return None
     from email.utils import parsedate_to_datetime
 
     try:
-        wait = timedelta(seconds=int(value)) if value.strip().isdigit() else _aware(parsedate_to_datetime(value)) - at
+        is_number = re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII) is not None
+        wait = timedelta(seconds=float(value)) if is_number else _aware(parsedate_to_datetime(value)) - at
     except (ValueError, OverflowError):
         return None
     return min(max(wait, timedelta(0)), _LONGEST_RETRY_AFTER)
