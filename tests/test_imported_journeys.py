@@ -1,8 +1,8 @@
 """Journeys of other systems: each export of `journeyexports` becomes sound journeys that do what is expected."""
 
 import pytest
-from importing import EXPORTS, exports, imported, loss_report, losses_file, results
 
+from importing import EXPORTS, exports, imported, loss_report, losses_file, results
 from journeylab.importers.outcomes import Verdict
 from journeylab.importers.systems import BUILT_IN, system_of
 from journeylab.journeyfile import read

@@ -8,7 +8,8 @@ The map, in the order of the work:
 - The journey: a `Journey` has a `Trigger`, nodes (`Send`, `Wait`, `WaitUntil`, `WaitFor`, `Decide`, `Split`, `Run`,
   `Set`, `Emit`, `Call`, `Exit`) and what holds in all of them (`ExitWhen`, `QuietHours`, `Cap`; a `Window` limits one
   send, `Best` sends at each contact's best hour). Several that run together are a `Portfolio` with a `Policy`; `diff`
-  says what differs between two of them.
+  says what differs between two of them. `import_journeys` makes journeys of what another system exports, and gives an
+  `Imported` with what became of each part; `export_journey` goes the other way and gives an `Exported`.
 - What would have happened: `replay` gives a `Replay`, whose tables hold every visit, send and exit. A `Release` is a
   version of a journey that takes entries for a time.
 - What would have happened otherwise: `fit_responses` learns from a log how sends are answered, as a `ResponseModel`;
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from .eventlog import EventLog
     from .experiments import Experiment
     from .frequency import MailFrequency, mail_frequency
+    from .importers import Exported, Imported, export_journey, import_journeys
     from .journey import (
         Best,
         Call,
@@ -106,13 +108,14 @@ if TYPE_CHECKING:
     from .supportmap import SupportMap, support_map
 
 __all__ = [
-    "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit", "ExitWhen",
-    "Experiment", "Journey", "JourneyLabError", "MailFrequency", "Policy", "PolicyValue", "Portfolio", "QuietHours",
-    "Release", "Replay", "ResponseModel", "Run", "Segment", "Send", "SendTimes", "Set", "Simulation", "Split",
-    "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window", "audience", "backtest", "canvas", "charts",
-    "condition", "datasets", "diff", "disclosure", "estimate_propensities", "experiments", "explorers", "fit",
-    "fit_responses", "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report",
-    "sequential_policy_value", "sendtime", "simulate", "sizes", "support_map",
+    "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit",
+    "ExitWhen", "Experiment", "Exported", "Imported", "Journey", "JourneyLabError", "MailFrequency", "Policy",
+    "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run", "Segment", "Send",
+    "SendTimes", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
+    "audience", "backtest", "canvas", "charts", "condition", "datasets", "diff", "disclosure",
+    "estimate_propensities", "experiments", "explorers", "export_journey", "fit", "fit_responses",
+    "import_journeys", "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report",
+    "sendtime", "sequential_policy_value", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -123,6 +126,7 @@ _NAMES_BY_MODULE = {
     "eventlog": ["EventLog"],
     "experiments": ["Experiment"],
     "frequency": ["MailFrequency", "mail_frequency"],
+    "importers": ["Exported", "Imported", "export_journey", "import_journeys"],
     "journey": [
         "Best", "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours",
         "Run", "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",

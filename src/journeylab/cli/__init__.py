@@ -20,6 +20,7 @@ from journeylab.errors import JourneyLabError
 from . import (
     audit,
     contacts,
+    converting,
     definitions,
     experiments,
     grants,
@@ -54,6 +55,7 @@ app.command("check")(definitions.check)
 app.command("draw")(definitions.draw)
 app.command("diff")(definitions.diff)
 app.command("test")(definitions.run_tests)
+app.command("convert")(converting.convert)
 app.command("replay")(replaying.replay)
 app.command("simulate")(predicting.simulate)
 app.command("backtest")(predicting.backtest)

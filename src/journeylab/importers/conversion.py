@@ -43,6 +43,12 @@ class Imported:
     losses: Losses
     messages: Mapping[str, str]
 
+    def only(self, journeys: Sequence[Journey]) -> Imported:
+        """Some of the journeys, with what became of their parts."""
+        names = {one.journey for one in journeys}
+        losses = Losses(tuple(one for one in self.losses.outcomes if one.journey in names))
+        return replace(self, journeys=tuple(journeys), losses=losses)
+
     def text(self) -> str:
         """The journeys as YAML; what is not said as the other system meant it stands above each as comments."""
         return "---\n".join(self._comments(one) + plain_text(one) for one in self.journeys)
@@ -65,9 +71,12 @@ class Imported:
             raise DataError(f"{path} cannot be written: {problem.strerror}") from None
 
     def _comments(self, journey: Journey) -> str:
-        of = [one for one in self.losses.outcomes if one.journey == journey.journey]
+        of = self.only([journey]).losses
         lines = [f"Made of {Path(self.source).name} ({self.system}) by `journeylab convert`."]
-        lines += [str(one) for one in of if one.verdict is not Verdict.mapped]
+        for verdict in (Verdict.approximated, Verdict.left_out):
+            for note, found in of.by_note(verdict).items():
+                parts = ", ".join(f"{one.element}{_becomes(one)}" for one in found)
+                lines.append(f"{verdict}: {parts}: {note}")
         return "".join(f"# {row}\n" for line in lines for row in wrap(line, 116, subsequent_indent="  "))
 
     def __repr__(self) -> str:
@@ -151,6 +160,10 @@ def import_journeys(source: str | Path | Mapping[str, Any], system: str, *, time
     outcomes += [replace(one, journey=journeys[0].journey) for one in _unread(export, reads)]
     messages = {name: identity for draft in drafts for name, identity in draft.messages.items()}
     return Imported(system, export.source, tuple(journeys), Losses(tuple(outcomes)), messages)
+
+
+def _becomes(outcome: Outcome) -> str:
+    return f" -> {', '.join(outcome.becomes)}" if outcome.becomes else ""
 
 
 def _made(drafts: Sequence[Draft], export: Export) -> list[Journey]:

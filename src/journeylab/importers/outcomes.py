@@ -99,6 +99,13 @@ class Losses:
         """The outcomes of one verdict."""
         return [one for one in self.outcomes if one.verdict is verdict]
 
+    def by_note(self, verdict: Verdict) -> dict[str, list[Outcome]]:
+        """The outcomes of one verdict by what they say, so that it is said once."""
+        found: dict[str, list[Outcome]] = {}
+        for one in self.of(verdict):
+            found.setdefault(one.note, []).append(one)
+        return found
+
     def data(self) -> list[dict[str, Any]]:
         """It as plain data."""
         return [one.data() for one in self.outcomes]

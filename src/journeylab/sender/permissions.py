@@ -84,10 +84,10 @@ ROLES: Final[Mapping[Role, frozenset[Permission]]] = {
 
 COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
     **dict.fromkeys(
-        ("demo", "check", "draw", "diff", "test", "replay", "simulate", "backtest", "policy", "report replay",
-         "report simulation", "report backtest", "report experiment", "report sendtime", "report check", "lab",
-         "sendtime fit", "sendtime evaluate", "sendtime show", "experiment plan", "experiment analyze",
-         "experiment watch", "audit verify-proof", "audit grants", "grants"), "everybody"
+        ("demo", "check", "draw", "diff", "test", "convert", "replay", "simulate", "backtest", "policy",
+         "report replay", "report simulation", "report backtest", "report experiment", "report sendtime",
+         "report check", "lab", "sendtime fit", "sendtime evaluate", "sendtime show", "experiment plan",
+         "experiment analyze", "experiment watch", "audit verify-proof", "audit grants", "grants"), "everybody"
     ),
     "promote": "promote",
     "run": "send",
