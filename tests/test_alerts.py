@@ -31,10 +31,12 @@ def resolved(store: Store, cause: str = "relay/main") -> bool:
 def test_a_cause_is_told_once_while_it_lasts(store: Store) -> None:
     assert [raised(store), raised(store, text="still gone", severity="critical"), raised(store)] == [True, False, False]
     (alert,) = rows_of(store, t.alerts)
-    assert (alert.cause, alert.n_seen, alert.severity, alert.resolved_at) == ("relay/main", 3, "error", None)
+    assert (alert.cause, alert.n_seen, alert.severity, alert.resolved_at) == ("relay/main", 3, "critical", None)
     assert alert.started_at < alert.seen_at
-    (told,) = rows_of(store, t.outbox)
-    assert told.target == "alerts"
+    told, worse = rows_of(store, t.outbox)
+    assert told.target == worse.target == "alerts"
+    assert told.about == worse.about
+    assert (worse.body["type"], worse.body["data"]["severity"]) == ("alert.raised", "critical")
     assert told.body["type"] == "alert.raised"
     assert told.body["data"] == {
         "dedup_key": "relay/main",
@@ -42,6 +44,7 @@ def test_a_cause_is_told_once_while_it_lasts(store: Store) -> None:
         "summary": "it is gone",
         "status": "raised",
         "started_at": alert.started_at.isoformat(),
+        "acknowledged_at": None,
         "resolved_at": None,
     }
 

@@ -18,9 +18,10 @@ from werkzeug import Request, Response
 
 from journeylab.connectors import http
 from journeylab.connectors.http import wait_after
-from journeylab.sender.sending import outbox, webhooks
+from journeylab.sender.sending import outbox
 from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.outbox import MOST_ATTEMPTS, Delivered, dead_letters, deliver, try_again
+from journeylab.sender.sending.recipients import Recipients
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -285,18 +286,18 @@ def test_a_worker_that_comes_back_late_undoes_nothing(
 ) -> None:
     replies(httpserver, 500)
     tells(store, "m1")
-    really = webhooks.post_all
+    really = Recipients.reply
 
-    def slowly(*args: Any) -> Any:
-        late = really(*args)
+    def slowly(self: Recipients, *args: Any, **more: Any) -> Any:
+        late = really(self, *args, **more)
         later(store, minutes=4)
         with monkeypatch.context() as patched:
-            patched.setattr(outbox, "post_all", really)
+            patched.setattr(Recipients, "reply", really)
             assert delivered(store, crm) == (1, 0, 0)
         return late
 
     with monkeypatch.context() as patched:
-        patched.setattr(outbox, "post_all", slowly)
+        patched.setattr(Recipients, "reply", slowly)
         delivered(store, crm)
     (row,) = rows_of(store, t.outbox)
     assert row.delivered_at is not None

@@ -29,6 +29,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
 
 from journeylab.connectors.connector import Connector, connector_of
+from journeylab.connectors.incidents import IncidentSystem, incident_system_of
 from journeylab.errors import DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration, Scalar
 from journeylab.references import LOOPBACK, BaseUrl, SecretReference, secret
@@ -109,6 +110,7 @@ StoreUrl = Annotated[str, BeforeValidator(_store)]
 OneLine = Annotated[str, BeforeValidator(_one_line)]
 Zone = Annotated[str, BeforeValidator(_zone)]
 Kinded = Annotated[Any, BeforeValidator(connector_of), PlainSerializer(Connector.data)]
+ForIncidents = Annotated[Any, BeforeValidator(incident_system_of), PlainSerializer(IncidentSystem.data)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 
 
@@ -469,6 +471,7 @@ class Settings(Definition):
         inbox: where events and contacts come in as files, and the zone of their times.
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
+        incidents: systems in which people deal with trouble; see `journeylab.connectors.incidents`.
         audit: where checkpoints of the audit log and its entries go.
         reports: what is reported on schedule, and to whom.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
@@ -509,6 +512,7 @@ class Settings(Definition):
     calls: dict[str, Outgoing] = Field(default_factory=dict)
     crm: Outgoing | None = None
     alerts: Alerts | None = None
+    incidents: tuple[ForIncidents, ...] = ()
     audit: Audit = Audit()
     reports: tuple[ScheduledReport, ...] = ()
     dashboard: SecretReference | None = None
@@ -534,6 +538,13 @@ class Settings(Definition):
         mail = self.audit.mail
         if mail is not None and mail.relay not in (None, *names):
             raise ValueError(f"audit: mail: no relay {mail.relay!r}; {known(str(mail.relay), names, 'relays')}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_distinct_incident_systems(self) -> Settings:
+        names = [one.name for one in self.incidents]
+        if twice := next((one for one in names if names.count(one) > 1), None):
+            raise ValueError(f"incidents: two are named {twice!r}; the outbox tells them apart by their names")
         return self
 
     @model_validator(mode="after")

@@ -10,13 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from journeylab.connectors.http import Call, Reply, Server, beside, exchange
 from journeylab.errors import DataError
 from journeylab.sender.settings import Alerts, Outgoing, Settings
 
-__all__ = ["LEASE", "LONGEST_BODY", "MOST_AT_A_TIME", "WORRYING", "Request", "post", "post_all", "server_of"]
+__all__ = [
+    "LEASE", "LONGEST_BODY", "MOST_AT_A_TIME", "WORRYING", "Described", "Request", "post", "post_all", "server_of",
+]  # fmt: skip
 
 LEASE: Final = timedelta(minutes=3)
 """How long claimed calls belong to who claimed them: longer than the slowest of them takes."""
@@ -72,7 +74,31 @@ def post(request: Request, settings: Settings) -> Reply:
     return exchange(server_of(request.to, settings), Call("POST", "", headers, data), request.at)
 
 
-def server_of(to: Alerts, settings: Settings) -> Server:
+class Described(Protocol):
+    """A server as any part of the settings describes one."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def ca(self) -> str | None:
+        """The file of authorities to trust."""
+        ...
+
+    @property
+    def tls_minimum(self) -> str:
+        """The least version of TLS."""
+        ...
+
+    @property
+    def internal(self) -> bool:
+        """Whether it stands in a private network."""
+        ...
+
+
+def server_of(to: Described, settings: Settings) -> Server:
     """The server that settings describe."""
     return Server(to.url, None if to.ca is None else settings.path(to.ca), to.tls_minimum, to.internal)
 
