@@ -128,6 +128,7 @@ class System:
 def _handler(system: System) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body together, or each reply waits for the caller's acknowledgement
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Says nothing."""

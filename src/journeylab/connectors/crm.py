@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from journeylab.errors import known
-from journeylab.journey import Name
+from journeylab.journey import Name, PositiveDuration
 
 from .connector import Broken, Connector, said
 from .facts import Fact
@@ -37,6 +37,8 @@ class Crm(Connector):
             contact that keeps what was said last; for `push: [contacts]`.
         as_of: the field of the contact that keeps the instant of what `writes` wrote, so that nothing older is written
             over it.
+        deleted: the event that a contact has when it was deleted there, so that it can be restored.
+        overlap: how far before the latest change the next pull begins, for what becomes visible late.
         suppressed: the field of the contact that is told why nothing goes to its address; for `push: [suppression]`.
     """
 
@@ -46,6 +48,8 @@ class Crm(Connector):
     attributes: dict[Name, Any] = Field(default_factory=dict)
     writes: dict[Name, FieldName] = Field(default_factory=dict)
     as_of: FieldName | None = None
+    deleted: Name = "contact_deleted"
+    overlap: PositiveDuration = timedelta(minutes=2)
     suppressed: FieldName | None = None
 
     @field_validator("push")

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from journeylab.errors import known
-from journeylab.journey import Definition, Name, PositiveDuration
+from journeylab.journey import Definition, Name
 from journeylab.references import BaseUrl, SecretReference
 
 from .connector import Broken, Page, Reach, Secrets, Spacing
@@ -87,11 +87,9 @@ class HubSpot(Crm):
         legal_basis, legal_basis_explanation: what HubSpot is told with a consent.
         events: what the completions of a custom event are called here, by the event's internal name.
         timeline: the custom event by which each kind of fact is told.
-        archived: the event that a contact has when it was deleted in HubSpot.
-        overlap: how far before the latest change the next pull begins, as the search learns of changes late.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("contacts", "consent", "events", "archived")
+    streams: ClassVar[tuple[str, ...]] = ("contacts", "consent", "events", "deleted")
     kind: Literal["hubspot"]
     url: BaseUrl = "https://api.hubapi.com"
     token: SecretReference
@@ -107,8 +105,6 @@ class HubSpot(Crm):
     legal_basis_explanation: str = "Consent was given to the sender of our messages"
     events: dict[FieldName, Name] = Field(default_factory=dict)
     timeline: dict[str, FieldName] = Field(default_factory=dict)
-    archived: Name = "contact_archived"
-    overlap: PositiveDuration = timedelta(minutes=2)
 
     @model_validator(mode="after")
     def _says_what_is_needed(self) -> HubSpot:
@@ -145,13 +141,13 @@ class HubSpotSource:
     | `contacts` | contacts that changed, with address and attributes |
     | `consent` | `consent_given`, `consent_withdrawn` of contacts that changed, for purposes that have a subscription |
     | `events` | the completions of custom events |
-    | `archived` | an event of each contact that was deleted and can be restored |
+    | `deleted` | an event of each contact that was deleted and can be restored |
     """
 
     def __init__(self, settings: HubSpot) -> None:
         self.settings = settings
         self.streams = {
-            "contacts": self._contacts, "consent": self._consent, "events": self._events, "archived": self._archived
+            "contacts": self._contacts, "consent": self._consent, "events": self._events, "deleted": self._deleted
         }  # fmt: skip
 
     def pull(self, stream: str, cursor: _Cursor | None, reach: Reach) -> Page:
@@ -254,7 +250,7 @@ class HubSpotSource:
         is_last = place + 1 == len(names)
         return Page(events=events, cursor={"place": 0 if is_last else place + 1, "since": since}, is_last=is_last)
 
-    def _archived(self, cursor: _Cursor, reach: Reach) -> Page:
+    def _deleted(self, cursor: _Cursor, reach: Reach) -> Page:
         wanted = self.settings
         query: dict[str, Any] = {"archived": "true", "limit": _MOST_AT_ONCE, "properties": wanted.contact}
         query |= {"after": cursor["after"]} if cursor.get("after") else {}
@@ -266,7 +262,7 @@ class HubSpotSource:
                 events.append(
                     {
                         "contact": contact,
-                        "event": wanted.archived,
+                        "event": wanted.deleted,
                         "occurred_at": instant_of(at, "archivedAt"),
                         "id": f"{part(row, 'id', str)}/{at}",
                         "properties": {},
