@@ -459,7 +459,8 @@ def receive_people(
     old = _known(connection, [*at])
     seals, held = seals_of(connection), _attributes(connection, old)
     rows, moved, n_repeated = [_row(one, "contact_added", now, {}) for one in fresh], [], 0
-    said, wrong = {(one, name): now for one in fresh for name in good[one][1]}, {}
+    said = {(one, name): now for one in fresh for name in good[one][1]}
+    wrong: dict[tuple[str, str], datetime] = {}
     for one, known in old.items():
         address, attributes = good[one]
         if owners is not None:

@@ -198,10 +198,9 @@ def as_of(
     for contact in contacts:
         for name in names:
             one = known.get((contact, name))
-            at = None if one is None else one.said_at
+            found[contact, name] = None if one is None else one.said_at
             if one is not None and one.source == owner[name][0] and (*owner[name], contact) not in refused:
-                at = max(at, whole.get(owner[name]) or at)
-            found[contact, name] = at
+                found[contact, name] = max(one.said_at, whole.get(owner[name]) or one.said_at)
     return found
 
 
