@@ -2,7 +2,7 @@
 
 import pytest
 
-from importing import EXPORTS, exports, imported, loss_report, losses_file, results
+from importing import EXPORTS, PAGE, exports, imported, loss_report, losses_file, page, results
 from journeylab.importers.outcomes import Verdict
 from journeylab.importers.systems import BUILT_IN, system_of
 from journeylab.journeyfile import read
@@ -42,6 +42,11 @@ def test_there_are_ten_exports_of_each_system_and_each_node_type_is_in_one(syste
     ]
     assert unseen == []
     assert len(paths) >= 10
+
+
+def test_the_page_lists_what_becomes_of_each_node_type():
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "cd tests && python -m importing page"
 
 
 def test_every_folder_of_exports_is_of_a_system():

@@ -7,6 +7,7 @@ its place. What nobody has asked for is known at the end (`unread`), so that no 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
@@ -244,8 +245,8 @@ def read_export(path: str | Path, *, timezone: str | None = None) -> Export:
         try:
             found[name] = data_of(text)
         except ValueError as problem:
-            where = path.name if name == path.name else f"{path.name}/{name}"
-            _refuse(path.with_name(where), f"it is no JSON: {str(problem)[:200]}")
+            where = "" if name == path.name else f"{name}: "
+            _refuse(path, f"{where}it is no JSON: {str(problem)[:200]}")
     if not found:
         _refuse(path, "there is no JSON file in this archive")
     name, *others = found
@@ -267,7 +268,7 @@ def _archive(path: Path) -> dict[str, bytes]:
                 if left < 0:
                     _refuse(path, f"it unpacks to more than {MOST_BYTES // 2**20} MB, which no journey needs")
                 files[one.filename] = text
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as problem:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as problem:
         _refuse(path, f"the archive cannot be unpacked: {str(problem)[:100]}")
     return files
 

@@ -134,6 +134,8 @@ class _Writing:
         if trigger.event is not None:
             if trigger.where is not None:
                 first = self._entry_filter(trigger.event, trigger.where, first)
+                if reentry == "never":
+                    note = "who is turned away does not enter again there"
                 note = "; ".join(
                     one
                     for one in (note, "everybody with this event enters, and a split lets go on whom `where` lets")
