@@ -2,8 +2,8 @@
 
 `NAME.tests.yaml` are cases as `journeylab test` takes them, written by hand from what the other system's documentation
 says; `NAME.losses.txt` is the loss report, read line by line when it changes: `python -m importing SYSTEM` in this
-folder writes those that differ anew, for the reader of the change. `python -m importing page` writes the tables of node types
-into docs/importing-journeys.md.
+folder writes those that differ anew, for the reader of the change. `python -m importing page` writes the tables of node
+types into docs/importing-journeys.md.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from journeylab.journeytext import plain_text
 from .draft import Draft
 from .export import Export, Malformed, read_export
 from .outcomes import Losses, Outcome, Verdict
-from .systems import System, Writes, system_names, system_of
+from .systems import BUILT_IN, System, Writes, system_of
 
 __all__ = ["Exported", "Imported", "export_journey", "import_journeys"]
 
@@ -209,7 +209,7 @@ def export_journey(journey: Journey, system: str) -> Exported:
     """
     writes = system_of(system)
     if not isinstance(writes, Writes):
-        able = [name for name in system_names() if isinstance(system_of(name), Writes)]
+        able = [name for name in BUILT_IN if isinstance(system_of(name), Writes)]
         raise DataError(f"journeys cannot be exported to {system!r}, only imported from it; choose {' or '.join(able)}")
     data, outcomes = writes.write(journey)
     return Exported(system, data, Losses(tuple(replace(one, journey=journey.journey) for one in outcomes)))

@@ -10,13 +10,11 @@ import re
 import unicodedata
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from fractions import Fraction
 from keyword import iskeyword
 from typing import Any, Final
 
 from journeylab.conditions import ConditionError, parse
-from journeylab.durations import duration_text
 from journeylab.errors import DefinitionError, Fault, known
 from journeylab.expressions import Tree, expression_text, literal_text
 from journeylab.journey import Journey
@@ -24,7 +22,7 @@ from journeylab.journey import Journey
 from .export import Export, Part
 from .outcomes import NodeType, Outcome, Verdict, node_type
 
-__all__ = ["ANY_TIME", "Draft", "duration", "literal", "name_of"]
+__all__ = ["ANY_TIME", "Draft", "literal", "name_of"]
 
 ANY_TIME: Final = {"between": ["00:00", "24:00"]}
 """A window that is always open: a node that waits for it only leads on, as an arm that goes to another's node."""
@@ -60,15 +58,6 @@ def literal(value: object) -> str:
     ('"trial"', '3', 'true')
     """
     return literal_text(value if isinstance(value, bool | int | float) else str(value))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a duration.
-
-    >>> duration(90), duration(3 * 86400)
-    ('90s', '3d')
-    """
-    return duration_text(timedelta(seconds=seconds))
 
 
 class Draft:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
-from journeylab.importers.draft import Draft, duration, name_of
+from journeylab.importers.draft import Draft, name_of
 from journeylab.importers.export import Export, Part
 from journeylab.importers.outcomes import NodeType, Verdict
+from journeylab.importers.spans import clock_time, span
 
 from .segments import Segments
 
@@ -207,12 +208,10 @@ class _Reading:
                 self.draft.passes(name, onward)
                 self.draft.did(node, "DelayNode/Second", "", but="it waits for nothing, and has no node here")
                 return
-            self.draft.node(name, node, wait=duration(seconds), next=onward)
+            self.draft.node(name, node, wait=span(variant, "seconds", seconds, "second"), next=onward)
         elif kind == "LocalTime":
             hour, minute = variant.whole("hour"), variant.whole("minute", 0)
-            if not (0 <= hour < 24 and 0 <= minute < 60):
-                raise variant.malformed(f"{hour}:{minute:02d} is no time of day")
-            until: dict[str, Any] = {"time": f"{hour:02d}:{minute:02d}"}
+            until: dict[str, Any] = {"time": clock_time(variant, hour, minute)}
             days = [int(one) for one in variant.values("allowedDaysOfWeek")]
             if any(not 0 <= one <= 6 for one in days):
                 raise variant.malformed("days of the week are 0 (Sunday) to 6 (Saturday)", "allowedDaysOfWeek")
@@ -230,7 +229,7 @@ class _Reading:
             offset = variant.number("offsetSeconds", 0)
             if offset:
                 before = variant.choice("offsetDirection", ("before", "after"), "directions", "after") == "before"
-                until["offset"] = ("-" if before else "") + duration(offset)
+                until["offset"] = span(variant, "offsetSeconds", -offset if before else offset, "second")
             self.draft.node(name, node, wait_until=until, next=onward)
         self.draft.did(node, f"DelayNode/{kind}", "", name, but=but)
 
@@ -245,6 +244,7 @@ class _Reading:
             draft.passes(name, late)
             draft.did(node, "WaitForNode", "", but="it waits for nothing, and has no node here")
             return
+        lasts = span(node, "timeoutSeconds", within, "second")
         # Who is in a segment already goes on at once.
         clauses = [{"if": self._is_in(one, child), "go": to} for one, to, child in children]
         wait = draft.free(f"{name}_waits")
@@ -259,9 +259,9 @@ class _Reading:
             late = again
             but = f"{len(asked)} of {len(children)} segments are not brought about by one event"
         if events:
-            draft.node(wait, node, wait_for=events, within=duration(within), otherwise=late)
+            draft.node(wait, node, wait_for=events, within=lasts, otherwise=late)
         else:
-            draft.node(wait, node, wait=duration(within), next=late)
+            draft.node(wait, node, wait=lasts, next=late)
         draft.did(node, "WaitForNode", "", name, wait, but=but)
 
     def _segment_split(self, node: Part, name: str) -> None:

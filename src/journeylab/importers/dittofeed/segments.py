@@ -29,6 +29,7 @@ from journeylab.expressions import (
 from journeylab.importers.draft import Draft, name_of
 from journeylab.importers.export import Part
 from journeylab.importers.outcomes import Verdict
+from journeylab.importers.unsaid import Unsaid
 
 __all__ = ["EVENTS", "Segments"]
 
@@ -49,10 +50,6 @@ _UNSAID: Final = {
     "RandomBucket": "chance is no condition here, but a split",
     "KeyedPerformed": "it is about the events of the key with which the journey was entered",
 }
-
-
-class _Unsaid(Exception):
-    """A part of a segment that no condition says, and why."""
 
 
 class Segments:
@@ -84,7 +81,7 @@ class Segments:
         definition = part.part("definition")
         try:
             text = draft.condition(self._said(draft, definition, definition.part("entryNode")), part)
-        except _Unsaid as why:
+        except Unsaid as why:
             flag = name_of(f"segment {title}", "attribute")
             note = f"{why}; here it is the flag attribute {flag}, which the contacts have to have"
             draft.note(part, f"segment {title!r}", Verdict.approximated, flag, note=note)
@@ -112,7 +109,7 @@ class Segments:
                 return "attribute_changed", And(
                     (is_it, Compare("==", Property("value"), _value(node.part("operator"))))
                 )
-        except _Unsaid:
+        except Unsaid:
             pass
         return None
 
@@ -162,7 +159,7 @@ class Segments:
             case "Everyone":
                 return Flag(value=True)
             case kind:
-                raise _Unsaid(f"{kind}: {_UNSAID.get(kind, 'a kind of condition that is not known here')}")
+                raise Unsaid(f"{kind}: {_UNSAID.get(kind, 'a kind of condition that is not known here')}")
 
     def _subscribed(self, node: Part) -> Tree:
         """Whether consent stands: the later of giving and withdrawing counts."""
@@ -197,7 +194,7 @@ def _field(draft: Draft, node: Part) -> str:
 def _property(node: Part) -> str:
     path = node.text("path").removeprefix("$").removeprefix(".")
     if not path.isidentifier() or name_of(path) not in (path.lower(), path.lower().strip("_")):
-        raise _Unsaid(f"the property {path!r} has no name that a condition can have")
+        raise Unsaid(f"the property {path!r} has no name that a condition can have")
     return path
 
 
@@ -224,7 +221,7 @@ def _compared(value: Tree, operator: Part) -> Tree:
             return And((Compare("==", value, _value(operator)), Not(changed) if longer else changed))
         case "Within" | "HasBeen":
             operator.skip("windowSeconds", "value", "comparator")
-            raise _Unsaid("conditions do not ask how near the date in a field is")
+            raise Unsaid("conditions do not ask how near the date in a field is")
         case kind:
             raise operator.malformed(f"{kind!r} is no operator that is known", "type")
 

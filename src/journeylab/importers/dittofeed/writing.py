@@ -27,6 +27,7 @@ from journeylab.expressions import (
     expression_text,
 )
 from journeylab.importers.outcomes import Outcome, Verdict
+from journeylab.importers.unsaid import Unsaid
 from journeylab.journey import (
     WEEKDAYS,
     Call,
@@ -63,10 +64,6 @@ _WHOLE: Final = {
 }
 
 
-class _Unsaid(Exception):
-    """What the format cannot say, and why."""
-
-
 def written(journey: Journey) -> tuple[dict[str, Any], list[Outcome]]:
     """A journey as what Dittofeed's API gives and takes: its resource, and the segments that it asks.
 
@@ -99,7 +96,7 @@ class _Writing:
         for name, node in journey.nodes.items():
             try:
                 self._node(name, node)
-            except _Unsaid as why:
+            except Unsaid as why:
                 self.faults.append(Fault(("nodes", name), f"Dittofeed cannot have this: {why}", journey.journey))
         groups: list[dict[str, Any]] = []
         if any(isinstance(node, Send) for node in journey.nodes.values()):
@@ -163,7 +160,7 @@ class _Writing:
         """A split behind the entry that lets those go on whose event meets the `where`."""
         try:
             properties = _alternatives(parse(where, scope="event").tree)
-        except _Unsaid as why:
+        except Unsaid as why:
             self.faults.append(Fault(("trigger", "where"), f"Dittofeed cannot have this: {why}", self._journey.journey))
             return first
         leaves = [{"type": "LastPerformed", "event": event, "hasProperties": one} for one in properties]
@@ -216,9 +213,9 @@ class _Writing:
                     note += "; a failure ends the journey there"
                 self._did(place, node.verb, Verdict.approximated, name, note=note)
             case Run():
-                raise _Unsaid("a journey inside of another one; write its nodes out")
+                raise Unsaid("a journey inside of another one; write its nodes out")
             case _:
-                raise _Unsaid(f"the verb {node.verb}")
+                raise Unsaid(f"the verb {node.verb}")
 
     def _add(self, identity: str, kind: str, **said: Any) -> None:
         self._nodes.append({"id": identity, "type": kind, **said})
@@ -308,7 +305,7 @@ class _Writing:
 
     def _segment_id(self, name: str, segment: Segment, place: tuple[str, ...]) -> str:
         if segment.condition is None:
-            raise _Unsaid(f"the segment {name} has weights")
+            raise Unsaid(f"the segment {name} has weights")
         found = self._made(name, self._definition(parse(segment.condition, in_segment=True).tree))
         outcome = Outcome(place, f"segment {name}", Verdict.mapped, (found,))
         if outcome not in self.outcomes:
@@ -365,12 +362,12 @@ class _Writing:
             case MessageEvent():
                 return self._message(tree)
             case _:
-                raise _Unsaid(f"no segment of it asks this: {expression_text(tree)}")
+                raise Unsaid(f"no segment of it asks this: {expression_text(tree)}")
 
     def _message(self, event: MessageEvent) -> dict[str, Any]:
         node = self._journey.nodes.get(event.node)
         if event.link is not None or event.kind not in _EVENTS or not isinstance(node, Send):
-            raise _Unsaid(f"no segment of it asks this: {expression_text(event)}")
+            raise Unsaid(f"no segment of it asks this: {expression_text(event)}")
         return {"type": "Email", "event": _EVENTS[event.kind], "templateId": node.send}
 
 
@@ -386,10 +383,10 @@ def _one(leaves: Sequence[dict[str, Any]], tree: Tree) -> dict[str, Any]:
     """The only leaf.
 
     Raises:
-        _Unsaid: when there are several, of which no operator says how they go together.
+        Unsaid: when there are several, of which no operator says how they go together.
     """
     if len(leaves) != 1:
-        raise _Unsaid(f"no segment of it asks this: {expression_text(tree)}")
+        raise Unsaid(f"no segment of it asks this: {expression_text(tree)}")
     return leaves[0]
 
 
@@ -424,7 +421,7 @@ def _path(tree: Tree) -> str:
     match tree:
         case Compare(_, Property(name), _) | Missing(Property(name)) | Not(Missing(Property(name))):
             return name
-    raise _Unsaid(f"no property of an event is asked like this: {expression_text(tree)}")
+    raise Unsaid(f"no property of an event is asked like this: {expression_text(tree)}")
 
 
 def _operator(tree: Tree) -> dict[str, Any]:
@@ -439,7 +436,7 @@ def _operator(tree: Tree) -> dict[str, Any]:
             return {"type": "Equals" if op == "==" else "NotEquals", "value": str(value).lower()}
         case Compare(">=" | "<" as op, _, Number(value)):
             return {"type": "GreaterThanOrEqual" if op == ">=" else "LessThan", "value": value}
-    raise _Unsaid(f"no operator of it says this: {expression_text(tree)}")
+    raise Unsaid(f"no operator of it says this: {expression_text(tree)}")
 
 
 def _literal(value: object) -> Tree:
