@@ -98,7 +98,9 @@ def part_of(model: type[P], data: Any, document: Document, path: Path, what: str
     try:
         part = model.model_validate(data)
     except ValidationError as error:
-        return None, faults + _translated(error.errors(include_url=False), data, document, path, what)
+        # Whose model is found out by what stands in it (`kind: …`), its unknown keys pydantic alone knows.
+        by_kind = {info.alias or name for name, info in model.model_fields.items() if not _models_in(info.annotation)}
+        return None, faults + _translated(error.errors(include_url=False), data, document, path, what, by_kind)
     return (None if faults else part), faults
 
 
@@ -178,12 +180,18 @@ def _meant(models: list[type[BaseModel]], data: Mapping[str, Any]) -> type[BaseM
     return max(models, key=fit)
 
 
-def _translated(errors: list[ErrorDetails], data: Any, document: Document, path: Path, what: str) -> list[Fault]:
-    """One fault for each place that pydantic complains about, alternatives that were not meant left out."""
+def _translated(
+    errors: list[ErrorDetails], data: Any, document: Document, path: Path, what: str, by_kind: Set[str]
+) -> list[Fault]:
+    """One fault for each place that pydantic complains about, alternatives that were not meant left out.
+
+    Unknown keys are told already, but those of parts `by_kind`.
+    """
     by_place: dict[Path, list[ErrorDetails]] = {}
     for error in errors:
-        if error["type"] != "extra_forbidden":
-            by_place.setdefault(_place(error, data), []).append(error)
+        place = _place(error, data)
+        if error["type"] != "extra_forbidden" or (place and place[0] in by_kind):
+            by_place.setdefault(place, []).append(error)
     faults = []
     for place, found in by_place.items():
         deeper = any(other[: len(place)] == place and len(other) > len(place) for other in by_place)
@@ -223,6 +231,8 @@ def _sentence(place: Path, errors: list[ErrorDetails], around: str) -> str:
         return f"{around} needs `{name}`"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "extra_forbidden":
+        return f"{around} has no {name!r}"
     if name in _SHAPES and place and place[-1] == name:
         nothing = value in ({}, [], ())
         return f"{name} is {_SHAPES[name]}; {'nothing is listed here' if nothing else f'got {_shown(value)}'}"

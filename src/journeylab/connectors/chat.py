@@ -32,7 +32,7 @@ class Chat(IncidentSystem):
     """
 
     hears: ClassVar[frozenset[str]] = ALERTS | {STATISTICS}
-    kind: Literal["apprise"] = "apprise"
+    kind: Literal["apprise"]
     service: SecretReference
 
     def target(self, origin: Origin, secrets: Secrets) -> ChatTarget:

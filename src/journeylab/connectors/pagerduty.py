@@ -35,7 +35,7 @@ class PagerDuty(CalledSystem):
         routing_key: the integration key of an Events API v2 integration, a secret.
     """
 
-    kind: Literal["pagerduty"] = "pagerduty"
+    kind: Literal["pagerduty"]
     url: BaseUrl = "https://events.pagerduty.com"
     routing_key: SecretReference
 

@@ -84,7 +84,7 @@ class ServiceNowIncidents(ServiceNow):
         fields: further fields of a new incident, such as `assignment_group` or `caller_id`.
     """
 
-    kind: Literal["servicenow_incident"] = "servicenow_incident"
+    kind: Literal["servicenow_incident"]
     close_code: str = "Solution provided"
     fields: dict[str, str] = Field(default_factory=dict)
 
@@ -97,7 +97,7 @@ class ServiceNowEvents(ServiceNow):
     """Event Management of ServiceNow; its rules make alerts and incidents of events."""
 
     hears: ClassVar[frozenset[str]] = (ALERTS - {"alert.acknowledged"}) | {STATISTICS}
-    kind: Literal["servicenow_event"] = "servicenow_event"
+    kind: Literal["servicenow_event"]
 
     def target(self, origin: Origin, secrets: Secrets) -> EventTarget:  # noqa: ARG002
         """What tells it of alerts and statistics."""

@@ -128,7 +128,7 @@ def _copy(row: Row[Any], name: str, at: datetime) -> dict[str, Any]:
         "created_at": row.created_at,
         "spread_at": at,
         "attempts": 0,
-        "next_attempt_at": at,
+        "next_attempt_at": row.next_attempt_at,
     }
 
 
