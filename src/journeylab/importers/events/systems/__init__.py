@@ -1,0 +1,1 @@
+"""What is known of each system's exports: a module for each, with its `ADAPTER`, written from public documentation."""
