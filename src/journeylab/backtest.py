@@ -15,7 +15,7 @@ Events that end a journey and that the model does not predict, such as closing a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -73,6 +73,7 @@ def backtest(
     policy: Policy | None = None,
     send_times: SendTimesGiven | None = None,
     scores: Mapping[str, Table] | None = None,
+    assumed_consent: Collection[str] | None = None,
     progress: Progress = None,
 ) -> Backtest:
     """What a model that knew nothing later than the cutoff says of a journey that really ran, against what came.
@@ -92,6 +93,7 @@ def backtest(
         policy: what holds over all journeys.
         send_times: for `at: best`, as for `replay.replay`.
         scores: for each `score("name")`, a table with `contact`, `score` and optionally `as_of`.
+        assumed_consent: the purposes for which consent is assumed, as for `replay.replay`.
         progress: `True` for a bar of each stage (the fit, the replay, the draws), or what to call with how much is done
             of a stage and how much there is in all; see `progress`.
 
@@ -109,7 +111,7 @@ def backtest(
         model = responses
     releases = [Release(journey=journey, until_at=at), Release(journey=journey, from_at=at)]
     given: dict[str, Any] = {"match": match, "policy": policy, "send_times": send_times, "scores": scores}
-    came = replay(releases, log, progress=progress, **given)
+    came = replay(releases, log, assumed_consent=assumed_consent, progress=progress, **given)
     predicted = simulate(
         releases, log, responses=model, draws=draws, level=level, rng=rng, forget_from=at, override="a backtest",
         assumed_consent=came.assumed_consent, progress=progress, **given,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CDNOW_COLUMNS", "cdnow", "fixtures", "given_log", "journey_file", "log_environment", "make_shop", "notebooks",
-    "save_shop", "shop", "shop_history",
+    "save_shop", "semantics", "shop", "shop_history",
 ]  # fmt: skip
 
 CDNOW_COLUMNS = {"customer_id": "contact", "date": "occurred_at"}
@@ -35,6 +35,7 @@ SHOP_CONTACTS, SHOP_SEED = 7_000, 2026
 _HERE, _CHECKOUT = Path(__file__).parent, Path(__file__).parents[2]
 _PLACES = (_HERE / "fixtures", _CHECKOUT / "data" / "fixtures")
 _NOTEBOOKS = (_HERE / "notebooks", _CHECKOUT / "notebooks")
+_RULES = (_HERE / "semantics.md", _CHECKOUT / "docs" / "semantics.md")
 _LOG = ("events", "contacts", "columns", "event", "timezone", "query")
 
 
@@ -50,6 +51,15 @@ def fixtures() -> Path:
     return _found("data is", _PLACES)
 
 
+def semantics() -> str:
+    """The rules of what a journey means, as Markdown: those of the installed package, or of a checkout.
+
+    Raises:
+        DataError: when they are in neither place.
+    """
+    return _found("rules are", _RULES).read_text(encoding="utf-8")
+
+
 def notebooks() -> Path:
     """The folder of the bundled notebooks: inside an installed package, or `notebooks` of a checkout.
 
@@ -61,7 +71,7 @@ def notebooks() -> Path:
 
 def _found(what: str, places: tuple[Path, ...]) -> Path:
     for place in places:
-        if place.is_dir():
+        if place.exists():
             return place
     looked = " nor ".join(str(place) for place in places)
     raise DataError(f"the bundled {what} missing: neither {looked} exists; install JourneyLab anew")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from .conditionparser import MESSAGES
 from .conditions import canonical_text, segments_in
 from .display import block
-from .journey import VERBS, Journey
+from .journey import VERBS, Journey, Portfolio
 from .yamltext import flow_text
 
 if TYPE_CHECKING:
     from .yamlsource import Path
 
-__all__ = ["Change", "as_markdown", "as_text", "diff"]
+__all__ = ["Change", "as_markdown", "as_text", "compared", "diff"]
 
 _GROUPS = {"nodes": "node", "segments": "segment", "parts": "part"}
 _CONDITIONS = {"where", "if", "when", "wait_for", "await"}
@@ -246,3 +246,23 @@ def _code(text: str) -> str:
     fence = "`" * (max(map(len, re.findall("`+", one_line)), default=0) + 1)
     pad = " " if one_line.startswith("`") or one_line.endswith("`") or not one_line else ""
     return f"{fence}{pad}{one_line}{pad}{fence}"
+
+
+def compared(old: Portfolio, new: Portfolio) -> Iterator[tuple[str, list[Change]]]:
+    """The changes of each journey, by its name; those of what holds over all under `policy`.
+
+    Two portfolios of one journey each are compared whatever the journeys are called.
+    """
+    if old.policy != new.policy:
+        yield "policy", [Change(("policy",), old.policy.data(), new.policy.data(), "changed")]
+    before, after = ({one.journey: one for one in portfolio.journeys} for portfolio in (old, new))
+    if len(before) == len(after) == 1:
+        yield new.journeys[0].journey, diff(old.journeys[0], new.journeys[0])
+        return
+    for name in dict.fromkeys([*after, *before]):
+        if name not in before:
+            yield name, [Change(("version",), None, after[name].version, "added")]
+        elif name not in after:
+            yield name, [Change(("version",), before[name].version, None, "removed")]
+        else:
+            yield name, diff(before[name], after[name])

@@ -18,6 +18,7 @@ from typer.main import get_command
 from journeylab.errors import JourneyLabError
 
 from . import (
+    assistants,
     audit,
     contacts,
     converting,
@@ -63,6 +64,7 @@ app.command("policy")(policies.policy)
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
 app.add_typer(reporting.report, name="report")
+app.command("mcp")(assistants.mcp)
 app.add_typer(messages.messages, name="messages")
 app.command("promote")(promotion.promote)
 app.add_typer(promotion.release, name="release")

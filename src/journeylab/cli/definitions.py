@@ -267,10 +267,10 @@ def diff(
       journeylab diff before.yaml after.yaml
       git show main:welcome.yaml > before.yaml; journeylab diff before.yaml welcome.yaml --markdown
     """
-    from journeylab.definitiondiff import as_markdown, as_text
+    from journeylab.definitiondiff import as_markdown, as_text, compared
     from journeylab.journeyfile import read
 
-    parts = list(_compared(read(old), read(new)))
+    parts = list(compared(read(old), read(new)))
     if as_json:
         show_json({"changes": [_change_data(name, change) for name, changes in parts for change in changes]})
         return
@@ -280,25 +280,6 @@ def diff(
             typer.echo(f"### {name}\n\n{text}\n" if markdown else f"{name}:\n  " + text.replace("\n", "\n  "))
         else:
             typer.echo(text)
-
-
-def _compared(old: Portfolio, new: Portfolio) -> Iterator[tuple[str, list[Change]]]:
-    """The changes of each journey; two files of one journey each are compared whatever the journeys are called."""
-    from journeylab.definitiondiff import Change, diff
-
-    if old.policy != new.policy:
-        yield "policy", [Change(("policy",), old.policy.data(), new.policy.data(), "changed")]
-    before, after = ({one.journey: one for one in portfolio.journeys} for portfolio in (old, new))
-    if len(before) == len(after) == 1:
-        yield new.journeys[0].journey, diff(old.journeys[0], new.journeys[0])
-        return
-    for name in dict.fromkeys([*after, *before]):
-        if name not in before:
-            yield name, [Change(("version",), None, after[name].version, "added")]
-        elif name not in after:
-            yield name, [Change(("version",), before[name].version, None, "removed")]
-        else:
-            yield name, diff(before[name], after[name])
 
 
 def _change_data(name: str, change: Change) -> dict[str, Any]:

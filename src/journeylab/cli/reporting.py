@@ -56,7 +56,7 @@ from .source import Source
 if TYPE_CHECKING:
     from journeylab.disclosure import Ledger
 
-__all__ = ["report"]
+__all__ = ["Data", "LedgerFile", "LedgerKeyFile", "ledger_of", "report"]
 
 report = typer.Typer(
     help="Write reports for readers: nobody is named, and every number is held to the rules for what may leave.",
@@ -106,7 +106,7 @@ def replay(
     source = Source(events, contacts, columns, event, timezone, query, rejects)
     # One journey is reported, but those of the files run together: a cap holds over all of them.
     found = Question(files, None, until, match, cap, send_times).replayed(source)
-    _write(found, out, _ledger(ledger, ledger_key), templates, tables, journey=journey, since=since, title=title,
+    _write(found, out, ledger_of(ledger, ledger_key), templates, tables, journey=journey, since=since, title=title,
            data=data, language=language, as_json=as_json)  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def simulation(
         portfolio, log, responses=answers, draws=draws, level=level, rng=seed, until=until, match=match, policy=policy,
         replaces=replaces, like=like, override=override, send_times=hours,
     )  # fmt: skip
-    _write(found, out, _ledger(ledger, ledger_key), templates, tables, journey=journey, since=since, title=title,
+    _write(found, out, ledger_of(ledger, ledger_key), templates, tables, journey=journey, since=since, title=title,
            data=data, language=language, as_json=as_json)  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def backtest(
         files, source, journey, cap, send_times, model, cutoff=cutoff, converts=converts, within=within, draws=draws,
         level=level, rng=seed, match=match,
     )  # fmt: skip
-    _write(found, out, _ledger(ledger, ledger_key), templates, tables, title=title, data=data, language=language,
+    _write(found, out, ledger_of(ledger, ledger_key), templates, tables, title=title, data=data, language=language,
            as_json=as_json)  # fmt: skip
 
 
@@ -188,8 +188,8 @@ def experiment(
     declared = read_experiment(file)
     source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
     found = analyzed(declared, source, until, send_times, query, [])
-    _write(found, out, _ledger(ledger, ledger_key), templates, tables, since=since, until=until, title=title, data=data,
-           language=language, as_json=as_json)  # fmt: skip
+    _write(found, out, ledger_of(ledger, ledger_key), templates, tables, since=since, until=until, title=title,
+           data=data, language=language, as_json=as_json)  # fmt: skip
 
 
 @report.command("sendtime")
@@ -212,8 +212,8 @@ def sendtime(
     times = read(file)
     log = Source(events, contacts, columns, event, timezone, query, rejects).read()
     sends = sends_of(log, outcome or times.about.get("outcome"), converts, None, within, until, contact_timezone)
-    _write(times, out, _ledger(ledger, ledger_key), templates, tables, sends=sends, since=since, title=title, data=data,
-           language=language, as_json=as_json)  # fmt: skip
+    _write(times, out, ledger_of(ledger, ledger_key), templates, tables, sends=sends, since=since, title=title,
+           data=data, language=language, as_json=as_json)  # fmt: skip
 
 
 @report.command("release")
@@ -236,7 +236,7 @@ def release(
 
     if ledger is not None:
         with opened(settings) as store:
-            found, shown = released(store, journey), _ledger(ledger, ledger_key)
+            found, shown = released(store, journey), ledger_of(ledger, ledger_key)
     else:
         # What the sender reports on schedule and what is reported by hand is read by the same people.
         with opened(settings, personal=True) as store:
@@ -305,7 +305,7 @@ def _write(
     typer.echo(f"the report: {out} ({out.stat().st_size / 1000:.0f} KB)")
 
 
-def _ledger(path: Path | None, key: Path | None) -> Ledger:
+def ledger_of(path: Path | None, key: Path | None, readers: str = "readers") -> Ledger:
     """The ledger of the readers; one of one's own, with its key elsewhere, where none is named."""
     from journeylab.disclosure import Ledger, LedgerKey
 
@@ -313,8 +313,10 @@ def _ledger(path: Path | None, key: Path | None) -> Ledger:
         raise typer.BadParameter("a ledger and its key go together", param_hint="--ledger, --ledger-key")
     if path is None or key is None:
         home = Path.home()
-        path = Path(os.environ.get("XDG_STATE_HOME", home / ".local" / "state")) / "journeylab" / "readers.ledger"
-        key = Path(os.environ.get("XDG_CONFIG_HOME", home / ".config")) / "journeylab" / "readers.key"
+        if not readers.isidentifier():
+            raise typer.BadParameter(f"{readers!r} is no name of letters, digits and _", param_hint="--readers")
+        path = Path(os.environ.get("XDG_STATE_HOME", home / ".local" / "state")) / "journeylab" / f"{readers}.ledger"
+        key = Path(os.environ.get("XDG_CONFIG_HOME", home / ".config")) / "journeylab" / f"{readers}.key"
     if not path.exists() and not key.exists():
         for folder in (path.parent, key.parent):
             folder.mkdir(parents=True, exist_ok=True)

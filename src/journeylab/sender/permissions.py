@@ -86,7 +86,7 @@ COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
     **dict.fromkeys(
         ("demo", "check", "draw", "diff", "test", "convert", "replay", "simulate", "backtest", "policy",
          "report replay", "report simulation", "report backtest", "report experiment", "report sendtime",
-         "report check", "lab", "sendtime fit", "sendtime evaluate", "sendtime show", "experiment plan",
+         "report check", "mcp", "lab", "sendtime fit", "sendtime evaluate", "sendtime show", "experiment plan",
          "experiment analyze", "experiment watch", "audit verify-proof", "audit grants", "grants"), "everybody"
     ),
     "promote": "promote",
