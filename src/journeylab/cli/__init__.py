@@ -23,6 +23,7 @@ from . import (
     contacts,
     converting,
     definitions,
+    events,
     experiments,
     grants,
     installation,
@@ -61,6 +62,7 @@ app.command("replay")(replaying.replay)
 app.command("simulate")(predicting.simulate)
 app.command("backtest")(predicting.backtest)
 app.command("policy")(policies.policy)
+app.add_typer(events.events, name="events")
 app.add_typer(sendtimes.sendtime, name="sendtime")
 app.add_typer(experiments.experiment, name="experiment")
 app.add_typer(reporting.report, name="report")
