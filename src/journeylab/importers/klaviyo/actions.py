@@ -101,9 +101,8 @@ class Doing:
         message, buts = self._message(action)
         title = _title(message, action)
         service = name_of(f"{_CHANNELS[kind]} {title}", "service")
-        if message.flag("smart_sending_enabled", default=False) or message.flag(
-            "sms_quiet_hours_enabled", default=False
-        ):
+        asked = [message.flag(key, default=False) for key in ("smart_sending_enabled", "sms_quiet_hours_enabled")]
+        if any(asked):
             buts.append("smart sending and quiet hours of this channel are the outside service's business")
         message.skip("transactional")
         onto = self._only_if(message, name, onward)
@@ -161,7 +160,7 @@ class Doing:
         self, action: Part, kind: str, name: str, steps: list[dict[str, Any]], onward: str, buts: list[str]
     ) -> None:  # fmt: skip
         """One node after the other."""
-        endings = ("days" if "wait" in one else "until" for one in steps[1:])
+        endings = ("then" if "wait" in one else "until" for one in steps[1:])
         names = [name, *(self.draft.free(f"{name}_{ending}") for ending in endings)]
         for one, step, after in zip(names, steps, [*names[1:], onward], strict=False):
             self.draft.node(one, action, **step, next=after)

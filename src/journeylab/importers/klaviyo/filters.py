@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from keyword import iskeyword
 from typing import Any, Final
 
 from journeylab.errors import known
@@ -18,7 +19,7 @@ from journeylab.importers.outcomes import Verdict
 from journeylab.importers.spans import span
 from journeylab.importers.unsaid import Flags, Unsaid, quiet
 
-__all__ = ["METRICS", "Filters", "Metric"]
+__all__ = ["METRICS", "Filters", "Metric", "length_of"]
 
 METRICS: Final = {
     "Received Email": "delivered",
@@ -27,8 +28,10 @@ METRICS: Final = {
     "Bounced Email": "bounced",
     "Marked Email as Spam": "complained",
     "Unsubscribed from Email Marketing": "unsubscribed",
+    "Unsubscribed": "unsubscribed",
+    "Subscribed to Email Marketing": "consent_given",
 }
-"""What the metrics of messages are called here, by what Klaviyo calls them."""
+"""What the metrics of messages are called here, by what Klaviyo calls them, as where its events are imported."""
 _NUMBERS: Final = {
     "equals": "==", "not-equals": "!=", "greater-than": ">", "greater-than-or-equal": ">=", "less-than": "<",
     "less-than-or-equal": "<=",
@@ -77,9 +80,9 @@ class Filters:
         return f"({' or '.join(texts)})" if len(texts) > 1 else "".join(texts)
 
     def event(self, identity: str) -> str:
-        """The event that a metric is: its name, or where the export does not say it, `metric` and its id."""
-        title = self.titles.get(identity)
-        return f"metric_{identity}" if title is None else METRICS.get(title, title)
+        """The event that a metric is: its name, or where the export does not say it, its id."""
+        title = self.titles.get(identity, identity)
+        return METRICS.get(title, title)
 
     def member(self, identity: str) -> str:
         """The flag attribute that a list or segment is."""
@@ -174,17 +177,19 @@ class Filters:
         return "true" if can else "false"
 
     def _not_sent(self, part: Part) -> str:
+        note = "it asks what the log has as sent; what the journey itself sends is a cap's business (rule 18)"
+        self.draft.note(part, "no e-mail lately", Verdict.approximated, note=note)
         timeframe = part.part("timeframe_filter")
         if timeframe.choice("operator", ("alltime", "in-the-last"), "time frames") == "alltime":
             timeframe.skip("type")
             return 'not did("sent")'
-        return f'not did("sent", "{_length(timeframe)}")'
+        return f'not did("sent", "{length_of(timeframe)}")'
 
     # Of events
 
     def _of_event(self, part: Part, *, of_entry: bool = False) -> str:
         label = part.text("field")
-        name = name_of(label)
+        name = property_of(label)
         if name != label and label not in self._properties:
             self._properties.add(label)
             note = f"the property {name} stands for {label!r}; name it so where events are imported"
@@ -223,11 +228,11 @@ class Filters:
             self.marker = self.marker or f"entered_{self.draft.fields['journey']}"
             happened = f"since({quoted}{where}) < since({literal(self.marker)})"
             return f"not {happened}" if none else happened
-        of = f"sum({literal(event + '.value')}" if measurement == "sum" else f"count({quoted}"
+        of = f"sum({literal(event + '.amount')}" if measurement == "sum" else f"count({quoted}"
         if within == "alltime":
             window = ""
         elif within == "in-the-last":
-            window = f', "{_length(timeframe)}"'
+            window = f', "{length_of(timeframe)}"'
         elif within in ("at-least", "between") and "date" not in timeframe:
             return f"{self._between(of, where, within, timeframe)} {operator} {number:g}"
         else:
@@ -239,7 +244,7 @@ class Filters:
     def _between(self, of: str, where: str, within: str, timeframe: Part) -> str:
         """How much happened before a time ago, or between two."""
         if within == "at-least":
-            return f'{of}{where}) - {of}, "{_length(timeframe)}"{where})'
+            return f'{of}{where}) - {of}, "{length_of(timeframe)}"{where})'
         unit = timeframe.choice("unit", ("hour", "day", "week"), "units")
         ends = sorted((timeframe.number("start"), timeframe.number("end")))
         near, far = (span(timeframe, "end", one, unit) for one in ends)
@@ -251,7 +256,7 @@ class Filters:
         """What a condition asks of the properties of a metric's events, empty where it asks nothing."""
         texts = []
         for one in part.parts("metric_filters"):
-            compared, name = one.optional_part("filter"), name_of(one.text("property"))
+            compared, name = one.optional_part("filter"), property_of(one.text("property"))
             if compared is None:
                 continue
             try:
@@ -262,12 +267,24 @@ class Filters:
         return " and ".join(texts)
 
 
+def property_of(label: str) -> str:
+    """The property of an event, called as where Klaviyo's events are imported.
+
+    >>> property_of("$value"), property_of("Item Count"), property_of("size")
+    ('amount', 'Item_Count', 'size')
+    """
+    if label == "$value":
+        return "amount"
+    name = re.sub(r"\W+", "_", label.removeprefix("$")) or "_"
+    return f"_{name}" if name[0].isdigit() or iskeyword(name) else name
+
+
 def _keyword(where: str) -> str:
     """The keyword of a function over events that keeps to some of them."""
     return f", where={where!r}" if where else ""
 
 
-def _length(timeframe: Part) -> str:
+def length_of(timeframe: Part) -> str:
     unit = timeframe.choice("unit", ("hour", "day", "week"), "units")
     timeframe.skip("type")
     quantity = timeframe.number("quantity")
@@ -319,10 +336,18 @@ def _different(text: str, name: str, operator: str) -> str:
 
 def _dated(name: str, operator: str, part: Part) -> str:
     if operator in ("after", "before"):
-        return f"{name} {'>' if operator == 'after' else '<'} {literal(part.text('date'))}"
+        return f"{name} {'>' if operator == 'after' else '<'} {_date(part, 'date')}"
     if operator == "between-static":
-        return f"({name} >= {literal(part.text('start'))} and {name} <= {literal(part.text('end'))})"
+        return f"({name} >= {_date(part, 'start')} and {name} <= {_date(part, 'end')})"
     raise Unsaid(f"no condition asks how long ago a date was, or how near it is: {operator}")
+
+
+def _date(part: Part, key: str) -> str:
+    """A date as a text; an instant where it is not at midnight."""
+    text = part.text(key)
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00(\.0+)?(Z|\+00:00)?", text):
+        return literal(text[:10])
+    return literal(text)
 
 
 def _one_of(part: Part, operator: str, of: object) -> str:
@@ -334,8 +359,9 @@ def _one_of(part: Part, operator: str, of: object) -> str:
 
 def _label(kind: str, data: Mapping[str, Any]) -> str:
     """What a filter that no condition says is called: its kind, what it is about, and what it asks."""
-    found = data.get("filter")
+    found, consent = data.get("filter"), data.get("consent")
     asked = found if isinstance(found, dict) else {}
+    data = {**(consent if isinstance(consent, dict) else {}), **data}
     words = [
         kind.removeprefix("profile-"), *(data.get(key) for key in _WORDS if isinstance(data.get(key), str | int)),
         *(asked.get(key) for key in ("operator", "value", "quantity", "unit") if isinstance(asked.get(key), str | int)),

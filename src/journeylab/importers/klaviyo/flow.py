@@ -160,6 +160,8 @@ def label_of(action: Part) -> str:
         if isinstance(title, str) and title:
             return title
     if action.data.get("type") == "time-delay" and isinstance(data, dict):
+        if not data.get("value"):
+            return "wait until"
         return " ".join(
             ["wait", *(str(data[key]) for key in ("value", "unit") if isinstance(data.get(key), int | str))]
         )

@@ -9,6 +9,7 @@ from journeylab.importers.export import Part
 from journeylab.importers.outcomes import Verdict
 from journeylab.importers.spans import MONTH, span
 
+from .filters import length_of
 from .flow import QUALIFIES, Flow, time_of
 
 __all__ = ["Entering"]
@@ -19,6 +20,7 @@ class Entering:
 
     def __init__(self, flow: Flow) -> None:
         self.flow, self.draft = flow, flow.draft
+        self.again = ""
         with flow.export.noting():
             self._profile_filter()
         with flow.export.noting():
@@ -32,14 +34,25 @@ class Entering:
         trigger, draft = triggers[0], self.draft
         kind = trigger.text("type")
         again = self._reentry(kind)
+        if self.again:
+            again = {"reentry": self.again}
         if kind in ("list", "segment"):
             identity = trigger.text("id")
             flag, title = self.flow.filters.member(identity), self.flow.filters.titles.get(identity, identity)
-            name = draft.segment(f"joined {title}", flag)
-            draft.fields["trigger"] = {"segment": name, "every": "1h", **again}
+            but = f"the flag attribute is {flag}"
+            if again:
+                # An entry that is over would begin again at once, if it were enough to be on it still.
+                draft.fields["trigger"] = {
+                    "event": "attribute_changed",
+                    "where": f'name == "{flag}" and {flag}',
+                    **again,
+                }
+                but += "; as profiles may enter again, it is the change of it that begins, as it happens"
+            else:
+                draft.fields["trigger"] = {"segment": draft.segment(f"joined {title}", flag), "every": "1h"}
             if kind == "segment":
                 self.flow.qualifying.append(flag)
-            draft.did(trigger, kind, title, "trigger", but=f"the flag attribute is {flag}")
+            draft.did(trigger, kind, title, "trigger", but=but)
         elif kind in ("metric", "price-drop", "low-inventory"):
             self._on_event(trigger, kind, again)
         elif kind == "date":
@@ -54,7 +67,7 @@ class Entering:
         text = None if where is None else self.flow.filters.said(where)
         self.draft.fields["trigger"] = {"event": event, **({"where": text} if text else {}), **again}
         if kind == "metric":
-            named = event == f"metric_{trigger.text('id')}"
+            named = event == trigger.text("id")
             but = "the export does not say what the metric is called; name its events so, or bring its name along"
             self.draft.did(trigger, kind, event, "trigger", but=but if named else "")
             return
@@ -84,7 +97,8 @@ class Entering:
         frequency = trigger.choice(
             "recurrence_frequency", ("never", "weekly", "monthly", "annually"), "ones", "monthly"
         )
-        again = again if frequency == "never" else {"reentry": "after_exit"}
+        if frequency != "never":
+            again = again or {"reentry": "after_exit"}
         self.draft.fields["trigger"] = {**said, **again}
         buts = [MONTH] if unit == "months" and before else []
         if frequency != "never":
@@ -130,9 +144,21 @@ class Entering:
                 note = "it ends the entry when it happens (rule 14); there, before the next action"
                 self.draft.note(group, f"filter on {ending.event!r}", Verdict.approximated, "exit_when", note=note)
                 continue
+            if len(conditions) == 1 and conditions[0].text("type") == "profile-not-in-flow":
+                self._not_in_flow(conditions[0])
+                continue
             text = self.flow.filters.group(conditions)
             if text:
                 self.flow.qualifying.append(self.draft.condition(text, group))
+
+    def _not_in_flow(self, condition: Part) -> None:
+        """Whoever was in the flow lately, or ever, does not enter again."""
+        timeframe = condition.part("timeframe_filter")
+        timeframe.skip("type")
+        ever = timeframe.choice("operator", ("alltime", "in-the-last"), "time frames") == "alltime"
+        self.again = "never" if ever else length_of(timeframe)
+        note = "it counts from the last entry's start, which must be over, too (rule 12)"
+        self.draft.note(condition, "profile filter on the flow", Verdict.approximated, "trigger", note=note)
 
     def _qualify(self) -> None:
         """Asks for what is left of the profile filter at the entry; before actions, gates do."""
@@ -144,4 +170,4 @@ class Entering:
             trigger, asked = draft.fields["trigger"], f'segment("{QUALIFIES}") >= 0.5'
             trigger["where"] = f"({trigger['where']}) and {asked}" if "where" in trigger else asked
         note = "it is asked at the entry and before each action but delays and splits; who fails it leaves"
-        draft.note(self.flow.part, "profile filter", Verdict.mapped, QUALIFIES, note=note)
+        draft.note(self.flow.part, "who qualifies", Verdict.mapped, QUALIFIES, note=note)
