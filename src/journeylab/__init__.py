@@ -2,7 +2,8 @@
 
 The map, in the order of the work:
 
-- The data: `EventLog` reads what contacts did; `datasets` brings two logs to try things on.
+- The data: `EventLog` reads what contacts did; `import_events` makes such a log of other systems' exports, and adds
+  what is new; `datasets` brings two logs to try things on.
 - Who: a `Segment` is a named `condition` or weighted evidence; `audience` and `membership` say who is in it as of an
   instant, `sizes` how it grows, `overlap` what it shares with others, `fit` learns its weights from an outcome.
 - The journey: a `Journey` has a `Trigger`, nodes (`Send`, `Wait`, `WaitUntil`, `WaitFor`, `Decide`, `Split`, `Run`,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .experiments import Experiment
     from .frequency import MailFrequency, mail_frequency
     from .importers import Exported, Imported, export_journey, import_journeys
+    from .importers.events import import_events
     from .journey import (
         Best,
         Call,
@@ -112,10 +114,10 @@ __all__ = [
     "ExitWhen", "Experiment", "Exported", "Imported", "Journey", "JourneyLabError", "MailFrequency", "Policy",
     "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run", "Segment", "Send",
     "SendTimes", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
-    "audience", "backtest", "canvas", "charts", "condition", "datasets", "diff", "disclosure",
-    "estimate_propensities", "experiments", "explorers", "export_journey", "fit", "fit_responses",
-    "import_journeys", "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report",
-    "sendtime", "sequential_policy_value", "simulate", "sizes", "support_map",
+    "audience", "backtest", "canvas", "charts", "condition", "datasets", "diff", "disclosure", "estimate_propensities",
+    "experiments", "explorers", "export_journey", "fit", "fit_responses", "import_events", "import_journeys",
+    "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report", "sendtime",
+    "sequential_policy_value", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -127,6 +129,7 @@ _NAMES_BY_MODULE = {
     "experiments": ["Experiment"],
     "frequency": ["MailFrequency", "mail_frequency"],
     "importers": ["Exported", "Imported", "export_journey", "import_journeys"],
+    "importers.events": ["import_events"],
     "journey": [
         "Best", "Call", "Cap", "Decide", "Emit", "Exit", "ExitWhen", "Journey", "Policy", "Portfolio", "QuietHours",
         "Run", "Segment", "Send", "Set", "Split", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
