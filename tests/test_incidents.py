@@ -169,8 +169,9 @@ def test_each_hears_of_what_is_bad_enough_for_it(store: Store, pagerduty: PagerD
     assert pagerduty.open() == servicenow.open() == []
 
 
-@pytest.mark.parametrize("n_before", [0, 1, 2])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "n_before"), [(one, n) for one in FAULTS for n in (0, 1, 2) if n == 0 or one in ("cut", "half")]
+)
 @pytest.mark.parametrize("system", ["pagerduty", "servicenow_incident", "servicenow_event", "by token"])
 def test_one_cause_is_one_incident_whatever_befalls_the_calls(
     system: str, fault: str, n_before: int, tmp_path: Path, sqlite_store_file: Path
@@ -211,15 +212,16 @@ def test_an_end_is_told_after_its_beginning(store: Store, pagerduty: PagerDuty) 
     to = telling(pager(pagerduty))
     pagerduty.fail("broken")
     raised(store)
-    raised(store, "another")
     over(store)
     delivered(store, to)
+    raised(store, "another")
     delivered(store, to)
-    events = [json.loads(one.body) for one in pagerduty.calls]
-    assert {one["event_action"] for one in events} == {"trigger"}  # of one the first failed, and its end waits
+    events = [(json.loads(one.body)["event_action"], json.loads(one.body)["dedup_key"]) for one in pagerduty.calls]
+    assert [(action, key.split("/")[1]) for action, key in events] == [("trigger", "relay"), ("trigger", "another")]
     until_told(store, to)
-    assert [one.status for one in pagerduty.incidents if "another" in one.dedup_key] == ["triggered"]
-    assert [one.status for one in pagerduty.incidents if "relay" in one.dedup_key] == ["resolved"]
+    assert {one.dedup_key.split("/")[1]: one.status for one in pagerduty.incidents} == {
+        "another": "triggered", "relay": "resolved",
+    }  # fmt: skip
 
 
 def test_what_is_over_is_told_where_its_beginning_was_given_up_and_not_the_other_way_round(
@@ -484,7 +486,7 @@ def store_of_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.mark.parametrize("system", ["pagerduty", "servicenow_incident", "servicenow_event"])
 @given(steps=STEPS)
-@run_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@run_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_the_end_an_incident_is_open_exactly_where_its_alert_is(
     store_of_steps: Store, system: str, steps: list[tuple[str, str]]
 ) -> None:

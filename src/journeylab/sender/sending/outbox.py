@@ -63,7 +63,7 @@ def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
     """
     failed: set[str] = set()
     counts = dict.fromkeys(Delivered._fields, 0)
-    recipients = Recipients(settings)
+    recipients = Recipients(store, settings)
     _spread(store, recipients)
     if not settings.is_staging:
         with store.writing() as connection:

@@ -9,10 +9,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from traceback import extract_tb
 from typing import Any, Final
@@ -26,16 +26,17 @@ from journeylab.connectors.http import Call, Reply, exchange
 from journeylab.connectors.incidents import CalledSystem, IncidentSystem, Origin
 from journeylab.connectors.pushed import facts_of
 from journeylab.errors import DataError
+from journeylab.sender.connecting import Connections
 from journeylab.sender.logs import logger
 from journeylab.sender.settings import Alerts, Outgoing, Settings
+from journeylab.sender.store import Store
 
-from .webhooks import Described, Request, post, server_of
+from .webhooks import Request, post, server_of
 
 __all__ = ["Recipients", "origin_of"]
 
-_LONGEST: Final = 120.0
-"""For how many seconds calls are made to tell one fact; one more is made shorter than the rest of its claim."""
-_LONGEST_REPLY: Final = 2**20
+_LONGEST: Final = 60.0
+"""After how many seconds no more calls are made to tell one fact, so that its claim does not run out."""
 
 
 def origin_of(settings: Settings) -> Origin:
@@ -48,17 +49,19 @@ class Recipients:
     """Those who are told.
 
     Args:
+        store: the sender's database, by which calls to connectors take turns.
         settings: the sender's.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._settings, self._connections = settings, Connections(store, settings)
         webhooks = (("crm", settings.crm), ("alerts", settings.alerts), ("audit", settings.audit.webhook))
         self._webhooks: dict[str, Alerts | Outgoing] = {name: to for name, to in webhooks if to is not None}
         self._incidents: dict[str, IncidentSystem] = {f"incidents/{one.name}": one for one in settings.incidents}
         self._connectors = {f"connectors/{name}": one for name, one in settings.connectors.items() if one.push}
-        self._ways: dict[str, tuple[Target, _Reached]] = {}
-        self._lock = threading.Lock()
+        self._ways: dict[str, tuple[Target, Reach]] = {}
+        self._lock = Lock()
+        self._at = datetime.min.replace(tzinfo=UTC)
 
     @property
     def names(self) -> list[str]:
@@ -80,15 +83,14 @@ class Recipients:
         if row.target in self._webhooks:
             return post(Request(self._webhooks[row.target], row.target, row.webhook_id, row.body, at), self._settings)
         body = row.body
-        return self.told(
-            row.target, Fact(body["type"], row.webhook_id, datetime.fromisoformat(body["timestamp"]), body["data"]), at
-        )
+        fact = Fact(body["type"], row.webhook_id, datetime.fromisoformat(body["timestamp"]), body["data"])
+        return self.told(row.target, fact, at)
 
     def told(self, name: str, fact: Fact, at: datetime) -> Reply:
-        """The reply of a system for incidents or a connector to a fact."""
+        """The reply of a system for incidents or a connector to a fact, as of an instant of the store."""
         try:
-            target, reached = self._way(name)
-            return target.tell(fact, reached.at(at))
+            target, reach = self._way(name, at)
+            return target.tell(fact, _for_a_while(reach))
         except DataError as problem:
             return Reply(None, str(problem))
         except Later as later:
@@ -102,44 +104,32 @@ class Recipients:
             logger("outbox").error("telling went wrong", target=name, problem=text)
             return Reply(None, text)
 
-    def _way(self, name: str) -> tuple[Target, _Reached]:
+    def _way(self, name: str, at: datetime) -> tuple[Target, Reach]:
         """What tells one its facts, and by which calls; made when it is first needed, and kept with its tokens."""
         with self._lock:
+            self._at = at
             if name not in self._ways:
                 self._ways[name] = self._made(name)
             return self._ways[name]
 
-    def _made(self, name: str) -> tuple[Target, _Reached]:
-        settings = self._settings
+    def _made(self, name: str) -> tuple[Target, Reach]:
         if name in self._connectors:
-            connector = self._connectors[name]
-            return connector.target(), _Reached(settings, connector, connector.with_credentials)
-        system = self._incidents[name]
+            return self._connectors[name].target(), self._connections.reach(name.partition("/")[2])
+        settings, system = self._settings, self._incidents[name]
         target = system.target(origin_of(settings), settings.secret)
-        if isinstance(system, CalledSystem):
-            return target, _Reached(settings, system, system.with_credentials)
-        return target, _Reached(settings, None, lambda reach, _: reach)
+        if not isinstance(system, CalledSystem):
+            return target, lambda _: Reply(None, "it is called by no URL")
+        server = server_of(system, settings)
+        return target, system.with_credentials(lambda call: exchange(server, call, self._at), settings.secret)
 
 
-class _Reached:
-    """The calls to one system, with credentials put on; each thread's at its instant, and not for ever."""
+def _for_a_while(reach: Reach) -> Reach:
+    """Makes calls until it is time to leave off."""
+    until = monotonic() + _LONGEST
 
-    def __init__(
-        self,
-        settings: Settings,
-        there: Described | None,
-        with_credentials: Callable[[Reach, Callable[[str], str]], Reach],
-    ) -> None:
-        self._server = None if there is None else server_of(there, settings)
-        self._of_thread = threading.local()
-        self._reach = with_credentials(self._call, settings.secret)
-
-    def at(self, instant: datetime) -> Reach:
-        """The way in which this thread makes calls for one fact from now on."""
-        self._of_thread.at, self._of_thread.until = instant, monotonic() + _LONGEST
-        return self._reach
-
-    def _call(self, call: Call) -> Reply:
-        if self._server is None or monotonic() > self._of_thread.until:
+    def limited(call: Call) -> Reply:
+        if monotonic() > until:
             return Reply(None, f"it took more than {_LONGEST:.0f} seconds in all")
-        return exchange(self._server, call, self._of_thread.at, longest_reply=_LONGEST_REPLY)
+        return reach(call)
+
+    return limited
