@@ -28,6 +28,7 @@ __all__ = ["Asking", "awaited_text"]
 
 _REASONS: Final = {"1": "unsubscribed", "2": "bounced", "3": "manual"}
 _DEVICE: Final = ("device_type", "device_brand", "device_os")
+_FLAG: Final = "what it asks is a flag attribute here"
 _STANDARD: Final = {"points": "number"}
 
 
@@ -155,7 +156,7 @@ class Asking:
         given = config.raw("value")
         said = compared(Attribute(self._main.attribute(field, config)), operator, given, kind, config)
         if said is None:
-            return self._segments.filter(f"{field} {operator} {given}", event.part), []
+            return self._segments.filter(f"{field} {operator} {given}", event.part), [_FLAG]
         guessed = not kind and not isinstance(given, list) and operator in ("=", "!=") and "Number" in repr(said)
         but = [f"the export does not say what type {field} is of; {given} is taken for a number"] if guessed else []
         return said, but
@@ -200,7 +201,7 @@ class Asking:
         operator, given = config.choice("operator", OPERATORS, "operators"), config.raw("value")
         said = compared(Property(name_of(field, "field")), operator, given, "text", config)
         if said is None:
-            return self._segments.filter(f"{field} {operator} {given}", event.part), []
+            return self._segments.filter(f"{field} {operator} {given}", event.part), [_FLAG]
         of_form = Compare("==", Property("form"), Text(self._entities.alias("forms", form)))
         return Aggregate("did", "form_submitted", where=And((of_form, said))), []
 
