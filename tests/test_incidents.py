@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from vendors.servicenow import CLIENT, USER, ServiceNow
 from vendors.system import FAULTS
 
 CAUSE = "relay/main"
+ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +111,7 @@ def until_told(store: Store, to: Settings, most: int = 40) -> None:
 # PagerDuty
 
 
+@ON_SQLITE
 def test_an_alert_is_an_incident_of_pagerduty_until_it_is_over(store: Store, pagerduty: PagerDuty) -> None:
     to = telling(pager(pagerduty), dashboard="env:OUTSIDE_SECRET")
     raised(store)
@@ -155,6 +158,7 @@ def test_what_gets_worse_is_told_again_and_has_to_be_acknowledged_again(store: S
     assert incident.status == "resolved"
 
 
+@ON_SQLITE
 def test_each_hears_of_what_is_bad_enough_for_it(store: Store, pagerduty: PagerDuty, servicenow: ServiceNow) -> None:
     to = telling(pager(pagerduty, at_least="critical"), desk(servicenow, at_least="warning"))
     for severity in SEVERITIES:
@@ -176,7 +180,8 @@ def test_each_hears_of_what_is_bad_enough_for_it(store: Store, pagerduty: PagerD
 def test_one_cause_is_one_incident_whatever_befalls_the_calls(
     system: str, fault: str, n_before: int, tmp_path: Path, sqlite_store_file: Path
 ) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'a.db'}", KEYS, clock=MovedClock(), create=True)
+    shutil.copy(sqlite_store_file, tmp_path / "a.db")
+    store = Store.open(f"sqlite:///{tmp_path / 'a.db'}", KEYS, clock=MovedClock())
     there = PagerDuty() if system == "pagerduty" else ServiceNow()
     with there:
         if isinstance(there, PagerDuty):
@@ -266,6 +271,7 @@ def test_who_crashes_between_call_and_commit_opens_no_second_incident(
     assert [one["state"] for one in servicenow.incidents] == ["6"]
 
 
+@ON_SQLITE
 def test_each_target_fails_by_itself(store: Store, pagerduty: PagerDuty, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/alerts").respond_with_data("", 204)
     to = telling(pager(pagerduty), alerts=at(httpserver, "/alerts"))
@@ -279,6 +285,7 @@ def test_each_target_fails_by_itself(store: Store, pagerduty: PagerDuty, httpser
     assert len({one.webhook_id for one in rows_of(store, t.outbox)}) == 1
 
 
+@ON_SQLITE
 def test_who_asks_for_quiet_gets_it(store: Store, pagerduty: PagerDuty) -> None:
     to = telling(pager(pagerduty))
     pagerduty.fail("busy")
@@ -290,6 +297,7 @@ def test_who_asks_for_quiet_gets_it(store: Store, pagerduty: PagerDuty) -> None:
     assert delivered(store, to) == (1, 0, 0)
 
 
+@ON_SQLITE
 def test_a_reply_that_is_no_202_is_not_taken_for_one(store: Store, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/v2/enqueue").respond_with_data("<p>Log in</p>", 200, content_type="text/html")
     one = {"name": "pager", "kind": "pagerduty", "url": httpserver.url_for("/"), "routing_key": "env:ROUTING_KEY"}
@@ -298,6 +306,7 @@ def test_a_reply_that_is_no_202_is_not_taken_for_one(store: Store, httpserver: H
     assert "202 alone" in rows_of(store, t.outbox)[-1].reply
 
 
+@ON_SQLITE
 def test_staging_opens_no_incidents(store: Store, pagerduty: PagerDuty) -> None:
     raised(store)
     delivered(store, telling(pager(pagerduty), staging={"domains": ["staging.example"]}))
@@ -305,6 +314,7 @@ def test_staging_opens_no_incidents(store: Store, pagerduty: PagerDuty) -> None:
     assert [one.reply for one in rows_of(store, t.outbox, target="incidents/pager")] == ["staging: recorded, not sent"]
 
 
+@ON_SQLITE
 def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(
     store: Store, pagerduty: PagerDuty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +331,7 @@ def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(
 # ServiceNow
 
 
+@ON_SQLITE
 def test_an_alert_is_an_incident_of_servicenow(store: Store, servicenow: ServiceNow) -> None:
     to = telling(desk(servicenow, fields={"assignment_group": "mail"}))
     servicenow.mandatory = ("assignment_group",)
@@ -340,6 +351,7 @@ def test_an_alert_is_an_incident_of_servicenow(store: Store, servicenow: Service
     assert incident["close_notes"]
 
 
+@ON_SQLITE
 def test_what_somebody_has_closed_there_is_left_alone_until_it_gets_worse(store: Store, servicenow: ServiceNow) -> None:
     to = telling(desk(servicenow))
     raised(store)
@@ -356,6 +368,7 @@ def test_what_somebody_has_closed_there_is_left_alone_until_it_gets_worse(store:
     assert [one["state"] for one in servicenow.incidents] == ["7", "6"]
 
 
+@ON_SQLITE
 def test_an_incident_of_somebody_else_is_not_touched(store: Store, servicenow: ServiceNow) -> None:
     servicenow.incidents.append({"state": "1", "sys_id": "f" * 32, "correlation_id": "", "sys_created_on": ""})
     to = telling(desk(servicenow))
@@ -365,6 +378,7 @@ def test_an_incident_of_somebody_else_is_not_touched(store: Store, servicenow: S
     assert [one["state"] for one in servicenow.incidents] == ["1", "6"]
 
 
+@ON_SQLITE
 def test_a_token_that_has_ended_is_asked_for_anew(store: Store, servicenow: ServiceNow) -> None:
     by_token = desk(servicenow) | {"client_id": CLIENT[0], "client_secret": "env:SNOW_SECRET"}
     del by_token["user"], by_token["password"]
@@ -384,6 +398,7 @@ def test_a_token_that_has_ended_is_asked_for_anew(store: Store, servicenow: Serv
     assert len(servicenow.open()) == 19
 
 
+@ON_SQLITE
 def test_a_wrong_secret_is_said_and_not_shown(
     store: Store, servicenow: ServiceNow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +414,7 @@ def test_a_wrong_secret_is_said_and_not_shown(
     assert servicenow.incidents == []
 
 
+@ON_SQLITE
 def test_an_instance_that_sleeps_has_taken_nothing(store: Store, servicenow: ServiceNow) -> None:
     to = telling(desk(servicenow), desk(servicenow, "servicenow_event", name="events"))
     servicenow.is_asleep = True
@@ -409,6 +425,7 @@ def test_an_instance_that_sleeps_has_taken_nothing(store: Store, servicenow: Ser
     assert len(servicenow.open()) == len(servicenow.alerts) == 1
 
 
+@ON_SQLITE
 def test_an_alert_is_events_of_event_management(store: Store, servicenow: ServiceNow) -> None:
     to = telling(desk(servicenow, "servicenow_event"))
     raised(store)
@@ -431,6 +448,7 @@ OLD_IMPORTS = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecat
 
 
 @OLD_IMPORTS
+@ON_SQLITE
 def test_an_alert_is_messages_by_apprise_whose_url_is_shown_nowhere(
     store: Store, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -455,6 +473,7 @@ def test_an_alert_is_messages_by_apprise_whose_url_is_shown_nowhere(
 
 @OLD_IMPORTS
 @pytest.mark.parametrize("url", ["nothing://at.all", "json://one.example json://two.example", "x"])
+@ON_SQLITE
 def test_a_url_that_apprise_does_not_know_is_a_secret_all_the_same(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -564,6 +583,7 @@ def test_one_cause_on_another_day_or_of_another_sender_has_another_key() -> None
 # Connectors
 
 
+@ON_SQLITE
 def test_dead_letters_that_no_longer_hold_are_not_told_to_connectors(store: Store) -> None:
     later = {"type": "consent.withdrawn", "data": {"contact": "ada", "purpose": "news"}}
     given_ = {"type": "consent.given", "data": {"contact": "ada", "purpose": "news"}}
@@ -622,6 +642,7 @@ def test_who_acknowledges_what_is_not_open_is_told_what_is(store: Store) -> None
         acknowledged(store, "relay/mian")
 
 
+@ON_SQLITE
 def test_a_contacts_facts_go_to_a_connector_one_after_the_other(store: Store) -> None:
     with store.writing() as connection:
         now = store.now(connection)
