@@ -195,7 +195,7 @@ class Waits:
         settings.skip("waitDuration", "waitUnit", "specificDate")
         if time not in (None, "00:00"):
             until["time"] = time
-            but.append(self._clock(settings))
+        but.append(self._clock(settings))
         self._draft.node(name, part, wait_until=until, next=self.then(onward))
         return [name], but
 
