@@ -173,11 +173,11 @@ class HubSpotSource:
     def _consent(self, cursor: _Cursor, reach: Reach) -> Page:
         wanted = self.settings
         rows, following, is_last = self._changed(cursor, reach, [wanted.contact, wanted.address], _MOST_AT_ONCE)
-        contact_of: dict[str, str] = {}
+        contact_of: dict[str, tuple[str, str]] = {}
         for row in rows:
             contact, address = (properties_of(row).get(name) for name in (wanted.contact, wanted.address))
             if contact and address:
-                contact_of[address.lower()] = contact
+                contact_of[address.lower()] = contact, part(row, "id", str)
         events: list[dict[str, Any]] = []
         if contact_of:
             inputs = {"inputs": [*contact_of]}
@@ -189,11 +189,13 @@ class HubSpotSource:
             for group in standing:
                 if _address(group) not in contact_of:
                     raise Broken("its reply has subscriptions of an address that was not asked for")
-                contact = contact_of[_address(group)]
-                events += self._standing(contact, part(group, "statuses", list), out.get(_address(group)))
+                whose = contact_of[_address(group)]
+                events += self._standing(*whose, part(group, "statuses", list), out.get(_address(group)))
         return Page(events=events, cursor=following, is_last=is_last)
 
-    def _standing(self, contact: str, statuses: Sequence[_Cursor], out: _Cursor | None) -> list[dict[str, Any]]:
+    def _standing(
+        self, contact: str, record: str, statuses: Sequence[_Cursor], out: _Cursor | None
+    ) -> list[dict[str, Any]]:
         """The consent of a contact, by purpose; who has opted out of everything has withdrawn each."""
         by_subscription = {part(one, "subscriptionId", int): one for one in statuses}
         found = []
@@ -208,7 +210,7 @@ class HubSpotSource:
                     "contact": contact,
                     "event": event,
                     "occurred_at": instant_of(at, "timestamp"),
-                    "id": f"{contact}/{subscription}/{event}/{at}",
+                    "id": f"{record}/{subscription}/{event}/{at}",
                     "properties": {"purpose": purpose},
                 }
             )

@@ -155,8 +155,8 @@ class SalesforceSource:
             purpose = purpose_of[_record(row.get("DataUsePurposeId"))[:15]]
             about = {"event": event, "occurred_at": at, "properties": {"purpose": purpose}}
             events += [
-                {**about, "contact": contact, "id": f"{_record(row.get('Id'))}/{contact}/{event}/{at.isoformat()}"}
-                for contact in (contact_of.get(row["PartyId"], []) if event else [])
+                {**about, "contact": contact, "id": f"{_record(row.get('Id'))}/{record}/{event}/{at.isoformat()}"}
+                for record, contact in (contact_of.get(row["PartyId"], []) if event else [])
             ]
         return Page(events=events, cursor=following, is_last=is_last)
 
@@ -212,18 +212,20 @@ class SalesforceSource:
             return rows, {"since": since}, True
         return rows, {"since": _literal(instant_of(since, "since") - self.settings.overlap)}, True
 
-    def _contacts_of(self, parties: set[str], reach: Reach) -> dict[str, list[str]]:
-        """The contacts of individuals, of whom several may have the same."""
-        wanted, found = self.settings, dict[str, list[str]]()
+    def _contacts_of(self, parties: set[str], reach: Reach) -> dict[str, list[tuple[str, str]]]:
+        """The records and contacts of individuals, of whom several may have the same."""
+        wanted, found = self.settings, dict[str, list[tuple[str, str]]]()
         if parties:
             among = ", ".join(f"'{one}'" for one in sorted(parties))
-            soql = f"SELECT IndividualId, {wanted.contact} FROM {wanted.object} WHERE IndividualId IN ({among})"
+            fields = ", ".join(dict.fromkeys(["Id", "IndividualId", wanted.contact]))
+            soql = f"SELECT {fields} FROM {wanted.object} WHERE IndividualId IN ({among})"
             query = {"q": f"{soql} AND {self._known}"}
             said = said_of(reach(Call("GET", f"{_path(wanted)}/query", query=query)))
             if not part(said, "done", bool):
                 raise Broken("more contacts have an individual of a page than a query gives")
             for row in part(said, "records", list):
-                found.setdefault(part(row, "IndividualId", str), []).append(part(row, wanted.contact, str))
+                whose = _record(row.get("Id")), part(row, wanted.contact, str)
+                found.setdefault(part(row, "IndividualId", str), []).append(whose)
         return found
 
 

@@ -28,6 +28,7 @@ from journeylab.connectors.http import wait_after
 from journeylab.errors import DataError, known
 from journeylab.language import plural, say
 from journeylab.sender.connecting import Connections
+from journeylab.sender.consent.pulled import is_news
 from journeylab.sender.declarations import Declarations
 from journeylab.sender.logs import logger
 from journeylab.sender.sending.alerts import raise_alert, resolve
@@ -247,9 +248,9 @@ class Puller:
         )  # fmt: skip
         with self.store.writing() as connection:
             now = self.store.now(connection)
-            first = {"connector": name, "stream": stream, "covers": covers, "next_at": now}
-            first |= {"attempts": 0, "n_rows": 0, "fence": 0}
-            insert_missing(connection, t.pulls, [first], ["connector", "stream"])
+            first = {"connector": name, "covers": [], "next_at": now, "attempts": 0, "n_rows": 0, "fence": 0}
+            streams = self.settings.connectors[name].pull
+            insert_missing(connection, t.pulls, [first | {"stream": one} for one in streams], ["connector", "stream"])
             rows = connection.execute(
                 select(t.pulls).where(p.connector == name).order_by(p.stream).with_for_update()
             ).all()
@@ -401,7 +402,7 @@ class _Taking:
         self._settle("product", [*found], {key: at for key, (at, _) in found.items()}, ())
 
     def events(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes events, each once by its id."""
+        """Takes events, each once by its id; of consent what is news (`consent.pulled`)."""
         keys, given = [], []
         for row in rows:
             key = _item(row, "id")
@@ -411,8 +412,12 @@ class _Taking:
                 self.bad["event", key] = None, str(problem)
                 continue
             keys.append(key)
+        news = is_news(self.connection, given, self.of[0], self.as_of, self.now)
+        self._settle("event", [key for key, one in zip(keys, news, strict=True) if not one], {}, ())
+        keys = [key for key, one in zip(keys, news, strict=True) if one]
         declared, owners = self._terms()
-        got = receive(self.connection, given, self.now, declared, owners)
+        taken = [one for one, is_taken in zip(given, news, strict=True) if is_taken]
+        got = receive(self.connection, taken, self.now, declared, owners)
         self._settle("event", keys, {}, got.refused)
 
     def _terms(self) -> tuple[Declarations | None, Owners | None]:
