@@ -60,12 +60,12 @@ NODE_TYPES: Final = (
     ),
     NodeType(
         "target-date", "Wait until the date", "wait_until",
-        Verdict.approximated, "of who comes after the date, the wait ends at once (rule 5); the zone is the contact's "
+        Verdict.approximated, "for who comes after the date, the wait ends at once (rule 5); the zone is the contact's "
         "first (rule 3)",
     ),
     NodeType(
         "countdown-delay", "Wait until before the date", "wait_until",
-        Verdict.approximated, "days and weeks before the date are exact ones (rule 2); of who comes later, the wait "
+        Verdict.approximated, "days and weeks before the date are exact ones (rule 2); for who comes later, the wait "
         "ends at once (rule 5)",
     ),
     NodeType(
