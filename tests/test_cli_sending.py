@@ -213,7 +213,7 @@ def test_what_nobody_knows_is_listed_shown_and_decided(
         states = {row.node: row.state for row in connection.execute(select(t.sends))}
     store.close()
     assert states == {"one": "accepted", "two": "ready", "three": "failed", "four": "accepted"}
-    assert "0 webhooks to crm will be tried again" in run("sends", "retry", "crm")
+    assert "0 things will be told to crm again" in run("sends", "retry", "crm")
 
 
 def test_without_a_store_or_settings_commands_say_so(folder: Path, run: Run) -> None:

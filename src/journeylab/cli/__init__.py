@@ -26,6 +26,7 @@ from . import (
     events,
     experiments,
     grants,
+    incidents,
     installation,
     keys,
     messages,
@@ -73,6 +74,7 @@ app.add_typer(promotion.release, name="release")
 app.command("run")(sending.run)
 app.command("serve")(sending.serve)
 app.add_typer(sending.sends, name="sends")
+app.add_typer(incidents.incidents, name="incidents")
 app.add_typer(contacts.contacts, name="contacts")
 contacts.contacts.command("copy")(persons.copy)
 contacts.contacts.command("requests")(persons.requests)

@@ -317,19 +317,22 @@ def adopt_receipts(settings: SettingsFile = SETTINGS, actor: Actor = None) -> No
 
 @sends.command("retry")
 def retry(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Whom nobody could tell: crm, alerts or audit.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Whom nobody could tell: crm, incidents/pager.")],
     settings: SettingsFile = SETTINGS,
     actor: Actor = None,
 ) -> None:
-    """Tell somebody outside again what could not be told: webhooks that were given up.
+    """Tell somebody outside again what could not be told and was given up.
+
+    It is the webhook crm, alerts or audit, or incidents/NAME or connectors/NAME.
 
     \b
     Examples:
       journeylab sends retry crm
+      journeylab sends retry incidents/pager
     """
     from journeylab.sender.sending.outbox import try_again
 
     who = who_acts(actor)
     with opened(settings) as store, store.writing() as connection:
         n = try_again(connection, target, who, store.now(connection))
-    typer.echo(f"{counted(n, 'webhook')} to {target} will be tried again")
+    typer.echo(f"{counted(n, 'thing')} will be told to {target} again")
