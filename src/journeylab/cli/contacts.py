@@ -420,6 +420,8 @@ def report(
 def _taken(settings: Path, raw: bytes, recipient: str | None) -> dict[str, Any]:
     from journeylab.sender.consent.mailed import take_unsubscription
     from journeylab.sender.consent.reports import take_report
+    from journeylab.sender.sending.timeline import Timeline
+    from journeylab.sender.settings import Settings
 
     with opened(settings, personal=True) as store, store.writing() as connection:
         now = store.now(connection)
@@ -427,7 +429,8 @@ def _taken(settings: Path, raw: bytes, recipient: str | None) -> dict[str, Any]:
         if receipt is not None:
             what = {"kind": "unsubscribed", "reason": f"from {receipt.purpose or 'everything'}", "taken": True}
             return {**what, "repeated": receipt.is_repeated, "contact": receipt.contact}
-        found = take_report(connection, raw, now, recipient=recipient)
+        timeline = Timeline.of(Settings.read(settings))
+        found = take_report(connection, raw, now, recipient=recipient, timeline=timeline)
     what = {"kind": found.kind, "reason": found.reason, "taken": found.is_taken}
     return {**what, "repeated": found.is_repeated, "contact": found.contact}
 

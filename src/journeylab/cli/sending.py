@@ -258,6 +258,8 @@ def resolve(
       journeylab sends resolve 5f3a --delivered
     """
     from journeylab.sender.sending.reconcile import resolve as resolve_message
+    from journeylab.sender.sending.timeline import Timeline
+    from journeylab.sender.settings import Settings
 
     chosen = [name for name, on in (("delivered", delivered), ("resend", resend), ("abandon", abandon)) if on]
     if len(chosen) != 1:
@@ -265,7 +267,8 @@ def resolve(
     who = who_acts(actor)
     with opened(settings) as store:
         whole = _key_of(store, key)
-        resolve_message(store, whole, chosen[0], who)  # type: ignore[arg-type]
+        timeline = Timeline.of(Settings.read(settings))
+        resolve_message(store, whole, chosen[0], who, timeline)  # type: ignore[arg-type]
     said = {"delivered": "noted as sent", "resend": "it will be sent again", "abandon": "it is not sent any more"}
     typer.echo(said[chosen[0]])
 
@@ -284,12 +287,14 @@ def log(
       journeylab sends log /var/log/mail.log
     """
     from journeylab.sender.sending.reconcile import take_log
+    from journeylab.sender.sending.timeline import Timeline
+    from journeylab.sender.settings import Settings
 
     who = who_acts(actor)
     with opened(settings, personal=True) as store:
         lines = sys.stdin.readlines() if file == "-" else Path(file).read_text("utf-8", "replace").splitlines()
         with store.writing() as connection:
-            found = take_log(connection, lines, store.now(connection), who)
+            found = take_log(connection, lines, store.now(connection), who, Timeline.of(Settings.read(settings)))
     if as_json:
         show_json(found._asdict())
     else:

@@ -10,6 +10,8 @@
 | `alert.resolved` | the same, `resolved_at` | it is over |
 | `statistics` | see `journeylab.sender.sending.statistics` | a period is over |
 | `audit.checkpoint` | `note` | the audit log was signed |
+| `message.sent`, `message.bounced` | see `journeylab.sender.sending.timeline` | a message left, or came back |
+| `journey.entered`, `journey.left`, `journey.converted` | see there | what became of an entry |
 
 A fact is put down once for each target, in the transaction in which it is decided, and told until the target has it.
 Facts about one thing (one contact, one alert) are told to a target one after the other, in the order in which they came

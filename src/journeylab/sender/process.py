@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from traceback import extract_tb
@@ -42,6 +43,8 @@ from journeylab.sender.sending.calls import make_calls
 from journeylab.sender.sending.outbox import deliver
 from journeylab.sender.sending.reconcile import reconcile
 from journeylab.sender.sending.states import FINAL
+from journeylab.sender.sending.statistics import tell_statistics
+from journeylab.sender.sending.timeline import Timeline
 from journeylab.sender.sending.worker import Observe, Worker
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store, act
@@ -81,7 +84,7 @@ class WhatRuns:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._basis = tuple(settings.basis)
+        self._basis, self._timeline = tuple(settings.basis), Timeline.of(settings)
         self._known: tuple[_Stamp, Running] | None = None
 
     def __call__(self, connection: Connection) -> Running:
@@ -96,7 +99,7 @@ class WhatRuns:
         stamp = _Stamp(*connection.execute(asked).one())
         known = self._known
         if known is None or known[0] != stamp:
-            known = self._known = stamp, what_runs(connection, self._basis)
+            known = self._known = stamp, replace(what_runs(connection, self._basis), timeline=self._timeline)
         return known[1]
 
 
@@ -132,6 +135,7 @@ class Sender:
         self.store, self.settings, self.name, self.observe = store, settings, worker, observe
         self._report = report
         self.running = WhatRuns(settings)
+        self._timeline = Timeline.of(settings)
         self.writer = Writer(store, settings, WhatRuns(settings), recommender)
         self._log = logger("process")
         self._stopping = threading.Event()
@@ -317,7 +321,7 @@ class Sender:
         with self.store.writing() as connection:
             now = self.store.now(connection)
             n = settle_hits(connection, now) + stand_in(connection, now)
-            found = reconcile(connection, now)
+            found = reconcile(connection, now, self._timeline)
             n += found.n_accepted + found.n_again
         if self._looked_at is None or now - self._looked_at >= _LOOK:
             self._looked_at = now
@@ -334,6 +338,7 @@ class Sender:
                 if release.has_forecast:
                     compare(connection, release.release_id, now)
         watch_rates(self.store, self.settings, now)
+        tell_statistics(self.store, self.settings, now)
         if self._retained_at is None or now - self._retained_at >= _RETAIN:
             self._retained_at = now
             gone = retain(self.store, self.settings, self.running, now)

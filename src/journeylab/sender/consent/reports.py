@@ -24,6 +24,7 @@ from journeylab.sender.live.intake import record
 from journeylab.sender.mail.bounces import Report, ReportKind, read_report
 from journeylab.sender.sending.gate import identity
 from journeylab.sender.sending.notices import tell
+from journeylab.sender.sending.timeline import NOBODY, Timeline
 from journeylab.sender.store import act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.seals import seals_of
@@ -56,8 +57,8 @@ class Taken:
 
 
 def take_report(
-    connection: Connection, raw: bytes, now: datetime, *, recipient: str | None = None
-) -> Taken:  # fmt: skip
+    connection: Connection, raw: bytes, now: datetime, *, recipient: str | None = None, timeline: Timeline = NOBODY
+) -> Taken:
     """What a mail that came to a return path changes; see the module's table. No report fails.
 
     Args:
@@ -65,6 +66,7 @@ def take_report(
         raw: the mail as it came.
         now: the store's instant.
         recipient: the address to which it came, by the envelope.
+        timeline: who is told of messages that came back.
     """
     keys = seals_of(connection).keys
     report = read_report(raw, keys, recipient)
@@ -88,6 +90,8 @@ def take_report(
     if report.kind == "bounced":
         about |= {"bounce_type": report.bounce_type, "status": report.status}
     record(connection, send.contact, report.kind, instant, **about)
+    if report.kind == "bounced":
+        timeline.tell_bounced(connection, send, instant, report.bounce_type or "hard", report.status)
     suppressed = report.kind == "complained" or (report.kind == "bounced" and report.bounce_type == "hard")
     if suppressed and send.address_digest is not None:
         of = {"address_digest": send.address_digest, "message_key": send.message_key}

@@ -121,10 +121,28 @@ class Decisions:
             is_written = key in known and known[key] == end
             if not is_written:
                 rows.append(row)
+                if self.running.timeline.targets:
+                    self._tell(dict(zip(_ENTRY, row, strict=True)), is_new=key not in known)
             if not is_written or end[0] is None:
                 changed.add(key)
         _ENTRIES.run(self.connection, rows)
         return changed
+
+    def _tell(self, entry: Mapping[str, Any], *, is_new: bool) -> None:
+        """Puts down what became of an entry, for those who are told."""
+        if entry["held_out"]:
+            return
+        tell, key = (
+            self.running.timeline.tell,
+            self.keys.message_key(entry["journey"], entry["contact"], entry["entry"], "", 0),
+        )
+        about = {name: entry[name] for name in ("contact", "journey", "version")}
+        if is_new:
+            tell(self.connection, "journey.entered", key, about, entry["entered_at"])
+        if entry["converted"]:
+            tell(self.connection, "journey.converted", key, about, entry["left_at"] or self.now)
+        if entry["left_at"] is not None:
+            tell(self.connection, "journey.left", key, about | {"exit": entry["exit"]}, entry["left_at"])
 
     def _write_visits(self, visits: pd.DataFrame, changed: set[Entry], entered: Sequence[Any]) -> None:
         before = {(one.contact, one.journey, one.entry) for one in entered} & changed

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from journeylab.program import Release
+from journeylab.sender.sending.timeline import NOBODY, Timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,12 +57,14 @@ class Running:
         basis: the purposes whose basis is not consent.
         send_times: for `at: best`, by the names under which the releases ask for them.
         scores: tables of scores, likewise.
+        timeline: who is told of entries.
     """
 
     versions: tuple[Version, ...]
     basis: Collection[str] = ()
     send_times: Mapping[str, SendTimes] = field(default_factory=dict)
     scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    timeline: Timeline = NOBODY
 
     def needed(self, at: datetime, entered: Collection[tuple[str, str]]) -> Sequence[Version]:
         """The releases that can matter to contacts who entered some (journey, version): these, and those still open."""

@@ -33,6 +33,7 @@ from .claims import rows_of
 from .gate import CONFIRMATION, identity
 from .settling import AMBIGUOUS, later
 from .states import move
+from .timeline import NOBODY, Timeline
 
 __all__ = ["ARRIVED", "Reconciled", "accepted_in_log", "reconcile", "resolve", "take_log"]
 
@@ -50,12 +51,13 @@ class Reconciled(NamedTuple):
     n_left: int
 
 
-def reconcile(connection: Connection, now: datetime) -> Reconciled:
+def reconcile(connection: Connection, now: datetime, timeline: Timeline = NOBODY) -> Reconciled:
     """Looks for evidence on ambiguous messages in the database, and resolves the alert when none is left.
 
     Args:
         connection: a writing transaction.
         now: the store's instant.
+        timeline: who is told of messages that were sent.
     """
     n_accepted = n_again = 0
     rows = connection.execute(select(t.sends).where(t.sends.c.state == "ambiguous")).all()
@@ -66,7 +68,7 @@ def reconcile(connection: Connection, now: datetime) -> Reconciled:
             continue
         about = heard[(row.contact, *(getattr(row, name) for name in _IDENTITY))]
         if any(one.received_at > row.gated_at for one in about):
-            n_accepted += _accept(connection, row, at, f"evidence: {about[0].event}")
+            n_accepted += _accept(connection, row, at, f"evidence: {about[0].event}", timeline)
         elif row.journey == CONFIRMATION and row.attempts < _MOST_CONFIRMATIONS:
             wait = later(row.message_key, row.attempts + 1)
             values = {"not_before": now + wait, "attempts": row.attempts + 1}
@@ -84,13 +86,16 @@ def _heard(connection: Connection, contacts: Sequence[str]) -> dict[tuple[Any, .
     return found
 
 
-def _accept(connection: Connection, row: Row[Any], at: dict[str, datetime], reply: str, **values: Any) -> bool:
+def _accept(
+    connection: Connection, row: Row[Any], at: dict[str, datetime], reply: str, timeline: Timeline, **values: Any
+) -> bool:
     instant = at[row.contact]
     settled = {"settled_at": instant, "reply": reply, "reason": None, "worker": None, "lease_until": None}
     if not move(connection, row.message_key, "ambiguous", "accepted", fence=row.fence, **settled, **values):
         return False
     said = identity(row) | {"message": row.message, "actual_at": row.gated_at}
     record_all(connection, [OwnEvent(row.contact, "sent", instant, said, row.gated_at)])
+    timeline.tell_sent(connection, row, row.gated_at)
     at[row.contact] = instant + timedelta(microseconds=1)
     return True
 
@@ -142,7 +147,9 @@ def accepted_in_log(lines: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def take_log(connection: Connection, lines: Iterable[str], now: datetime, actor: str) -> Reconciled:
+def take_log(
+    connection: Connection, lines: Iterable[str], now: datetime, actor: str, timeline: Timeline = NOBODY
+) -> Reconciled:
     """Settles the ambiguous messages that a relay's log shows to have been taken; audited.
 
     Args:
@@ -150,6 +157,7 @@ def take_log(connection: Connection, lines: Iterable[str], now: datetime, actor:
         lines: of the log of a Postfix.
         now: the store's instant.
         actor: who brings it.
+        timeline: who is told of messages that were sent.
     """
     taken = accepted_in_log(lines)
     asked = select(t.sends.c.message_key).join(t.renderings).where(t.sends.c.state == "ambiguous")
@@ -159,12 +167,18 @@ def take_log(connection: Connection, lines: Iterable[str], now: datetime, actor:
     for row in rows:
         queue_id = taken.get(str(BytesHeaderParser().parsebytes(row.body)["Message-ID"]).strip())
         if queue_id is not None and row.contact in at:
-            n += _accept(connection, row, at, "the relay's log", queue_id=queue_id)
+            n += _accept(connection, row, at, "the relay's log", timeline, queue_id=queue_id)
             act(connection, now, actor, "reconcile", row.message_key, contact=row.contact, queue_id=queue_id)
     return Reconciled(n, 0, _left(connection, now))
 
 
-def resolve(store: Store, message_key: str, how: Literal["delivered", "resend", "abandon"], actor: str) -> None:
+def resolve(
+    store: Store,
+    message_key: str,
+    how: Literal["delivered", "resend", "abandon"],
+    actor: str,
+    timeline: Timeline = NOBODY,
+) -> None:
     """Settles an ambiguous message by a person's decision; audited.
 
     Args:
@@ -172,6 +186,7 @@ def resolve(store: Store, message_key: str, how: Literal["delivered", "resend", 
         message_key: the message.
         how: `delivered`, it was sent; `resend`, it was not, or may be sent twice; `abandon`, it is not sent any more.
         actor: who decides.
+        timeline: who is told of messages that were sent.
 
     Raises:
         DataError: when there is no such message, or it is not ambiguous.
@@ -185,7 +200,7 @@ def resolve(store: Store, message_key: str, how: Literal["delivered", "resend", 
         if row.state != "ambiguous" or row.contact not in at:
             raise DataError(f"the message {message_key} is {row.state}; only what is ambiguous is resolved")
         if how == "delivered":
-            is_done = _accept(connection, row, at, f"resolved by {actor}")
+            is_done = _accept(connection, row, at, f"resolved by {actor}", timeline)
         elif how == "resend":
             is_done = _again(connection, row, not_before=now, attempts=0)
         else:

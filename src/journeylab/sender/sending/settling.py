@@ -39,6 +39,7 @@ from .alerts import raise_alert
 from .gate import REPEATED, identity
 from .notices import tell
 from .states import FINAL, move_all
+from .timeline import Timeline
 from .transport import Outcome
 
 __all__ = ["AMBIGUOUS", "Settled", "alert_ambiguous", "later", "settle"]
@@ -128,6 +129,9 @@ class _Settling:
         self.events: list[OwnEvent] = []
         self.suppressed: list[dict[str, Any]] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.timeline = Timeline.of(settings)
+        self.left: list[tuple[Any, datetime]] = []
+        self.came_back: list[tuple[Any, datetime, str]] = []
         self.alerts: list[tuple[str, str, str]] = []
         self.n_ambiguous = 0
 
@@ -149,6 +153,10 @@ class _Settling:
             insert_missing(self.connection, t.suppressions, self.suppressed, ["address_digest"])
         for webhook_id, about in self.told:
             tell(self.connection, "crm", webhook_id, "contact.suppressed", about, self.now)
+        for row, at in self.left:
+            self.timeline.tell_sent(self.connection, row, at)
+        for row, at, status in self.came_back:
+            self.timeline.tell_bounced(self.connection, row, at, "hard", status)
         if self.n_ambiguous:
             alert_ambiguous(self.connection, self.n_ambiguous, self.now)
         for cause, severity, text in self.alerts:
@@ -218,6 +226,7 @@ class _Settling:
             )  # fmt: skip
             said = identity(row) | {"message": row.message, "actual_at": gated_at}
             self.events.append(OwnEvent(row.contact, "sent", at, said, gated_at))
+            self.left.append((row, gated_at))
 
     def _reject(self, row: Any, one: Settled) -> None:
         at = self._end(row, one, "rejected")
@@ -225,6 +234,7 @@ class _Settling:
         if outcome.stage == "rcpt" and outcome.enhanced in _BAD_ADDRESS:
             said = identity(row) | {"message": row.message, "bounce_type": "hard", "status": outcome.enhanced}
             self.events.append(OwnEvent(row.contact, "bounced", self._next(row.contact), said))
+            self.came_back.append((row, at, outcome.enhanced))
             if row.written_digest is not None:
                 of = {"address_digest": row.written_digest, "message_key": row.message_key}
                 self.suppressed.append({**of, "reason": "bounced", "at": at})

@@ -24,6 +24,7 @@ from journeylab.sender.consent.reports import take_report
 from journeylab.sender.declarations import Declarations
 from journeylab.sender.live.intake import Incoming, Person, Received, Refused, receive, receive_people
 from journeylab.sender.live.ownership import Owners
+from journeylab.sender.sending.timeline import Timeline
 from journeylab.sender.settings import Settings
 
 from .bearers import bearer_of, service_of
@@ -84,7 +85,8 @@ async def bounces(request: Request) -> Response:
 
     def taken() -> Any:
         with site.store.writing() as connection:
-            return take_report(connection, raw, site.store.now(connection), recipient=recipient)
+            timeline = Timeline.of(site.settings)
+            return take_report(connection, raw, site.store.now(connection), recipient=recipient, timeline=timeline)
 
     found = await run_in_threadpool(taken)
     said = {"kind": found.kind, "reason": found.reason, "taken": found.is_taken, "repeated": found.is_repeated}
