@@ -79,14 +79,16 @@ class ChatTarget:
 def statistics_text(data: Mapping[str, Any]) -> str:
     """Statistics in lines: what happened to how many, where it was enough people to be told."""
     lines = [f"{data['from_at']} to {data['until_at']}"]
-    for place, counts in [("all", data["all"]), *data["journeys"].items()]:
-        told = [f"{name.removeprefix('n_')} {_number(value)}" for name, value in counts.items()]
-        lines.append(f"{place}: {', '.join(told)}")
+    for place, counts in [*data["journeys"].items(), ("alerts", data["alerts"])]:
+        told = [f"{name.removeprefix('n_')} {_number(n)}" for name, n in counts.items() if n is not None]
+        lines.append(f"{place}: {', '.join(told) or 'of too few people'}")
+    if data["n_journeys_left_out"]:
+        lines.append(f"and {data['n_journeys_left_out']} journeys with fewer messages")
     return "\n".join(lines)
 
 
-def _number(value: int | float | None) -> str:
-    return "few" if value is None else f"{value:.2%}" if isinstance(value, float) else f"{value:,}"
+def _number(value: int | float) -> str:
+    return f"{value:.2%}" if isinstance(value, float) else f"{value:,}"
 
 
 def _service(reference: str, url: str) -> Any:

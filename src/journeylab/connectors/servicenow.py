@@ -208,7 +208,7 @@ class EventTarget:
             event |= {
                 "type": STATISTICS, "resource": origin.sender, "severity": _SEVERITY["info"],
                 "message_key": f"{origin.sender}/{STATISTICS}", "description": f"{origin.sender}: statistics",
-                "additional_info": json.dumps(dict(data), sort_keys=True),
+                "additional_info": json.dumps(_flat(data), sort_keys=True),
             }  # fmt: skip
         elif fact.kind in ("alert.raised", "alert.resolved"):
             is_over = fact.kind == "alert.resolved"
@@ -225,6 +225,17 @@ class EventTarget:
         else:
             return passed_over("Event Management has no notion of it")
         return _judged(reach(Call.of_json("POST", _EVENTS, {"records": [event]}, {"accept": "application/json"})))
+
+
+def _flat(data: Mapping[str, Any]) -> dict[str, str]:
+    """Nested data as texts by their paths, as additional information has keys and values alone."""
+    found: dict[str, str] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}/{below}": text for below, text in _flat(value).items()}
+        elif value is not None:
+            found[name] = str(value)
+    return found
 
 
 def _judged(reply: Reply) -> Reply:

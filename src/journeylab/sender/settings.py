@@ -29,19 +29,22 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
 
 from journeylab.connectors.connector import Connector, connector_of
-from journeylab.connectors.incidents import IncidentSystem, incident_system_of
+from journeylab.connectors.incidents import STATISTICS, IncidentSystem, incident_system_of
+from journeylab.durations import duration_text
 from journeylab.errors import DefinitionError, Fault, known
 from journeylab.journey import Definition, Name, PositiveDuration, Scalar
 from journeylab.references import LOOPBACK, BaseUrl, SecretReference, secret
 
 __all__ = [
-    "WAYS_IN", "Address", "Alerts", "Audit", "AuditMail", "Catalogue", "Dkim", "FourEyes", "Inbox", "Outgoing",
-    "OwnedAttribute", "Purpose", "Recommend", "Relay", "Retention", "ScheduledReport", "Settings", "Staging", "Syslog",
-    "Tracking", "secret",
+    "WAYS_IN", "WEBHOOKS", "Address", "Alerts", "Audit", "AuditMail", "Catalogue", "Dkim", "FourEyes", "Inbox",
+    "Outgoing", "OwnedAttribute", "Purpose", "Recommend", "Relay", "Retention", "ScheduledReport", "Settings",
+    "Staging", "Statistics", "Syslog", "Tracking", "secret",
 ]  # fmt: skip
 
 WAYS_IN: Final = ("import", "inbox", "webhook")
 """What attributes can come by beside connectors and tokens."""
+WEBHOOKS: Final = ("crm", "alerts", "audit")
+"""The webhooks that are told what happens."""
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -306,6 +309,18 @@ class Outgoing(Alerts):
     secret: SecretReference
 
 
+class Statistics(Definition):
+    """What is told on schedule of messages and alerts; see `journeylab.sender.sending.statistics`.
+
+    Attributes:
+        every: how long a period is, counted from 1970-01-01 UTC.
+        to: who is told: names of `incidents` whose kind has a notion of it, or `crm`, `alerts` or `audit`.
+    """
+
+    every: PositiveDuration = timedelta(days=1)
+    to: tuple[str, ...] = Field(min_length=1)
+
+
 class Syslog(Definition):
     """A SIEM that takes records by syslog over TLS (RFC 5425).
 
@@ -472,6 +487,7 @@ class Settings(Definition):
         calls: the URLs that `call` nodes call, by service.
         crm, alerts: who is told of consent, and of trouble.
         incidents: systems in which people deal with trouble; see `journeylab.connectors.incidents`.
+        statistics: who is told counts on schedule.
         audit: where checkpoints of the audit log and its entries go.
         reports: what is reported on schedule, and to whom.
         dashboard: the secret that opens the dashboard and the metrics, which nobody is shown without one.
@@ -513,6 +529,7 @@ class Settings(Definition):
     crm: Outgoing | None = None
     alerts: Alerts | None = None
     incidents: tuple[ForIncidents, ...] = ()
+    statistics: Statistics | None = None
     audit: Audit = Audit()
     reports: tuple[ScheduledReport, ...] = ()
     dashboard: SecretReference | None = None
@@ -545,6 +562,12 @@ class Settings(Definition):
         names = [one.name for one in self.incidents]
         if twice := next((one for one in names if names.count(one) > 1), None):
             raise ValueError(f"incidents: two are named {twice!r}; the outbox tells them apart by their names")
+        if taken := next((one for one in names if one in WEBHOOKS), None):
+            raise ValueError(f"incidents: {taken!r} is the name of a webhook; give the system another")
+        hearing = [*self.webhooks, *(one.name for one in self.incidents if STATISTICS in one.hears)]
+        for name in () if self.statistics is None else self.statistics.to:
+            if name not in hearing:
+                raise ValueError(f"statistics: {name!r} cannot be told them; {known(name, hearing, 'names')}")
         return self
 
     @model_validator(mode="after")
@@ -563,6 +586,8 @@ class Settings(Definition):
                 f"catalogue: no connector {self.catalogue.source!r}; "
                 f"{known(self.catalogue.source, self.connectors, 'connectors')}"
             )
+        if self.catalogue is not None and "catalogue" in self.attributes:
+            raise ValueError("attributes: 'catalogue' is what the products are called; give the attribute another name")
         for what, one in (*self.attributes.items(), ("catalogue", self.catalogue)):
             if one is not None and (fault := self._no_stream(one)) is not None:
                 raise ValueError(f"{what if what == 'catalogue' else f'attributes: {what}'}: {fault}")
@@ -576,12 +601,29 @@ class Settings(Definition):
             return f"nothing named {one.stream!r} is pulled from {one.source}; {known(one.stream, streams, 'streams')}"
         if one.stream is None and len(streams) > 1:
             return f"several streams are pulled from {one.source}; say which with `stream:`: {', '.join(streams)}"
+        stream = one.stream or next(iter(streams), None)
+        if stream is not None and one.max_age is not None and one.max_age <= streams[stream].every:
+            return (
+                f"`max_age: {duration_text(one.max_age)}` is over before {stream} of {one.source} is pulled again, "
+                f"every {duration_text(streams[stream].every)}; pull it more often, or let it be older"
+            )
         return None
 
     def stream_of(self, one: OwnedAttribute | Catalogue) -> str | None:
         """The stream by which a source is pulled; None for one that is not pulled."""
         connector = self.connectors.get(one.source)
         return one.stream or next(iter(connector.pull if connector is not None else ()), None)
+
+    @property
+    def webhooks(self) -> dict[str, Alerts]:
+        """The webhooks that are told what happens, by their names."""
+        found = {"crm": self.crm, "alerts": self.alerts, "audit": self.audit.webhook}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def told_statistics(self) -> list[str]:
+        """The names in the outbox of those who are told statistics."""
+        to = () if self.statistics is None else self.statistics.to
+        return [name if name in WEBHOOKS else f"incidents/{name}" for name in dict.fromkeys(to)]
 
     def path(self, name: str) -> Path:
         """A path of the settings, which is relative to their file."""

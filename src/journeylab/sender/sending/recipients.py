@@ -28,7 +28,7 @@ from journeylab.connectors.pushed import facts_of
 from journeylab.errors import DataError
 from journeylab.sender.connecting import Connections
 from journeylab.sender.logs import logger
-from journeylab.sender.settings import Alerts, Outgoing, Settings
+from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 
 from .webhooks import Request, post, server_of
@@ -55,8 +55,7 @@ class Recipients:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._settings, self._connections = settings, Connections(store, settings)
-        webhooks = (("crm", settings.crm), ("alerts", settings.alerts), ("audit", settings.audit.webhook))
-        self._webhooks: dict[str, Alerts | Outgoing] = {name: to for name, to in webhooks if to is not None}
+        self._webhooks = settings.webhooks
         self._incidents: dict[str, IncidentSystem] = {f"incidents/{one.name}": one for one in settings.incidents}
         self._connectors = {f"connectors/{name}": one for name, one in settings.connectors.items() if one.push}
         self._ways: dict[str, tuple[Target, Reach]] = {}
