@@ -313,6 +313,7 @@ class Questions:
         from journeylab.simulate import simulate
         from journeylab.worlds import goal_of
 
+        _known_to(names.messages, names.messages, portfolio.journeys, given["like"])
         model = self._model(goal_of(portfolio.journeys), None, watch)
         _known_to(model.messages, names.messages, portfolio.journeys, given["like"])
         assumed = names.assumed_consent(portfolio.journeys)
@@ -328,8 +329,10 @@ class Questions:
 
         log, _, names = self._needed()
         converts = goal_of([journey])
+        messages = messages_of(log.truncated(cutoff))
+        _known_to(messages, messages, [journey], {})
         model = self._model(converts, cutoff, watch)
-        _known_to(model.messages, messages_of(log.truncated(cutoff)), [journey], {})
+        _known_to(model.messages, messages, [journey], {})
         with _untold():
             try:
                 return backtest(

@@ -20,7 +20,7 @@ from journeylab.disclosure.thresholds import FEWEST
 from journeylab.errors import DataError, Fault, known
 from journeylab.expressions import walk
 from journeylab.journey import Emit, Journey, Set
-from journeylab.reads import events_read, reads_of
+from journeylab.reads import Read, events_read, reads_of
 
 from .quoting import quoted
 
@@ -127,7 +127,7 @@ class Vocabulary:
         for journey in journeys:
             at = (journey.journey,) if len(journeys) > 1 else ()
             unknown = sorted(events_read(journey) - _CONTRACT - own_events - {*self.events})
-            faults += [Fault(at, _unknown("event", one, self.events)) for one in unknown]
+            faults += [Fault(at, _unknown("event", "events", one, self.events)) for one in unknown]
             for one in reads_of(journey):
                 is_attribute = one.event is None or one.or_attribute
                 if one.name in own_attributes or (is_attribute and one.name in self.attributes):
@@ -136,11 +136,18 @@ class Vocabulary:
                     continue
                 if is_attribute and one.name == "timezone":  # which contacts may lack
                     continue
-                what, names = ("attribute", self.attributes) if one.event is None else ("property", self.properties)
-                faults.append(Fault((*at, *one.path), _unknown(what, one.name, names)))
+                faults.append(Fault((*at, *one.path), self._unknown_read(one)))
             for path, name in _scores(journey):
                 faults.append(Fault((*at, *path), f"the score {quoted(name)!r} is of a model, and there are none here"))
         return list(dict.fromkeys(faults))
+
+    def _unknown_read(self, one: Read) -> str:
+        if one.event is None:
+            return _unknown("attribute", "attributes", one.name, self.attributes)
+        if one.or_attribute:
+            both = {*self.properties, *self.attributes}
+            return _unknown("property or attribute", "properties and attributes", one.name, both)
+        return _unknown("property", "properties", one.name, self.properties)
 
     def assumed_consent(self, journeys: Sequence[Journey]) -> frozenset[str]:
         """The purposes of journeys for which fewer than ten people gave consent, so that it is assumed (rule 34)."""
@@ -165,12 +172,9 @@ def messages_of(log: EventLog) -> list[str]:
     return _values_of(log, "sent", "message")
 
 
-def _unknown(what: str, name: str, names: Collection[str]) -> str:
-    plural = {"event": "events", "attribute": "attributes", "property": "properties"}[what]
-    may = [*map(quoted, names)]
-    return f"at least {FEWEST} people must have the {what}, and {quoted(name)!r} is none that they have; " + known(
-        quoted(name), may, plural
-    )
+def _unknown(what: str, plural: str, name: str, names: Collection[str]) -> str:
+    near = known(quoted(name), map(quoted, names), plural)
+    return f"{quoted(name)!r} is no {what} that at least {FEWEST} people have; {near}"
 
 
 def _may_be_said(name: str) -> bool:

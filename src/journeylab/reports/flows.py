@@ -15,7 +15,7 @@ import pandas as pd
 
 from journeylab.disclosure import Cells, cells, coarse
 from journeylab.drawing.svg import EdgeText, svg
-from journeylab.graph import places
+from journeylab.graph import places, reachable
 from journeylab.journey import Exit, Journey
 from journeylab.language import date_text, duration_words, formatted, later, say, share_text
 from journeylab.visits import wilson_interval
@@ -35,6 +35,7 @@ INSIDE = "(inside)"
 """Stands for an exit of those who are still inside."""
 HIDDEN = "\N{EN DASH}"
 """Stands for a number that is hidden."""
+_MAX_VISITS = "max_visits"
 _BUILT_IN = ("consent_withdrawn", "erased")
 _WITHINS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30, 60, 90, 180, 365))
 _LEFT = {
@@ -150,7 +151,14 @@ def choices(journey: Journey) -> pd.DataFrame:
 def exits_of(journey: Journey) -> list[str]:
     """Every way to leave the journey, and `INSIDE` last."""
     own = [node.exit for node in journey.nodes.values() if isinstance(node, Exit)]
-    return [*dict.fromkeys([*(one.text for one in journey.exit_when), *own, *_BUILT_IN]), INSIDE]
+    loops = [_MAX_VISITS] if _has_loops(journey) else []
+    return [*dict.fromkeys([*(one.text for one in journey.exit_when), *own, *loops, *_BUILT_IN]), INSIDE]
+
+
+def _has_loops(journey: Journey) -> bool:
+    """Whether a node can come again, in the journey or a part, so that an entry may end by its visits (rule 24)."""
+    edges: dict[str, list[str]] = {one.name: [target for _, target in one.branches] for one in places(journey)}
+    return any(name in reachable(following, edges) for name, following in edges.items())
 
 
 # What is said of them
