@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -17,6 +17,9 @@ from hypothesis import strategies as some
 from pytest_httpserver import HTTPServer
 
 from journeylab.connectors import http
+from journeylab.connectors.connector import Broken, Connector, Later, Reach
+from journeylab.connectors.facts import Fact
+from journeylab.connectors.http import Reply
 from journeylab.connectors.incidents import SEVERITIES, Origin, incident_key, incident_system_of
 from journeylab.errors import DataError, DefinitionError
 from journeylab.sender.sending import outbox
@@ -581,6 +584,87 @@ def test_one_cause_on_another_day_or_of_another_sender_has_another_key() -> None
 
 
 # Connectors
+
+
+class Noting(Connector):
+    """A connector that notes what it is told, and gives or raises what it is to."""
+
+    _told: ClassVar[list[tuple[str, str]]] = []
+    _next: ClassVar[list[Reply | Exception]] = []
+
+    def target(self) -> Noting:  # type: ignore[override]
+        return self
+
+    def tell(self, fact: Fact, reach: Reach) -> Reply:
+        self._told.append((fact.kind, fact.data["contact"]))
+        reply = self._next.pop(0) if self._next else Reply(200, "200")
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+@pytest.fixture
+def noting() -> Iterator[Noting]:
+    yield Noting(kind="noting", url="http://127.0.0.1:1", push=("consent", "erasure"))
+    Noting._told.clear()
+    Noting._next.clear()
+
+
+def consents(store: Store, *facts: tuple[str, str]) -> None:
+    with store.writing() as connection:
+        for n, (kind, contact) in enumerate(facts):
+            data = {"contact": contact, "purpose": "news"}
+            tell(connection, "crm", f"{kind}_{contact}_{n}", kind, data, store.now(connection))
+
+
+def test_connectors_are_told_what_they_ask_for_in_order_for_each_contact(store: Store, noting: Noting) -> None:
+    to = settings(connectors={"cdp": noting})
+    facts = [("consent.given", "ada"), ("consent.withdrawn", "ada"), ("contact.suppressed", "ada")]
+    consents(store, *facts, ("consent.given", "eve"), ("contact.erased", "eve"))
+    noting._next.append(Reply(None, "it broke off"))
+    until_told(store, to)
+    of_ada = [kind for kind, contact in noting._told if contact == "ada"]
+    of_eve = [kind for kind, contact in noting._told if contact == "eve"]
+    assert list(dict.fromkeys(of_ada)) == ["consent.given", "consent.withdrawn"]
+    assert list(dict.fromkeys(of_eve)) == ["consent.given", "contact.erased"]
+    assert len(noting._told) == 5
+    left = [one.reply for one in rows_of(store, t.outbox, target="crm") if one.delivered_at is None]
+    assert left == ["the settings say no address for crm"]  # of the suppression, which nobody asks for
+    assert not [one for one in rows_of(store, t.outbox) if one.delivered_at and (one.about or one.body)]
+
+
+@pytest.mark.parametrize(
+    ("raised_", "reply", "is_dead"),
+    [
+        (Later("it is busy", timedelta(hours=1)), "it is busy", False),
+        (Broken("it has no such field"), "it has no such field", True),
+        (KeyError("ada"), "telling it went wrong: KeyError at test_incidents.py:", False),
+    ],
+)
+@ON_SQLITE
+def test_whatever_telling_raises_is_a_reply(
+    store: Store, noting: Noting, raised_: Exception, reply: str, *, is_dead: bool
+) -> None:
+    to = settings(connectors={"cdp": noting})
+    consents(store, ("consent.given", "ada"))
+    noting._next.append(raised_)
+    assert delivered(store, to) == (0, int(not is_dead), int(is_dead))
+    (row,) = rows_of(store, t.outbox, target="connectors/cdp")
+    assert row.reply.startswith(reply)
+    assert "ada" not in row.reply
+    assert (row.dead_at is not None) is is_dead
+
+
+@ON_SQLITE
+def test_a_dead_letter_that_no_longer_holds_is_not_told_any_more(store: Store, noting: Noting) -> None:
+    to = settings(connectors={"cdp": noting})
+    consents(store, ("consent.given", "ada"), ("consent.withdrawn", "ada"))
+    noting._next.append(Broken("no"))
+    until_told(store, to)
+    with store.writing() as connection:
+        assert try_again(connection, "connectors/cdp", "ada", store.now(connection)) == 0
+        assert not open_alerts(connection)
+    assert rows_of(store, t.outbox, target="connectors/cdp")[0].reply == "what came after it says more"
 
 
 @ON_SQLITE

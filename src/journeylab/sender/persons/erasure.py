@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Table, Text, delete, func, insert, select, text, update
 
+from journeylab.connectors.pushed import facts_of
 from journeylab.errors import DataError
 from journeylab.jsontext import data_of
 from journeylab.sender.audit import reading as audit
@@ -140,7 +141,8 @@ def erase(
         n_deleted = _deleted(connection, contact)
         erasure = {"stand_in": name, "contact": contact, "erased_at": at, "reason": reason}
         connection.execute(insert(t.erasures), erasure)
-        if settings.crm is not None:
+        connectors = settings.connectors.values()
+        if settings.crm is not None or any("contact.erased" in facts_of(one.push) for one in connectors):
             tell(connection, "crm", f"erased_{name}", "contact.erased", {"contact": contact}, at)
         n_left = _on_their_way(connection, contact)
         if not n_left:
