@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "push": ["consent", "suppression", "contacts", "timeline", "erasure"],
 }
 faults = st.lists(st.sampled_from((None, *FAULTS)), max_size=6)
-few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "events": {"Order Completed": "purchase"},
     "attributes": {"plan": "subscriptionPlan"},
 }
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=15, deadline=None)
 TRACK = {
     "type": "track", "event": "Order Completed", "userId": "ada", "messageId": "m1",
     "timestamp": "2026-03-01T10:00:00.000Z", "properties": {"total": 30.5, "gift": True, "products": [{"sku": "a"}]},
