@@ -109,6 +109,9 @@ class _Writing:
                 return self._negated(self._segment(name))
             case Compare(op, left, Text() | Number() | Flag() as right):
                 return self.said(Or((Missing(left), Compare(_OPPOSITE[op], left, right))))  # type: ignore[arg-type]
+            case Compare(op, left, Attribute() | EntryProperty() | Property() as other):
+                either = (Missing(left), Missing(other), Compare(_OPPOSITE[op], left, other))  # type: ignore[arg-type]
+                return self.said(Or(either))
             case In(inner, options, negated):
                 return self.said(Or((Missing(inner), In(inner, options, not negated))))
             case Attribute() | EntryProperty() | Property():

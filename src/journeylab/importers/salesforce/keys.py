@@ -55,18 +55,24 @@ def channel_of(service: str) -> tuple[str, str]:
     return (_CHANNELS[beginning], rest) if beginning in _CHANNELS and rest else ("REST", service)
 
 
-def asked_message(node: Decide) -> MessageEvent | Or | None:
-    """What a `decide` asks of one message, where that is all that it asks."""
+def asked_message(node: Decide) -> tuple[MessageEvent, tuple[str, ...]] | None:
+    """What a `decide` asks of one message, where that is all that it asks, and of which links.
+
+    Opens and clicks together are the opens of Journey Builder, where a click counts as an open.
+    """
     tree: Tree = parse(node.decide[0].condition).tree
     if len(node.decide) > 1:
         return None
     if isinstance(tree, MessageEvent):
-        return tree
-    if isinstance(tree, Or):
-        parts = [part for part in tree.parts if isinstance(part, MessageEvent) and part.link is not None]
-        if len(parts) == len(tree.parts) and len({(part.kind, part.node) for part in parts}) == 1:
-            return tree
-    return None
+        return tree, () if tree.link is None else (tree.link,)
+    events = tree.parts if isinstance(tree, Or) else ()
+    asked = [one for one in events if isinstance(one, MessageEvent)]
+    if not asked or len(asked) < len(events) or len({one.node for one in asked}) > 1:
+        return None
+    if {(one.kind, one.link) for one in asked} == {("opened", None), ("clicked", None)}:
+        return next(one for one in asked if one.kind == "opened"), ()
+    links = tuple(one.link for one in asked if one.link is not None)
+    return (asked[0], links) if len(links) == len(asked) and {one.kind for one in asked} == {"clicked"} else None
 
 
 class Keys:

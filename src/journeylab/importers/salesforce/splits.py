@@ -76,7 +76,9 @@ def engagement(steps: Steps, step: Step) -> None:
     of, what, but = steps.by_key[key], STATISTICS[statistic], ""
     asked: Tree
     if of.kind == "EMAILV2":
-        events: list[Tree] = [MessageEvent(what, of.name, link) for link in _links(step)]
+        events: list[Tree] = [MessageEvent(what, of.name, link) for link in _links(step) if what == "clicked"]
+        if what == "opened":  # The help says that a click counts as an open.
+            events = [MessageEvent("opened", of.name), MessageEvent("clicked", of.name)]
         asked = Or(tuple(events)) if len(events) > 1 else events[0] if events else MessageEvent(what, of.name)
     else:
         asked = Attribute(f"{what}_{of.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from math import ceil
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from journeylab.conditions import AwaitedEvent, parse, parse_awaited
 from journeylab.errors import DefinitionError, Fault
-from journeylab.expressions import And, Attribute, MessageEvent, Missing, Or, Tree
+from journeylab.expressions import And, Attribute, MessageEvent, Missing
 from journeylab.importers.outcomes import Outcome, Verdict
 from journeylab.journey import (
     MARKETING,
@@ -30,9 +30,9 @@ from journeylab.journey import (
     Window,
 )
 
-from .criteria import criteria_of
 from .entry import REENTRY
-from .keys import Keys, asked_message, channel_of, is_open
+from .keys import asked_message, channel_of, is_open
+from .specification import Specification
 from .splits import STATISTICS
 from .values import Unwritable, awake, clock_text, percent, span_settings, value_text, zone_text
 
@@ -48,6 +48,7 @@ _WHOLE: Final = {
 }
 _EXECUTED: Final = {"execute": {"url": ""}}
 """The arguments of a custom activity, which is where somebody has to answer."""
+_OPENED: Final = "a click counts as an open there"
 _DRAWN: Final = "chance is drawn anew at each entry there, and is nowhere written down (rule 22)"
 
 
@@ -66,42 +67,35 @@ def written(journey: Journey) -> tuple[dict[str, Any], list[Outcome]]:
     return made, writing.outcomes
 
 
-class _Writing:
-    def __init__(self, journey: Journey) -> None:
-        self._journey = journey
-        self.outcomes: list[Outcome] = []
-        self.faults: list[Fault] = []
-        self._activities: list[dict[str, Any]] = []
-        self._keys = Keys(journey)
-
+class _Writing(Specification):
     def journey(self) -> dict[str, Any]:
-        journey = self._journey
+        journey = self.source
         for field, why in _WHOLE.items():
             if getattr(journey, field) != type(journey).model_fields[field].get_default():
-                self._did((field,), field, Verdict.left_out, note=why)
-        for name, target in self._keys.backwards():
+                self.did((field,), field, Verdict.left_out, note=why)
+        for name, target in self.keys.backwards():
             message = f"Journey Builder cannot have this: a way back, to {target}"
             self.faults.append(Fault(("nodes", name), message, journey.journey))
         if journey.quiet_hours is not None:
             note = "they are the delivery window of each e-mail without one of its own, by the clock of the account"
-            self._did(("quiet_hours",), "quiet_hours", Verdict.approximated, "throttleOpens, throttleCloses", note=note)
+            self.did(("quiet_hours",), "quiet_hours", Verdict.approximated, "throttleOpens, throttleCloses", note=note)
         if journey.timezone != "UTC":
             note = "it is that of waits for a time of day; a journey has none"
-            self._did(("timezone",), f"timezone {journey.timezone}", Verdict.approximated, "timeZone", note=note)
+            self.did(("timezone",), f"timezone {journey.timezone}", Verdict.approximated, "timeZone", note=note)
         for name in journey.segments:
             note = "it is written out in each filter that names it"
-            self._did(("segments", name), f"segment {name}", Verdict.mapped, "criteria", note=note)
+            self.did(("segments", name), f"segment {name}", Verdict.mapped, "criteria", note=note)
         first = self._holdout()
         if first is None:
             message = "Journey Builder cannot have this: a journey that ends where it begins"
             self.faults.append(Fault(("nodes",), message, journey.journey))
-        trigger = self._within(("trigger",), self._trigger) or {}
+        trigger = self.within(("trigger",), self._trigger) or {}
         for name, node in journey.nodes.items():
-            self._within(("nodes", name), partial(self._node, name, node))
+            self.within(("nodes", name), partial(self._node, name, node))
         goals, exits = self._exits()
         if journey.purpose != MARKETING:
             note = "choose a send classification for it: who gets its messages rests on that"
-            self._did(("purpose",), "purpose", Verdict.approximated, "triggeredSend", note=note)
+            self.did(("purpose",), "purpose", Verdict.approximated, "triggeredSend", note=note)
         event = trigger.get("eventDefinitionKey", "")
         return {
             "key": journey.journey,
@@ -111,63 +105,25 @@ class _Writing:
             "entryMode": self._mode(),
             "definitionType": "Multistep",
             "triggers": [trigger | {"outcomes": [{"key": "start", "next": first}]}],
-            "activities": self._activities,
+            "activities": self.activities,
             "goals": goals,
             "exits": exits,
             "defaults": {"email": [f'{{{{Event.{event}."EmailAddress"}}}}']},
             "metaData": {"dataSource": "ContactsModel"},
         }
 
-    # What is said of it
-
-    def _did(self, place: tuple[str | int, ...], what: str, verdict: Verdict, *becomes: str, note: str = "") -> None:
-        self.outcomes.append(Outcome(place, what, verdict, becomes, note))
-
-    def _noted(self, place: tuple[str | int, ...], what: str, notes: list[str], *becomes: str) -> None:
-        said = dict.fromkeys(one for one in notes if one)
-        self._did(place, what, Verdict.approximated if said else Verdict.mapped, *becomes, note="; ".join(said))
-
-    def _within(self, place: tuple[str | int, ...], do: Callable[[], Any]) -> Any:
-        try:
-            return do()
-        except Unwritable as why:
-            self.faults.append(Fault(place, f"Journey Builder cannot have this: {why}", self._journey.journey))
-            return None
-
-    # Activities
-
-    def _add(self, key: str, name: str, kind: str, ways: list[dict[str, Any]], **said: Any) -> str:
-        outcomes = [{"key": f"{key}-path-{i + 1}", **way} for i, way in enumerate(ways)]
-        self._activities.append({
-            "key": key, "name": name, "type": kind, "outcomes": outcomes, "metaData": {"isConfigured": True}, **said,
-        })  # fmt: skip
-        return key
-
-    def _way(self, target: str, label: str = "", **arguments: Any) -> dict[str, Any]:
-        """An outcome that leads to a node."""
-        return self._way_to(self._keys.to(target), label, **arguments)
-
-    @staticmethod
-    def _way_to(key: str | None, label: str = "", **arguments: Any) -> dict[str, Any]:
-        way: dict[str, Any] = {} if key is None else {"next": key}
-        if arguments:
-            way["arguments"] = arguments
-        if label:
-            way["metaData"] = {"label": label}
-        return way
-
     # Entering and leaving
 
     def _mode(self) -> str:
-        reentry = self._journey.trigger.reentry
+        reentry = self.source.trigger.reentry
         if isinstance(reentry, timedelta):
             note = "a contact may enter again once the last entry is over, however long that is ago"
-            self._did(("trigger", "reentry"), "reentry", Verdict.approximated, "entryMode", note=note)
+            self.did(("trigger", "reentry"), "reentry", Verdict.approximated, "entryMode", note=note)
             return "SingleEntryAcrossAllVersions"
         return _MODES[reentry]
 
     def _trigger(self) -> dict[str, Any]:
-        trigger, notes = self._journey.trigger, []
+        trigger, notes = self.source.trigger, []
         if trigger.date is not None:
             raise Unwritable("a journey that begins at a date; let an automation fill a data extension on that day")
         if trigger.event is not None:
@@ -177,45 +133,42 @@ class _Writing:
             tree = None if trigger.where is None else parse(trigger.where, scope="event").tree
         else:
             kind, key = "ContactAudience", f"ContactAudience-{trigger.segment}"
-            segment = self._journey.known_segments[str(trigger.segment)]
+            segment = self.source.known_segments[str(trigger.segment)]
             if segment.condition is None:
                 raise Unwritable(f"the segment {trigger.segment} has weights")
             tree = parse(segment.condition, in_segment=True).tree
             if trigger.where is not None:
                 tree = And((tree, parse(trigger.where).tree))
             notes.append("set the schedule of the entry source; the audience is who is in the segment")
-        settings = {} if tree is None else {"criteria": self._criteria(tree, key, notes)}
-        self._noted(("trigger",), f"trigger on {trigger.event or trigger.segment}", notes, kind)
+        settings = {} if tree is None else {"criteria": self.criteria(tree, key, notes)}
+        self.noted(("trigger",), f"trigger on {trigger.event or trigger.segment}", notes, kind)
         return {
             "key": "TRIGGER", "name": trigger.event or str(trigger.segment), "type": kind, "eventDefinitionKey": key,
             "arguments": {}, "configurationArguments": settings, "metaData": {"eventDefinitionKey": key},
         }  # fmt: skip
 
-    def _criteria(self, tree: Tree, event: str | None, notes: list[str]) -> str:
-        return criteria_of(tree, event, self._journey.known_segments, notes.append)
-
     def _holdout(self) -> str | None:
         """The key of the first activity; a holdout is a split before it."""
-        first, share = self._keys.to(self._journey.first), self._journey.holdout
+        first, share = self.keys.to(self.source.first), self.source.holdout
         if not share or first is None:
             return first
-        key = self._keys.new("RANDOMSPLITV2")
-        held = self._within(("holdout",), partial(percent, share))
+        key = self.keys.new("RANDOMSPLITV2")
+        held = self.within(("holdout",), partial(percent, share))
         ways = [
-            self._way_to(first, "Treated", percentage=100 - (held or 0)),
-            self._way_to(None, "Held out", percentage=held),
+            self.way_to(first, "Treated", percentage=100 - (held or 0)),
+            self.way_to(None, "Held out", percentage=held),
         ]
-        self._add(key, "Holdout", "RANDOMSPLIT", ways)
+        self.add(key, "Holdout", "RANDOMSPLIT", ways)
         note = f"who is held out leaves at once there, instead of going on without messages; {_DRAWN}"
-        self._did(("holdout",), "holdout", Verdict.approximated, key, note=note)
+        self.did(("holdout",), "holdout", Verdict.approximated, key, note=note)
         return key
 
     def _exits(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Goals and exit criteria, which ask fields there, after each wait."""
         goals: list[dict[str, Any]] = []
         exits: list[dict[str, Any]] = []
-        for i, one in enumerate(self._journey.exit_when):
-            settings = {"criteria": self._criteria(Attribute(one.event), None, [])}
+        for i, one in enumerate(self.source.exit_when):
+            settings = {"criteria": self.criteria(Attribute(one.event), None, [])}
             note = (
                 f"it is asked after each wait there: whether the field {one.event} is true, which somebody has to set "
                 "at the event; here the event ends the entry at once (rule 14)"
@@ -227,7 +180,7 @@ class _Writing:
             made_of = goals if is_goal else exits
             made_of.append(made | {"configurationArguments": settings, "metaData": {"isExitCriteria": True}})
             what = f"{'goal' if one.goal else 'exit'} {one.event}"
-            self._did(("exit_when", i), what, Verdict.approximated, "goals" if is_goal else "exits", note=note)
+            self.did(("exit_when", i), what, Verdict.approximated, "goals" if is_goal else "exits", note=note)
         return goals, exits
 
     # Nodes
@@ -236,12 +189,12 @@ class _Writing:
         place = ("nodes", name)
         if isinstance(node, Exit):
             note = "" if node.exit == "finished" else "the end of a path has no text there"
-            self._noted(place, f"exit {node.exit!r}", [note])
+            self.noted(place, f"exit {node.exit!r}", [note])
             return
         if is_open(node):
-            self._did(place, "wait_until", Verdict.mapped, note="a window that is always open only leads on")
+            self.did(place, "wait_until", Verdict.mapped, note="a window that is always open only leads on")
             return
-        if name in self._keys.extends.values():
+        if name in self.keys.extends.values():
             return
         match node:
             case Send():
@@ -255,48 +208,48 @@ class _Writing:
             case Decide():
                 self._decide(place, name, node)
             case Split():
-                ways = [self._way(arm, arm, percentage=percent(share)) for arm, share in node.split.items()]
-                self._add(self._keys.heads[name], name, "RANDOMSPLIT", ways)
-                self._did(place, "split", Verdict.approximated, self._keys.heads[name], note=_DRAWN)
+                ways = [self.way(arm, arm, percentage=percent(share)) for arm, share in node.split.items()]
+                self.add(self.keys.heads[name], name, "RANDOMSPLIT", ways)
+                self.did(place, "split", Verdict.approximated, self.keys.heads[name], note=_DRAWN)
             case Set():
                 notes: list[str] = ["put the ids of the data extension and of its fields in"]
                 fields = [
                     {"dataExtensionId": "", "field": field, "value": value_text(value, notes.append)}
                     for field, value in node.set.items()
                 ]
-                self._add(
-                    self._keys.heads[name], name, "UPDATECONTACTDATA", [self._way(node.next)],
+                self.add(
+                    self.keys.heads[name], name, "UPDATECONTACTDATA", [self.way(node.next)],
                     arguments={"activityData": {"updateContactFields": fields}},
                 )  # fmt: skip
-                self._noted(place, "set", notes, self._keys.heads[name])
+                self.noted(place, "set", notes, self.keys.heads[name])
             case Emit():
-                what, key = f"emit {node.emitted.event}", self._keys.heads[name]
-                self._add(key, what, "REST", [self._way(node.next)], arguments=_EXECUTED)
+                what, key = f"emit {node.emitted.event}", self.keys.heads[name]
+                self.add(key, what, "REST", [self.way(node.next)], arguments=_EXECUTED)
                 note = "a custom activity that somebody has to write, which fires the event"
-                self._did(place, what, Verdict.approximated, key, note=note)
+                self.did(place, what, Verdict.approximated, key, note=note)
             case Call():
                 self._call(place, name, node)
             case _:
                 raise Unwritable("a journey inside of another one; write its nodes out")
 
     def _send(self, place: tuple[str, ...], name: str, node: Send) -> None:
-        notes, becomes = [], [self._keys.heads[name]]
-        key = self._keys.heads[name]
+        notes, becomes = [], [self.keys.heads[name]]
+        key = self.keys.heads[name]
         if node.best is not None:
             within = min(node.best.within or node.expires, timedelta(days=7))
             hours = max(1, ceil(within / timedelta(hours=1)))
-            key = self._keys.emails[name]
+            key = self.keys.emails[name]
             becomes.append(key)
             settings = {"params": {"slidingWindowHours": hours, "enableRandomTime": False}}
-            self._add(
-                self._keys.heads[name], f"Send time of {name}", "STOWAIT", [self._way_to(key)],
+            self.add(
+                self.keys.heads[name], f"Send time of {name}", "STOWAIT", [self.way_to(key)],
                 configurationArguments=settings,
             )  # fmt: skip
             notes.append("the hour is Einstein's, and none is explored (rule 17)")
         opens, closes = self._delivery(node, notes)
         send = {"emailId": "", "emailSubject": "", "throttleOpens": opens, "throttleCloses": closes}
-        ways = [self._way(node.next)]
-        self._add(
+        ways = [self.way(node.next)]
+        self.add(
             key, node.send, "EMAILV2", ways,
             configurationArguments={"triggeredSend": send, "triggeredSendKey": node.send},
         )  # fmt: skip
@@ -304,13 +257,13 @@ class _Writing:
             notes.append("a message that is skipped leads on like one that is sent")
         if node.expires != Send.model_fields["expires"].get_default():
             notes.append("messages do not expire")
-        self._noted(place, f"send {node.send}", notes, *becomes)
+        self.noted(place, f"send {node.send}", notes, *becomes)
 
     def _delivery(self, node: Send, notes: list[str]) -> tuple[str, str]:
         """The delivery window of an e-mail, which also stands for quiet hours."""
         best, at = node.best, node.at
         window = best.window if best is not None else at if isinstance(at, Window) else None
-        quiet = self._journey.quiet_hours
+        quiet = self.source.quiet_hours
         if window is not None and {*window.days} != {*WEEKDAYS}:
             notes.append("it is sent on all days of the week")
         between = window.between if window is not None else awake(quiet)
@@ -326,52 +279,50 @@ class _Writing:
         if minutes != int(minutes):
             raise Unwritable("a wait of less than whole minutes")
         notes: list[str] = []
-        after = self._keys.extends.get(name)
-        until = None if after is None else self._journey.nodes[after]
+        after = self.keys.extends.get(name)
+        until = None if after is None else self.source.nodes[after]
         target = node.next if not isinstance(until, WaitUntil) else until.next
-        settings, zone = span_settings(int(minutes)), ""
+        settings = span_settings(int(minutes))
         if isinstance(until, WaitUntil):
-            zone = self._clocked(until, settings, notes)
-            self._noted(("nodes", str(after)), "wait_until", notes, self._keys.heads[name])
-        self._waits(self._keys.heads[name], name, target, settings, extended=bool(zone))
-        self._did(place, "wait", Verdict.mapped, self._keys.heads[name])
+            self._clocked(until, settings, notes)
+            self.noted(("nodes", str(after)), "wait_until", notes, self.keys.heads[name])
+        self._waits(self.keys.heads[name], name, target, settings, extended=until is not None)
+        self.did(place, "wait", Verdict.mapped, self.keys.heads[name])
 
     def _waits(self, key: str, name: str, target: str, settings: dict[str, Any], *, extended: bool = False) -> None:
         about = {"isConfigured": True, "isExtended": extended}
-        self._add(key, name, "WAIT", [self._way(target)], configurationArguments=settings, metaData=about)
+        self.add(key, name, "WAIT", [self.way(target)], configurationArguments=settings, metaData=about)
 
-    def _clocked(self, node: WaitUntil, settings: dict[str, Any], notes: list[str]) -> str:
-        """Puts a time of day into the settings of a wait."""
-        time = str(node.wait_until.time)
-        if time.count(":") > 1:
-            raise Unwritable(f"a time of day with seconds, {time}")
-        if node.wait_until.date is None and {*node.wait_until.days} != {*WEEKDAYS}:
+    def _clocked(self, node: WaitUntil, settings: dict[str, Any], notes: list[str]) -> None:
+        """Puts a time of day, and the zone whose clock shows it, into the settings of a wait."""
+        until, zone = node.wait_until, zone_text(self.source.timezone)
+        if until.time is not None and until.time.count(":") > 1:
+            raise Unwritable(f"a time of day with seconds, {until.time}")
+        if until.date is None and {*until.days} != {*WEEKDAYS}:
             raise Unwritable("a wait until a day of the week")
-        zone = zone_text(self._journey.timezone)
-        settings |= {"specifiedTime": time, "timeZone": zone}
+        settings |= {"specifiedTime": until.time or "00:00", "timeZone": zone}
         notes.append(f"the clock is that of {zone}, and not the contact's (rule 3)")
-        return zone
 
     def _wait_until(self, place: tuple[str, ...], name: str, node: WaitUntil) -> None:
         until = node.wait_until
         notes: list[str] = []
-        key = self._keys.heads[name]
+        key = self.keys.heads[name]
         if until.date is None:
             if until.time is None:
                 raise Unwritable("a wait until a window opens")
             settings = span_settings(1)
             self._clocked(node, settings, notes)
             self._waits(key, name, node.next, settings, extended=True)
-            self._noted(place, "wait_until", [*notes, "it begins with a wait of one minute"], key)
+            self.noted(place, "wait_until", [*notes, "it begins with a wait of one minute"], key)
             return
         if node.otherwise not in (None, node.next):
-            criteria = {"path_1": self._criteria(Missing(Attribute(until.date)), None, notes)}
-            asked, key = key, self._keys.new("WAITBYATTRIBUTE")
+            criteria = {"path_1": self.criteria(Missing(Attribute(until.date)), None, notes)}
+            asked, key = key, self.keys.new("WAITBYATTRIBUTE")
             ways = [
-                {"key": "path_1", **self._way(str(node.otherwise), "No date")},
-                {"key": "remainder_path", **self._way_to(key, "Remainder")},
+                {"key": "path_1", **self.way(str(node.otherwise), "No date")},
+                {"key": "remainder_path", **self.way_to(key, "Remainder")},
             ]
-            self._add(
+            self.add(
                 asked, f"{name} known", "MULTICRITERIADECISION", ways, configurationArguments={"criteria": criteria}
             )
         minutes = until.offset / timedelta(minutes=1)
@@ -379,15 +330,14 @@ class _Writing:
             raise Unwritable("an offset of less than whole minutes")
         settings = span_settings(int(minutes)) if minutes else {}
         settings["waitEndDateAttributeExpression"] = f"{{{{Contact.Attribute.{until.date}}}}}"
-        if until.time is not None:
-            self._clocked(node, settings, notes)
+        self._clocked(node, settings, notes)
         if minutes:
             notes.append("look whether its offset is before or after the date")
         self._waits(key, name, node.next, settings)
-        self._noted(place, "wait_until", notes, key)
+        self.noted(place, "wait_until", notes, key)
 
     def _wait_for(self, place: tuple[str, ...], name: str, node: WaitFor) -> None:
-        branches, key = node.branches(), self._keys.heads[name]
+        branches, key = node.branches(), self.keys.heads[name]
         notes: list[str] = []
         if len(node.awaited) > 1:
             raise Unwritable("a wait for several events; wait for one after the other")
@@ -400,54 +350,53 @@ class _Writing:
         if isinstance(found, AwaitedEvent):
             settings = span_settings(int(minutes)) | {"waitForEventKey": found.event}
             if found.where is not None:
-                settings["criteria"] = self._criteria(found.where, found.event, notes)
-            ways = [self._way(target, "Event", when=True), self._way(node.otherwise, "No event", when=False)]
-            self._add(key, name, "WAITUNTILAPI", ways, configurationArguments=settings)
+                settings["criteria"] = self.criteria(found.where, found.event, notes)
+            ways = [self.way(target, "Event", when=True), self.way(node.otherwise, "No event", when=False)]
+            self.add(key, name, "WAITUNTILAPI", ways, configurationArguments=settings)
             notes.append("no public page shows how this activity is written; look at it in the editor")
-            self._noted(place, "wait_for", notes, key)
+            self.noted(place, "wait_for", notes, key)
             return
-        asked = self._keys.new("ENGAGEMENTSPLITV2")
+        asked = self.keys.new("ENGAGEMENTSPLITV2")
         settings = span_settings(int(minutes))
-        self._add(key, f"{name} wait", "WAIT", [self._way_to(asked)], configurationArguments=settings)
-        self._engagement(asked, name, MessageEvent(found.kind, found.node, found.link), target, node.otherwise)
-        note = "contacts wait for all of the time there, and are then asked; here they go on at once (rule 9)"
-        self._did(place, "wait_for", Verdict.approximated, key, asked, note=note)
+        self.add(key, f"{name} wait", "WAIT", [self.way_to(asked)], configurationArguments=settings)
+        event = MessageEvent(found.kind, found.node, found.link)
+        self._engagement(asked, name, event, [found.link] if found.link else [], target, node.otherwise)
+        notes.append("contacts wait for all of the time there, and are then asked; here they go on at once (rule 9)")
+        self.noted(place, "wait_for", [*notes, _OPENED if found.kind == "opened" else ""], key, asked)
 
-    def _engagement(self, key: str, name: str, event: MessageEvent | Or, yes: str, no: str) -> None:
-        events = event.parts if isinstance(event, Or) else (event,)
-        of = events[0]
-        if not isinstance(of, MessageEvent) or of.kind not in _STATISTICS:
+    def _engagement(self, key: str, name: str, of: MessageEvent, links: Sequence[str], yes: str, no: str) -> None:
+        if of.kind not in _STATISTICS:
             raise Unwritable("a split by other than opens, clicks and bounces")
-        links = [one.link for one in events if isinstance(one, MessageEvent) and one.link is not None]
         settings = {
-            "refActivityCustomerKey": self._keys.emails[of.node],
+            "refActivityCustomerKey": self.keys.emails[of.node],
             "statsTypeId": _STATISTICS[of.kind],
-            "engagementUrls": {"urls": links},
+            "engagementUrls": {"urls": list(links)},
         }
-        ways = [self._way(yes, "Yes", when=True), self._way(no, "No", when=False)]
-        self._add(key, name, "ENGAGEMENTDECISION", ways, configurationArguments=settings)
+        ways = [self.way(yes, "Yes", when=True), self.way(no, "No", when=False)]
+        self.add(key, name, "ENGAGEMENTDECISION", ways, configurationArguments=settings)
 
     def _decide(self, place: tuple[str, ...], name: str, node: Decide) -> None:
-        key, asked = self._keys.heads[name], asked_message(node)
+        key, asked, notes = self.keys.heads[name], asked_message(node), list[str]()
         if asked is not None:
-            self._engagement(key, name, asked, node.decide[0].go, node.otherwise)
-            self._did(place, "decide", Verdict.mapped, key)
+            of, links = asked
+            self._engagement(key, name, of, links, node.decide[0].go, node.otherwise)
+            alone = isinstance(parse(node.decide[0].condition).tree, MessageEvent)
+            self.noted(place, "decide", [_OPENED] if alone and of.kind == "opened" else [], key)
             return
-        event, criteria, ways = self._journey.trigger.event, {}, []
-        notes: list[str] = []
+        event, criteria, ways = self.source.trigger.event, {}, []
         for i, clause in enumerate(node.decide):
-            criteria[f"path_{i + 1}"] = self._criteria(parse(clause.condition).tree, event, notes)
-            ways.append({"key": f"path_{i + 1}", **self._way(clause.go, clause.go)})
-        ways.append({"key": "remainder_path", **self._way(node.otherwise, "Remainder")})
+            criteria[f"path_{i + 1}"] = self.criteria(parse(clause.condition).tree, event, notes)
+            ways.append({"key": f"path_{i + 1}", **self.way(clause.go, clause.go)})
+        ways.append({"key": "remainder_path", **self.way(node.otherwise, "Remainder")})
         notes.append("fields have the names of our attributes; put those of their data extensions before them")
-        self._add(key, name, "MULTICRITERIADECISION", ways, configurationArguments={"criteria": criteria})
-        self._noted(place, "decide", notes, key)
+        self.add(key, name, "MULTICRITERIADECISION", ways, configurationArguments={"criteria": criteria})
+        self.noted(place, "decide", notes, key)
 
     def _call(self, place: tuple[str, ...], name: str, node: Call) -> None:
-        key, (kind, label) = self._keys.heads[name], channel_of(node.call)
+        key, (kind, label) = self.keys.heads[name], channel_of(node.call)
         notes = ["put in what is sent, or where to"]
         if node.failed not in (None, node.next):
             notes.append("what fails leads on like what does not")
         said = {"arguments": _EXECUTED} if kind == "REST" else {}
-        self._add(key, label, kind, [self._way(node.next)], **said)
-        self._noted(place, f"call {node.call}", notes, key)
+        self.add(key, label, kind, [self.way(node.next)], **said)
+        self.noted(place, f"call {node.call}", notes, key)
