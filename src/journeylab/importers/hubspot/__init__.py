@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from journeylab.importers.draft import Draft
 from journeylab.importers.export import Export
+from journeylab.importers.outcomes import Outcome
+from journeylab.journey import Journey
 
 from .actiontypes import NODE_TYPES
 from .reading import journeys_of
+from .writing import written
 
 __all__ = ["SYSTEM"]
 
@@ -31,6 +34,9 @@ class _HubSpot:
 
     def read(self, export: Export) -> list[Draft]:
         return journeys_of(export)
+
+    def write(self, journey: Journey) -> tuple[Any, list[Outcome]]:
+        return written(journey)
 
 
 SYSTEM: Final = _HubSpot()

@@ -12,6 +12,7 @@ from journeylab.importers.spans import span
 from journeylab.importers.unsaid import quiet
 
 from .actiontypes import CALLS, OTHER_APPS
+from .filters import email_title
 from .flow import DAYS, Flow, enrolled_in, kind_of, time_of_day
 
 __all__ = ["Doing"]
@@ -202,7 +203,7 @@ class Doing:
     def _email(self, action: Part, name: str) -> None:
         fields = action.part("fields")
         identity = fields.text("content_id")
-        title = self.flow.titles.get(identity, f"email {identity}")
+        title = email_title(self.flow.titles, identity)
         message = self.draft.message(title, identity)
         self.draft.node(name, action, send=message, next=self.flow.goes(action, "connection"))
         self.draft.did(action, "0-4", title, name)

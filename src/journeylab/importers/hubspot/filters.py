@@ -19,7 +19,7 @@ from journeylab.importers.unsaid import Flags, Unsaid, quiet
 
 from .eventtypes import PROPERTIES, PROPERTY_CHANGED, event_name
 
-__all__ = ["Filters", "Moment", "Said"]
+__all__ = ["Filters", "Moment", "Said", "email_title"]
 
 _NUMBERS: Final = {
     "IS_EQUAL_TO": "==", "IS": "==", "IS_NOT_EQUAL_TO": "!=", "IS_NOT": "!=", "IS_GREATER_THAN": ">",
@@ -229,12 +229,15 @@ class Filters:
             f"{operator!r} is no known operator; {known(operator, [*_OF_EMAILS, *_OF_BOTH], 'operators')}", "operator"
         )
 
+    def _message(self, identity: str) -> str:
+        """What an e-mail is as a message here, as a literal."""
+        return literal(self._draft.message(email_title(self._titles, identity), identity))
+
     def _of_email(self, event: str, identity: str, part: Part) -> str:
         nodes = self._sends.get(identity, ())
         if self._inside and len(nodes) == 1 and event not in ("replied",):
             return f"{event}({nodes[0]})"
-        message = self._draft.message(self._titles.get(identity, f"email {identity}"), identity)
-        return self._happened(event, f"message == {literal(message)}", part, "pruningRefineBy", done=True)
+        return self._happened(event, f"message == {self._message(identity)}", part, "pruningRefineBy", done=True)
 
     def _constant(self, part: Part) -> str:
         return "true" if part.flag("shouldAccept") else "false"
@@ -259,6 +262,10 @@ class Filters:
         for one in filters:
             one.choice("filterType", ("PROPERTY",), "filters of events", "PROPERTY")
             label, operation = one.text("property"), one.part("operation")
+            if label == "hs_email_id":
+                quiet(operation)
+                texts.append(f"message == {self._message(_value(one))}")
+                continue
             try:
                 texts.append(_compared(PROPERTIES.get(label) or name_of(label), operation))
             except Unsaid:
@@ -310,6 +317,11 @@ class Filters:
         texts += [] if most is None else [f"{counted} <= {most}"]
         joined = " and ".join(texts) or "true"
         return f"{negation}({joined})"
+
+
+def email_title(titles: Mapping[str, str], identity: str) -> str:
+    """What an e-mail is called: by its number, where the export does not say more."""
+    return titles.get(identity, f"email {identity}" if identity.isdigit() else identity)
 
 
 def _refined(part: Part) -> tuple[str, int, int | None]:

@@ -12,7 +12,7 @@ from journeylab.importers.spans import clock_time
 from journeylab.importers.unsaid import target_of
 
 from .actiontypes import NODE_TYPES
-from .filters import Filters
+from .filters import Filters, email_title
 
 __all__ = ["DAYS", "Flow", "enrolled_in", "time_of_day"]
 
@@ -68,8 +68,7 @@ class Flow:
         kind, fields = kind_of(action), action.data.get("fields")
         said = fields if isinstance(fields, dict) else {}
         if kind == "0-4":
-            identity = str(said.get("content_id", ""))
-            return self.titles.get(identity, f"email {identity}")
+            return email_title(self.titles, str(said.get("content_id", "")))
         if kind == "0-1" and str(said.get("delta", "0")) != "0":
             return f"wait {said['delta']} {said.get('time_unit', '')}"
         if kind == "0-5":
