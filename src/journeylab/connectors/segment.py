@@ -1,8 +1,8 @@
-"""Segment: what happened here is told by track and identify calls, and its own calls become events and contacts.
+"""Segment: what happened here is told by track and identify calls.
 
-It keeps to Segment's pages "HTTP API Source", "Spec: Common Fields", "Spec: Track", "Spec: Identify", "Handling
-Duplicate Data" and "Webhooks (Actions) Destination". Segment is not asked for anything: what it has to say it posts, by
-its webhook destination, to `POST /segment/NAME` of `journeylab serve`; see `call_of`.
+It keeps to Segment's pages "HTTP API Source", "Spec: Common Fields" and "Handling Duplicate Data". Segment cannot be
+asked for anything: what it has to say it posts to `POST /events`, by a webhook destination whose mapping gives events
+our names, with a token (docs/connectors.md).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from hashlib import sha256
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,7 +26,7 @@ from .facts import Fact, passed_over
 from .http import Call, Reply
 from .pushed import check_push, facts_of
 
-__all__ = ["Segment", "SegmentCall", "SegmentTarget", "call_of"]
+__all__ = ["Segment", "SegmentTarget"]
 
 _CAN: Final = ("consent", "contacts", "suppression", "timeline")
 _LONGEST_ID: Final = 99
@@ -42,23 +41,16 @@ class Segment(Connector):
 
     Attributes:
         url: `https://api.segment.io`, or the one of the workspace's region.
-        write_key: the source's; also where Segment only posts to us, as it says which source that is.
+        write_key: the source's.
         names: what the track call of a kind of facts is called, where not by default: `message.sent` is `Message Sent`.
         traits: by what a fact says (`journey`, `message` and so on), the trait that keeps it; for `push: [contacts]`.
-        shared_secret: with which Segment signs what it posts to us.
-        events: the events that are taken of what Segment posts, by their names there, and what they are called here.
-        attributes: the traits that are taken, by our names.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ()
     kind: Literal["segment"]
     url: BaseUrl = "https://api.segment.io"
     write_key: SecretReference
     names: dict[str, str] = Field(default_factory=dict)
     traits: dict[Name, str] = Field(default_factory=dict)
-    shared_secret: SecretReference | None = None
-    events: dict[str, Name] = Field(default_factory=dict)
-    attributes: dict[Name, str] = Field(default_factory=dict)
 
     @field_validator("push")
     @classmethod
@@ -68,7 +60,7 @@ class Segment(Connector):
     @model_validator(mode="after")
     def _says_what_is_needed(self) -> Segment:
         if self.pull:
-            raise ValueError("pull: Segment is not asked for anything; it posts to us what `events` name")
+            raise ValueError("pull: Segment is not asked for anything; it posts what it has to say to POST /events")
         if "contacts" in self.push and not self.traits:
             raise ValueError("push: `contacts` needs `traits`")
         facts = sorted(facts_of(_CAN))
@@ -122,82 +114,6 @@ class SegmentTarget:
         if call.body is not None and len(call.body) > _LONGEST_CALL:
             return Reply(None, "it has more than the 32 kB of a call to Segment", is_hopeless=True)
         return judged(reach(call), "Segment", lambda _: None, lambda status, _: status in _HOPELESS)
-
-
-class SegmentCall(NamedTuple):
-    """A call that Segment has posted, as we take it.
-
-    Attributes:
-        event: `{contact, event, occurred_at, id, properties}`, of a track call.
-        contact: `{contact, address?, attributes}`, of an identify call.
-        left_out: the names of properties that are no texts, numbers or flags, and were not taken.
-    """
-
-    event: dict[str, Any] | None = None
-    contact: dict[str, Any] | None = None
-    left_out: tuple[str, ...] = ()
-
-
-def call_of(call: object, settings: Segment) -> SegmentCall | None:
-    """What a call that Segment has posted is here; None for one of which nothing is taken.
-
-    Taken are the track calls that `events` name, and identify calls that have an address or `attributes`.
-
-    Args:
-        call: the call, plain data.
-        settings: the connector's.
-
-    Raises:
-        ValueError: for a call without what Segment's specification asks for, saying what is missing.
-
-    >>> settings = Segment(kind="segment", write_key="env:KEY", events={"Order Completed": "purchase"})
-    >>> call = {"type": "track", "event": "Order Completed", "userId": "ada", "messageId": "m1",
-    ...         "timestamp": "2026-03-01T10:00:00.000Z", "properties": {"total": 30, "products": [{"sku": 1}]}}
-    >>> taken = call_of(call, settings)
-    >>> taken.event["event"], taken.event["properties"], taken.left_out
-    ('purchase', {'total': 30}, ('products',))
-    """
-    if not isinstance(call, Mapping):
-        raise ValueError("it is no object")
-    kind = call.get("type")
-    if kind not in ("track", "identify") or (kind == "track" and call.get("event") not in settings.events):
-        return None
-    contact, identity = call.get("userId"), call.get("messageId")
-    if contact in (None, "") and call.get("anonymousId"):
-        return None  # nobody knows yet who that is
-    if not isinstance(contact, str) or not contact:
-        raise ValueError("`userId` is missing")
-    if not isinstance(identity, str) or not identity:
-        raise ValueError("`messageId` is missing")
-    given = call.get("properties" if kind == "track" else "traits") or {}
-    if not isinstance(given, Mapping):
-        raise ValueError("`properties` or `traits` is no object")
-    if kind == "identify":
-        attributes = {name: given[trait] for name, trait in settings.attributes.items() if trait in given}
-        address = given.get("email")
-        if not attributes and not address:
-            return None
-        person = {"contact": contact, "attributes": attributes} | ({"address": address} if address else {})
-        return SegmentCall(contact=person)
-    kept = {name: value for name, value in given.items() if value is None or isinstance(value, str | int | float)}
-    event = {
-        "contact": contact,
-        "event": settings.events[call["event"]],
-        "occurred_at": _instant(call.get("timestamp")),
-        "id": identity,
-        "properties": kept,
-    }
-    return SegmentCall(event, left_out=tuple(sorted({*given} - {*kept})))
-
-
-def _instant(value: object) -> datetime:
-    try:
-        at = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise ValueError("`timestamp` is no instant with its zone, as in ISO 8601")
-    return at
 
 
 def _with(call: Call, authorization: str) -> Call:
