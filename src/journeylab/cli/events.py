@@ -135,7 +135,7 @@ def systems(
       journeylab events systems
       journeylab events systems hubspot
     """
-    from journeylab.importers.events import adapter_of, map_lines, system_names
+    from journeylab.importers.events import adapter_of, section, system_names
 
     if system is not None:
         adapter = adapter_of(system)
@@ -143,8 +143,7 @@ def systems(
             tables = [{"table": one.name, "columns": list(one.known_columns)} for one in adapter.tables]
             show_json({"system": adapter.name, "title": adapter.title, "clock": adapter.clock.told, "tables": tables})
             return
-        for line in (f"# {adapter.title}", adapter.steps.rstrip(), "", *map_lines(adapter)):
-            typer.echo(line)
+        typer.echo(section(adapter))
         return
     adapters = [adapter_of(name) for name in system_names()]
     if as_json:

@@ -7,11 +7,11 @@ hold), `mapping` (what they are here), `logfile` (what is there already), `catal
 """
 
 from .adapter import Adapter, Clock, Event, Names, Table, opted_out
-from .catalogue import adapter_of, map_lines, system_names
+from .catalogue import adapter_of, map_lines, section, system_names
 from .importing import ImportedEvents, import_events
 
 __all__ = [
     "Adapter", "Clock", "Event", "ImportedEvents", "Names", "Table", "adapter_of", "import_events", "map_lines",
     "opted_out",
-    "system_names",
+    "section", "system_names",
 ]  # fmt: skip

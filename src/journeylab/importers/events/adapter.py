@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
 
 from .unfolding import unfolding
@@ -135,7 +136,7 @@ class Table:
     names: Names | None = None
     differs: str = ""
 
-    @property
+    @cached_property
     def known_columns(self) -> tuple[str, ...]:
         """All columns that the map speaks of, each once, in the order of the map."""
         tests = [column for event in self.events for column in (event.at, *event.when, *event.unless)]

@@ -11,7 +11,7 @@ from journeylab.extensions import found, made
 
 from .adapter import Adapter, Event, Table
 
-__all__ = ["BUILT_IN", "adapter_of", "map_lines", "system_names"]
+__all__ = ["BUILT_IN", "adapter_of", "map_lines", "section", "system_names"]
 
 BUILT_IN: Final = (
     "marketingcloud", "eloqua", "hubspot", "mautic", "klaviyo", "dittofeed", "braze", "segment", "salesforce", "ga4",
@@ -45,6 +45,11 @@ def adapter_of(name: str) -> Adapter:
     return brought
 
 
+def section(adapter: Adapter) -> str:
+    """What docs/importing-events.md says of a system: how to import its exports, and the map."""
+    return "\n".join([f"## {adapter.title}: `{adapter.name}`", adapter.steps.rstrip(), "", *map_lines(adapter)])
+
+
 def map_lines(adapter: Adapter) -> Iterator[str]:
     """The map of a system in Markdown: how its instants are understood, its tables, and what becomes of each column."""
     yield f"Written from: {'; '.join(adapter.documented)}."
@@ -57,16 +62,14 @@ def map_lines(adapter: Adapter) -> Iterator[str]:
         yield f"| `{table.name}` | {_events(table)} | {_codes(table.contact, ' or ')} | {_at(adapter, table)} | " + (
             f"{_codes(table.key, ', ')} | {_codes(table.message, ' or ')} |"
         )
+    tables_of: dict[str, list[str]] = {}
     for table in adapter.tables:
-        lines = list(_columns(table))
-        if lines:
-            yield ""
-            yield f"Of `{table.name}`:"
-            yield ""
-            yield from lines
-    for limit in adapter.limits:
-        yield ""
-        yield f"- {limit}"
+        for line in _columns(table):
+            tables_of.setdefault(line, []).append(f"`{table.name}`")
+    yield ""
+    for line, tables in tables_of.items():
+        yield f"- {', '.join(tables)}: {line}"
+    yield from (f"- {limit}" for limit in adapter.limits)
 
 
 def _codes(names: tuple[str, ...], between: str) -> str:
@@ -113,17 +116,17 @@ def _columns(table: Table) -> Iterator[str]:
     what = "attribute" if table.is_contacts else "property"
     for ours, columns in by_ours.items():
         kind = " (a flag)" if ours in table.flags else " (a number)" if ours in table.numbers else ""
-        yield f"- {what} `{ours}`{kind}: {_codes(tuple(columns), ' or ')}"
+        yield f"{what} `{ours}`{kind}: {_codes(tuple(columns), ' or ')}"
     by_reason: dict[str, list[str]] = {}
     for column, why in table.left_out.items():
         by_reason.setdefault(why, []).append(column)
     for why, names in by_reason.items():
-        yield f"- left out, {why}: {_codes(tuple(names), ', ')}"
+        yield f"left out, {why}: {_codes(tuple(names), ', ')}"
     for value, why in table.passed_over.items():
-        yield f"- rows left out where `{table.sorted_by}` is `{value}`: {why}"
+        yield f"rows left out where `{table.sorted_by}` is `{value}`: {why}"
     if table.anonymous:
-        yield f"- rows left out without a contact: {table.anonymous}"
+        yield f"rows left out without a contact: {table.anonymous}"
     if table.aliases:
-        yield "- also under the names " + ", ".join(f"`{alias}` for `{name}`" for alias, name in table.aliases.items())
+        yield "also under the names " + ", ".join(f"`{alias}` for `{name}`" for alias, name in table.aliases.items())
     if table.differs:
-        yield f"- approximately: {table.differs}"
+        yield f"approximately: {table.differs}"

@@ -124,7 +124,7 @@ class _Duck:
         import pyarrow as pa
 
         try:
-            reader = self._connection.execute(sql).to_arrow_reader(_BATCH)
+            reader = self._connection.sql(sql).to_arrow_reader(_BATCH)
             yield from _tables(reader)
         except (duckdb.Error, pa.ArrowException) as problem:
             raise DataError(f"{self.label}: the query failed: {_first_line(problem)}") from None

@@ -23,7 +23,7 @@ from journeylab.rejects import Rejects
 from journeylab.tablesource import as_arrow, is_table, repeated
 
 from .adapter import Adapter, Table
-from .unfolding import TABLE
+from .unfolding import TABLE, json_text
 from .values import of_values
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from journeylab.tablesource import Source
 
-__all__ = ["Export", "as_known", "exports_in", "table_named", "table_of", "unfolded_table"]
+__all__ = ["Export", "as_known", "exports_in", "known_name", "table_named", "table_of", "unfolded_table"]
 
 _TEXTS: Final = (".csv", ".tsv", ".tab", ".txt", ".dat", ".psv")
 _COLUMNAR: Final = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
@@ -73,9 +73,8 @@ def exports_in(adapter: Adapter, source: Any, name: str | None = None) -> Iterat
         for label, data in _files(Path(source).expanduser()):
             yield from _exports_of(adapter, table, label, data)
     elif isinstance(source, list | tuple) and all(isinstance(row, Mapping) for row in source):
-        yield from _from_rows(
-            adapter, table, "the rows", [(i, row) for i, row in enumerate(source)], Rejects("the rows")
-        )
+        rejects = Rejects("the rows")
+        yield from _from_rows(adapter, table, "the rows", _unfolded(adapter, enumerate(source), rejects), rejects)
     elif is_table(source) or type(source).__name__ == "DataFrame":
         made = _arrow(source)
         yield from _from_table(adapter, table, "the table", made, Rejects("the table"))
@@ -225,19 +224,29 @@ def _json_rows(
                 return list(enumerate(adapter.unfold(document)))
             except ValueError as problem:
                 raise DataError(f"{label}: it {problem}; {adapter.title} exports {listed(_tables(adapter))}") from None
-    rows: list[tuple[int, Mapping[str, Any]]] = []
+    values: list[tuple[int, Any]] = []
     faults: dict[int, tuple[str, str]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                value = data_of(line)
+                values.append((number, data_of(line)))
             except ValueError:
                 faults[number] = line, "is no JSON"
-                continue
-            try:
-                rows += [(number, row) for row in adapter.unfold(value)]
-            except ValueError as problem:
-                faults[number] = line, str(problem)
+    _reject_lines(rejects, faults)
+    return _unfolded(adapter, values, rejects)
+
+
+def _unfolded(
+    adapter: Adapter, values: Iterable[tuple[int, Any]], rejects: Rejects
+) -> list[tuple[int, Mapping[str, Any]]]:
+    """The flat rows of JSON values, with the numbers of these."""
+    rows: list[tuple[int, Mapping[str, Any]]] = []
+    faults: dict[int, tuple[str, str]] = {}
+    for number, value in values:
+        try:
+            rows += [(number, row) for row in adapter.unfold(value)]
+        except ValueError as problem:
+            faults[number] = json_text(value), str(problem)
     _reject_lines(rejects, faults)
     return rows
 
@@ -325,7 +334,7 @@ def unfolded_table(
 ) -> Iterator[Export]:
     """The rows of a table with objects or lists in it, as those of JSON."""
     numbers = rejects.number(np.arange(len(rows))).tolist()
-    flat = [(number, one) for number, row in zip(numbers, rows.to_pylist(), strict=True) for one in adapter.unfold(row)]
+    flat = _unfolded(adapter, zip(numbers, rows.to_pylist(), strict=True), rejects)
     yield from _from_rows(adapter, table, label, flat, rejects)
 
 
@@ -393,15 +402,23 @@ def _by_words(tables: Sequence[Table], file: str) -> Table | None:
     return next(table for table in tables if table.name == said[0][1])
 
 
+def known_name(table: Table, column: str) -> str:
+    """The name that a table's map has for a column, whatever its case; the column's own where the map has none."""
+    if column in table.known_columns:
+        return column
+    for name in table.known_columns:
+        if name.lower() == column.lower():
+            return name
+    return next((name for alias, name in table.aliases.items() if alias.lower() == column.lower()), column)
+
+
 def as_known(table: Table, rows: pa.Table, label: str) -> pa.Table:
     """Rows with their columns under the names that the table's map has, whatever their case.
 
     Raises:
         DataError: when two columns would have one name.
     """
-    spoken = {name.lower(): name for name in table.known_columns}
-    spoken |= {alias.lower(): name for alias, name in table.aliases.items()}
-    names = [spoken.get(column.lower(), column) for column in rows.column_names]
+    names = [known_name(table, column) for column in rows.column_names]
     if twice := repeated(names):
         raise DataError(f"{label}: there is more than one column {listed(twice)}, by this or another of its names")
     return rows.rename_columns(names)

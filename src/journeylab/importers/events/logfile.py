@@ -92,15 +92,19 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _ordered(columns: Mapping[str, pa.ChunkedArray], fixed: Sequence[str]) -> pa.Table:
-    """The columns that have any value, the fixed ones first and then by name."""
+    """The columns, the fixed ones first and then by name."""
     import pyarrow as pa
 
+    names = [name for name in fixed if name in columns] + sorted(name for name in columns if name not in fixed)
+    return pa.table({name: columns[name].combine_chunks() for name in names})
+
+
+def _full(columns: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
+    """The columns of events that have any value."""
     needed = ["contact", "event", "occurred_at", "source_id"]
     if "name" in columns and columns["name"].null_count < len(columns["name"]):
         needed += ["name", "value"]  # a changed attribute may have no value any more
-    full = [name for name, column in columns.items() if name in needed or column.null_count < len(column)]
-    names = [name for name in fixed if name in full] + sorted(name for name in full if name not in fixed)
-    return pa.table({name: columns[name].combine_chunks() for name in names})
+    return {name: column for name, column in columns.items() if name in needed or column.null_count < len(column)}
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ def _sorted_events(events: pa.Table) -> pa.Table:
         }
     )  # fmt: skip
     order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
-    return _ordered({name: events[name].take(order) for name in events.column_names}, _FIXED)
+    return _ordered(_full({name: events[name].take(order) for name in events.column_names}), _FIXED)
 
 
 def _unnamed(events: pa.Table) -> pa.Table:
@@ -256,7 +260,7 @@ def _named(events: pa.Table, names: Mapping[str, str]) -> pa.Table:
     keys = pc.binary_join_element_wise(sources, ids, "/")
     named = said.take(pc.index_in(keys, known).combine_chunks())
     columns = {name: events[name] for name in events.column_names}
-    return _ordered(columns | {"message": pc.coalesce(pa.chunked_array([named]), ids, own)}, _FIXED)
+    return _ordered(_full(columns | {"message": pc.coalesce(pa.chunked_array([named]), ids, own)}), _FIXED)
 
 
 @dataclass(frozen=True)

@@ -181,5 +181,6 @@ def stacked(tables: Sequence[pa.Table]) -> pa.Table:
             table[name] if name in table.column_names else pa.chunked_array([pa.nulls(len(table), pa.string())])
             for table in tables
         ]
-        columns[name] = pa.chunked_array([chunk for part in alike(parts) for chunk in part.chunks])
+        same = alike(parts)
+        columns[name] = pa.chunked_array([chunk for part in same for chunk in part.chunks], same[0].type)
     return pa.table(columns)

@@ -17,7 +17,7 @@ from journeylab.rejects import Rejects
 
 from .adapter import Adapter, Clock, Table
 from .databases import Database
-from .exports import Export, as_known, table_named, table_of, unfolded_table
+from .exports import Export, as_known, known_name, table_named, table_of, unfolded_table
 from .mapping import Told
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _since(
         asked.said.append(f"{table.name}: all rows, as none were read before")
         return ""
     since = instant(mark) - timedelta(days=adapter.overlap)
-    names = {_theirs(table, column): column for column in columns}
+    names = {known_name(table, column): column for column in columns}
     conditions = []
     for cursor in table.cursors:
         if cursor not in names:
@@ -146,12 +146,6 @@ def _since(
         f"{since:%Y-%m-%d %H:%M} UTC, {adapter.overlap} days before the latest that was read"
     )
     return " OR ".join(conditions)
-
-
-def _theirs(table: Table, column: str) -> str:
-    spoken = {name.lower(): name for name in table.known_columns}
-    spoken |= {alias.lower(): name for alias, name in table.aliases.items()}
-    return spoken.get(column.lower(), column)
 
 
 def _example(database: Database, query: str, quoted: str) -> Any:

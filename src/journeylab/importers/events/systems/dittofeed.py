@@ -46,15 +46,6 @@ ADAPTER = Adapter(
     clock=Clock("text", "UTC", "ClickHouse's DateTime64 of the server, which is UTC"),
     tables=(
         Table(
-            name="traits", needs=("event_type", "event_time", "message_id", "user_id"), contact=("user_id",),
-            key=("message_id", "trait"), events=(Event("attribute_changed", _AT),), received_at="processing_time",
-            properties={"trait": "name", "trait_value": "value"}, has_traits=True, inside=("traits.",),
-            left_out=dict.fromkeys(("event", "workspace_id", "anonymous_id", "user_or_anonymous_id", "event_type",
-            "hidden"),
-                                   "numbers of the system's own"),
-            anonymous="nobody is identified (no user_id)",
-        ),
-        Table(
             name="user_events", needs=("event_type", "event", "event_time", "message_id", "user_id"),
             contact=("user_id",),
             key=("message_id",), sorted_by="event", named_by="event", received_at="processing_time",
@@ -102,6 +93,15 @@ ADAPTER = Adapter(
             differs="a bounce is `hard`, as Dittofeed does not say; messages of all channels are `sent`, with their "
             "`channel`; "
             "a change of a subscription group is taken for the purpose of the import, whichever group it is",
+        ),
+        Table(
+            name="traits", needs=("event_type", "event_time", "message_id", "user_id"), contact=("user_id",),
+            key=("message_id", "trait"), events=(Event("attribute_changed", _AT),), received_at="processing_time",
+            properties={"trait": "name", "trait_value": "value"}, has_traits=True, inside=("traits.",),
+            left_out=dict.fromkeys(("event", "workspace_id", "anonymous_id", "user_or_anonymous_id", "event_type",
+            "hidden"),
+                                   "numbers of the system's own"),
+            anonymous="nobody is identified (no user_id)",
         ),
     ),
     unfold=_unfold,

@@ -132,7 +132,7 @@ ADAPTER = Adapter(
             ),
             properties={"Status": "subscriber_status", "SubscriberType": "subscriber_type", "Locale": "locale"},
             left_out={
-                **_LEFT_OUT, "Domain": "personal data that no journey needs",
+                **_LEFT_OUT,
                 "BounceCount": "bounces are in their own table",
                 **dict.fromkeys(("DateJoined", "DateCreated", "DateUndeliverable", "DateHeld"),
                 "no event that is known"),
