@@ -107,6 +107,8 @@ class _Writing:
                 return self._condition(inner, "IsNotNull", "")
             case Compare(">=", SegmentMembership(name), Number(value)) if value == 0.5:
                 return self._negated(self._segment(name))
+            case Compare(op, Text() | Number() | Flag() as left, right):
+                return self._negated(Compare(_TURNED[op], right, left))  # type: ignore[arg-type]
             case Compare(op, left, Text() | Number() | Flag() as right):
                 return self.said(Or((Missing(left), Compare(_OPPOSITE[op], left, right))))  # type: ignore[arg-type]
             case Compare(op, left, Attribute() | EntryProperty() | Property() as other):
