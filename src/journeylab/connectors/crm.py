@@ -18,11 +18,12 @@ from .facts import Fact
 from .http import Reply
 from .pushed import PUSHED, check_push, facts_of
 
-__all__ = ["Crm", "FieldName", "instant_of", "judged", "part", "said_of"]
+__all__ = ["Crm", "FieldName", "instant_of", "judged", "part", "rows_in", "said_of"]
 
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.]*$")]
 """The name of a field of the other system."""
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
+_YEARS: Final = range(1970, 2200)
 _T = TypeVar("_T")
 
 
@@ -113,15 +114,27 @@ def said_of(reply: Reply) -> Mapping[str, Any]:
     return found
 
 
-def part(data: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+def part(data: object, name: str, kind: type[_T]) -> _T:
     """A part of what was said, of a kind.
 
     Raises:
         Broken: when there is none, or it is of another kind.
     """
-    found = data.get(name)
+    found = data.get(name) if isinstance(data, Mapping) else None
     if not isinstance(found, kind):
         raise Broken(f"its reply has no {name!r} as its reference describes it")
+    return found
+
+
+def rows_in(data: object, name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list in what was said.
+
+    Raises:
+        Broken: when there is no list, or it has other things.
+    """
+    found = part(data, name, list)
+    if not all(isinstance(one, Mapping) for one in found):
+        raise Broken(f"its reply has other things than objects in {name!r}")
     return found
 
 
@@ -135,6 +148,6 @@ def instant_of(text: object, name: str) -> datetime:
         at = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         at = None
-    if at is None or at.tzinfo is None:
+    if at is None or at.tzinfo is None or at.year not in _YEARS:
         raise Broken(f"its reply has no instant as {name!r}")
     return at

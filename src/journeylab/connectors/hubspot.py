@@ -23,7 +23,7 @@ from journeylab.references import BaseUrl, SecretReference
 
 from .connector import Broken, Page, Reach, Secrets, Spacing
 from .credentials import Bearer
-from .crm import Crm, FieldName, instant_of, part, said_of
+from .crm import Crm, FieldName, instant_of, part, rows_in, said_of
 from .http import Call
 from .hubspotcalls import (
     CHANGED,
@@ -185,12 +185,12 @@ class HubSpotSource:
             of_all = f"{STATUSES}/batch/unsubscribe-all/read"
             standing = batch_of(reach(Call.of_json("POST", of_each, inputs, query=ON_EMAIL)))
             wide = batch_of(reach(Call.of_json("POST", of_all, inputs, query=ON_EMAIL)))
-            out = {_address(group): _opted_out(part(group, "wideStatuses", list)) for group in wide}
+            out = {_address(group): _opted_out(rows_in(group, "wideStatuses")) for group in wide}
             for group in standing:
                 if _address(group) not in contact_of:
                     raise Broken("its reply has subscriptions of an address that was not asked for")
                 whose = contact_of[_address(group)]
-                events += self._standing(*whose, part(group, "statuses", list), out.get(_address(group)))
+                events += self._standing(*whose, rows_in(group, "statuses"), out.get(_address(group)))
         return Page(events=events, cursor=following, is_last=is_last)
 
     def _standing(
@@ -227,7 +227,7 @@ class HubSpotSource:
         query |= {"occurredAfter": since[name]} if name in since else {}
         query |= {"after": cursor["after"]} if cursor.get("after") else {}
         said = said_of(reach(Call("GET", f"{EVENTS}/events/", query=query)))
-        rows = part(said, "results", list)
+        rows = rows_in(said, "results")
         contact_of = self._contact_of({part(row, "objectId", str) for row in rows}, reach)
         events = []
         for row in rows:
@@ -258,7 +258,7 @@ class HubSpotSource:
         query |= {"after": cursor["after"]} if cursor.get("after") else {}
         said = said_of(reach(Call("GET", CONTACTS, query=query)))
         events = []
-        for row in part(said, "results", list):
+        for row in rows_in(said, "results"):
             contact, at = properties_of(row).get(wanted.contact), part(row, "archivedAt", str)
             if contact:
                 events.append(
@@ -294,7 +294,7 @@ class HubSpotSource:
             "properties": sorted({RECORD, CHANGED, *names}),
             "limit": most,
         }
-        rows = part(said_of(reach(Call.of_json("POST", f"{CONTACTS}/search", body))), "results", list)
+        rows = rows_in(said_of(reach(Call.of_json("POST", f"{CONTACTS}/search", body))), "results")
         at = [(_changed_at(row) - _EPOCH) // _MILLISECOND for row in rows]
         latest = max([latest, *at])
         if len(rows) < most:
@@ -314,14 +314,12 @@ class HubSpotSource:
             return {record: record for record in records}
         inputs = [{"id": record} for record in sorted(records)]
         body = {"inputs": inputs, "properties": [name], "propertiesWithHistory": []}
-        rows = part(said_of(reach(Call.of_json("POST", f"{CONTACTS}/batch/read", body))), "results", list)
+        rows = rows_in(said_of(reach(Call.of_json("POST", f"{CONTACTS}/batch/read", body))), "results")
         found = {part(row, "id", str): properties_of(row).get(name) for row in rows}
         return {record: contact for record, contact in found.items() if contact}
 
 
-def _changed_at(row: object) -> datetime:
-    if not isinstance(row, Mapping):
-        raise Broken("its reply has a result that is no object")
+def _changed_at(row: Mapping[str, Any]) -> datetime:
     return instant_of(properties_of(row).get(CHANGED), CHANGED)
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from .connector import Later
-from .crm import part, said_of
+from .connector import Broken, Later
+from .crm import part, rows_in, said_of
 from .http import Reply
 
 __all__ = [
@@ -54,7 +54,7 @@ def batch_of(reply: Reply) -> list[Mapping[str, Any]]:
     said = said_of(reply)
     if reply.status == 207 or said.get("numErrors"):
         raise Later("it does not know the subscriptions of every address that was asked for")
-    return part(said, "results", list)
+    return rows_in(said, "results")
 
 
 def after_of(said: Mapping[str, Any]) -> str | None:
@@ -65,8 +65,15 @@ def after_of(said: Mapping[str, Any]) -> str | None:
 
 
 def properties_of(row: Mapping[str, Any]) -> Mapping[str, str | None]:
-    """The properties of a record or an event."""
-    return part(row, "properties", dict)
+    """The properties of a record or an event, which are texts.
+
+    Raises:
+        Broken: when they are anything else.
+    """
+    found: Mapping[str, str | None] = part(row, "properties", dict)
+    if not all(value is None or isinstance(value, str) for value in found.values()):
+        raise Broken("its reply has properties that are no texts")
+    return found
 
 
 def whole(at: datetime) -> datetime:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from .connector import Broken, Later, Reach
-from .crm import instant_of, judged, part, said_of
+from .crm import instant_of, judged, part, rows_in, said_of
 from .facts import Fact, passed_over
 from .http import Call, Reply
 from .hubspotcalls import CONTACTS, EVENTS, ON_EMAIL, RECORD, STATUSES, code_of, hurried, properties_of, text_of, whole
@@ -117,7 +117,7 @@ class HubSpotTarget:
         there = reach(Call("GET", f"{EVENTS}/events/", query=query))
         if not there.is_taken:
             return there
-        if part(said_of(there), "results", list):
+        if rows_in(said_of(there), "results"):
             return passed_over("HubSpot has it already")
         said = {key: str(value) for key, value in fact.data.items() if key != "contact" and value is not None}
         body = {

@@ -22,7 +22,7 @@ from journeylab.references import SecretReference
 
 from .connector import Broken, Page, Reach, Secrets
 from .credentials import ClientCredentials
-from .crm import Crm, FieldName, instant_of, part, said_of
+from .crm import Crm, FieldName, instant_of, part, rows_in, said_of
 from .http import Call
 from .salesforcetarget import SalesforceTarget, reading
 
@@ -152,7 +152,9 @@ class SalesforceSource:
         for row in rows:
             event = _CONSENT.get(part(row, "PrivacyConsentStatus", str))
             at = instant_of(row.get("CaptureDate"), "CaptureDate")
-            purpose = purpose_of[_record(row.get("DataUsePurposeId"))[:15]]
+            purpose = purpose_of.get(_record(row.get("DataUsePurposeId"))[:15])
+            if purpose is None:
+                raise Broken("its reply has a purpose that was not asked for")
             about = {"event": event, "occurred_at": at, "properties": {"purpose": purpose}}
             events += [
                 {**about, "contact": contact, "id": f"{_record(row.get('Id'))}/{record}/{event}/{at.isoformat()}"}
@@ -199,9 +201,7 @@ class SalesforceSource:
         fields = ", ".join(dict.fromkeys(["Id", _CHANGED, *names]))
         soql = f"SELECT {fields} FROM {kind} WHERE {where} ORDER BY {_CHANGED}, Id LIMIT {most}"
         said = said_of(reach(Call("GET", f"{_path(self.settings)}/{resource}", query={"q": soql})))
-        rows = part(said, "records", list)
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise Broken("its reply has a record that is no object")
+        rows = rows_in(said, "records")
         if rows:
             since, beyond = _literal(instant_of(rows[-1].get(_CHANGED), _CHANGED)), _record(rows[-1].get("Id"))
         if rows and (len(rows) == most or not part(said, "done", bool)):
@@ -223,7 +223,7 @@ class SalesforceSource:
             said = said_of(reach(Call("GET", f"{_path(wanted)}/query", query=query)))
             if not part(said, "done", bool):
                 raise Broken("more contacts have an individual of a page than a query gives")
-            for row in part(said, "records", list):
+            for row in rows_in(said, "records"):
                 whose = _record(row.get("Id")), part(row, wanted.contact, str)
                 found.setdefault(part(row, "IndividualId", str), []).append(whose)
         return found
