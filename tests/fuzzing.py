@@ -390,6 +390,23 @@ def _reply(data: bytes, _: Path) -> None:
     _read(SimpleNamespace(status=200, headers=headers, read1=body.read1), START, LONGEST_REPLY)  # type: ignore[arg-type]
 
 
+def _incidents(data: bytes, _: Path) -> None:
+    """What ServiceNow and PagerDuty say, whatever is asked of them."""
+    from journeylab.connectors.facts import Fact
+    from journeylab.connectors.http import Reply, _said
+    from journeylab.connectors.incidents import Origin
+    from journeylab.connectors.pagerduty import PagerDutyTarget
+    from journeylab.connectors.servicenow import EventTarget, IncidentTarget, _Tokens
+
+    said, fault = _said(data, 1 << 20)
+    reply, origin = Reply(200, "200", said=said, fault=fault), Origin("shop", "mail.shop.example")
+    alert = {"dedup_key": "x", "severity": "error", "summary": "x", "started_at": START.isoformat()}
+    targets = (IncidentTarget(origin, "Solution provided", {}), EventTarget(origin), PagerDutyTarget(origin, "x"))
+    for target in targets:
+        for kind in ("alert.raised", "alert.acknowledged", "alert.resolved"):
+            target.tell(Fact(kind, "x", START, alert), _Tokens(lambda call: reply, "id", "secret"))
+
+
 # Samples
 
 
@@ -656,6 +673,9 @@ def parsers() -> list[Parser]:
         Parser("draft", (_a_draft().document().encode(),), as_text(_draft)),
         Parser("receipt", (_json(RECEIPT),), _receipt, value),
         Parser("erasures", (_json(ERASED) + b"\n" + _json(ERASED) + b"\n",), in_file("erasures.jsonl", _erasures)),
+        Parser("reply of a system for incidents", (_json({"result": [
+            {"sys_id": "0" * 32, "correlation_id": "shop/x/20260302T090000", "state": "1", "impact": "3"}],
+            "access_token": "x"}), _json({"result": {"sys_id": "0" * 32}})), _incidents),
         Parser("reply to a webhook", (b'{"status": "ok"}', b"120", b"Wed, 21 Oct 2026 07:28:00 GMT"), _reply),
     ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as run_settings
 from hypothesis import strategies as some
 from pytest_httpserver import HTTPServer
+from ruamel.yaml import YAML
 
 from journeylab.connectors import http
 from journeylab.connectors.connector import Broken, Connector, Later, Reach
@@ -707,6 +708,16 @@ def test_settings_of_incidents_that_are_wrong_say_why(system: dict[str, Any], wh
         Settings.read(tmp_path / "sender.json")
     assert why in str(refused.value)
     assert "e93facc" not in str(refused.value)
+
+
+def test_the_settings_of_the_guide_are_settings(tmp_path: Path) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "incidents.md").read_text()
+    plain = settings().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    found = YAML(typ="safe").load(guide.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "sender.json").write_text(json.dumps(plain | found))
+    read = Settings.read(tmp_path / "sender.json")
+    assert [one.kind for one in read.incidents] == ["pagerduty", "servicenow_incident", "servicenow_event", "apprise"]
+    assert read.told_statistics() == ["incidents/events", "incidents/chat"]
 
 
 def test_incidents_have_names_of_their_own(pagerduty: PagerDuty) -> None:

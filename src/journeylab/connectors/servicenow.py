@@ -10,6 +10,7 @@ has a `message_key`, by which Event Management finds its alert again.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,6 +45,7 @@ _WEIGHT: Final[dict[str, tuple[str, str]]] = {
 _SEVERITY: Final = {"critical": "1", "error": "2", "warning": "4", "info": "5"}
 """Of events: critical, major, warning, and OK for what needs nobody."""
 _CLEAR: Final = "0"
+_SYS_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 class ServiceNow(CalledSystem):
@@ -124,9 +126,8 @@ class IncidentTarget:
         looked = _whole(reach(_look_up(key)))
         if not looked.is_taken:
             return looked
-        # An instance may pass over a query that it does not understand, and give whatever it has.
-        rows = [row for row in looked.said["result"] if row.get("correlation_id") == key]
-        open_rows = [row for row in rows if row.get("state") not in _OVER]
+        rows = _of_key(looked.said["result"], key)
+        open_rows = [row for row in rows if str(row.get("state")) not in _OVER]
         if fact.kind == "alert.raised":
             return self._raised(fact.data, key, rows, open_rows, reach)
         changes = _acknowledged(open_rows) if fact.kind == "alert.acknowledged" else self._resolved(open_rows)
@@ -174,6 +175,14 @@ def _is_as_bad(row: Mapping[str, Any], impact: str, urgency: str) -> bool:
     """Whether an incident was told of something at least as bad; where people changed its weight, it was."""
     have, want = (row.get("impact"), row.get("urgency")), (impact, urgency)
     return have not in _WEIGHT.values() or have <= want
+
+
+def _of_key(result: Any, key: str) -> list[Any]:
+    """The incidents of a key: an instance passes over a query that it does not understand, and gives what it has."""
+    rows = [row for row in (result if isinstance(result, list) else []) if isinstance(row, dict)]
+    return [
+        row for row in rows if row.get("correlation_id") == key and _SYS_ID.fullmatch(str(row.get("sys_id")))
+    ]  # fmt: skip
 
 
 def _look_up(key: str) -> Call:
