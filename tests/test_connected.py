@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from journeylab.journey import Journey
 from journeylab.sender.consent.evidence import evidence_of
@@ -145,6 +147,13 @@ def _running(store: Store, made: Any) -> Any:
             sender.run_once()
 
     return run
+
+
+def test_the_settings_of_the_guide_are_settings() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "crm.md").read_text()
+    found = [yaml for yaml in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if yaml.startswith("connectors:")]
+    names = [name for yaml in found for name in settings(**YAML(typ="safe").load(yaml)).connectors]
+    assert names == ["hubspot", "salesforce", "cdp"]
 
 
 # Consent that is pulled

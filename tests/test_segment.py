@@ -42,7 +42,7 @@ MAPPING = {
     "contact": "$.userId", "event": "purchase", "occurred_at": "$.timestamp", "id": "$.messageId",
     "properties": "$.properties",
 }  # fmt: skip
-"""What docs/connectors.md says to write as the data of a webhook destination, for one of the events."""
+"""What docs/crm.md says to write as the data of a webhook destination, for one of the events."""
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 It keeps to Segment's pages "HTTP API Source", "Spec: Common Fields" and "Handling Duplicate Data". Segment cannot be
 asked for anything: what it has to say it posts to `POST /events`, by a webhook destination whose mapping gives events
-our names, with a token (docs/connectors.md).
+our names, with a token (docs/crm.md).
 """
 
 from __future__ import annotations
