@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from journeylab.importers.spans import span
 from journeylab.journey import WEEKDAYS
 
 from .decisions import Decisions, Question
-from .entries import begin, entry_of
+from .entries import Entry, begin, entry_of
 from .steptypes import DECISIONS, ENTRIES, NODE_TYPES
 
 __all__ = ["journeys_of"]
@@ -60,34 +60,38 @@ class _Campaign:
         if export.timezone is not None:
             draft.fields["timezone"] = export.timezone
         self._steps: dict[str, Part] = {}
-        for step in part.parts("elements", needed=True):
-            with export.noting():
-                self._add(step)
-        self._targets = {step.text("id"): self._leads(step) for step in self._steps.values()}
+        self._targets: dict[str, Mapping[str, str]] = {}
         self._emails: dict[str, list[str]] = {}
-        for step in self._steps.values():
-            if self._kind(step) == "CampaignEmail":
-                self._emails.setdefault(step.text("emailId"), []).append(step.text("id"))
-        self._decisions = Decisions(draft, self._sends, self._message)
         self._before: dict[str, list[str]] = {}
         self._hours: dict[str, dict[str, Any]] = {}
-        for identities in self._emails.values():
-            for identity in identities:
-                with export.noting():
-                    self._prepare(self._steps[identity])
-        entries = []
+        self._decisions = Decisions(draft, self._sends, self._message)
+        n_faults = len(export.faults)
+        self._each(part.parts("elements", needed=True), self._add)
+        self._each(self._steps.values(), self._connect)
+        sends = [step for step in self._steps.values() if step.text("type") == "CampaignEmail"]
+        self._each(sends, self._prepare)
+        if len(export.faults) > n_faults:
+            return
+        entries: list[Entry] = []
         for step in self._steps.values():
             with export.noting():
                 if self._kind(step) in _ENTRIES:
-                    entry = entry_of(step, part.text("id", ""), self._goes(step, "out"), draft)
-                    entries.append(entry)
+                    entries.append(entry_of(step, part.text("id", ""), self._goes(step, "out"), draft))
                     draft.did(step, self._kind(step), self._label(step), "trigger")
                 else:
                     self._step(step)
+        if len(export.faults) > n_faults:
+            return
         if not entries:
             raise part.malformed("no segment, feeder or input brings contacts into it", "elements")
         begin(draft, part, entries)
         self._notes()
+
+    def _each(self, steps: Iterable[Part], do: Callable[[Part], None]) -> None:
+        """Does something with each step, and goes on after what is at fault."""
+        for step in steps:
+            with self._export.noting():
+                do(step)
 
     # Steps and where they lead
 
@@ -98,6 +102,8 @@ class _Campaign:
         self._steps[identity] = step
         if kind not in _ENTRIES:
             self.draft.name(identity, self._label(step))
+        if kind == "CampaignEmail":
+            self._emails.setdefault(step.text("emailId"), []).append(identity)
 
     @staticmethod
     def _kind(step: Part) -> str:
@@ -109,8 +115,8 @@ class _Campaign:
         title = next((one.title for one in NODE_TYPES if one.name == step.data.get("type")), "step")
         return step.optional("name") or title
 
-    def _leads(self, step: Part) -> Mapping[str, str]:
-        """The ids of the steps that a step leads to, by its terminals."""
+    def _connect(self, step: Part) -> None:
+        """Notes the ids of the steps that a step leads to, by its terminals."""
         found: dict[str, str] = {}
         for terminal in step.parts("outputTerminals"):
             kind = terminal.choice("terminalType", ("out", "yes", "no", "system"), "terminals", "out")
@@ -120,7 +126,7 @@ class _Campaign:
             if kind in found:
                 raise terminal.malformed(f"the step leads to two others by its terminal {kind!r}", "terminalType")
             found[kind] = target
-        return found
+        self._targets[step.text("id")] = found
 
     def _goes(self, step: Part, terminal: str) -> str:
         """The node that a terminal leads to: the exit where nothing is connected, and where the contact stays there."""
@@ -218,14 +224,14 @@ class _Campaign:
     def _returns(self, identity: str) -> bool:
         """Whether a way leads from a step back to it."""
         seen: set[str] = set()
-        waiting = [*self._targets[identity].values()]
+        waiting = [*self._targets.get(identity, {}).values()]
         while waiting:
             one = waiting.pop()
             if one == identity:
                 return True
             if one not in seen:
                 seen.add(one)
-                waiting += self._targets[one].values()
+                waiting += self._targets.get(one, {}).values()
         return False
 
     def _schedule(self, step: Part) -> dict[str, Any] | None:
