@@ -91,6 +91,16 @@ def _journey(path: Path) -> None:
     read(path)
 
 
+def _assistants(text: str) -> None:
+    """A journey that an assistant has written, beside a folder with another."""
+    from journeylab.assistants import JourneyFolder, Questions
+    from journeylab.assistants.questions import About
+
+    questions = Questions(JourneyFolder(FIXTURES / "journeys"))
+    questions.check(About(text=text))
+    questions.diff(About(text=text), About("keen_care.yaml"))
+
+
 def _resaved(path: Path) -> None:
     """Reads a journey, changes it, and has it written into the text that came."""
     from journeylab.journeyfile import read
@@ -624,6 +634,7 @@ def parsers() -> list[Parser]:
         Parser("journey.yaml", journeys, in_file("fuzzed.yaml", _journey)),
         Parser("journey.json", (_journey_json(),), in_file("fuzzed.json", _journey)),
         Parser("resaved.yaml", journeys, in_file("fuzzed.yaml", _resaved)),
+        Parser("assistant's journey", journeys, as_text(_assistants)),
         Parser("cases", _files("journeys", "trial_welcome.tests.yaml"), in_file("fuzzed.tests.yaml", _cases)),
         Parser("experiment", _files("experiments", "*.yaml"), in_file("fuzzed.yaml", _experiment)),
         Parser("settings", (SETTINGS,), in_file("fuzzed.yaml", _settings)),
