@@ -59,7 +59,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.sending.journal.refuse_older_copy sender.sending.journal.replay sender.sending.onemail.hand_over
         sender.sending.outbox.deliver sender.sending.preparing.claimed sender.sending.preparing.made
         sender.sending.recipients.Recipients sender.sending.recipients.origin_of
-        sender.sending.statistics.tell_statistics
+        sender.sending.statistics.tell_statistics sender.sending.timeline.Timeline.of
         sender.sending.settling.settle sender.sending.transport.trusted sender.sending.webhooks.post
         sender.sending.webhooks.post_all sender.sending.webhooks.server_of sender.sending.worker.Worker
         sender.web.app.application sender.web.opening.opened
