@@ -108,6 +108,20 @@ def test_engines_connections_and_queries_will_do(mautic, tmp_path):
     assert (one.n_rows, len(one.events)) == (1, 0)
 
 
+def test_each_query_and_each_database_is_read_up_to_a_point_of_its_own(mautic, tmp_path):
+    log = tmp_path / "log.parquet"
+    import_events("mautic", EXPORTS / "mautic", log)  # files say nothing of what a database was asked for
+    got = import_events("mautic", f"email_stats={mautic[0]}", log, name="other")
+    assert got.n_rows == 2
+    for event, n in (("late", 1), ("early", 1), ("late", 1)):
+        sign = ">" if event == "late" else "<"
+        query = (
+            f"select lead_id as contact, '{event}' as event, date_sent at time zone 'UTC' as occurred_at, id "
+            f"from mautic_email_stats where date_sent {sign} '2026-03-05'"
+        )
+        assert import_events("warehouse", mautic[1], log, query=query).n_rows == n
+
+
 def test_rows_of_databases_are_numbered_over_their_batches(mautic):
     query = "select lead_id as contact, 'x' as event, 'soon' as occurred_at, id from mautic_email_stats order by id"
     with pytest.raises(DataError) as raised:

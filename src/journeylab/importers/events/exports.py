@@ -50,11 +50,13 @@ class Export:
         table: which one.
         rows: under the system's names.
         rejects: of these rows; how they are numbered, and which cannot be read.
+        mark: under which it is remembered up to where they were read; empty where that is not asked.
     """
 
     table: Table
     rows: pa.Table
     rejects: Rejects
+    mark: str = ""
 
 
 def exports_in(adapter: Adapter, source: Any, name: str | None = None) -> Iterator[Export]:
@@ -416,9 +418,18 @@ def as_known(table: Table, rows: pa.Table, label: str) -> pa.Table:
     """Rows with their columns under the names that the table's map has, whatever their case.
 
     Raises:
-        DataError: when two columns would have one name.
+        DataError: when two columns would have one name, or one has bytes.
     """
+    import pyarrow as pa
+
     names = [known_name(table, column) for column in rows.column_names]
     if twice := repeated(names):
         raise DataError(f"{label}: there is more than one column {listed(twice)}, by this or another of its names")
+    for one in rows.schema:
+        if (
+            pa.types.is_binary(one.type)
+            or pa.types.is_large_binary(one.type)
+            or pa.types.is_fixed_size_binary(one.type)
+        ):
+            raise DataError(f"{label}: column {one.name!r} has bytes; make texts of them, or leave it out")
     return rows.rename_columns(names)

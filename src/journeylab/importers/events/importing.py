@@ -168,7 +168,7 @@ def import_events(
             taken.take(export, map_rows(adapter, export.table, export.rows, export.rejects, told))
     if rejects == "error":
         taken.refuse()
-    after, added = before.with_rows(taken.events, taken.marks(told.name), taken.names(told.name))
+    after, added = before.with_rows(taken.events, taken.marks, taken.names(told.name))
     known = people or People.nobody()
     known_after = known.with_rows(taken.contacts) if taken.contacts else known
     if people is not None and contacts is not None and not known_after.table.equals(people.table):
@@ -222,12 +222,15 @@ class _Taken:
     mapped: list[Mapped] = field(default_factory=list)
     exports: list[Export] = field(default_factory=list)
     kinds: dict[str, Any] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
 
     def take(self, export: Export, mapped: Mapped) -> None:
         self.kinds.setdefault(export.table.name, export.table)
         if export.rejects:
             self.exports.append(export)
         self.mapped.append(mapped)
+        if export.mark and mapped.high is not None:
+            self.marks[export.mark] = max(mapped.high, self.marks.get(export.mark, mapped.high))
 
     def refuse(self) -> None:
         """Refuses all if any row is bad.
@@ -272,14 +275,6 @@ class _Taken:
     @property
     def left_out(self) -> Counter[tuple[str, str]]:
         return sum((one.left_out for one in self.mapped), Counter())
-
-    def marks(self, name: str) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for one in self.mapped:
-            for table, at in one.high.items():
-                key = f"{name}/{table}"
-                found[key] = max(at, found.get(key, at))
-        return found
 
     def names(self, name: str) -> dict[str, str]:
         return {f"{name}/{key}": said for one in self.mapped for key, said in one.names.items()}

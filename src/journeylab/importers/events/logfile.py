@@ -128,7 +128,7 @@ class Log:
 
     Attributes:
         events: sorted by instant, contact, kind and id; no id twice.
-        marks: by source and table, the latest instant up to which it was read, microseconds.
+        marks: for each table and query of a database, the latest instant up to which it was read, microseconds.
         names: names of messages by source and id.
     """
 

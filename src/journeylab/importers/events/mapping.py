@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from journeylab.attributes import reject_bad_zones
 from journeylab.errors import DataError
 
 from .adapter import MARKETING, Adapter, Event, Table
@@ -61,7 +62,7 @@ class Mapped:
         names: names of messages by their ids.
         left_out: how many rows were left out, by table and reason.
         unnamed: columns that the map does not name and that were kept, by table.
-        high: by table, the latest instant of the columns by which new rows are asked, in microseconds.
+        high: the latest instant of the columns by which new rows are asked, in microseconds; None where there is none.
         n_rows: how many rows came.
     """
 
@@ -70,7 +71,7 @@ class Mapped:
     names: dict[str, str] = field(default_factory=dict)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     unnamed: dict[str, set[str]] = field(default_factory=dict)
-    high: dict[str, int] = field(default_factory=dict)
+    high: int | None = None
     n_rows: int = 0
 
 
@@ -89,10 +90,14 @@ def map_rows(adapter: Adapter, table: Table, rows: pa.Table, rejects: Rejects, t
     """
     if not table.has_traits:
         return _Rows(adapter, table, rows, rejects, told).mapped()
-    long, source = _each_trait(table, rows)
+    whole = _Rows(adapter, table, rows, rejects, told)
+    usable = np.flatnonzero(whole.with_contact(whole.first(table.contact)))
+    long, place = _each_trait(table, rows.take(usable))
+    source = usable[place]
     some = rejects.of(source)
     found = _Rows(adapter, table, long, some, told).mapped()
     rejects.absorb(some, source)
+    found.left_out += whole.result.left_out
     found.n_rows = len(rows)
     return found
 
@@ -153,7 +158,7 @@ class _Rows:
         if not table.contact:
             return result
         contact = self.first(table.contact)
-        usable = self._with_contact(contact)
+        usable = self.with_contact(contact)
         if not usable.any():
             return result
         properties = self._properties()
@@ -231,7 +236,7 @@ class _Rows:
         if where.any():
             self.result.left_out[self.table.name, reason] += int(where.sum())
 
-    def _with_contact(self, contact: pa.ChunkedArray) -> NDArray[np.bool_]:
+    def with_contact(self, contact: pa.ChunkedArray) -> NDArray[np.bool_]:
         """The rows that have a contact; the others are left out where that is usual, else at fault."""
         nobody: NDArray[np.bool_] = contact.is_null().to_numpy()
         if self.table.anonymous:
@@ -325,9 +330,8 @@ class _Rows:
 
         columns = [self.instants(one, where) for one in self.table.since] or [at]
         latest = [value for one in columns if (value := pc.max(one).as_py()) is not None]
-        high = self.result.high
         if latest:
-            high[self.table.name] = max(high.get(self.table.name, latest[0]), *latest)
+            self.result.high = max(latest[0] if self.result.high is None else self.result.high, *latest)
 
     def _ids(
         self, names: pa.ChunkedArray, at: pa.ChunkedArray, event: Event, where: NDArray[np.bool_]
@@ -401,6 +405,8 @@ class _Rows:
             columns["modified_at"] = at.cast(pa.timestamp("us", "UTC"))
             if not self.table.events:
                 self._note_high(usable, at)
+        if "timezone" in attributes:
+            reject_bad_zones(attributes["timezone"], "timezone", self.rejects)
         columns |= {name: column.filter(chosen) for name, column in attributes.items()}
         return pa.table(columns)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -34,7 +35,7 @@ class Asked:
     """What a database was asked for.
 
     Attributes:
-        marks: by source and table, the latest instant up to which it was read, microseconds.
+        marks: for each table and query of a database, the latest instant up to which it was read, microseconds.
         said: what was asked for, for people.
     """
 
@@ -93,7 +94,8 @@ def _from_query(
     head = next(iter(database.batches(f"SELECT * FROM ({query}) AS {_NAME} WHERE 1 = 0")))
     label = f"{database.label}" if name is None else f"{database.label}: {name}"
     table = table_named(adapter, name) if name is not None else table_of(adapter, head.column_names, label)
-    whole, where = query, _since(adapter, database, table, told, asked, query, head.column_names)
+    mark = f"{told.name}/{table.name}/{sha256(f'{database.label} {query}'.encode()).hexdigest()[:16]}"
+    whole, where = query, _since(adapter, database, table, told, asked, query, head.column_names, mark)
     if where:
         whole = f"SELECT * FROM ({query}) AS {_NAME} WHERE {where}"
     n = 0
@@ -101,7 +103,9 @@ def _from_query(
         rejects = Rejects(label)
         rejects.numbers = np.arange(n, n + len(batch))
         n += len(batch)
-        yield from _exports(adapter, table, label, batch, rejects)
+        for export in _exports(adapter, table, label, batch, rejects):
+            export.mark = mark
+            yield export
 
 
 def _exports(adapter: Adapter, table: Table, label: str, batch: pa.Table, rejects: Rejects) -> Iterator[Export]:
@@ -109,22 +113,28 @@ def _exports(adapter: Adapter, table: Table, label: str, batch: pa.Table, reject
 
     if any(pa.types.is_nested(one.type) for one in batch.schema):
         yield from unfolded_table(adapter, table, label, batch, rejects)
-        return
-    binary = [one.name for one in batch.schema if pa.types.is_binary(one.type) or pa.types.is_large_binary(one.type)]
-    if binary:
-        raise DataError(f"{label}: column {binary[0]!r} has bytes; cast it to text in the query, or leave it out")
-    yield Export(table, as_known(table, batch, label), rejects)
+    else:
+        yield Export(table, as_known(table, batch, label), rejects)
 
 
 def _since(
-    adapter: Adapter, database: Database, table: Table, told: Told, asked: Asked, query: str, columns: list[str]
+    adapter: Adapter,
+    database: Database,
+    table: Table,
+    told: Told,
+    asked: Asked,
+    query: str,
+    columns: list[str],
+    mark: str,
 ) -> str:
     """The condition by which only new rows are asked for; empty where nothing was read before or nothing tells."""
-    mark = asked.marks.get(f"{told.name}/{table.name}")
-    if mark is None:
+    if not table.cursors:
+        return ""
+    at = asked.marks.get(mark)
+    if at is None:
         asked.said.append(f"{table.name}: all rows, as none were read before")
         return ""
-    since = instant(mark) - timedelta(days=adapter.overlap)
+    since = instant(at) - timedelta(days=adapter.overlap)
     names = {known_name(table, column): column for column in columns}
     conditions = []
     for cursor in table.cursors:
