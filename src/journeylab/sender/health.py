@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from journeylab.errors import JourneyLabError
+from journeylab.extensions import made
 from journeylab.language import plural
 from journeylab.sender.audit.keeping import why_unheld
 from journeylab.sender.keys import key_ring
@@ -59,6 +60,7 @@ def health_of(file: str | Path, clock: Callable[[], datetime]) -> list[Health]:
         _of("DKIM", lambda: _dkim(settings)),
         _of("messages", lambda: f"{len(Messages.read(settings.path(settings.messages)))} in {settings.messages}"),
         *_store(settings, clock),
+        *([] if settings.recommend.hook is None else [_of("recommender", lambda: _recommender(settings))]),
         *(_of(f"relay {relay.name}", partial(_relay, relay, settings)) for relay in settings.relays),
     ]
 
@@ -174,6 +176,12 @@ def _receipts(store: Store, settings: Settings) -> str:
     receipts = newest(settings.path(settings.state) / "receipts")
     refuse_older_copy(store, receipts)
     return f"{len(receipts):,} on this machine, all known to the database"
+
+
+def _recommender(settings: Settings) -> str:
+    name = str(settings.recommend.hook)
+    made("recommenders", name, methods=["recommend"])
+    return f"{name} is ready"
 
 
 def _relay(relay: Relay, settings: Settings) -> str:
