@@ -11,6 +11,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -99,6 +100,20 @@ def _assistants(text: str) -> None:
     questions = Questions(JourneyFolder(FIXTURES / "journeys"))
     questions.check(About(text=text))
     questions.diff(About(text=text), About("keen_care.yaml"))
+
+
+def _journey_builder(path: Path) -> None:
+    from journeylab.importers import import_journeys
+
+    import_journeys(path, "salesforce")
+
+
+def _criteria(text: str) -> None:
+    """A filter of Journey Builder, which is XML, as what lets contacts in."""
+    from journeylab.importers import import_journeys
+
+    entry = {"type": "Event", "eventDefinitionKey": "signup", "configurationArguments": {"criteria": text}}
+    import_journeys({"name": "a", "triggers": [entry], "activities": [{"key": "m", "type": "EMAILV2"}]}, "salesforce")
 
 
 def _resaved(path: Path) -> None:
@@ -417,6 +432,54 @@ def _incidents(data: bytes, _: Path) -> None:
             target.tell(Fact(kind, "x", START, alert), _Tokens(lambda call: reply, "id", "secret"))
 
 
+def _crm(data: bytes, _: Path) -> None:
+    """What HubSpot and Salesforce say, whatever is pulled and told."""
+    from journeylab.connectors.connector import Broken, Later
+    from journeylab.connectors.facts import Fact
+    from journeylab.connectors.http import Reply, _said
+
+    said, fault = _said(data, 1 << 20)
+    about = {"contact": "ada", "purpose": "tips", "reason": "bounced", "route": "page", "message": "hello"}
+    for status in (200, 207, 404, 429):
+        reply = Reply(status, str(status), said=said, fault=fault)
+        for one in _crms():
+            for stream in one.pull:
+                with suppress(Broken, Later):
+                    one.source().pull(stream, None, lambda call, reply=reply: reply)
+            for kind in ("consent.given", "contact.suppressed", "contact.erased", "message.sent"):
+                one.target().tell(Fact(kind, "x", START, about), lambda call, reply=reply: reply)
+
+
+@cache
+def _crms() -> tuple[Any, ...]:
+    from journeylab.connectors.connector import connector_of
+    from test_hubspot import SETTINGS as HUBSPOT
+    from test_salesforce import SETTINGS as SALESFORCE
+
+    made = {"hubspot": ("https://api.hubapi.com", HUBSPOT), "salesforce": ("https://x.my.salesforce.com", SALESFORCE)}
+    return tuple(connector_of({"kind": kind, "url": url, **said}) for kind, (url, said) in made.items())
+
+
+def _crm_replies() -> tuple[bytes, ...]:
+    at, salesforce_at = "2026-03-01T10:00:00.000Z", "2026-03-01T10:00:00.000+0000"
+    status = {"subscriptionId": 72, "status": "SUBSCRIBED", "timestamp": at}
+    contact = {
+        "id": "7", "objectId": "7", "occurredAt": at, "archivedAt": at, "subscriberIdString": "ada@shop.example",
+        "properties": {"customer_id": "ada", "email": "ada@shop.example", "lastmodifieddate": at, "jl_as_of": at},
+        "statuses": [status], "wideStatuses": [status],
+    }  # fmt: skip
+    record = {
+        "Id": "003000000000001AAA", "SystemModstamp": salesforce_at, "Customer_Id__c": "ada", "CaptureDate": at,
+        "PartyId": "0PK000000000001AAA", "IndividualId": "0PK000000000001AAA", "PrivacyConsentStatus": "OptIn",
+        "DataUsePurposeId": "0ZW000000000001AAA", "JL_As_Of__c": salesforce_at,
+    }  # fmt: skip
+    return (
+        _json({"results": [contact], "paging": {"next": {"after": "5"}}, **contact}),
+        _json({"records": [record], "done": True, **record}),
+        _json([{"errorCode": "NOT_FOUND", "message": "x"}]),
+    )
+
+
 # Samples
 
 
@@ -614,6 +677,17 @@ CONDITIONS = (
 )  # fmt: skip
 
 
+FILTERS = (
+    b'<FilterDefinition><ConditionSet Operator="AND" ConditionSetName="a"><Condition Key="Event.signup.Plan" '
+    b'Operator="Equal"><Value><![CDATA[trial]]></Value></Condition><ConditionSet Operator="OR"><Condition Key="A.B" '
+    b'Operator="In"><Value>1, 2</Value></Condition></ConditionSet></ConditionSet></FilterDefinition>',
+)  # fmt: skip
+
+
+def _exports(system: str, *names: str) -> tuple[bytes, ...]:
+    return tuple((ROOT / "tests" / "journeyexports" / system / name).read_bytes() for name in names)
+
+
 def _files(folder: str, pattern: str) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted((FIXTURES / folder).glob(pattern)) if path.stat().st_size < 9_000)
 
@@ -635,6 +709,9 @@ def parsers() -> list[Parser]:
         Parser("journey.json", (_journey_json(),), in_file("fuzzed.json", _journey)),
         Parser("resaved.yaml", journeys, in_file("fuzzed.yaml", _resaved)),
         Parser("assistant's journey", journeys, as_text(_assistants)),
+        Parser("export of Journey Builder", _exports("salesforce", "abandoned_cart.json", "lead_nurture.json"),
+               in_file("fuzzed.json", _journey_builder)),
+        Parser("filter of Journey Builder", FILTERS, as_text(_criteria)),
         Parser("cases", _files("journeys", "trial_welcome.tests.yaml"), in_file("fuzzed.tests.yaml", _cases)),
         Parser("experiment", _files("experiments", "*.yaml"), in_file("fuzzed.yaml", _experiment)),
         Parser("settings", (SETTINGS,), in_file("fuzzed.yaml", _settings)),
@@ -687,6 +764,7 @@ def parsers() -> list[Parser]:
         Parser("reply of a system for incidents", (_json({"result": [
             {"sys_id": "0" * 32, "correlation_id": "shop/x/20260302T090000", "state": "1", "impact": "3"}],
             "access_token": "x"}), _json({"result": {"sys_id": "0" * 32}})), _incidents),
+        Parser("reply of a CRM", _crm_replies(), _crm),
         Parser("reply to a webhook", (b'{"status": "ok"}', b"120", b"Wed, 21 Oct 2026 07:28:00 GMT"), _reply),
     ]  # fmt: skip
 
