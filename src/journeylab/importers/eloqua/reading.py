@@ -68,8 +68,7 @@ class _Campaign:
         n_faults = len(export.faults)
         self._each(part.parts("elements", needed=True), self._add)
         self._each(self._steps.values(), self._connect)
-        sends = [step for step in self._steps.values() if step.text("type") == "CampaignEmail"]
-        self._each(sends, self._prepare)
+        self._each([self._steps[one] for sends in self._emails.values() for one in sends], self._prepare)
         if len(export.faults) > n_faults:
             return
         entries: list[Entry] = []
