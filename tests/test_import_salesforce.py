@@ -277,7 +277,9 @@ def test_event_definitions_that_come_along_name_the_event_and_filter_it(tmp_path
             "arguments": {"criteria": "<FilterDefinition><ConditionSet Operator='AND'><Condition Key='Readers.Active' "
                                       "Operator='Is'><Value>true</Value></Condition></ConditionSet></FilterDefinition>"},
         }))  # fmt: skip
-    (journey,) = import_journeys(tmp_path / "retrieve.zip", "salesforce").journeys
+    made = import_journeys(tmp_path / "retrieve.zip", "salesforce")
+    (journey,) = made.journeys
+    assert "schedule of the entry source" in [one.element for one in made.losses.of(Verdict.left_out)]
     assert journey.trigger.data() == {"event": "newsletter_readers", "where": "active == true", "reentry": "always"}
 
 

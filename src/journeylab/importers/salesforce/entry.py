@@ -49,7 +49,7 @@ class Entry:
             raise journey.malformed(f"a journey has one entry source, and here are {len(triggers)}", "triggers")
         self._part = part = triggers[0]
         found, names = type_named(part.text("type")), [one.name for one in ENTRY_TYPES]
-        if found not in ENTRY_TYPES or found is None:
+        if found is None or found not in ENTRY_TYPES:
             what = part.text("type")
             raise part.malformed(f"{what!r} is no entry source that is known; {known(what, names, 'types')}", "type")
         self._type = found.name
@@ -91,7 +91,6 @@ class Entry:
     def _label(self) -> str:
         """What people call the entry source."""
         if self._definition is not None:
-            self._definition.skip(*self._definition.data)
             for key in ("dataExtensionName", "name"):
                 if isinstance(self._definition.data.get(key), str) and self._definition.data[key]:
                     return str(self._definition.data[key])
@@ -113,11 +112,13 @@ class Entry:
             criteria = settings.text("criteria", "")
             settings.skip("schemaVersionId", "filterDefinitionId", "applicationExtensionKey", "version", "unconfigured")
             part = settings
-        if not criteria and self._definition is not None:
+        if self._definition is not None:
+            if self._definition.raw("schedule"):
+                note = "how often contacts are taken in there; here they enter at once (rule 11)"
+                self._draft.left_out(self._definition, "schedule of the entry source", note)
             inside = self._definition.optional_part("arguments")
-            criteria = "" if inside is None else inside.text("criteria", "")
-            if inside is not None:
-                inside.skip(*inside.data)
+            if inside is not None and not criteria:
+                part, criteria = inside, inside.text("criteria", "")
         if self._type in _AUDIENCES:
             said = filters.condition(criteria, part, "criteria")
         else:
@@ -167,7 +168,10 @@ class Entry:
         field, operator = one.text("fieldName"), one.text("operator").lower()
         one.skip(*(one.data.keys() - {"fieldName", "operator", "value", "referenceObjectName"}))
         of = one.optional("referenceObjectName") or of
-        value = one.text("value", "") if not isinstance(one.data.get("value"), bool) else str(one.raw("value"))
+        found = one.raw("value", "")
+        if isinstance(found, list | dict):
+            raise one.malformed("there must be a text, a number or a flag here", "value")
+        value = str(found)
         what: Tree = Property(filters.property(f"{of}:{field}" if of else field))
         if operator in ("equals", "equal", "notequals", "notequal"):
             filters.looks()
