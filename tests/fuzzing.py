@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import time
+import zipfile
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from stores import KEYS, START
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "data" / "fixtures"
+EXPORTS = ROOT / "tests" / "exports"
 SECONDS = 5.0
 """How long reading a few kilobytes may take on a busy machine."""
 
@@ -83,6 +85,48 @@ def as_text(read: Callable[[str], Any]) -> Callable[[bytes, Path], Any]:
 
 
 # What is read
+
+
+def _export(system: str, **told: str) -> Callable[[Path], None]:
+    """Reads a file as an export of some system, first for all of it or nothing, then as far as it can be read."""
+
+    def read(path: Path) -> None:
+        from journeylab.importers.events import import_events
+
+        import_events(system, path, rejects="set_aside", **told)
+        import_events(system, path, **told)
+
+    return read
+
+
+def _imported_log(path: Path) -> None:
+    from journeylab.importers.events.logfile import Log
+
+    Log.read(path)
+
+
+def _an_imported_log() -> bytes:
+    from tempfile import TemporaryDirectory
+
+    from journeylab.importers.events import import_events
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "log.parquet"
+        import_events("mautic", EXPORTS / "mautic", path)
+        return path.read_bytes()
+
+
+def _an_archive() -> bytes:
+    """A tracking extract, in the encoding that these have."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((EXPORTS / "marketingcloud").iterdir()):
+            archive.writestr(path.name, path.read_text().encode("utf-16-le"))
+    return body.getvalue()
+
+
+def _exported(system: str, pattern: str) -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in sorted((EXPORTS / system).glob(pattern)))
 
 
 def _journey(path: Path) -> None:
@@ -765,6 +809,15 @@ def parsers() -> list[Parser]:
             {"sys_id": "0" * 32, "correlation_id": "shop/x/20260302T090000", "state": "1", "impact": "3"}],
             "access_token": "x"}), _json({"result": {"sys_id": "0" * 32}})), _incidents),
         Parser("reply of a CRM", _crm_replies(), _crm),
+        Parser("export.csv", _exported("marketingcloud", "Clicks.csv"), in_file("Clicks.csv", _export("marketingcloud"))),
+        Parser("export.zip", (_an_archive(),), in_file("extract.zip", _export("marketingcloud"))),
+        Parser("export.jsonl", _exported("dittofeed", "*"), in_file("fuzzed.jsonl", _export("dittofeed"))),
+        Parser("export.json", _exported("klaviyo", "*"), in_file("fuzzed.json", _export("klaviyo"))),
+        Parser("export of HubSpot", _exported("hubspot", "*"), in_file("fuzzed.json", _export("hubspot"))),
+        Parser("export of Matomo", _exported("matomo", "*"), in_file("fuzzed.json", _export("matomo"))),
+        Parser("export of Google Analytics", _exported("ga4", "*"), in_file("fuzzed.jsonl", _export("ga4"))),
+        Parser("export of Segment", _exported("segment", "*.jsonl"), in_file("fuzzed.jsonl", _export("segment"))),
+        Parser("imported log", (_an_imported_log(),), in_file("fuzzed.parquet", _imported_log)),
         Parser("reply to a webhook", (b'{"status": "ok"}', b"120", b"Wed, 21 Oct 2026 07:28:00 GMT"), _reply),
     ]  # fmt: skip
 

@@ -306,8 +306,8 @@ def _nothing() -> pa.Table:
 
 
 def _table_of_row(adapter: Adapter, row: Mapping[str, Any]) -> Table | None:
-    if TABLE in row:
-        return table_named(adapter, row[TABLE])
+    if isinstance(said := row.get(TABLE), str):
+        return table_named(adapter, said)
     has = {column.lower() for column in row}
     return next((one for one in adapter.tables if _fits(one, has)), None)
 

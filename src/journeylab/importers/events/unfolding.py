@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["TABLE", "flat", "json_text", "records", "unfolding"]
 
-TABLE: Final = ""
+TABLE: Final = "\0table"
 """The key under which an unfolded row may say the name of its table."""
 _LISTS: Final = ("results", "items", "elements", "data", "events", "records", "rows")
 """Under which key the answers of an API have their rows."""
