@@ -87,14 +87,14 @@ def as_text(read: Callable[[str], Any]) -> Callable[[bytes, Path], Any]:
 # What is read
 
 
-def _export(system: str, **told: str) -> Callable[[Path], None]:
-    """Reads a file as an export of some system, first for all of it or nothing, then as far as it can be read."""
+def _export(system: str) -> Callable[[Path], None]:
+    """Reads a file as an export of some system, first as far as it can be read, then all of it or nothing."""
 
     def read(path: Path) -> None:
         from journeylab.importers.events import import_events
 
-        import_events(system, path, rejects="set_aside", **told)
-        import_events(system, path, **told)
+        import_events(system, path, rejects="set_aside")
+        import_events(system, path)
 
     return read
 
@@ -809,7 +809,8 @@ def parsers() -> list[Parser]:
             {"sys_id": "0" * 32, "correlation_id": "shop/x/20260302T090000", "state": "1", "impact": "3"}],
             "access_token": "x"}), _json({"result": {"sys_id": "0" * 32}})), _incidents),
         Parser("reply of a CRM", _crm_replies(), _crm),
-        Parser("export.csv", _exported("marketingcloud", "Clicks.csv"), in_file("Clicks.csv", _export("marketingcloud"))),
+        Parser("export.csv", _exported("marketingcloud", "Clicks.csv"),
+               in_file("Clicks.csv", _export("marketingcloud"))),
         Parser("export.zip", (_an_archive(),), in_file("extract.zip", _export("marketingcloud"))),
         Parser("export.jsonl", _exported("dittofeed", "*"), in_file("fuzzed.jsonl", _export("dittofeed"))),
         Parser("export.json", _exported("klaviyo", "*"), in_file("fuzzed.json", _export("klaviyo"))),
