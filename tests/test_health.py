@@ -52,6 +52,18 @@ def test_a_sender_that_is_well_has_nothing_to_mend(tmp_path: Path) -> None:
     assert found[-2].what == "audit log"
 
 
+def test_a_system_for_incidents_without_its_secret_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "e93facc04764012d7bfb002500d5d1a6")
+    monkeypatch.delenv("NOWHERE_SET", raising=False)
+    desk = {"kind": "servicenow_event", "url": "https://acme.example", "user": "x", "password": "env:NOWHERE_SET"}
+    pager = {"name": "pager", "kind": "pagerduty", "routing_key": "env:KEY"}
+    found = health_of(written(tmp_path, 1, incidents=[pager, {"name": "desk", **desk}]), now)
+    said = {one.what: (one.text, one.is_well) for one in found}
+    assert said["incidents pager"][0].startswith("pagerduty, hears of error and worse")
+    assert "set the environment variable NOWHERE_SET" in said["incidents desk"][0]
+    assert not said["incidents desk"][1]
+
+
 def test_whatever_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOWHERE_SET", raising=False)
     found = faults(written(tmp_path, 1, webhook_secret="env:NOWHERE_SET"))

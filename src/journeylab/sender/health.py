@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from journeylab.connectors.http import Reply
+from journeylab.connectors.incidents import CalledSystem, IncidentSystem
 from journeylab.errors import JourneyLabError
 from journeylab.extensions import made
 from journeylab.language import plural
@@ -23,6 +25,7 @@ from journeylab.sender.promotion.standing import pauses, running
 from journeylab.sender.sending.alerts import open_alerts
 from journeylab.sender.sending.channels import Handover, way_to
 from journeylab.sender.sending.journal import newest, refuse_older_copy
+from journeylab.sender.sending.recipients import origin_of
 from journeylab.sender.sending.transport import Unreached
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
@@ -62,6 +65,7 @@ def health_of(file: str | Path, clock: Callable[[], datetime]) -> list[Health]:
         *_store(settings, clock),
         *([] if settings.recommend.hook is None else [_of("recommender", lambda: _recommender(settings))]),
         *(_of(f"relay {relay.name}", partial(_relay, relay, settings)) for relay in settings.relays),
+        *(_of(f"incidents {one.name}", partial(_told, one, settings)) for one in settings.incidents),
     ]
 
 
@@ -86,6 +90,14 @@ def _secrets(settings: Settings) -> Iterator[Health]:
             missing.append(str(problem))
     n = len([one for one in named if one is not None])
     yield Health("secrets", "; ".join(missing) or f"all {n} are set", not missing)
+
+
+def _told(system: IncidentSystem, settings: Settings) -> str:
+    """What a system for incidents hears of, once its secret and what it takes are found to be there."""
+    system.target(origin_of(settings), settings.secret)
+    if isinstance(system, CalledSystem):
+        system.with_credentials(lambda _: Reply(None, "nothing is called here"), settings.secret)
+    return f"{system.kind}, hears of {system.at_least} and worse; `journeylab incidents test {system.name}` tries it"
 
 
 def _keys(settings: Settings) -> str:

@@ -97,6 +97,9 @@ def _spread(store: Store, recipients: Recipients) -> None:
     Whoever spreads at the same time waits, so that rows of one thing keep their order.
     """
     o, n = t.outbox.c, _MOST_SPREAD
+    with store.reading() as connection:
+        if connection.scalar(select(o.outbox_id).where(o.spread_at.is_(None)).limit(1)) is None:
+            return
     while n == _MOST_SPREAD:
         with store.writing() as connection:
             at = store.now(connection)
