@@ -197,12 +197,13 @@ def everything_of(questions: Questions) -> Iterator[str]:
     ]  # fmt: skip
     texts += [journey().replace("event: signup", f"event: {name[:-1]}") for name in names]
     abouts = [About(text=one) for one in texts] + [About(f"{one[:-1]}.yaml") for one in names] + [About("welcome.yaml")]
-    for about in abouts:
-        for ask in (
+    for n, about in enumerate(abouts):
+        asks = (
             lambda about=about: questions.check(about),
             lambda about=about: questions.ask("replay", about, "en", Watch()),
             lambda about=about: questions.write("replay", about, "pl", Watch()),
-        ):
+        )
+        for ask in asks if n < 4 else asks[:2]:
             try:
                 yield ask().model_dump_json()  # type: ignore[no-untyped-call]
             except JourneyLabError as problem:
@@ -218,7 +219,7 @@ def everything_of(questions: Questions) -> Iterator[str]:
 
 def test_what_one_person_has_is_in_no_answer(questions: Questions) -> None:
     answers = [*everything_of(questions)]
-    assert len(answers) > 80
+    assert len(answers) > 60
     assert not {found for one in answers for found in holding(one, CANARIES)}
     assert any("welcome_1" in one for one in answers)  # what many have is
 
@@ -341,7 +342,8 @@ def test_markup_in_a_journeys_own_names_is_text(questions: Questions) -> None:
 @pytest.mark.parametrize(
     "name",
     ["../outside.yaml", "more/../../outside.yaml", "/etc/passwd", "link.yaml", "away/outside.yaml", ".hidden.yaml", "",
-     "welcome.yaml\0", "more", "WELCOME.YAML", "./welcome.yaml", "more//trial.yaml", "notes.txt", "~/welcome.yaml"],
+     "welcome.yaml\0", "more", "WELCOME.YAML", "./welcome.yaml", "more//trial.yaml", "notes.txt", "~/welcome.yaml",
+     "welcome.tests.yaml"],
 )  # fmt: skip
 def test_nothing_is_read_outside_of_the_folder(folder: Path, name: str) -> None:
     (folder.parent / "outside.yaml").write_text(journey())
@@ -350,7 +352,8 @@ def test_nothing_is_read_outside_of_the_folder(folder: Path, name: str) -> None:
     (folder / "link.yaml").symlink_to(folder.parent / "outside.yaml")
     (folder / "away").symlink_to(folder.parent / "outsiders")
     (folder / ".hidden.yaml").write_text(journey())
-    (folder / "notes.txt").write_text(journey())
+    for other in ("notes.txt", "welcome.tests.yaml"):
+        (folder / other).write_text(journey())
     there = JourneyFolder(folder)
     assert sorted(there.files()) == ["more/trial.yaml", "welcome.yaml"]
     with pytest.raises(DefinitionError, match="there is no journey file"):

@@ -20,13 +20,14 @@ from werkzeug import Request, Response
 from installed import install
 from journeylab import datasets
 from journeylab.cli import main
+from journeylab.sender.health import health_of
 from journeylab.sender.live.intake import attributes_of
 from journeylab.sender.live.pulls import Puller
 from journeylab.sender.sending.worker import Worker
 from journeylab.sender.settings import Relay
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from sendworld import Clock, body_of, make_settings, opened, rendered, world
+from sendworld import START, Clock, body_of, make_settings, opened, rendered, world
 from stores import a_send
 from test_writing import made, one, parsed, settings_of
 
@@ -204,3 +205,22 @@ def test_the_channel_carries_messages(tmp_path: Path, httpserver: HTTPServer, mo
         states = there.states()
         assert sorted(states.values()) == ["accepted"] * 5 + ["rejected"]
         assert seen == {key: body_of(key) for key in keys if states[key] == "accepted"}
+
+
+def test_doctor_says_what_is_installed_without_importing_it(capsys: pytest.CaptureFixture[str]) -> None:
+    run("doctor")
+    said = capsys.readouterr().out
+    assert "plume (importers) of acme-journeys 1.0" in said
+    assert "post (channels) of acme-journeys 1.0" in said
+    assert not {one.removesuffix(".py") for one in MODULES} & {*sys.modules}
+
+
+@pytest.mark.parametrize(("name", "is_well"), [("newest", True), ("newset", False)])
+def test_doctor_says_whether_the_recommender_of_the_settings_is_there(
+    tmp_path: Path, name: str, *, is_well: bool
+) -> None:
+    settings = make_settings(tmp_path).data() | {"recommend": {"hook": name}}
+    (tmp_path / "sender.json").write_text(json.dumps(settings, default=str))
+    found = {one.what: one for one in health_of(tmp_path / "sender.json", lambda: START)}
+    assert found["recommender"].is_well is is_well
+    assert found["recommender"].text == "newest is ready" or "did you mean 'newest'" in found["recommender"].text

@@ -26,6 +26,7 @@ _EXTRAS = {
     "models": ("scikit-learn",),
     "postgresql": ("psycopg",),
     "mjml": ("mjml-python",),
+    "mcp": ("mcp",),
 }
 
 
@@ -40,7 +41,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """What there is to know about this installation, most basic first."""
-    return [_python(), _packages(), _machine(), _cache(), _fixtures(), *_extras()]
+    return [_python(), _packages(), _machine(), _cache(), _fixtures(), *_extras(), _extensions()]
 
 
 def examine_sender(settings: str | Path, clock: Callable[[], datetime]) -> list[Finding]:
@@ -128,3 +129,13 @@ def _extras() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", "optional", f"not installed: pip install 'journeylab[{extra}]'")
         else:
             yield Finding(f"extra {extra}", "well", ", ".join(there))
+
+
+def _extensions() -> Finding:
+    """What other packages bring in, unimported."""
+    from .extensions import GROUPS, found
+
+    there = [one for group in GROUPS for one in found(group).values()]
+    faults = [one.fault for one in there if one.fault is not None]
+    said = [f"{one.name} ({one.group}) of {one.packages[0]}" for one in there]
+    return Finding("extensions", "fault" if faults else "well", "; ".join(faults or said) or "none")

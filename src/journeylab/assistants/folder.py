@@ -20,10 +20,11 @@ DRAFT: Final = "text"
 """What a text of the assistant's own is called in faults."""
 LONGEST_TEXT: Final = 200_000
 _MOST_FILES: Final = 1_000
+_CASES: Final = ".tests"
 
 
 class JourneyFolder:
-    """The journey files below a folder: YAML and JSON, but for hidden ones and what leads out of the folder.
+    """The journey files below a folder: YAML and JSON, but for cases, hidden ones and what leads out of the folder.
 
     Args:
         folder: the folder.
@@ -48,7 +49,8 @@ class JourneyFolder:
             folders[:] = sorted(one for one in folders if not one.startswith("."))
             for name in sorted(names):
                 path = Path(place) / name
-                if name.startswith(".") or path.suffix not in SUFFIXES or not self._is_inside(path):
+                is_one = path.suffix in SUFFIXES and not path.stem.endswith(_CASES)
+                if name.startswith(".") or not is_one or not self._is_inside(path):
                     continue
                 found[path.relative_to(self._folder).as_posix()] = path
                 if len(found) > _MOST_FILES:

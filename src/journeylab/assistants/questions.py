@@ -232,11 +232,9 @@ class Questions:
         log, ledger, names = self._needed()
         since, until = self._period(None, "UTC")
         with watch.alone(self._lock), _untold():
-            table = log.events()[["contact", "event", "occurred_at"]]
-            table = table[table["event"].isin(names.events) & table["occurred_at"].between(since, until, "left")]
+            table = cells(names.who(since, until), table="events", by=["event"], levels={"event": names.events})
             told = disclose(
-                [cells(table, table="events", by=["event"], levels={"event": names.events})], of="kinds of events",
-                period=(since, until), data_until=log.end_at, ledger=ledger,
+                [table], of="kinds of events", period=(since, until), data_until=log.end_at, ledger=ledger
             )  # fmt: skip
         if "events" not in told.tables:
             return []

@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
+from journeylab.clock import microseconds
 from journeylab.conditions import Score, texts_in, tree_of
 from journeylab.disclosure.addresses import has_address
 from journeylab.disclosure.thresholds import FEWEST
@@ -25,6 +27,8 @@ from journeylab.reads import Read, events_read, reads_of
 from .quoting import quoted
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from numpy.typing import NDArray
 
     from journeylab.eventlog import EventLog
@@ -53,6 +57,16 @@ class Vocabulary:
     def events(self) -> list[str]:
         """The kinds of events."""
         return [one for one in self.log.event_names if _may_be_said(one) and self._n_with(one) >= FEWEST]
+
+    def who(self, since: datetime, until: datetime) -> pd.DataFrame:
+        """Who has events of each kind within a time: `contact`, `event`, each once."""
+        parts = []
+        for event in self.events:
+            stream = self.log.stream(event)
+            is_then = (stream.at >= microseconds(since)) & (stream.at < microseconds(until))
+            codes = np.unique(_owners(stream.offsets)[is_then])
+            parts.append(pd.DataFrame({"contact": self.log.contact_ids.take(codes).to_pandas(), "event": event}))
+        return pd.concat(parts, ignore_index=True)
 
     def _n_with(self, event: str) -> int:
         return int(np.count_nonzero(np.diff(self.log.stream(event).offsets)))
