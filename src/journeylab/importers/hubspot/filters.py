@@ -21,6 +21,7 @@ from .eventtypes import PROPERTIES, PROPERTY_CHANGED, event_name
 
 __all__ = ["Filters", "Moment", "Said", "email_title"]
 
+_DEEPEST: Final = 40
 _NUMBERS: Final = {
     "IS_EQUAL_TO": "==", "IS": "==", "IS_NOT_EQUAL_TO": "!=", "IS_NOT": "!=", "IS_GREATER_THAN": ">",
     "IS_GREATER_THAN_OR_EQUAL_TO": ">=", "IS_LESS_THAN": "<", "IS_LESS_THAN_OR_EQUAL_TO": "<=",
@@ -133,12 +134,14 @@ class Filters:
             raise part.malformed("an event that has not happened enrolls nobody", "operator")
         if part.raw("coalescingRefineBy") is not None:
             self._draft.left_out(part, "refinement of an event", "the first time counts, and at any time")
-        where = self._of_event(part)
+        where = self._flagged(part, "UNIFIED_EVENTS", self._of_event)
         return Moment(event, self._draft.condition(where, part) if where else "")
 
     # Branches
 
-    def _branch(self, part: Part) -> str:
+    def _branch(self, part: Part, depth: int = 0) -> str:
+        if depth > _DEEPEST:
+            raise part.malformed(f"filter branches are nested more than {_DEEPEST} deep")
         kind = part.choice("filterBranchType", _BRANCHES, "kinds of filter branches")
         if kind == "UNIFIED_EVENTS":
             return self._flagged(part, kind, self._events)
@@ -146,10 +149,10 @@ class Filters:
             return self._flagged(part, kind, None)
         filters = part.parts("filters")
         if any(one.data.get("property") == "hs_name" for one in filters):
-            texts = self._changed(filters)
+            texts = [self._flagged(part, "PROPERTY", lambda _: " and ".join(self._changed(filters)) or "true")]
         else:
             texts = [self._filter(one) for one in filters]
-        texts += [self._branch(one) for one in part.parts("filterBranches")]
+        texts += [self._branch(one, depth + 1) for one in part.parts("filterBranches")]
         if not texts:
             return "true" if kind in ("AND", "NOT_ANY") else "false"
         joined = _JOINED[kind].join(texts)

@@ -353,10 +353,10 @@ def _sample(data: Any) -> float | None:
 
 def _shares(test: Part, variations: list[Part]) -> tuple[list[Fraction], list[str]]:
     """The shares of a test's variations: as the export says them by their ids, even ones where it does not."""
-    said = test.raw("allocations")
     ids = [str(one.data.get("id", one.data.get("temporary_id", ""))) for one in variations]
-    if isinstance(said, dict) and all(isinstance(said.get(one), int | float) for one in ids):
-        given = [Fraction(str(said[one])) for one in ids]
+    said = test.optional_part("allocations")
+    if said is not None and all(one in said for one in ids):
+        given = [Fraction(str(said.number(one))) for one in ids]
         total = sum(given)
         if any(one < 0 for one in given) or not total:
             raise test.malformed("shares are not negative, and not all of them nothing", "allocations")
