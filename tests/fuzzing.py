@@ -152,6 +152,18 @@ def _journey_builder(path: Path) -> None:
     import_journeys(path, "salesforce")
 
 
+def _mautic(path: Path) -> None:
+    from journeylab.importers import import_journeys
+
+    import_journeys(path, "mautic")
+
+
+def _eloqua(path: Path) -> None:
+    from journeylab.importers import import_journeys
+
+    import_journeys(path, "eloqua")
+
+
 def _criteria(text: str) -> None:
     """A filter of Journey Builder, which is XML, as what lets contacts in."""
     from journeylab.importers import import_journeys
@@ -756,6 +768,10 @@ def parsers() -> list[Parser]:
         Parser("export of Journey Builder", _exports("salesforce", "abandoned_cart.json", "lead_nurture.json"),
                in_file("fuzzed.json", _journey_builder)),
         Parser("filter of Journey Builder", FILTERS, as_text(_criteria)),
+        Parser("campaign of Mautic", _exports("mautic", "welcome.json", "reengagement.json"),
+               in_file("fuzzed.json", _mautic)),
+        Parser("campaign of Eloqua", _exports("eloqua", "welcome.json", "birthday.json"),
+               in_file("fuzzed.json", _eloqua)),
         Parser("cases", _files("journeys", "trial_welcome.tests.yaml"), in_file("fuzzed.tests.yaml", _cases)),
         Parser("experiment", _files("experiments", "*.yaml"), in_file("fuzzed.yaml", _experiment)),
         Parser("settings", (SETTINGS,), in_file("fuzzed.yaml", _settings)),

@@ -39,8 +39,8 @@ _RESPONSES: Final[dict[str, tuple[MessageKind, str]]] = {
     "CampaignEmailSentRule": ("sent", "numberOfSends"),
 }
 _EVENTS: Final = {
-    "CampaignSubmitFormRule": ("form_submitted", "form", "formId", "numberOfSubmits"),
-    "CampaignWebsiteVisitRule": ("page_visited", "", "", "numberOfVisits"),
+    "CampaignSubmitFormRule": ("form_submitted", "asset_id", "formId", "numberOfSubmits"),
+    "CampaignWebsiteVisitRule": ("page_viewed", "", "", "numberOfVisits"),
     "CampaignSmsSentRule": ("sms_sent", "sms", "smsId", "numberOfSends"),
     "CampaignSmsClickthroughRule": ("sms_clicked", "sms", "smsId", "numberOfClicks"),
     "CampaignSmsReplyRule": ("sms_replied", "sms", "smsId", "numberOfReplies"),

@@ -58,11 +58,12 @@ DECISIONS: Final = (
     _asked("CampaignEmailSentRule", "Sent email?", "decide", _STATE),
     _asked(
         "CampaignSubmitFormRule", "Submitted form?", "decide, wait_for",
-        "asked is for the event `form_submitted`, which the log has to have, with the form's id as `form`", _RETRIED,
+        "asked is for the event `form_submitted`, which the log has to have, with the form's id as `asset_id`",
+        _RETRIED,
     ),
     _asked(
         "CampaignWebsiteVisitRule", "Visited website?", "decide, wait_for",
-        "asked is for the event `page_visited`, which the log has to have", _RETRIED,
+        "asked is for the event `page_viewed`, which the log has to have", _RETRIED,
     ),
     _asked(
         "CampaignContactFieldComparisonRule", "Compare contact fields", "decide",

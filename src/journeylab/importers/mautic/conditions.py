@@ -79,7 +79,7 @@ class Asking:
                 flags = [self._segments.flag(one, config, "in campaign", why) for one in _ids(config, "campaigns")]
                 return any_of(flags), but
             case "lead.device":
-                return Aggregate("did", "page_visited", where=self._device(config)), []
+                return Aggregate("did", "page_viewed", where=self._device(config)), []
             case "lead.pageHit":
                 return self._page_hit(config)
             case "form.field_value":
@@ -93,9 +93,9 @@ class Asking:
         config = event.config
         match event.type:
             case "page.pagehit":
-                return "page_visited", self._page(config)
+                return "page_viewed", self._page(config)
             case "page.devicehit":
-                return "page_visited", self._device(config)
+                return "page_viewed", self._device(config)
             case "asset.download":
                 return "asset_downloaded", self._one_of("asset", _ids(config, "assets", needed=False))
             case "form.submit":
@@ -116,9 +116,8 @@ class Asking:
         return self._one_of("form", ids)
 
     def _one_of(self, kind: str, ids: list[str]) -> Tree | None:
-        entity = {"asset": "asset", "form": "forms", "page": "page"}[kind]
         return any_of([
-            Compare("==", Property(kind), Text(self._entities.alias(entity, one))) for one in ids
+            Compare("==", Property(kind), Text(one)) for one in ids
         ]) if ids else None  # fmt: skip
 
     def _like(self, name: str, pattern: str, part: Part) -> Tree:
@@ -136,7 +135,7 @@ class Asking:
         """A visit of one of the pages, of an address that is like one of some, or from one: any of these counts."""
         pages = self._one_of("page", _ids(config, "pages", needed=False))
         trees = [] if pages is None else [pages]
-        for key, name in (("url", "url"), ("referer", "referer")):
+        for key, name in (("url", "link"), ("referer", "referrer")):
             patterns = [one.strip() for one in (config.optional(key) or "").split(",")]
             trees += [self._like(name, one, config) for one in patterns if one]
         return any_of(trees) if trees else None
@@ -181,8 +180,8 @@ class Asking:
 
     def _page_hit(self, config: Part) -> tuple[Tree, list[str]]:
         page, url, seconds = config.optional("page"), config.optional("page_url"), config.whole("accumulative_time", 0)
-        hit = [] if page is None else [Compare("==", Property("page"), Text(self._entities.alias("page", page)))]
-        trees: list[Tree] = [*hit, *([] if url is None else [self._like("url", url, config)])]
+        hit = [] if page is None else [Compare("==", Property("page"), Text(page))]
+        trees: list[Tree] = [*hit, *([] if url is None else [self._like("link", url, config)])]
         if not trees:
             raise config.malformed("there is neither a page nor a page_url to have been visited")
         where = any_of(trees)
@@ -193,7 +192,7 @@ class Asking:
             but.append("how long it was looked at is the property `seconds` of the visit")
         if config.raw("startDate") or config.raw("endDate"):
             but.append("between which dates it was is not asked, as no condition has two instants of its own")
-        return Aggregate("did", "page_visited", where=where), but
+        return Aggregate("did", "page_viewed", where=where), but
 
     def _form_field(self, event: Event) -> tuple[Tree, list[str]]:
         config = event.config
@@ -202,7 +201,7 @@ class Asking:
         said = compared(Property(name_of(field, "field")), operator, given, "text", config)
         if said is None:
             return self._segments.filter(f"{field} {operator} {given}", event.part), [_FLAG]
-        of_form = Compare("==", Property("form"), Text(self._entities.alias("forms", form)))
+        of_form = Compare("==", Property("form"), Text(form))
         return Aggregate("did", "form_submitted", where=And((of_form, said))), []
 
 

@@ -44,11 +44,6 @@ class Entities:
         named = [] if part is None else [part.optional(key) for key in _NAMES if isinstance(part.data.get(key), str)]
         return next((one for one in named if one), otherwise or identity)
 
-    def alias(self, kind: str, identity: str) -> str:
-        """What addresses and events call an entity: its alias, else its id."""
-        part = self.part(kind, identity)
-        return identity if part is None else part.optional("alias") or identity
-
 
 def _is_known(field: Part) -> bool:
     field.skip(*field.data)

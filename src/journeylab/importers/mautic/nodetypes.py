@@ -29,7 +29,7 @@ NODE_TYPES: Final = (
     ),
     NodeType(
         "forms", "Source: campaign forms", "trigger", Verdict.mapped,
-        "the trigger is the event `form_submitted`, which the log has to have, with the form's alias as `form`",
+        "the trigger is the event `form_submitted`, which the log has to have, with the form's id as `form`",
     ),
     NodeType("email.send", "Send email", "send"),
     _call("email.send.to.user", "Send email to user", "it goes to an owner, a user or another address"),
@@ -91,8 +91,8 @@ NODE_TYPES: Final = (
     NodeType("email.open", "Opens email", "wait_for"),
     NodeType("email.click", "Clicks email", "wait_for"),
     _awaits("email.reply", "Replies to email", "replied"),
-    _awaits("page.pagehit", "Visits a page", "page_visited"),
-    _awaits("page.devicehit", "Device visit", "page_visited"),
+    _awaits("page.pagehit", "Visits a page", "page_viewed"),
+    _awaits("page.devicehit", "Device visit", "page_viewed"),
     _awaits("asset.download", "Downloads asset", "asset_downloaded"),
     _awaits("form.submit", "Submits form", "form_submitted"),
     _awaits("dwc.decision", "Request dynamic content", "content_requested"),
@@ -110,11 +110,11 @@ NODE_TYPES: Final = (
     NodeType("lead.campaigns", "Contact campaigns", "decide", Verdict.approximated, _ASKED),
     NodeType(
         "lead.device", "Contact device", "decide", Verdict.approximated,
-        "asked is for the event `page_visited` with such a device, which the log has to have",
+        "asked is for the event `page_viewed` with such a device, which the log has to have",
     ),
     NodeType(
         "lead.pageHit", "Visited a page", "decide", Verdict.approximated,
-        "asked is for the event `page_visited`, which the log has to have",
+        "asked is for the event `page_viewed`, which the log has to have",
     ),
     NodeType("lead.attached", "Prevent action after date", "decide", Verdict.approximated, _ASKED),
     NodeType(

@@ -32,11 +32,16 @@ class Segments:
         self._trees: dict[str, Tree] = {}
         self._flags: dict[str, str] = {}
 
-    def flag(self, label: str, part: Part, what: str, why: str) -> Tree:
-        """A flag attribute for something that no condition says, another one for each label."""
+    def _flag_name(self, label: str, what: str, of: str) -> str:
+        """The name of a flag attribute, another one for each thing that it is of."""
         name = wanted = name_of(f"{what} {label}", "attribute")
-        while self._flags.setdefault(name, label) != label:
+        while self._flags.setdefault(name, of) != of:
             name = f"{wanted[:40]}_{len(self._flags)}"
+        return name
+
+    def flag(self, label: str, part: Part, what: str, why: str, of: str = "") -> Tree:
+        """A flag attribute for something that no condition says, another one for each label, or what it is of."""
+        name = self._flag_name(label, what, of or f"{what} {label}")
         note = f"{why}; here it is the flag attribute {name}, which the contacts have to have as of every instant"
         self._main.note(part, f"{what} {label!r}", Verdict.approximated, name, note=note)
         return Attribute(name)
@@ -47,7 +52,7 @@ class Segments:
 
     def member_flag(self, identity: str) -> str:
         """The flag attribute that says that a contact was added to a segment."""
-        return name_of(f"in {self._entities.label('lists', identity)}", "attribute")
+        return self._flag_name(self._entities.label("lists", identity), "in", f"segment {identity}")
 
     def name(self, draft: Draft, identity: str, user: Part) -> str:
         """The name of a segment, which is defined in the draft."""
@@ -67,7 +72,7 @@ class Segments:
             if not filters:
                 label = self._entities.label("lists", identity)
                 why = "who is in the segment is not in the export"
-                self._trees[identity] = self.flag(label, part or user, "in", why)
+                self._trees[identity] = self.flag(label, part or user, "in", why, f"segment {identity}")
             else:
                 said = self._filtered(filters, depth)
                 if identity in self._changed:
