@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from journeylab.journey import Journey
+from journeylab.program import Release
 from journeylab.sender.consent.evidence import evidence_of
 from journeylab.sender.consent.pulled import is_news
 from journeylab.sender.consent.requests import give
@@ -24,12 +26,15 @@ from journeylab.sender.process import Sender
 from journeylab.sender.promotion.promoting import promote
 from journeylab.sender.sending.outbox import deliver
 from journeylab.sender.sending.timeline import Timeline
+from journeylab.sender.sending.transport import Outcome
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+from liverun import SETTINGS as SHOP
+from liverun import LiveRun, StillClock
 from outside import settings
 from promotable import write_key, write_messages
 from servers.smtp import SmtpOracle
-from stores import START, MovedClock, events_of, people, rows_of
+from stores import KEYS, START, MovedClock, events_of, people, rows_of
 from vendors.hubspot import TOKEN, HubSpot
 from webclient import settings_for
 
@@ -268,3 +273,46 @@ def test_a_timeline_is_written_for_those_alone_who_ask(store: Store) -> None:
     assert (row.target, row.about, row.webhook_id) == ("connectors/crm", "contact/ada", "journey.entered_k")
     staging = CRM.model_copy(update={"staging": {"domains": ["shop.example"]}})
     assert deliver(store, staging, now).n_delivered == 1
+
+
+def test_what_becomes_of_entries_and_messages_is_told_but_of_those_held_out(tmp_path: Path) -> None:
+    journey = Journey.model_validate(
+        {
+            "journey": "letters", "trigger": {"event": "signup"}, "holdout": "40%",
+            "exit_when": [{"event": "purchase", "goal": True}],
+            "nodes": {"hello": {"send": "welcome_1", "next": "rest"}, "rest": {"wait": "2d", "next": "end"},
+                      "end": {"exit": "done"}},
+        }
+    )  # fmt: skip
+    store = Store.open(f"sqlite:///{tmp_path}/live.db", KEYS, create=True, clock=StillClock(START))
+    bounce = Outcome("rejected", "rcpt", 550, enhanced="5.1.1", text="no such user")
+    run = LiveRun(
+        store, [Release(journey=journey)], settings=SHOP.model_copy(update={"connectors": CRM.connectors}),
+        relay=lambda row: bounce if row.contact == "c3" else Outcome("accepted", "dot", 250, text="ok"),
+        timeline=Timeline.of(CRM), basis=["marketing"],
+    )  # fmt: skip
+    contacts = [f"c{n}" for n in range(12)]
+    run.people({"contact": one} for one in contacts)
+    events = [{"contact": one, "event": "signup", "occurred_at": START} for one in contacts]
+    events.append({"contact": "c3", "event": "purchase", "occurred_at": START + timedelta(days=1)})
+    run.run(events, START + timedelta(days=3))
+    entries = rows_of(store, t.entries)
+    held_out = {row.contact for row in entries if row.held_out}
+    assert 0 < len(held_out) < len(contacts)
+    told = [(row.body["type"], row.body["data"]) for row in rows_of(store, t.outbox, target="connectors/crm")]
+    assert not held_out & {data["contact"] for _, data in told}
+    kinds = Counter(kind for kind, _ in told if kind != "contact.suppressed")
+    n = len(contacts) - len(held_out)
+    assert kinds == {
+        "journey.entered": n,
+        "journey.left": n,
+        "message.sent": n - 1,
+        "message.bounced": 1,
+        "journey.converted": 1,
+    }
+    (returned,) = (data for kind, data in told if kind == "message.bounced")
+    assert returned == {
+        "contact": "c3", "journey": "letters", "message": "welcome_1", "bounce_type": "hard", "status": "5.1.1"
+    }  # fmt: skip
+    assert {data["exit"] for kind, data in told if kind == "journey.left"} == {"done", "goal:purchase"}
+    store.close()
