@@ -29,7 +29,7 @@ SERVICES: Final = {
 }  # fmt: skip
 """What the services of outside calls begin with, by the type of the activity."""
 _KEYS: Final = ("triggeredSendKey", "r__triggeredSend_key", "triggeredSendId")
-_BLACKOUTS: Final = ("honorBlackoutWindowEnum", "blockoutWindows")
+_WINDOWS: Final = ("honorBlackoutWindowEnum", "blockoutWindows", "sendWindowStartTime")
 _CLOCK: Final = re.compile(r"\d{1,2}/\d{1,2}/\d{4} (\d{1,2}):(\d\d):\d\d (AM|PM)")
 _WIDEST: Final = 168
 _EXPIRES: Final = 48
@@ -73,8 +73,8 @@ def call(steps: Steps, step: Step) -> None:
     """A message of another channel, or something done in another system, is a call."""
     settings, but = step.settings, ""
     quiet(settings)  # what is sent is the service's
-    if any(settings.data.get(key) not in (None, 0, "", "[]", []) for key in _BLACKOUTS):
-        but = "its blackout window is left out; put a `wait_until` before it"
+    if any(settings.data.get(key) not in (None, 0, "", "[]", []) for key in _WINDOWS):
+        but = "the hours in which it may go out are left out; put a `wait_until` before it"
     service = name_of(f"{SERVICES[step.kind]} {step.label or step.name}", "service")
     steps.draft.node(step.name, step.part, call=service, next=steps.next(step))
     steps.did(step, step.name, but=but)
