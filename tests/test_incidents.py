@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -261,13 +263,10 @@ def test_who_crashes_between_call_and_commit_opens_no_second_incident(
 ) -> None:
     to = telling(pager(pagerduty), desk(servicenow))
 
-    def crash(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     for step in (raised, over):
         step(store)
         with monkeypatch.context() as patched:
-            patched.setattr(outbox, "_settled", crash)
+            patched.setattr(outbox, "_settled", _crash)
             with pytest.raises(KeyboardInterrupt):
                 delivered(store, to)
         until_told(store, to)
@@ -276,6 +275,23 @@ def test_who_crashes_between_call_and_commit_opens_no_second_incident(
 
 
 @ON_SQLITE
+def test_processes_at_once_keep_the_order_and_double_nothing(
+    store: Store, pagerduty: PagerDuty, servicenow: ServiceNow
+) -> None:
+    to = telling(pager(pagerduty), desk(servicenow))
+    causes = [f"x/{n}" for n in range(12)]
+    for cause in causes:
+        raised(store, cause)
+    for cause in causes[:8]:
+        over(store, cause)
+    with ThreadPoolExecutor(4) as threads:
+        [*threads.map(lambda _: delivered(store, to), range(4))]
+    until_told(store, to)
+    assert len(pagerduty.incidents) == len(servicenow.incidents) == 12
+    assert len(pagerduty.open()) == len(servicenow.open()) == 4
+    assert pagerduty.dropped == []
+
+
 def test_each_target_fails_by_itself(store: Store, pagerduty: PagerDuty, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/alerts").respond_with_data("", 204)
     to = telling(pager(pagerduty), alerts=at(httpserver, "/alerts"))
@@ -492,7 +508,7 @@ def test_a_url_that_apprise_does_not_know_is_a_secret_all_the_same(
 # Whatever happens
 
 CAUSES = ("relay/main", "calls/score", "journey/welcome/bounces")
-_DONE = ["raise", "worse", "resolve", "acknowledge", "deliver", "later"]
+_DONE = ["raise", "worse", "resolve", "acknowledge", "deliver", "crash", "later"]
 STEPS = some.lists(
     some.tuples(some.sampled_from(_DONE), some.sampled_from(CAUSES))
     | some.tuples(some.just("fault"), some.sampled_from([one for one in FAULTS if one != "silent"])),
@@ -513,7 +529,20 @@ def store_of_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def test_in_the_end_an_incident_is_open_exactly_where_its_alert_is(
     store_of_steps: Store, system: str, steps: list[tuple[str, str]]
 ) -> None:
-    store = store_of_steps
+    _ends_well(store_of_steps, system, steps)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("system", ["pagerduty", "servicenow_incident", "servicenow_event"])
+@given(steps=STEPS)
+@run_settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_in_the_end_an_incident_is_open_exactly_where_its_alert_is_many_times(
+    store_of_steps: Store, system: str, steps: list[tuple[str, str]]
+) -> None:
+    _ends_well(store_of_steps, system, steps)
+
+
+def _ends_well(store: Store, system: str, steps: list[tuple[str, str]]) -> None:
     with store.writing() as connection:
         for table in (t.outbox, t.alerts):
             connection.execute(table.delete())
@@ -537,6 +566,11 @@ def _take(store: Store, to: Settings, there: PagerDuty | ServiceNow, steps: list
             there.fail(what)
         elif step == "deliver":
             delivered(store, to)
+        elif step == "crash":
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(outbox, "_settled", _crash)
+                with suppress(KeyboardInterrupt):
+                    delivered(store, to)
         elif step == "later":
             store.clock.move(minutes=3)  # type: ignore[attr-defined]
         elif step == "acknowledge":
@@ -548,6 +582,10 @@ def _take(store: Store, to: Settings, there: PagerDuty | ServiceNow, steps: list
             over(store, what)
         else:
             raised(store, what, "critical" if step == "worse" else "error")
+
+
+def _crash(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _open_causes(there: PagerDuty | ServiceNow, system: str) -> list[str]:
