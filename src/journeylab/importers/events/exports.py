@@ -277,8 +277,14 @@ def _from_rows(
     """Rows of JSON, sorted by the table that each is of."""
     by_table: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     faults: dict[int, tuple[str, str]] = {}
+    seen: dict[tuple[str, ...], Table | None] = {}
     for number, row in rows:
-        one = table or _table_of_row(adapter, row)
+        one = table
+        if one is None:
+            columns = (*row, str(row.get(TABLE)))
+            if columns not in seen:
+                seen[columns] = _table_of_row(adapter, row)
+            one = seen[columns]
         if one is None:
             faults[number] = ", ".join(row), f"has the columns of no table of {adapter.title}"
             continue
@@ -289,8 +295,8 @@ def _from_rows(
     for name, mine in by_table.items():
         own = Rejects(label, first_row=rejects.first_row)
         own.numbers = np.array([number for number, _ in mine], np.int64)
-        columns = list(dict.fromkeys(column for _, row in mine for column in row if column != TABLE))
-        made = {column: of_values([row.get(column) for _, row in mine]) for column in columns}
+        names = dict.fromkeys(column for _, row in mine for column in row if column != TABLE)
+        made = {column: of_values([row.get(column) for _, row in mine]) for column in names}
         one = table_named(adapter, name)
         yield Export(one, as_known(one, _table(made), label), own)
 
