@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from busystore import CANARIES, fill
 from chromium import CHROMIUM, Browser
-from journeylab.sender.sending.alerts import raise_alert
+from journeylab.sender.sending.alerts import acknowledge, raise_alert
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from journeylab.sender.web.app import application
@@ -85,6 +85,13 @@ def test_it_says_what_needs_a_person(store: Store, tmp_path: Path) -> None:
     keys = [row.message_key for row in rows_of(store, t.sends, state="ambiguous")]
     assert len(keys) == 2
     assert {*keys} <= {*to_resolve}
+
+
+def test_it_says_who_looks_after_an_alert(store: Store, tmp_path: Path) -> None:
+    with store.writing() as connection:
+        raise_alert(connection, "relay/main", "error", "it is gone", store.now(connection))
+        acknowledge(connection, "relay/main", "jan", store.now(connection))
+    assert "relay/main · jan looks after it" in shown(store, tmp_path)[0].sections["alerts"]
 
 
 def test_it_says_what_runs_and_what_stands_still(store: Store, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from journeylab.connectors.facts import Fact
 from journeylab.connectors.http import Reply
 from journeylab.connectors.incidents import SEVERITIES, Origin, incident_key, incident_system_of
 from journeylab.errors import DataError, DefinitionError
+from journeylab.sender.process import Sender
 from journeylab.sender.sending import outbox
 from journeylab.sender.sending.alerts import acknowledge, open_alerts, raise_alert, resolve
 from journeylab.sender.sending.notices import tell
@@ -290,6 +291,21 @@ def test_processes_at_once_keep_the_order_and_double_nothing(
     assert len(pagerduty.incidents) == len(servicenow.incidents) == 12
     assert len(pagerduty.open()) == len(servicenow.open()) == 4
     assert pagerduty.dropped == []
+
+
+def test_a_sender_tells_of_alerts_and_of_statistics(
+    store: Store, pagerduty: PagerDuty, servicenow: ServiceNow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where its receipts are
+    events = desk(servicenow, "servicenow_event", at_least="critical")
+    to = telling(pager(pagerduty), events, statistics={"every": "1h", "to": ["desk"]})
+    raised(store)
+    with Sender(store, to, "worker") as sender:
+        sender.run_once()
+        over(store)
+        sender.run_once()
+    assert [one.status for one in pagerduty.incidents] == ["resolved"]
+    assert [*servicenow.alerts] == ["shop/statistics"]
 
 
 def test_each_target_fails_by_itself(store: Store, pagerduty: PagerDuty, httpserver: HTTPServer) -> None:
