@@ -79,6 +79,11 @@ def test_a_system_that_does_not_take_it_is_a_failure_in_words(
     assert "did you mean 'pager'" in run("incidents", "test", "pagr", status=1)
 
 
+def test_what_was_given_up_is_told_again_to_whom_the_settings_name(store: Store, run: Run) -> None:
+    assert run("sends", "retry", "incidents/pager").strip() == "0 things will be told to incidents/pager again"
+    assert "did you mean 'incidents/pager'" in run("sends", "retry", "incidents/pagr", status=1)
+
+
 def test_staging_tries_nothing(store: Store, run: Run, pagerduty: PagerDuty) -> None:
     with Path("sender.yaml").open("a") as settings:
         settings.write("staging: {domains: [staging.example]}\n")

@@ -336,8 +336,13 @@ def retry(
       journeylab sends retry incidents/pager
     """
     from journeylab.sender.sending.outbox import try_again
+    from journeylab.sender.sending.recipients import Recipients
+    from journeylab.sender.settings import WEBHOOKS, Settings
 
-    who = who_acts(actor)
+    who, read = who_acts(actor), Settings.read(settings)
     with opened(settings) as store, store.writing() as connection:
+        names = {*WEBHOOKS, *Recipients(store, read).names}
+        if target not in names:
+            raise DataError(f"nobody is told anything by the name {target!r}; {known(target, names, 'names')}")
         n = try_again(connection, target, who, store.now(connection))
     typer.echo(f"{counted(n, 'thing')} will be told to {target} again")
