@@ -10,11 +10,11 @@ from journeylab.importers.export import Export, Part
 from .entities import Entities
 from .events import events_of
 from .flows import Campaign
+from .sources import sources_of
 
 __all__ = ["journeys_of"]
 
 _MOST_EVENTS: Final = 2000
-_SOURCES: Final = ("lists", "forms")
 
 
 def journeys_of(export: Export) -> list[Draft]:
@@ -55,7 +55,7 @@ def _read(
         return []
     if not tree.roots:
         raise campaign.malformed("no event follows its sources, so that nothing would happen to anybody")
-    return Campaign(export, campaign, entities, tree, _sources(top, identity, campaign), prefix).drafts
+    return Campaign(export, campaign, entities, tree, sources_of(top, campaign), prefix).drafts
 
 
 def _anchors(campaign: Part) -> dict[str, str]:
@@ -70,20 +70,3 @@ def _anchors(campaign: Part) -> dict[str, str]:
         if isinstance(anchors, dict) and anchors.get("source") in ("yes", "no"):
             found[str(one.get("targetId"))] = str(anchors["source"])
     return found
-
-
-def _sources(top: Part, identity: str, campaign: Part) -> dict[str, list[str]]:
-    """The ids of the segments and forms that bring contacts into a campaign."""
-    found: dict[str, list[str]] = {kind: [] for kind in _SOURCES}
-    listed = top.raw("dependencies", [])
-    if not isinstance(listed, list):
-        raise top.malformed("there must be a list here", "dependencies")
-    for of_kinds in listed:
-        for kind in _SOURCES:
-            entries = of_kinds.get(kind) if isinstance(of_kinds, dict) else None
-            for one in entries if isinstance(entries, list) else []:
-                if isinstance(one, dict) and str(one.get("campaign")) == identity and set(one) == {"campaign", kind}:
-                    found[kind].append(str(one[kind]))
-    if not any(found.values()):
-        raise campaign.malformed("no segment and no form brings contacts into it; the dependencies name none")
-    return {kind: list(dict.fromkeys(ids)) for kind, ids in found.items()}

@@ -24,11 +24,15 @@ from .entities import Entities
 from .events import Event
 from .segments import Segments
 
-__all__ = ["Asking", "awaited_text"]
+__all__ = ["Asking", "awaited_text", "one_of"]
 
 _REASONS: Final = {"1": "unsubscribed", "2": "bounced", "3": "manual"}
 _DEVICE: Final = ("device_type", "device_brand", "device_os")
 _FLAG: Final = "what it asks is a flag attribute here"
+_BESIDE: Final = {
+    "in": ("a value that only contains one of the list counts there, too",),
+    "empty": ("an empty text is empty there, and here a value has to be missing (rule 7)",),
+}
 _STANDARD: Final = {"points": "number"}
 
 
@@ -37,6 +41,11 @@ def awaited_text(event: str, where: Tree | None) -> str:
     if where is None:
         return f"event({literal_text(event)})"
     return f"event({literal_text(event)}, where={literal_text(expression_text(where))})"
+
+
+def one_of(kind: str, ids: list[str]) -> Tree | None:
+    """Whether an event is of one of some forms, pages or assets, by their ids; None where any counts."""
+    return any_of([Compare("==", Property(kind), Text(one)) for one in ids]) if ids else None
 
 
 class Asking:
@@ -97,30 +106,18 @@ class Asking:
             case "page.devicehit":
                 return "page_viewed", self._device(config)
             case "asset.download":
-                return "asset_downloaded", self._one_of("asset", _ids(config, "assets", needed=False))
+                return "asset_downloaded", one_of("asset", _ids(config, "assets", needed=False))
             case "form.submit":
-                return "form_submitted", self._one_of("form", _ids(config, "forms", needed=False))
+                return "form_submitted", one_of("form", _ids(config, "forms", needed=False))
             case "dwc.decision":
                 config.skip("dynamicContent")
                 return "content_requested", Compare("==", Property("slot"), Text(config.text("dwc_slot_name")))
             case _:
                 pattern = config.optional("pattern")
-                return "sms_replied", None if pattern is None else self._like("text", pattern, config)
+                return "sms_replied", None if pattern is None else self.like("text", pattern, config)
 
     def like(self, name: str, pattern: str, part: Part) -> Tree:
         """A property that is like a pattern, in which a star stands for anything."""
-        return self._like(name, pattern, part)
-
-    def forms(self, ids: list[str]) -> Tree | None:
-        """Whether a submission is of one of some forms."""
-        return self._one_of("form", ids)
-
-    def _one_of(self, kind: str, ids: list[str]) -> Tree | None:
-        return any_of([
-            Compare("==", Property(kind), Text(one)) for one in ids
-        ]) if ids else None  # fmt: skip
-
-    def _like(self, name: str, pattern: str, part: Part) -> Tree:
         if not any(sign in pattern for sign in "*?["):
             return Compare("==", Property(name), Text(pattern))
         flag = name_of(f"{name} like {pattern}", "property")
@@ -133,11 +130,11 @@ class Asking:
 
     def _page(self, config: Part) -> Tree | None:
         """A visit of one of the pages, of an address that is like one of some, or from one: any of these counts."""
-        pages = self._one_of("page", _ids(config, "pages", needed=False))
+        pages = one_of("page", _ids(config, "pages", needed=False))
         trees = [] if pages is None else [pages]
         for key, name in (("url", "link"), ("referer", "referrer")):
             patterns = [one.strip() for one in (config.optional(key) or "").split(",")]
-            trees += [self._like(name, one, config) for one in patterns if one]
+            trees += [self.like(name, one, config) for one in patterns if one]
         return any_of(trees) if trees else None
 
     def _device(self, config: Part) -> Tree | None:
@@ -158,7 +155,7 @@ class Asking:
             return self._segments.filter(f"{field} {operator} {given}", event.part), [_FLAG]
         guessed = not kind and not isinstance(given, list) and operator in ("=", "!=") and "Number" in repr(said)
         but = [f"the export does not say what type {field} is of; {given} is taken for a number"] if guessed else []
-        return said, but
+        return said, [*but, *_BESIDE.get(operator.removeprefix("!"), ())]
 
     def _points(self, config: Part) -> tuple[Tree, list[str]]:
         operator, group = config.choice("operator", OPERATORS, "operators"), config.optional("group")
@@ -181,7 +178,7 @@ class Asking:
     def _page_hit(self, config: Part) -> tuple[Tree, list[str]]:
         page, url, seconds = config.optional("page"), config.optional("page_url"), config.whole("accumulative_time", 0)
         hit = [] if page is None else [Compare("==", Property("page"), Text(page))]
-        trees: list[Tree] = [*hit, *([] if url is None else [self._like("link", url, config)])]
+        trees: list[Tree] = [*hit, *([] if url is None else [self.like("link", url, config)])]
         if not trees:
             raise config.malformed("there is neither a page nor a page_url to have been visited")
         where = any_of(trees)

@@ -13,15 +13,9 @@ from typing import Any, Final
 
 from journeylab.durations import duration_text
 from journeylab.expressions import (
-    Aggregate,
-    And,
     Attribute,
-    Compare,
     MessageEvent,
-    Property,
-    Text,
     Tree,
-    literal_text,
 )
 from journeylab.importers.draft import Draft, name_of
 from journeylab.importers.export import Export, Part
@@ -31,17 +25,18 @@ from journeylab.importers.outcomes import Verdict
 from .actions import Actions, do_not_contact
 from .branches import branches, members
 from .comparisons import any_of
-from .conditions import Asking, awaited_text
+from .conditions import Asking
 from .entities import Entities
 from .events import Event, EventTree
 from .nodetypes import NODE_TYPES
+from .responses import Responses
 from .segments import Segments
+from .sources import trigger_of
 
 __all__ = ["Campaign"]
 
 _LONG: Final = timedelta(days=365)
 _SOON: Final = timedelta(minutes=15)
-_RESPONSES: Final = {"email.open": "opened", "email.click": "clicked", "email.reply": "replied"}
 _LEFT: Final = "left"
 
 
@@ -80,7 +75,7 @@ class Campaign:
         self._segments = Segments(self._main, entities, _changed_lists(events))
         self._asking = Asking(self._main, entities, self._segments)
         self._actions = Actions(self._main, entities, self._segments)
-        self._entities = entities
+        self._responses = Responses(self._asking, self._actions)
         siblings = [tree.roots, *(one for event in events for one in event.children.values())]
         self._has_branches = any(branches(one).aside for one in siblings)
         self._asks_do_not_contact = any(
@@ -97,7 +92,7 @@ class Campaign:
         self._jobs: deque[tuple[_Flow, Event, str | None]] = deque()
         flow = self._flow(self._main, tree.roots)
         with export.noting():
-            self._main.fields["trigger"] = self._trigger(sources)
+            self._main.fields["trigger"] = trigger_of(self._main, part, entities, self._segments, sources)
         self._main.first = self._start(flow, tree.roots, timedelta(0))
         while self._jobs:
             flow, event, after = self._jobs.popleft()
@@ -113,34 +108,6 @@ class Campaign:
         if self._export.timezone is not None:
             draft.fields["timezone"] = self._export.timezone
         return _Flow(draft, roots)
-
-    def _trigger(self, sources: dict[str, list[str]]) -> dict[str, Any]:
-        """The trigger: a form's submission, or membership of a segment, or of any of them."""
-        forms, lists = sources["forms"], sources["lists"]
-        restarts = _restarts(self._part)
-        if restarts and lists:
-            note = (
-                "who leaves the segment and joins it again begins again there; here, membership alone would begin anew "
-                "every hour (rule 11), so that each contact enters once: see `reentry`"
-            )
-            self._main.left_out(self._part, "restart", note)
-        reentry = {"reentry": "after_exit"} if restarts and not lists else {}
-        where = self._asking.forms(forms)
-        for kind, ids in sources.items():
-            for identity in ids:
-                but = "who submits it is taken at the next look, within the hour" if kind == "forms" and lists else ""
-                place = self._entities.part(kind, identity) or self._part
-                self._main.did(place, kind, self._entities.label(kind, identity), "trigger", but=but)
-        if not lists:
-            text = self._main.condition(where, self._part) if where is not None else None
-            return {"event": "form_submitted", **({"where": text} if text else {}), **reentry}
-        name = self._segments.name(self._main, lists[0], self._part)
-        if len(lists) > 1 or where is not None:
-            trees: list[Tree] = [self._segments.member(self._main, one, self._part) for one in lists]
-            if where is not None:
-                trees.append(Aggregate("did", "form_submitted", where=where))
-            name = self._main.segment("anybody in", self._main.condition(any_of(trees), self._part))
-        return {"segment": name, "every": "1h"}
 
     def _finish(self) -> None:
         main = self._main
@@ -176,14 +143,17 @@ class Campaign:
         first = str(target)
         for group in reversed(planned.aside):
             name = flow.draft.free(name_of(f"begin {group[0].label}"))
+            known = set(self._events)
             begins = self._begin(group, waited)
             flow.draft.node(name, group[0].part, emit=begins, next=first)
+            first = name
+            if begins in known:
+                continue
             note = (
                 f"what goes on side by side there is a journey of its own here, which begins by the event {begins} at "
                 "the same instant (rule 13)"
             )
             flow.draft.note(group[0].part, f"branch {group[0].label!r}", Verdict.mapped, name, note=note)
-            first = name
         return first
 
     def _begin(self, roots: Sequence[Event], waited: timedelta, label: str = "") -> str:
@@ -246,7 +216,9 @@ class Campaign:
     def _guard(self, flow: _Flow, event: Event, name: str, onward: str) -> None:
         """Writes the node that passes over an e-mail: to those not to be contacted, and a marketing e-mail again."""
         guards: list[Tree] = []
-        if _is_marketing(event):
+        if _is_marketing(event) and self._has_branches:
+            guards.append(Attribute(self._had(event)))
+        elif _is_marketing(event):
             same = [
                 other
                 for (identity, _), other in flow.names.items()
@@ -258,6 +230,10 @@ class Campaign:
             guards.append(Attribute(do_not_contact("email")))
         clause = {"if": flow.draft.condition(any_of(guards), event.part), "go": onward}
         flow.draft.node(flow.guards[name], event.part, decide=[clause], otherwise=name)
+
+    def _had(self, event: Event) -> str:
+        """The flag attribute that says that an e-mail was sent, in whichever of the journeys."""
+        return name_of(f"had_{self._actions.message(event)}")
 
     # Events
 
@@ -293,7 +269,10 @@ class Campaign:
             return
         if "send" in said:
             draft.messages[said["send"]] = self._main.messages[said["send"]]
-        draft.node(name, event.part, **said, next=onward)
+        sent = onward
+        if name in flow.guards and self._has_branches and _is_marketing(event):
+            sent = draft.node(draft.free(f"had_{name}"), event.part, set={self._had(event): True}, next=onward)
+        draft.node(name, event.part, **said, next=sent)
         if name in flow.guards:
             self._guarded.append((flow, event, name, onward))
         self._did(flow, event, *([flow.guards[name]] if name in flow.guards else []), name, but=but)
@@ -355,7 +334,10 @@ class Campaign:
         draft, but = flow.draft, []
         red = event.children.get("no", [])
         yes = self._start(flow, event.children.get("yes", []), timedelta(0))
-        awaited, asked = self._awaited(flow, event)
+        parent = self._tree.by_id.get(event.parent or "")
+        is_here = parent is not None and parent.type == "email.send" and parent.id in flow.members
+        node = self._name(flow, parent, None) if parent is not None and is_here else None
+        awaited, asked = self._responses.said(event, parent, node, draft)
         if red and all(one.timing.date is not None for one in red):
             ask = draft.free(f"{name}_then")
             no = self._start(flow, red, timedelta(0))
@@ -365,6 +347,8 @@ class Campaign:
             self._did(flow, event, name, ask, but=["the red path has a date, and until then nothing is asked here"])
             return
         delays = [one.timing.delay for one in red if one.timing.date is None]
+        if len(delays) < len(red):
+            but.append("the date on the red path does not end the wait here, the delays on it do")
         within = min(delays, default=_LONG)
         if not red:
             but.append("there it waits without an end, here for 365 days (rule 8)")
@@ -381,42 +365,9 @@ class Campaign:
             draft.node(name, event.part, wait_for=lines, within=duration_text(within), otherwise=no)
         self._did(flow, event, name, but=but)
 
-    def _awaited(self, flow: _Flow, event: Event) -> tuple[list[str], list[str]]:
-        """What a decision awaits, and the conditions that ask whether it has been."""
-        draft = flow.draft
-        if event.type not in _RESPONSES:
-            kind, where = self._asking.awaited(event)
-            texts, trees = [awaited_text(kind, where)], [Aggregate("did", kind, where=where)]
-            return texts, [draft.condition(one, event.part) for one in trees]
-        parent = self._tree.by_id.get(event.parent or "")
-        if parent is None or parent.type not in ("email.send", "message.send"):
-            raise event.part.malformed(f"{event.type} follows an e-mail only, and this one follows none", "parent_id")
-        response = _RESPONSES[event.type]
-        links = _links(event) if event.type == "email.click" else []
-        is_like = any(sign in link for link in links for sign in "*?[")
-        is_here = parent.type == "email.send" and parent.id in flow.members
-        if is_here and response != "replied" and not is_like:
-            node = self._name(flow, parent, None)
-            texts = [f"{response}({node}, {literal_text(link)})" for link in links] or [f"{response}({node})"]
-            for one in texts:
-                draft.condition(one, event.config, "urls")
-            return texts, texts
-        if parent.type != "email.send":
-            return [awaited_text(response, None)], [draft.condition(Aggregate("did", response), event.part)]
-        it: Tree = Compare("==", Property("message"), Text(self._actions.message(parent)))
-        if links:
-            it = And((it, any_of([self._asking.like("link", link, event.config) for link in links])))
-        return [awaited_text(response, it)], [draft.condition(Aggregate("did", response, where=it), event.part)]
-
 
 def _is_marketing(event: Event) -> bool:
     return event.config.text("email_type", "transactional") == "marketing"
-
-
-def _links(event: Event) -> list[str]:
-    """The links of which one is to be clicked, none where any counts."""
-    urls = event.config.optional_part("urls")
-    return [str(one) for one in urls.values("list") if str(one)] if urls is not None and urls.raw("list") else []
 
 
 def _changed_lists(events: Any) -> set[str]:
@@ -435,7 +386,3 @@ def _repeated_emails(events: Any) -> set[str]:
     if any(one.type in ("campaign.jump_to_event", "campaign.addremovelead") for one in events):
         return {*sent}
     return {one for one in sent if sent.count(one) > 1}
-
-
-def _restarts(campaign: Part) -> bool:
-    return campaign.flag("allow_restart", default=False) or campaign.flag("allowRestart", default=False)
