@@ -211,6 +211,14 @@ def test_unknown_systems_files_and_tables_are_named_with_what_there_is(tmp_path)
         import_events("mautic", EXPORTS / "mautic", query="SELECT 1")
 
 
+def test_events_without_ids_are_not_taken_for_contacts():
+    row = {"contact": "ada", "event": "buy", "occurred_at": "2026-03-01T09:00:00Z"}
+    with pytest.raises(DataError, match="for events, the nearest, it lacks id"):
+        import_events("warehouse", pd.DataFrame([row]))
+    with pytest.raises(DataError, match=r"row 0, column .line.: .*has the columns of no table of tables of your own"):
+        import_events("warehouse", [row])
+
+
 def test_tables_with_the_same_columns_are_told_by_their_names(tmp_path):
     body = (EXPORTS / "marketingcloud" / "Unsubs.csv").read_text()
     for name, event in (

@@ -299,6 +299,12 @@ def test_only_logs_of_imports_are_added_to(tmp_path):
     with pytest.raises(DataError, match="holds no log that an import has written"):
         import_events("mautic", EXPORTS / "mautic", log)
     assert log.read_bytes() == before
+    table = pa.table({"contact": ["ada"]}).replace_schema_metadata(
+        {b"journeylab.import": b'{"format": 1, "what": "log"}'}
+    )
+    pq.write_table(table, log)
+    with pytest.raises(DataError, match="holds no log that an import has written"):
+        import_events("mautic", EXPORTS / "mautic", log)
     log.write_bytes(b"x")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         import_events("mautic", EXPORTS / "mautic", log)

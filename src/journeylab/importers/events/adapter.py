@@ -82,6 +82,7 @@ class Table:
     Attributes:
         name: what the system calls it.
         needs: columns that it has, by which it is recognised.
+        lacks: columns that it has not, by which another table is.
         contact: columns of the contact's id, the first that has a value.
         key: columns that tell a row from all others of the table.
         events: what its rows are; those that are none of them are faults, unless `passed_over` or `named_by`.
@@ -111,6 +112,7 @@ class Table:
 
     name: str
     needs: tuple[str, ...]
+    lacks: tuple[str, ...] = ()
     contact: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()

@@ -6,7 +6,6 @@ What a file's rows are is told by its columns, and where several tables have the
 from __future__ import annotations
 
 import gzip
-import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,9 +19,10 @@ from journeylab.errors import DataError, known, listed
 from journeylab.jsontext import data_of
 from journeylab.logfiles import opened
 from journeylab.rejects import Rejects
-from journeylab.tablesource import as_arrow, is_table, repeated
+from journeylab.tablesource import as_arrow, is_table
 
 from .adapter import Adapter, Table
+from .recognition import as_known, table_named, table_names, table_of, table_of_row
 from .unfolding import TABLE, json_text
 from .values import of_values
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from journeylab.tablesource import Source
 
-__all__ = ["Export", "as_known", "exports_in", "known_name", "table_named", "table_of", "unfolded_table"]
+__all__ = ["Export", "exports_in", "unfolded_table"]
 
 _TEXTS: Final = (".csv", ".tsv", ".tab", ".txt", ".dat", ".psv")
 _COLUMNAR: Final = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
@@ -225,7 +225,9 @@ def _json_rows(
             try:
                 return list(enumerate(adapter.unfold(document)))
             except ValueError as problem:
-                raise DataError(f"{label}: it {problem}; {adapter.title} exports {listed(_tables(adapter))}") from None
+                raise DataError(
+                    f"{label}: it {problem}; {adapter.title} exports {listed(table_names(adapter))}"
+                ) from None
     values: list[tuple[int, Any]] = []
     faults: dict[int, tuple[str, str]] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -283,7 +285,7 @@ def _from_rows(
         if one is None:
             columns = (*row, str(row.get(TABLE)))
             if columns not in seen:
-                seen[columns] = _table_of_row(adapter, row)
+                seen[columns] = table_of_row(adapter, row)
             one = seen[columns]
         if one is None:
             faults[number] = ", ".join(row), f"has the columns of no table of {adapter.title}"
@@ -309,13 +311,6 @@ def _table(columns: Mapping[str, Any]) -> pa.Table:
 
 def _nothing() -> pa.Table:
     return _table({})
-
-
-def _table_of_row(adapter: Adapter, row: Mapping[str, Any]) -> Table | None:
-    if isinstance(said := row.get(TABLE), str):
-        return table_named(adapter, said)
-    has = {column.lower() for column in row}
-    return next((one for one in adapter.tables if _fits(one, has)), None)
 
 
 # Tables
@@ -344,98 +339,3 @@ def unfolded_table(
     numbers = rejects.number(np.arange(len(rows))).tolist()
     flat = _unfolded(adapter, zip(numbers, rows.to_pylist(), strict=True), rejects)
     yield from _from_rows(adapter, table, label, flat, rejects)
-
-
-def _fits(table: Table, has: set[str]) -> bool:
-    """Whether columns (in small letters) are those of a table."""
-    theirs = {alias.lower(): name.lower() for alias, name in table.aliases.items()}
-    found = {theirs.get(column, column) for column in has}
-    return all(name.lower() in found for name in table.needs)
-
-
-def table_named(adapter: Adapter, name: str) -> Table:
-    """The table of a name, in any case.
-
-    Raises:
-        DataError: when the system has none of that name.
-    """
-    for table in adapter.tables:
-        if table.name.lower() == name.lower():
-            return table
-    raise DataError(f"{adapter.title} has no table {name!r}; {known(name, _tables(adapter), 'tables')}")
-
-
-def _tables(adapter: Adapter) -> list[str]:
-    return [table.name for table in adapter.tables]
-
-
-def table_of(adapter: Adapter, columns: Iterable[str], label: str) -> Table:
-    """The table that has such columns; of several with the same the one that a file's name says.
-
-    Raises:
-        DataError: when there is none, or neither columns nor name tell.
-    """
-    has = {column.lower() for column in columns}
-    fitting = [table for table in adapter.tables if _fits(table, has)]
-    if not fitting:
-        nearest = max(adapter.tables, key=lambda table: sum(name.lower() in has for name in table.needs))
-        missing = [name for name in nearest.needs if name.lower() not in has]
-        raise DataError(
-            f"{label} has the columns of no table of {adapter.title}; for {nearest.name}, the nearest, it lacks "
-            f"{listed(missing)}. `journeylab events systems {adapter.name}` lists all"
-        )
-    named = _by_words(fitting, Path(label).name)
-    if named is not None:
-        return named
-    most = max(len(table.needs) for table in fitting)
-    full = [table for table in fitting if len(table.needs) == most]
-    if len(full) == 1:
-        return full[0]
-    raise DataError(
-        f"{label} may be {' or '.join(table.name for table in full)}, which have the same columns; name the file after "
-        f"one of them, or say which: {full[0].name}={label}"
-    )
-
-
-def _by_words(tables: Sequence[Table], file: str) -> Table | None:
-    """The table that a file's name speaks of: of several the one whose word is the longest."""
-    parts = [one.lower() for one in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", file.partition(".")[0])]
-    words = {"".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}
-    said = sorted(
-        ((max(len(word) for word in spoken), table.name) for table in tables if (spoken := words & {*table.words})),
-        reverse=True,
-    )
-    if not said or (len(said) > 1 and said[0][0] == said[1][0]):
-        return None
-    return next(table for table in tables if table.name == said[0][1])
-
-
-def known_name(table: Table, column: str) -> str:
-    """The name that a table's map has for a column, whatever its case; the column's own where the map has none."""
-    if column in table.known_columns:
-        return column
-    for name in table.known_columns:
-        if name.lower() == column.lower():
-            return name
-    return next((name for alias, name in table.aliases.items() if alias.lower() == column.lower()), column)
-
-
-def as_known(table: Table, rows: pa.Table, label: str) -> pa.Table:
-    """Rows with their columns under the names that the table's map has, whatever their case.
-
-    Raises:
-        DataError: when two columns would have one name, or one has bytes.
-    """
-    import pyarrow as pa
-
-    names = [known_name(table, column) for column in rows.column_names]
-    if twice := repeated(names):
-        raise DataError(f"{label}: there is more than one column {listed(twice)}, by this or another of its names")
-    for one in rows.schema:
-        if (
-            pa.types.is_binary(one.type)
-            or pa.types.is_large_binary(one.type)
-            or pa.types.is_fixed_size_binary(one.type)
-        ):
-            raise DataError(f"{label}: column {one.name!r} has bytes; make texts of them, or leave it out")
-    return rows.rename_columns(names)

@@ -55,9 +55,25 @@ def _read(path: Path, what: str) -> tuple[pa.Table, dict[str, Any]]:
         noted = json.loads((table.schema.metadata or {})[_KEY])
     except (KeyError, ValueError):
         noted = None
-    if not isinstance(noted, dict) or noted.get("format") != _FORMAT or noted.get("what") != what:
+    if not isinstance(noted, dict) or not _is_ours(table, noted, what):
         raise DataError(f"{path} holds no {what} that an import has written; name another file to import into")
     return table.replace_schema_metadata(None), noted
+
+
+def _is_ours(table: pa.Table, noted: Mapping[str, Any], what: str) -> bool:
+    """Whether a file is what an import writes."""
+    needed = Log.empty().events.schema if what == "log" else People.nobody().table.schema
+    kinds: dict[str, type] = {"marks": int, "names": str} if what == "log" else {}
+    return (
+        (noted.get("format"), noted.get("what")) == (_FORMAT, what)
+        and all(
+            table.column_names.count(one.name) == 1 and table.schema.field(one.name).type == one.type for one in needed
+        )
+        and all(
+            isinstance(noted.get(name), dict) and all(isinstance(value, kind) for value in noted[name].values())
+            for name, kind in kinds.items()
+        )
+    )
 
 
 def _write(path: Path, table: pa.Table, noted: Mapping[str, Any], before: tuple[int, int] | None) -> None:

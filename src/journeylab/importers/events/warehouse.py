@@ -18,8 +18,9 @@ from journeylab.rejects import Rejects
 
 from .adapter import Adapter, Clock, Table
 from .databases import Database
-from .exports import Export, as_known, known_name, table_named, table_of, unfolded_table
+from .exports import Export, unfolded_table
 from .mapping import Told
+from .recognition import as_known, known_name, table_named, table_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -139,7 +139,8 @@ ADAPTER = Adapter(
             },
         ),
         Table(
-            name="Attributes", needs=("SubscriberKey",), words=("attributes", "attribute"), aliases=_ALIASES,
+            name="Attributes", needs=("SubscriberKey",), lacks=("SendID", "EventDate"), words=("attributes",
+            "attribute"), aliases=_ALIASES,
             contact=("SubscriberKey",), is_contacts=True, left_out=_LEFT_OUT,
         ),
         Table(

@@ -71,7 +71,8 @@ ADAPTER = Adapter(
             "`warehouse`",
         ),
         Table(
-            name="Contact", needs=("Id", "LastModifiedDate"), words=("contact", "contacts"), contact=("Id",),
+            name="Contact", needs=("Id", "AccountId", "Email", "LastModifiedDate"), words=("contact", "contacts"),
+            contact=("Id",),
             is_contacts=True,
             key=("Id", "EmailBouncedDate"), modified_at="LastModifiedDate",
             events=(

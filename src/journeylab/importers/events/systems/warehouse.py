@@ -39,6 +39,7 @@ ADAPTER = Adapter(
         Table(
             name="contacts",
             needs=("contact",),
+            lacks=("event", "occurred_at"),
             words=("contacts", "contact"),
             contact=("contact",),
             is_contacts=True,
