@@ -111,7 +111,7 @@ def _spread(store: Store, recipients: Recipients) -> None:
                 names = recipients.beside(row.body)
                 copies += [_copy(row, name, at) for name in names]
                 if names and row.target not in recipients.names:
-                    values = _DONE | {"delivered_at": at, "spread_at": at, "reply": f"told to {', '.join(names)}"}
+                    values = _DONE | {"delivered_at": at, "spread_at": at, "reply": f"put down for {', '.join(names)}"}
                     connection.execute(update(t.outbox).where(o.outbox_id == row.outbox_id).values(values))
                 else:
                     ids.append(row.outbox_id)
