@@ -289,6 +289,17 @@ def test_segments_that_are_among_their_own_filters_are_refused(faults):
     assert any("among its own filters" in one for one in faults(export))
 
 
+def test_segments_of_one_name_are_flags_of_their_own(made):
+    lists = [{"id": i, "name": "VIP", "filters": []} for i in range(1, 5)]
+    found = made(one_condition("lead.segments", {"segments": [1, 2, 3, 4]}, lists=lists))
+    assert {str(one.condition) for one in found.journeys[0].segments.values()} == {
+        "in_vip",
+        "in_vip_2",
+        "in_vip_3",
+        "in_vip_4",
+    }
+
+
 def test_points_of_a_group_are_an_attribute_of_their_own(made):
     groups = [{"id": 4, "name": "Loyalty"}]
     config = {"operator": "gt", "score": 10, "group": 4}

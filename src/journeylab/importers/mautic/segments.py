@@ -34,9 +34,10 @@ class Segments:
 
     def _flag_name(self, label: str, what: str, of: str) -> str:
         """The name of a flag attribute, another one for each thing that it is of."""
-        name = wanted = name_of(f"{what} {label}", "attribute")
+        wanted = name_of(f"{what} {label}", "attribute")
+        name, n = wanted, 2
         while self._flags.setdefault(name, of) != of:
-            name = f"{wanted[:40]}_{len(self._flags)}"
+            name, n = f"{wanted[:40]}_{n}", n + 1
         return name
 
     def flag(self, label: str, part: Part, what: str, why: str, of: str = "") -> Tree:
