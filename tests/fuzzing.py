@@ -164,6 +164,20 @@ def _eloqua(path: Path) -> None:
     import_journeys(path, "eloqua")
 
 
+def _hubspot(path: Path) -> None:
+    """A workflow that comes here and goes back."""
+    from journeylab.importers import export_journey, import_journeys
+
+    for journey in import_journeys(path, "hubspot").journeys:
+        export_journey(journey, "hubspot")
+
+
+def _klaviyo(path: Path) -> None:
+    from journeylab.importers import import_journeys
+
+    import_journeys(path, "klaviyo")
+
+
 def _criteria(text: str) -> None:
     """A filter of Journey Builder, which is XML, as what lets contacts in."""
     from journeylab.importers import import_journeys
@@ -772,6 +786,10 @@ def parsers() -> list[Parser]:
                in_file("fuzzed.json", _mautic)),
         Parser("campaign of Eloqua", _exports("eloqua", "welcome.json", "birthday.json"),
                in_file("fuzzed.json", _eloqua)),
+        Parser("workflow of HubSpot", _exports("hubspot", "cart.json", "nurture.json"),
+               in_file("fuzzed.json", _hubspot)),
+        Parser("flow of Klaviyo", _exports("klaviyo", "welcome.json", "winback.json"),
+               in_file("fuzzed.json", _klaviyo)),
         Parser("cases", _files("journeys", "trial_welcome.tests.yaml"), in_file("fuzzed.tests.yaml", _cases)),
         Parser("experiment", _files("experiments", "*.yaml"), in_file("fuzzed.yaml", _experiment)),
         Parser("settings", (SETTINGS,), in_file("fuzzed.yaml", _settings)),
