@@ -367,6 +367,8 @@ class _Writing(Specification):
     def _engagement(self, key: str, name: str, of: MessageEvent, links: Sequence[str], yes: str, no: str) -> None:
         if of.kind not in _STATISTICS:
             raise Unwritable("a split by other than opens, clicks and bounces")
+        if of.node not in self.keys.emails:
+            raise Unwritable(f"a split by a message of another journey, {of.node}")
         settings = {
             "refActivityCustomerKey": self.keys.emails[of.node],
             "statsTypeId": _STATISTICS[of.kind],
