@@ -19,7 +19,6 @@ __all__ = ["journeys_of"]
 
 _RUNNING: Final = ("Published", "ScheduledToPublish", "Paused")
 """The states of a version that takes contacts in, or is to."""
-_NEW: Final = "0001-01-01T00:00:00"
 
 
 def journeys_of(export: Export) -> list[Draft]:
