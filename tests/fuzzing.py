@@ -120,7 +120,7 @@ def _an_archive() -> bytes:
     """A tracking extract, in the encoding that these have."""
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted((EXPORTS / "marketingcloud").iterdir()):
+        for path in sorted((EXPORTS / "salesforce").iterdir()):
             archive.writestr(path.name, path.read_text().encode("utf-16-le"))
     return body.getvalue()
 
@@ -843,9 +843,9 @@ def parsers() -> list[Parser]:
             {"sys_id": "0" * 32, "correlation_id": "shop/x/20260302T090000", "state": "1", "impact": "3"}],
             "access_token": "x"}), _json({"result": {"sys_id": "0" * 32}})), _incidents),
         Parser("reply of a CRM", _crm_replies(), _crm),
-        Parser("export.csv", _exported("marketingcloud", "Clicks.csv"),
-               in_file("Clicks.csv", _export("marketingcloud"))),
-        Parser("export.zip", (_an_archive(),), in_file("extract.zip", _export("marketingcloud"))),
+        Parser("export.csv", _exported("salesforce", "Clicks.csv"),
+               in_file("Clicks.csv", _export("salesforce"))),
+        Parser("export.zip", (_an_archive(),), in_file("extract.zip", _export("salesforce"))),
         Parser("export.jsonl", _exported("dittofeed", "*"), in_file("fuzzed.jsonl", _export("dittofeed"))),
         Parser("export.json", _exported("klaviyo", "*"), in_file("fuzzed.json", _export("klaviyo"))),
         Parser("export of HubSpot", _exported("hubspot", "*"), in_file("fuzzed.json", _export("hubspot"))),

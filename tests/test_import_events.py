@@ -58,7 +58,7 @@ def test_no_address_name_or_number_of_a_person_is_kept_that_is_not_the_contact(s
     kept = " ".join(str(value) for row in rows for name, value in row.items() if name != "contact")
     for personal in ("rcpt.example", "192.0.2.", "Ada", "Lovelace"):
         assert personal not in kept
-    if system not in ("marketingcloud", "matomo"):  # where it is an attribute of the account's own
+    if system not in ("salesforce", "matomo"):  # where it is an attribute of the account's own
         assert "Lublin" not in kept
 
 
@@ -116,7 +116,7 @@ def test_data_views_are_read_as_extracts_are():
          "TriggererSendDefinitionObjectID": ["x"], "TriggeredSendCustomerKey": ["welcome-ts"]}
     )  # fmt: skip
     jobs = pd.DataFrame({"JobID": [901], "EmailName": ["Welcome 1"], "EmailSubject": ["Hello"]})
-    got = import_events("marketingcloud", {"Sent": views, "SendJobs": jobs})
+    got = import_events("salesforce", {"Sent": views, "SendJobs": jobs})
     assert rows_of(got.events) == [
         {"contact": "c-100", "event": "sent", "occurred_at": "2026-03-01T08:00:00.123000+00:00", "message": "Welcome 1",
          "message_id": "901", "triggered_send": "welcome-ts", "Domain": "rcpt.example"}
@@ -220,7 +220,7 @@ def test_events_without_ids_are_not_taken_for_contacts():
 
 
 def test_tables_with_the_same_columns_are_told_by_their_names(tmp_path):
-    body = (EXPORTS / "marketingcloud" / "Unsubs.csv").read_text()
+    body = (EXPORTS / "salesforce" / "Unsubs.csv").read_text()
     for name, event in (
         ("acme_20260301_UNSUBS.csv", "unsubscribed"),
         ("Sent-2026.csv", "sent"),
@@ -228,17 +228,17 @@ def test_tables_with_the_same_columns_are_told_by_their_names(tmp_path):
     ):
         file = tmp_path / name
         file.write_text(body)
-        kinds = import_events("marketingcloud", file).events["event"].to_pylist()
+        kinds = import_events("salesforce", file).events["event"].to_pylist()
         assert kinds == [] if event is None else event in kinds
     nameless = tmp_path / "export.csv"
     nameless.write_text(body)
     with pytest.raises(DataError, match=r"which have the same columns; name the file after one of them, or say which"):
-        import_events("marketingcloud", nameless)
-    assert import_events("marketingcloud", f"Complaints={nameless}").events["event"].to_pylist() == ["complained"]
+        import_events("salesforce", nameless)
+    assert import_events("salesforce", f"Complaints={nameless}").events["event"].to_pylist() == ["complained"]
 
 
 def test_the_purpose_is_that_of_the_import():
-    got = import_events("marketingcloud", EXPORTS / "marketingcloud" / "Unsubs.csv", purpose="newsletter")
+    got = import_events("salesforce", EXPORTS / "salesforce" / "Unsubs.csv", purpose="newsletter")
     assert set(got.events.filter(pa.compute.is_valid(got.events["purpose"]))["purpose"].to_pylist()) == {"newsletter"}
 
 

@@ -27,7 +27,7 @@ from journeylab.rejects import Rejects
 
 EXPORTS = Path(__file__).parent / "exports"
 LINES = ("braze", "dittofeed", "segment", "ga4")
-TABLES = ("marketingcloud", "mautic", "salesforce")
+TABLES = ("salesforce", "mautic")
 _number = count()
 
 
@@ -58,7 +58,7 @@ def _written(folder: Path, pieces: list[tuple[str, str, str]]) -> Path:
     return made
 
 
-@pytest.mark.parametrize("system", ["marketingcloud", "mautic", "segment"])
+@pytest.mark.parametrize("system", ["salesforce", "mautic", "segment"])
 @settings(max_examples=2)
 @given(data=st.data())
 def test_any_parts_in_any_order_give_the_log_of_the_whole(folder, system, data):
@@ -120,19 +120,19 @@ def test_values_of_any_kinds_give_the_same_columns_in_whatever_parts(data):
 
 def test_importing_twice_changes_not_a_byte(tmp_path):
     log, contacts = tmp_path / "log.parquet", tmp_path / "contacts.parquet"
-    first = import_events("marketingcloud", EXPORTS / "marketingcloud", log, contacts=contacts)
+    first = import_events("salesforce", EXPORTS / "salesforce", log, contacts=contacts)
     before = log.read_bytes(), contacts.read_bytes(), log.stat().st_mtime_ns
-    again = import_events("marketingcloud", EXPORTS / "marketingcloud", log, contacts=contacts)
+    again = import_events("salesforce", EXPORTS / "salesforce", log, contacts=contacts)
     assert (log.read_bytes(), contacts.read_bytes(), log.stat().st_mtime_ns) == before
-    assert (first.n_new, first.n_repeated, again.n_new, again.n_repeated) == (15, 0, 0, 15)
+    assert (first.n_new, first.n_repeated, again.n_new, again.n_repeated) == (20, 0, 0, 20)
     assert (again.n_changed, again.by_event["n_new"].sum()) == (0, 0)
 
 
 def test_a_name_of_a_message_that_comes_later_is_put_in(tmp_path):
     log = tmp_path / "log.parquet"
-    import_events("marketingcloud", EXPORTS / "marketingcloud" / "Sent.csv", log)
+    import_events("salesforce", EXPORTS / "salesforce" / "Sent.csv", log)
     assert set(pd.read_parquet(log)["message"]) == {"901", "902"}
-    import_events("marketingcloud", EXPORTS / "marketingcloud" / "SendJobs.csv", log)
+    import_events("salesforce", EXPORTS / "salesforce" / "SendJobs.csv", log)
     assert set(pd.read_parquet(log)["message"]) == {"Welcome 1", "902"}
 
 
@@ -178,7 +178,7 @@ def test_of_a_contact_the_latest_row_counts_and_what_it_does_not_have_is_kept(tm
 
 
 def _sent(encode, delimiter: str = ",") -> bytes:
-    lines = (EXPORTS / "marketingcloud" / "Sent.csv").read_text().replace(",", delimiter)
+    lines = (EXPORTS / "salesforce" / "Sent.csv").read_text().replace(",", delimiter)
     return encode(lines)
 
 
@@ -198,18 +198,18 @@ def _sent(encode, delimiter: str = ",") -> bytes:
 def test_extracts_in_any_encoding_and_with_any_separator(tmp_path, name, body):
     file = tmp_path / name
     file.write_bytes(body)
-    assert import_events("marketingcloud", file).events.equals(
-        import_events("marketingcloud", EXPORTS / "marketingcloud" / "Sent.csv").events
+    assert import_events("salesforce", file).events.equals(
+        import_events("salesforce", EXPORTS / "salesforce" / "Sent.csv").events
     )
 
 
 def test_an_archive_is_all_that_is_in_it(tmp_path):
     archive = tmp_path / "extract.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in sorted((EXPORTS / "marketingcloud").iterdir()):
+        for path in sorted((EXPORTS / "salesforce").iterdir()):
             file.writestr(path.name, path.read_text().encode("utf-16-le"))
-    whole = import_events("marketingcloud", EXPORTS / "marketingcloud")
-    assert import_events("marketingcloud", archive).events.equals(whole.events)
+    whole = import_events("salesforce", EXPORTS / "salesforce")
+    assert import_events("salesforce", archive).events.equals(whole.events)
 
 
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path):
@@ -217,10 +217,10 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path):
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("Sent.csv", b"0" * (1 << 25))
     with pytest.raises(DataError, match="unpacks to more than"):
-        import_events("marketingcloud", archive)
+        import_events("salesforce", archive)
     archive.write_bytes(b"PK\x03\x04 no")
     with pytest.raises(DataError, match="cannot be read as a zip archive"):
-        import_events("marketingcloud", archive)
+        import_events("salesforce", archive)
 
 
 def test_parquet_frames_and_json_documents_say_the_same(tmp_path):
@@ -359,32 +359,32 @@ def run(capsys):
 
 def test_the_command_says_what_came_and_what_became_of_it(run, tmp_path):
     log = str(tmp_path / "events.parquet")
-    out = run("events", "import", "marketingcloud", str(EXPORTS / "marketingcloud"), "--log", log)
-    assert out.startswith("21 rows: 15 new, 0 repeated, 0 set aside\n")
+    out = run("events", "import", "salesforce", str(EXPORTS / "salesforce"), "--log", log)
+    assert out.startswith("29 rows: 20 new, 0 repeated, 0 set aside\n")
     assert "left out, 1 row of NotSent: what was never sent leaves no trace at a contact" in out
     assert "where they say no zone in Etc/GMT+6: Central Standard Time without daylight saving (UTC-6)" in out
     assert "  sent                  3    3  2026-03-01 08:00  2026-07-05 05:59" in out
-    assert "3 contacts came and were not kept; --contacts FILE.parquet keeps them" in out
+    assert "5 contacts came and were not kept; --contacts FILE.parquet keeps them" in out
     said = json.loads(
-        run("events", "import", "marketingcloud", str(EXPORTS / "marketingcloud"), "--log", log, "--json")
+        run("events", "import", "salesforce", str(EXPORTS / "salesforce"), "--log", log, "--json")
     )
-    assert (said["n_new"], said["n_repeated"], said["n_events"], said["n_contacts"]) == (0, 15, 15, 3)
+    assert (said["n_new"], said["n_repeated"], said["n_events"], said["n_contacts"]) == (0, 20, 20, 5)
 
 
 def test_bad_rows_are_an_error_or_set_aside_into_a_file(run, tmp_path):
     file, log, aside = tmp_path / "Sent.csv", tmp_path / "events.parquet", tmp_path / "aside.csv"
-    file.write_text((EXPORTS / "marketingcloud" / "Sent.csv").read_text().replace("3/1/2026 2:00:01 AM", "yesterday"))
-    said = run("events", "import", "marketingcloud", str(file), "--log", str(log), status=1)
+    file.write_text((EXPORTS / "salesforce" / "Sent.csv").read_text().replace("3/1/2026 2:00:01 AM", "yesterday"))
+    said = run("events", "import", "salesforce", str(file), "--log", str(log), status=1)
     assert "line 3, column EventDate: 'yesterday' is no time in ISO 8601" in said
     assert "set bad rows aside with --rejects OUT.csv" in said
     assert not log.exists()
-    out = run("events", "import", "marketingcloud", str(file), "--log", str(log), "--rejects", str(aside))
+    out = run("events", "import", "salesforce", str(file), "--log", str(log), "--rejects", str(aside))
     assert out.startswith(f"3 rows: 2 new, 0 repeated, 1 set aside ({aside})")
     assert pd.read_csv(aside)[["row", "column", "value"]].values.tolist() == [[3, "EventDate", "yesterday"]]
 
 
 def test_the_command_shows_the_maps(run):
-    assert "Salesforce Marketing Cloud             Sent, Opens" in run("events", "systems")
+    assert "Salesforce: Marketing Cloud and CRM    Sent, Opens" in run("events", "systems")
     assert "`filteredEvent`" in run("events", "systems", "hubspot")
     assert {one["system"] for one in json.loads(run("events", "systems", "--json"))} >= {"hubspot", "warehouse"}
     assert "did you mean 'mautic'" in run("events", "systems", "mautik", status=1)

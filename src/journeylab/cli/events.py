@@ -64,7 +64,7 @@ def import_(
 
     \b
     Examples:
-      journeylab events import marketingcloud extract.zip --log events.parquet --contacts contacts.parquet
+      journeylab events import salesforce extract.zip --log events.parquet --contacts contacts.parquet
       journeylab events import eloqua activities.json --timezone UTC --log events.parquet
       journeylab events import mautic mysql+pymysql://reader@db.example/mautic --log events.parquet
       journeylab events import warehouse adbc+postgresql://db.example/shop --log events.parquet \\

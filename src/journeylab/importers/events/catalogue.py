@@ -14,8 +14,8 @@ from .adapter import Adapter, Event, Table
 __all__ = ["BUILT_IN", "adapter_of", "map_lines", "section", "system_names"]
 
 BUILT_IN: Final = (
-    "marketingcloud", "eloqua", "hubspot", "mautic", "klaviyo", "dittofeed", "braze", "segment", "salesforce", "ga4",
-    "matomo", "warehouse",
+    "salesforce", "eloqua", "hubspot", "mautic", "klaviyo", "dittofeed", "braze", "segment", "ga4", "matomo",
+    "warehouse",
 )  # fmt: skip
 """The systems that come with JourneyLab, each a module of `systems` with an `ADAPTER`."""
 
@@ -55,6 +55,10 @@ def map_lines(adapter: Adapter) -> Iterator[str]:
     yield f"Written from: {'; '.join(adapter.documented)}."
     yield ""
     yield f"Instants: {adapter.clock.told}."
+    others = {table.clock.told: table.clock for table in adapter.tables if table.clock not in (None, adapter.clock)}
+    for told, clock in others.items():
+        named = _codes(tuple(table.name for table in adapter.tables if table.clock == clock), ", ")
+        yield f"Instants of {named}: {told}."
     yield ""
     yield "| table | is here | contact | instant | id | message |"
     yield "|---|---|---|---|---|---|"

@@ -125,7 +125,7 @@ def import_events(
     order, and be imported again. docs/importing-events.md has the maps of all systems.
 
     Args:
-        system: its name, such as `"marketingcloud"`; `journeylab events systems` lists them.
+        system: its name, such as `"salesforce"`; `journeylab events systems` lists them.
         sources: an export or several: a file or a folder (CSV, JSON, JSON Lines, Parquet, Arrow, `.gz`, `.zip`), a
             frame, a list of dicts, a database (URL, SQLAlchemy, DuckDB or ADBC connection); `TABLE=SOURCE`, or a
             mapping from tables to sources, where neither columns nor names tell which table it is.

@@ -58,11 +58,18 @@ ADAPTER = Adapter(
             ),
             message=("AssetName",),
             properties={
-                "EmailClickedThruLink": "link", "AssetName": "asset_name", "AssetType": "asset_type",
+                "EmailClickedThruLink": "link",
+                "AssetName": "asset_name",
+                "AssetType": "asset_type",
                 "AssetId": "asset_id",
-                "SubjectLine": "subject", "CampaignId": "campaign_id", "CampaignName": "campaign",
+                "SubjectLine": "subject",
+                "CampaignId": "campaign_id",
+                "CampaignName": "campaign",
                 "SmtpStatusCode": "status",
-                "Url": "url", "ReferrerUrl": "referrer", "NumberOfPages": "n_pages", "Duration": "duration",
+                "Url": "url",
+                "ReferrerUrl": "referrer",
+                "NumberOfPages": "n_pages",
+                "Duration": "duration",
                 "EmailSendType": "send_type",
             },
             numbers=frozenset({"n_pages"}),
@@ -71,8 +78,17 @@ ADAPTER = Adapter(
                     ("EmailAddress", "IpAddress", "RawData", "EmailWebLink"), "personal data that no journey needs"
                 ),
                 **dict.fromkeys(
-                    ("ExternalId", "DeploymentId", "EmailRecipientId", "VisitorId", "VisitorExternalId", "WebVisitId",
-                     "CRMCampaignId", "SmtpErrorCode"), "numbers of the system's own",
+                    (
+                        "ExternalId",
+                        "DeploymentId",
+                        "EmailRecipientId",
+                        "VisitorId",
+                        "VisitorExternalId",
+                        "WebVisitId",
+                        "CRMCampaignId",
+                        "SmtpErrorCode",
+                    ),
+                    "numbers of the system's own",
                 ),
                 **dict.fromkeys(
                     ("CampaignResponseDate", "CampaignResponseMemberStatus"), "changes later, without an instant"
@@ -92,4 +108,4 @@ ADAPTER = Adapter(
         "A message is called by the name that its e-mail had at the export.",
         "Whether a machine opened is not in the export: `is_machine` stays missing.",
     ),
-)  # fmt: skip
+)

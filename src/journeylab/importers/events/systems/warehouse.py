@@ -32,8 +32,12 @@ ADAPTER = Adapter(
             received_at="received_at",
             message=("message",),
             properties={
-                "link": "link", "purpose": "purpose", "bounce_type": "bounce_type", "name": "name",
-                "value": "value", "is_machine": "is_machine",
+                "link": "link",
+                "purpose": "purpose",
+                "bounce_type": "bounce_type",
+                "name": "name",
+                "value": "value",
+                "is_machine": "is_machine",
             },
         ),
         Table(
@@ -54,4 +58,4 @@ ADAPTER = Adapter(
         "`consent_given` and `consent_withdrawn` need the column `purpose` in the table; `--purpose` is for systems "
         "whose exports have none.",
     ),
-)  # fmt: skip
+)
