@@ -47,7 +47,10 @@ def test_in_a_file_the_journey_is_sound_and_its_losses_are_on_the_screen(run, tm
     assert (status, err) == (0, "")
     assert f"1 journey written to {target}" in out
     assert Journey.read(target).first == "say_hello"
-    assert messages.read_text(encoding="utf-8") == "message,id\nwelcome_mail,t-welcome\nfirst_purchase_nudge,t-nudge\n"
+    assert messages.read_text(encoding="utf-8") == (
+        "message,called\nwelcome_mail,t-welcome\nwelcome_mail,Welcome mail\n"
+        "first_purchase_nudge,t-nudge\nfirst_purchase_nudge,First purchase nudge\n"
+    )
 
 
 def test_as_json_there_is_everything_for_machines(run, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +50,7 @@ def convert(
         typer.Option(
             "--messages",
             metavar="FILE",
-            help="Write a CSV of messages: what each is called here, and its id in the other system's events.",
+            help="Write a CSV of messages, what they are called here and there, for `events import --messages`.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -83,7 +83,7 @@ def convert(
         made = made.only(journeys)
     taken = None if to == _OURS else export_journey(Portfolio(journeys=journeys).one(), to)
     if messages is not None and made is not None:
-        _write(messages, _csv(made.messages))
+        _write(messages, _csv(made.called()))
     losses = Losses(tuple(outcome for one in (made, taken) if one is not None for outcome in one.losses.outcomes))
     text = taken.text() if taken is not None else made.text() if made is not None else ""
     if out is not None and taken is None and made is not None:
@@ -116,11 +116,11 @@ def _write(path: Path, text: str) -> None:
         raise DataError(f"{path} cannot be written: {problem.strerror}") from None
 
 
-def _csv(messages: Mapping[str, str]) -> str:
-    """The table of messages: what they are called here and there."""
+def _csv(called: Sequence[tuple[str, str]]) -> str:
+    """The table of messages, as `journeylab events import --messages` takes it: what they are called here and there."""
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerows([("message", "id"), *messages.items()])
+    rows.writerows([("message", "called"), *called])
     return text.getvalue()
 
 

@@ -53,6 +53,14 @@ def import_(
             "--numbers", parser=_list, metavar="NAME,...", help="Properties that are numbers, in text exports."
         ),
     ] = "",
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            "--messages",
+            metavar="FILE",
+            help="A CSV that says what messages are called in journeys, as `convert --messages` writes it.",
+        ),
+    ] = None,
     query: Query = None,
     rejects: RejectsFile = None,
     as_json: AsJson = False,
@@ -65,6 +73,7 @@ def import_(
     \b
     Examples:
       journeylab events import salesforce extract.zip --log events.parquet --contacts contacts.parquet
+      journeylab events import salesforce extract.zip --log events.parquet --messages welcome.csv
       journeylab events import eloqua activities.json --timezone UTC --log events.parquet
       journeylab events import mautic mysql+pymysql://reader@db.example/mautic --log events.parquet
       journeylab events import warehouse adbc+postgresql://db.example/shop --log events.parquet \\
@@ -76,6 +85,7 @@ def import_(
         got = import_events(
             system, sources, log, contacts=contacts, timezone=timezone, purpose=purpose, query=query, name=name,
             rejects="error" if rejects is None else "set_aside", numbers=numbers.split(",") if numbers else (),
+            messages=messages,
         )  # fmt: skip
         importing.done = f"imported {counted(got.n_rows, 'row')} from {system}: {counted(got.n_new, 'new event')}"
     if rejects is not None:

@@ -34,7 +34,8 @@ class Imported:
         source: the file that they were in.
         journeys: they, checked.
         losses: what became of each part of the export.
-        messages: for each message that they send, what the other system calls it in its events.
+        messages: for each message that they send, the id that the other system has for it.
+        titles: for each, what it is called there.
     """
 
     system: str
@@ -42,6 +43,12 @@ class Imported:
     journeys: tuple[Journey, ...]
     losses: Losses
     messages: Mapping[str, str]
+    titles: Mapping[str, str]
+
+    def called(self) -> list[tuple[str, str]]:
+        """Each message with each of the ways in which the other system's events may speak of it: its id and title."""
+        both = (self.messages, self.titles)
+        return [*dict.fromkeys((name, of[name]) for name in self.messages for of in both if of.get(name))]
 
     def only(self, journeys: Sequence[Journey]) -> Imported:
         """Some of the journeys, with what became of their parts."""
@@ -159,7 +166,8 @@ def import_journeys(source: str | Path | Mapping[str, Any], system: str, *, time
     outcomes = [replace(one, journey=draft.fields["journey"]) for draft in drafts for one in draft.outcomes]
     outcomes += [replace(one, journey=journeys[0].journey) for one in _unread(export, reads)]
     messages = {name: identity for draft in drafts for name, identity in draft.messages.items()}
-    return Imported(system, export.source, tuple(journeys), Losses(tuple(outcomes)), messages)
+    titles = {name: title for draft in drafts for name, title in draft.titles.items()}
+    return Imported(system, export.source, tuple(journeys), Losses(tuple(outcomes)), messages, titles)
 
 
 def _becomes(outcome: Outcome) -> str:

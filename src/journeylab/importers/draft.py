@@ -74,6 +74,7 @@ class Draft:
         nodes: its nodes, as they are written in a file.
         outcomes: what became of the parts so far.
         messages: the other system's id of each message, by the message's name.
+        titles: what it is called there, by the message's name.
         first: the node at which it begins; importers set it.
     """
 
@@ -83,6 +84,7 @@ class Draft:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.outcomes: list[Outcome] = []
         self.messages: dict[str, str] = {}
+        self.titles: dict[str, str] = {}
         self.first = ""
         self._names: dict[Hashable, str] = {}
         self._used: set[str] = set()
@@ -145,6 +147,7 @@ class Draft:
         while self.messages.get(name, identity) != identity:
             name, n = f"{name_of(label or identity, 'message')}_{n}", n + 1
         self.messages[name] = identity
+        self.titles[name] = label
         return name
 
     # Nodes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,6 +119,7 @@ def import_events(
     query: str | None = None,
     name: str | None = None,
     numbers: Sequence[str] = (),
+    messages: str | Path | Mapping[str, str] | None = None,
 ) -> ImportedEvents:
     """The events in exports of a system, added to a log where one is given.
 
@@ -137,6 +139,9 @@ def import_events(
         query: the SQL query that gives the rows of a database; by default the tables that the map knows.
         name: of this source, which begins every id: two instances of one system need two. By default the system's.
         numbers: properties that are numbers where the export has texts; columns that the map names are known.
+        messages: what messages are called in journeys, by what the export calls them: an id, a name, or the send that
+            triggered them; or a CSV with the columns `message` and `called`, as `journeylab convert --messages` writes
+            it. The log keeps it for later imports.
 
     Raises:
         DataError: when a system or file is not known, cannot be read or has bad rows, or times do not say their zone.
@@ -159,6 +164,7 @@ def import_events(
         raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
     adapter = adapter_of(system)
     told = Told(_checked(name or adapter.name), timezone, purpose, frozenset(numbers))
+    called = {f"{told.name}/{theirs}": ours for theirs, ours in _called(messages).items()}
     before = Log.empty() if log is None else Log.read(Path(log))
     people = None if contacts is None else People.read(Path(contacts))
     asked = Asked(before.marks)
@@ -168,7 +174,7 @@ def import_events(
             taken.take(export, map_rows(adapter, export.table, export.rows, export.rejects, told))
     if rejects == "error":
         taken.refuse()
-    after, added = before.with_rows(taken.events, taken.marks, taken.names(told.name))
+    after, added = before.with_rows(taken.events, taken.marks, taken.names(told.name), called)
     known = people or People.nobody()
     known_after = known.with_rows(taken.contacts) if taken.contacts else known
     if people is not None and contacts is not None and not known_after.table.equals(people.table):
@@ -182,6 +188,33 @@ def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise DataError(f"name={name!r} begins every id: letters, digits, dots, dashes and underscores")
     return name
+
+
+def _called(messages: str | Path | Mapping[str, str] | None) -> dict[str, str]:
+    """What messages are called in journeys, by what the export calls them.
+
+    Raises:
+        DataError: when the file cannot be read, or one is called in two ways.
+    """
+    if messages is None or isinstance(messages, Mapping):
+        return dict(messages or {})
+    try:
+        with Path(messages).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as problem:
+        raise DataError(f"{messages} cannot be read: {problem.strerror}") from None
+    except (ValueError, csv.Error) as problem:
+        raise DataError(f"{messages} is no CSV: {problem}") from None
+    found: dict[str, str] = {}
+    for line, row in enumerate(rows, 2):
+        ours, theirs = row.get("message"), row.get("called")
+        if not ours or not theirs:
+            raise DataError(
+                f"{messages}, line {line}: a row has `message` and `called`; journeylab convert writes such"
+            )
+        if found.setdefault(theirs, ours) != ours:
+            raise DataError(f"{messages}, line {line}: {theirs!r} is called {found[theirs]!r} and {ours!r}; keep one")
+    return found
 
 
 def _each(adapter: Adapter, sources: Any) -> Iterator[tuple[str | None, Any]]:

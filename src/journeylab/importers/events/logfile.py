@@ -30,6 +30,8 @@ _KEY: Final = b"journeylab.import"
 _FORMAT: Final = 1
 _NEVER: Final = -(2**62)
 _FIXED: Final = ("contact", "event", "occurred_at", "received_at", "source_id", "message", "message_id")
+_TRIGGERED: Final = ("triggered_send",)
+"""Properties by which journeys know a message where events have another id of it."""
 _ORDER: Final = (
     "attribute_changed", "consent_given", "", "sent", "delivered", "opened", "clicked", "bounced", "complained",
     "unsubscribed", "consent_withdrawn",
@@ -63,7 +65,7 @@ def _read(path: Path, what: str) -> tuple[pa.Table, dict[str, Any]]:
 def _is_ours(table: pa.Table, noted: Mapping[str, Any], what: str) -> bool:
     """Whether a file is what an import writes."""
     needed = Log.empty().events.schema if what == "log" else People.nobody().table.schema
-    kinds: dict[str, type] = {"marks": int, "names": str} if what == "log" else {}
+    kinds: dict[str, type] = {"marks": int, "names": str, "called": str} if what == "log" else {}
     return (
         (noted.get("format"), noted.get("what")) == (_FORMAT, what)
         and all(
@@ -146,11 +148,13 @@ class Log:
         events: sorted by instant, contact, kind and id; no id twice.
         marks: for each table and query of a database, the latest instant up to which it was read, microseconds.
         names: names of messages by source and id.
+        called: what somebody has said that messages are called, by source and by an id or a name of theirs.
     """
 
     events: pa.Table
     marks: Mapping[str, int] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    called: Mapping[str, str] = field(default_factory=dict)
     _state: tuple[int, int] | None = None
 
     @classmethod
@@ -175,16 +179,24 @@ class Log:
         if state is None:
             return cls.empty()
         events, noted = _read(path, "log")
-        return cls(events, noted["marks"], noted["names"], state)
+        return cls(events, noted["marks"], noted["names"], noted["called"], state)
 
-    def with_rows(self, rows: pa.Table | None, marks: Mapping[str, int], names: Mapping[str, str]) -> tuple[Log, Added]:
+    def with_rows(
+        self,
+        rows: pa.Table | None,
+        marks: Mapping[str, int],
+        names: Mapping[str, str],
+        called: Mapping[str, str] | None = None,
+    ) -> tuple[Log, Added]:
         """The log with more rows, which may be there already, and may be there more than once."""
         marks = {**self.marks, **{one: max(at, self.marks.get(one, at)) for one, at in marks.items()}}
-        names = {**self.names, **names}
-        events, added = self.events, Added()
+        names, called = {**self.names, **names}, {**self.called, **(called or {})}
+        log = replace(self, events=_by_id(self.events)) if called else self
+        events, added = log.events, Added()
         if rows is not None and len(rows):
-            events, added = self._joined(rows)
-        return replace(self, events=_named(events, names), marks=marks, names=names), added
+            events, added = log._joined(_by_id(rows) if called else rows)
+        made = replace(self, events=_named(events, names, called), marks=marks, names=names, called=called)
+        return made, added
 
     def _joined(self, rows: pa.Table) -> tuple[pa.Table, Added]:
         import pyarrow as pa
@@ -206,7 +218,7 @@ class Log:
         """Whether another log says the same."""
         return (
             self.events.equals(other.events) and dict(self.marks) == dict(other.marks)
-            and dict(self.names) == dict(other.names)
+            and dict(self.names) == dict(other.names) and dict(self.called) == dict(other.called)
         )  # fmt: skip
 
     def write(self, path: Path) -> None:
@@ -215,7 +227,8 @@ class Log:
         Raises:
             DataError: when somebody else has written there meanwhile, or it cannot be written.
         """
-        _write(path, self.events, {"what": "log", "marks": dict(self.marks), "names": dict(self.names)}, self._state)
+        noted = {"marks": dict(self.marks), "names": dict(self.names), "called": dict(self.called)}
+        _write(path, self.events, {"what": "log", **noted}, self._state)
 
 
 def _differ(both: pa.Table, rows: NDArray[np.int64], earlier: NDArray[np.int64]) -> int:
@@ -258,8 +271,24 @@ def _unnamed(events: pa.Table) -> pa.Table:
     return events.set_column(events.column_names.index("message"), "message", own)
 
 
-def _named(events: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """The events with the names of their messages; where a message has no name its id is one."""
+def _by_id(events: pa.Table) -> pa.Table:
+    """The events whose messages all have an id: what they were called, where they had none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "message" not in events.column_names:
+        return events
+    columns = {name: events[name] for name in events.column_names}
+    none = pa.chunked_array([pa.nulls(len(events), pa.string())])
+    columns |= {"message_id": pc.coalesce(columns.get("message_id", none), events["message"]), "message": none}
+    return _ordered(columns, _FIXED)
+
+
+def _named(events: pa.Table, names: Mapping[str, str], called: Mapping[str, str]) -> pa.Table:
+    """The events with the names of their messages; where a message has no name its id is one.
+
+    What somebody has said that messages are called goes before: by id, by name, or by the send that triggered them.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -271,12 +300,18 @@ def _named(events: pa.Table, names: Mapping[str, str]) -> pa.Table:
         else pa.chunked_array([pa.nulls(len(events), pa.string())])
     )
     ids = events["message_id"]
-    known, said = pa.array(list(names), pa.string()), pa.array(list(names.values()), pa.string())
     sources = pc.replace_substring_regex(events["source_id"], "/.*", "")
-    keys = pc.binary_join_element_wise(sources, ids, "/")
-    named = said.take(pc.index_in(keys, known).combine_chunks())
+
+    def said(of: Mapping[str, str], column: pa.ChunkedArray) -> pa.ChunkedArray:
+        known, texts = pa.array(list(of), pa.string()), pa.array(list(of.values()), pa.string())
+        keys = pc.binary_join_element_wise(sources, column, "/")
+        return pa.chunked_array([texts.take(pc.index_in(keys, known).combine_chunks())])
+
     columns = {name: events[name] for name in events.column_names}
-    return _ordered(_full(columns | {"message": pc.coalesce(pa.chunked_array([named]), ids, own)}), _FIXED)
+    message = pc.coalesce(said(names, ids), ids, own)
+    ways = [ids, message, *(columns[name] for name in _TRIGGERED if name in columns)]
+    told = [said(called, pc.cast(way, pa.string())) for way in ways] if called else []
+    return _ordered(_full(columns | {"message": pc.coalesce(*told, message)}), _FIXED)
 
 
 @dataclass(frozen=True)
