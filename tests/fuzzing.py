@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from auditlog import SIGNER, Log
 from auditlog import START as AUDITED
 from journeylab.errors import JourneyLabError
+from journeylab.importers.systems import BUILT_IN, Writes, system_of
 from stores import KEYS, START
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,38 +145,6 @@ def _assistants(text: str) -> None:
     questions = Questions(JourneyFolder(FIXTURES / "journeys"))
     questions.check(About(text=text))
     questions.diff(About(text=text), About("keen_care.yaml"))
-
-
-def _journey_builder(path: Path) -> None:
-    from journeylab.importers import import_journeys
-
-    import_journeys(path, "salesforce")
-
-
-def _mautic(path: Path) -> None:
-    from journeylab.importers import import_journeys
-
-    import_journeys(path, "mautic")
-
-
-def _eloqua(path: Path) -> None:
-    from journeylab.importers import import_journeys
-
-    import_journeys(path, "eloqua")
-
-
-def _hubspot(path: Path) -> None:
-    """A workflow that comes here and goes back."""
-    from journeylab.importers import export_journey, import_journeys
-
-    for journey in import_journeys(path, "hubspot").journeys:
-        export_journey(journey, "hubspot")
-
-
-def _klaviyo(path: Path) -> None:
-    from journeylab.importers import import_journeys
-
-    import_journeys(path, "klaviyo")
 
 
 def _criteria(text: str) -> None:
@@ -754,8 +723,25 @@ FILTERS = (
 )  # fmt: skip
 
 
-def _exports(system: str, *names: str) -> tuple[bytes, ...]:
-    return tuple((ROOT / "tests" / "journeyexports" / system / name).read_bytes() for name in names)
+def _exports(system: str) -> tuple[bytes, ...]:
+    """The two smallest exports of journeys of a system."""
+    paths = (ROOT / "tests" / "journeyexports" / system).glob("*.json")
+    return tuple(sorted((path.read_bytes() for path in paths), key=len)[:2])
+
+
+def _converts(system: str) -> Callable[[Path], Any]:
+    """Reads a file as an export of a system's journeys, which go back there as far as it can have them."""
+
+    def read(path: Path) -> Any:
+        from journeylab.importers import export_journey, import_journeys
+
+        found = import_journeys(path, system)
+        if isinstance(system_of(system), Writes):
+            for journey in found.journeys:
+                export_journey(journey, system)
+        return found
+
+    return read
 
 
 def _files(folder: str, pattern: str) -> tuple[bytes, ...]:
@@ -779,17 +765,9 @@ def parsers() -> list[Parser]:
         Parser("journey.json", (_journey_json(),), in_file("fuzzed.json", _journey)),
         Parser("resaved.yaml", journeys, in_file("fuzzed.yaml", _resaved)),
         Parser("assistant's journey", journeys, as_text(_assistants)),
-        Parser("export of Journey Builder", _exports("salesforce", "abandoned_cart.json", "lead_nurture.json"),
-               in_file("fuzzed.json", _journey_builder)),
+        *(Parser(f"journey of {system}", _exports(system), in_file("fuzzed.json", _converts(system)))
+          for system in BUILT_IN),
         Parser("filter of Journey Builder", FILTERS, as_text(_criteria)),
-        Parser("campaign of Mautic", _exports("mautic", "welcome.json", "reengagement.json"),
-               in_file("fuzzed.json", _mautic)),
-        Parser("campaign of Eloqua", _exports("eloqua", "welcome.json", "birthday.json"),
-               in_file("fuzzed.json", _eloqua)),
-        Parser("workflow of HubSpot", _exports("hubspot", "cart.json", "nurture.json"),
-               in_file("fuzzed.json", _hubspot)),
-        Parser("flow of Klaviyo", _exports("klaviyo", "welcome.json", "winback.json"),
-               in_file("fuzzed.json", _klaviyo)),
         Parser("cases", _files("journeys", "trial_welcome.tests.yaml"), in_file("fuzzed.tests.yaml", _cases)),
         Parser("experiment", _files("experiments", "*.yaml"), in_file("fuzzed.yaml", _experiment)),
         Parser("settings", (SETTINGS,), in_file("fuzzed.yaml", _settings)),

@@ -414,7 +414,7 @@ def _instant(part: Part) -> str:
     part.skip("timezoneSource")
     try:
         found = datetime(fields[0], fields[1], fields[2], clock[0], clock[1], clock[2], tzinfo=UTC)
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise part.malformed(f"this is no date: {problem}") from None
     if any(clock) and zone not in ("UTC", "Z"):
         raise Unsaid(f"instants in the zone {zone} are not compared here")
