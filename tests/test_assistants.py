@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -103,7 +105,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def questions(folder: Path, tmp_path: Path, log: jl.EventLog) -> Questions:
     ledger = Ledger(tmp_path / "readers.ledger", LedgerKey(bytes(range(32))))
-    return Questions(JourneyFolder(folder), log, ledger, "A made-up shop")
+    return Questions(JourneyFolder(folder), log, ledger, "A made-up shop", grain=0.0)
 
 
 def replayed(questions: Questions, text: str, **given: Any) -> Any:
@@ -247,6 +249,41 @@ def test_it_is_the_same_answer_whether_somebody_has_it_or_nobody(
     assert str(answers[0]) == str(answers[1]).replace(MARMALADE, "nobodys")
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("replay", {"since": date(2026, 3, 1)}),
+        ("replay", {"since": date(2026, 2, 13)}),
+        ("simulation", {}),
+        ("simulation", {"since": date(2026, 2, 13)}),
+        ("backtest", {"cutoff": date(2026, 2, 5)}),
+    ],
+)
+def test_nobody_and_few_are_one_answer_to_every_question(questions: Questions, kind: Any, more: dict[str, Any]) -> None:
+    answers = []
+    for where in ("number < 0", "number == 1", "number == 5", "number < 9"):
+        told = questions.ask(kind, About(text=journey(where)), "en", Watch(), draws=20, **more).model_dump()
+        del told["version"]
+        answers.append(told)
+    assert answers == answers[:1] * 4
+    assert not answers[0]["is_told"]
+
+
+def test_nobody_is_found_no_sooner_than_somebody(questions: Questions) -> None:
+    questions.grain = 1.0
+    for where in ("number < 0", "number < 9"):
+        began = time.monotonic()
+        assert not replayed(questions, journey(where)).is_told
+        assert (time.monotonic() - began) % 1.0 < 0.5
+    watch = Watch()
+    questions.grain = 60.0
+    stopping = threading.Timer(1.0, watch.stop)
+    stopping.start()
+    with pytest.raises(Stopped):
+        questions.ask("replay", About(text=journey("number < 0")), "en", watch)
+
+
 @pytest.mark.parametrize(
     ("where", "rare"),
     [("did('{}')", XYLO), ("{} == 1", KALEIDO), ("{} == 'yes'", WOMBAT), ("last('visit.{}') == 'yes'", WOMBAT)],
@@ -285,7 +322,7 @@ def test_asking_all_but_one_person_gives_nothing(questions: Questions) -> None:
 
 def test_another_server_with_the_same_ledger_knows_what_was_told(questions: Questions, log: jl.EventLog) -> None:
     assert replayed(questions, journey("number < 100")).is_told
-    again = Questions(questions.folder, log, questions.ledger)
+    again = Questions(questions.folder, log, questions.ledger, grain=0.0)
     assert not replayed(again, journey("number < 99")).is_told
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
+from math import ceil
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -41,6 +43,7 @@ __all__ = ["MOST_DRAWS", "About", "Questions"]
 
 MOST_DRAWS: Final = 200
 _MOST_MODELS: Final = 4
+_LOOK: Final = 0.1
 _LOG: Final = logging.getLogger("journeylab.assistants")
 
 Kind = Literal["replay", "simulation", "backtest"]
@@ -71,6 +74,8 @@ class Questions:
         log: the event log; without one only definitions can be asked about.
         ledger: of those who read the answers.
         data: what the data is, said in answers.
+        grain: answers that tell nothing come at whole multiples of so many seconds, as nobody is found sooner than
+            somebody.
 
     Raises:
         DataError: when there is a log and no ledger, or not a whole day of the log.
@@ -80,6 +85,7 @@ class Questions:
     log: EventLog | None = None
     ledger: Ledger | None = None
     data: str = ""
+    grain: float = 2.0
     _models: dict[tuple[str | None, date | None], ResponseModel] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -270,6 +276,7 @@ class Questions:
     ) -> tuple[Journey, Report | None]:  # fmt: skip
         """The journey, and the report on it; None where nothing may be told."""
         _, ledger, names = self._needed()
+        began = monotonic()
         portfolio = self.portfolio(about)
         journey = portfolio.one(about.journey)
         if faults := names.faults(portfolio.journeys):
@@ -294,8 +301,14 @@ class Questions:
                         found, ledger=ledger, journey=None if kind == "backtest" else journey.journey, since=first,
                         until=until, data=self.data, language=language,
                     )  # fmt: skip
-        is_told = report is not None and report.disclosed.n_shown > 0
-        return journey, report if is_told else None
+        if report is not None and report.disclosed.n_shown > 0:
+            return journey, report
+        if self.grain:
+            due = began + self.grain * ceil((monotonic() - began) / self.grain)
+            while (left := due - monotonic()) > 0:
+                sleep(min(left, _LOOK))
+                watch.look()
+        return journey, None
 
     def _replayed(self, portfolio: Portfolio, names: Vocabulary, until: datetime, watch: Watch) -> Any:
         from journeylab.replay import replay
