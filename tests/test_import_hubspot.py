@@ -28,6 +28,7 @@ NURTURE = json.loads((EXPORTS / "hubspot" / "nurture.json").read_text(encoding="
 CART = json.loads((EXPORTS / "hubspot" / "cart.json").read_text(encoding="utf-8"))
 WELCOME = json.loads((EXPORTS / "hubspot" / "welcome.json").read_text(encoding="utf-8"))
 RENEWAL = json.loads((EXPORTS / "hubspot" / "renewal.json").read_text(encoding="utf-8"))
+REENROLLED = json.loads((EXPORTS / "hubspot" / "reenrolled.json").read_text(encoding="utf-8"))
 SPLIT = json.loads((EXPORTS / "hubspot" / "split.json").read_text(encoding="utf-8"))
 
 
@@ -180,6 +181,17 @@ def test_a_setting_that_nobody_looked_at_is_reported():
     export["actions"][1]["fields"]["surprise"] = 3
     left = import_journeys(export, "hubspot").losses.of(Verdict.left_out)
     assert [(one.element, one.place) for one in left] == [("setting 'surprise'", ("actions", 1, "fields", "surprise"))]
+
+
+def test_each_of_several_events_that_enroll_has_a_journey_that_does_it():
+    export = copy.deepcopy(REENROLLED)
+    export["enrollmentCriteria"]["listFilterBranch"]["filterBranches"].append(event("6-77"))
+    made = import_journeys(export, "hubspot")
+    main, *feeders = made.journeys
+    assert main.trigger.event == f"enrolled_in_workflow_{export['id']}"
+    assert [one.trigger.event for one in feeders] == ["attribute_changed", "event_6_77"]
+    assert {one.nodes["enroll"].emitted.event for one in feeders} == {main.trigger.event}
+    assert {one.trigger.reentry for one in made.journeys} == {"after_exit"}
 
 
 def test_the_id_of_each_message_is_kept():

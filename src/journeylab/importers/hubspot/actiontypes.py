@@ -129,7 +129,8 @@ NODE_TYPES: Final = (
     ),
     NodeType(
         "0-15", "Go to workflow", "emit",
-        Verdict.approximated, "the event enrolled_in_workflow_ID begins the other one, where that is enrolled manually",
+        Verdict.approximated, "the event enrolled_in_workflow_ID begins the other one, where that is enrolled manually "
+        "or by several events",
     ),
     *(NodeType(identity, title, "call", Verdict.approximated, _OUTSIDE) for identity, (_, title) in CALLS.items()),
     NodeType(OTHER_APPS, "Action of an app", "call", Verdict.approximated, _OUTSIDE),

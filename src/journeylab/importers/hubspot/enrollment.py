@@ -9,7 +9,7 @@ from journeylab.importers.outcomes import Verdict
 from journeylab.importers.spans import span
 
 from .filters import Moment, Said
-from .flow import DAYS, Flow, enrolled_in, time_of_day
+from .flow import DAYS, Flow, time_of_day
 
 __all__ = ["Enrolling"]
 
@@ -47,9 +47,8 @@ class Enrolling:
         if schedule is not None:
             return self._scheduled(schedule, criteria if kind == "LIST_BASED" else None, reentry)
         if criteria is None or kind == "MANUAL":
-            event = enrolled_in(part.text("id", "") or draft.fields["journey"])
-            draft.did(criteria or part, "MANUAL", "", "trigger", but=f"the event is {event}")
-            return {"event": event, **reentry}
+            draft.did(criteria or part, "MANUAL", "", "trigger", but=f"the event is {self.flow.enrolled}")
+            return {"event": self.flow.enrolled, **reentry}
         return (self._on_event if kind == "EVENT_BASED" else self._on_criteria)(criteria, reentry)
 
     def _on_event(self, criteria: Part, reentry: dict[str, str]) -> dict[str, Any]:
@@ -62,18 +61,25 @@ class Enrolling:
         if not moments and not lists:
             raise criteria.malformed("there is no event that enrolls", "eventFilterBranches")
         moments += [moment for said in lists for moment in said.moments(said.text)]
-        first = moments[0]
-        same = [one for one in moments if one.event == first.event]
-        wheres = [one.where for one in same]
-        for one in moments:
-            if one.event != first.event:
-                note = f"a journey has one trigger; another one on {one.event} would enroll these contacts"
-                draft.left_out(criteria, f"enrollment on {one.event}", note)
-        events = sorted({one.event for one in moments})
-        but = f"a journey has one trigger: of these events {first.event} is it" if len(events) > 1 else ""
+        events, trigger, but = self._on_any(moments)
         draft.did(criteria, "EVENT_BASED", ", ".join(events), "trigger", but=but)
-        where = "" if not all(wheres) else wheres[0] if len(wheres) == 1 else " or ".join(f"({one})" for one in wheres)
-        return {"event": first.event, **({"where": where} if where else {}), **reentry}
+        return trigger | reentry
+
+    def _on_any(self, moments: list[Moment]) -> tuple[list[str], dict[str, str], str]:
+        """The events of some moments, the trigger for them, and what differs: a journey has one event as its trigger.
+
+        Where they are several, each has a journey of its own, which enrolls by emitting an event at the same instant.
+        """
+        asked: dict[str, list[str]] = {}
+        for one in moments:
+            asked.setdefault(one.event, []).append(one.where)
+        triggers = [{"event": event, **_any_of(wheres)} for event, wheres in asked.items()]
+        if len(triggers) == 1:
+            return [*asked], triggers[0], ""
+        event = self.flow.enrolled
+        feeders = [self.flow.feeder(trigger) for trigger in triggers]
+        but = f"a journey has one trigger: {', '.join(feeders)} enroll by the event {event}, at the same instant"
+        return [*asked], {"event": event}, but
 
     def _on_criteria(self, criteria: Part, reentry: dict[str, str]) -> dict[str, Any]:
         draft, filters = self.draft, self.flow.filters
@@ -92,10 +98,10 @@ class Enrolling:
         moments = list(watched.moments(said.text))
         if not moments:
             raise criteria.malformed("nothing can happen that makes these criteria hold", "listFilterBranch")
-        draft.did(criteria, "LIST_BASED", "", "trigger", but="who meets them from the start, unchanged, does not enter")
-        for one in moments[1:]:
-            draft.left_out(criteria, f"enrollment on {one.event}", "a journey has one trigger")
-        return {"event": moments[0].event, "where": moments[0].where, **reentry}
+        _, trigger, but = self._on_any(moments)
+        buts = ["who meets them from the start, unchanged, does not enter", *([but] if but else [])]
+        draft.did(criteria, "LIST_BASED", "", "trigger", but="; ".join(buts))
+        return trigger | reentry
 
     def _scheduled(self, schedule: Part, criteria: Part | None, reentry: dict[str, str]) -> dict[str, Any]:
         draft = self.draft
@@ -173,6 +179,13 @@ class Enrolling:
                 **({"goal": True} if goal else {}),
             }
             self.draft.fields.setdefault("exit_when", []).append(said)
+
+
+def _any_of(wheres: list[str]) -> dict[str, str]:
+    """The `where` of a trigger whose event is asked about in several ways, one of which is enough."""
+    if not all(wheres):
+        return {}
+    return {"where": wheres[0] if len(wheres) == 1 else " or ".join(f"({one})" for one in wheres)}
 
 
 def _watched(said: list[Said]) -> tuple[set[str], set[str]]:

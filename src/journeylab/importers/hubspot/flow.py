@@ -33,6 +33,8 @@ class Flow:
         actions: its actions by id.
         kinds: by property, whether filters compare it with numbers or flags.
         asked: the actions of which a branch asks what came of them.
+        enrolled: the event by which other journeys enroll in it.
+        feeders: the journeys that do nothing but enroll in it, one for each of several events.
     """
 
     def __init__(self, export: Export, part: Part, titles: Mapping[str, str]) -> None:
@@ -43,6 +45,8 @@ class Flow:
                 f"this workflow is of records of the type {part.text('objectTypeId')}, and journeys are of contacts",
                 "objectTypeId",
             )
+        self.enrolled = enrolled_in(part.text("id", "") or self.draft.fields["journey"])
+        self.feeders: list[Draft] = []
         self.kinds = dict(_kinds(part.data))
         self.actions: dict[str, Part] = {}
         sends: dict[str, list[str]] = {}
@@ -89,6 +93,14 @@ class Flow:
         """The node that a connection leads to."""
         connection.choice("edgeType", ("STANDARD", "GO_TO", "GOTO", "GO-TO"), "kinds of edges", "STANDARD")
         return target_of(connection, "nextActionId", connection.optional("nextActionId"), self.actions, self.draft)
+
+    def feeder(self, trigger: Mapping[str, str]) -> str:
+        """The name of a journey that enrolls in this one whenever an event happens."""
+        draft = Draft(self.export, NODE_TYPES, f"{self.draft.fields['title']}: on {trigger['event']}", self.part)
+        draft.fields["trigger"] = {**trigger, "reentry": "after_exit"}
+        draft.first = draft.node(draft.free("enroll"), emit=self.enrolled, next=draft.exit())
+        self.feeders.append(draft)
+        return str(draft.fields["journey"])
 
     def settings(self) -> None:
         """The windows, blocked dates, suppression and the like, which hold for all of a workflow."""

@@ -30,11 +30,11 @@ def journeys_of(export: Export) -> list[Draft]:
     drafts = []
     for part in flows:
         with export.noting():
-            drafts.append(_read(export, part, titles))
+            drafts += _read(export, part, titles)
     return drafts
 
 
-def _read(export: Export, part: Part, titles: dict[str, str]) -> Draft:
+def _read(export: Export, part: Part, titles: dict[str, str]) -> list[Draft]:
     if "actions" not in part:
         raise part.malformed("the list of workflows has no actions; read each by its id, or all as a batch", "actions")
     flow = Flow(export, part, titles)
@@ -47,7 +47,7 @@ def _read(export: Export, part: Part, titles: dict[str, str]) -> Draft:
             raise part.malformed(f"there is no action {start!r}", "startActionId")
         flow.draft.first = flow.draft.exit() if start is None else flow.draft.name(start)
     flow.settings()
-    return flow.draft
+    return [flow.draft, *flow.feeders]
 
 
 def _titles(answers: list[Any]) -> Iterator[tuple[str, str]]:
