@@ -256,3 +256,9 @@ def test_the_page_has_every_map_as_the_code_has_it():
     page = (ROOT / "docs" / "importing-events.md").read_text()
     for name in system_names():
         assert section(adapter_of(name)) in page, f"`cd tests && python -m exportmaps` writes the map of {name}"
+
+
+def test_a_form_whose_values_have_odd_names_is_still_one():
+    values = [{"name": ["a", {}], "value": "x"}, {"name": "email", "value": "ada@rcpt.example"}, {"name": None}]
+    got = import_events("hubspot", [{"submittedAt": 1772000000000, "formId": "f", "values": values}])
+    assert got.events["contact"].to_pylist() == ["ada@rcpt.example"]

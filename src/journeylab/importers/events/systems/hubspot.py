@@ -30,7 +30,7 @@ with times in the zone of whoever exported: `--timezone Europe/Warsaw`.
 
 def _submission(row: Mapping[str, Any]) -> dict[str, Any]:
     """A submission of a form; what was typed in only as far as it says whose it is."""
-    values = {one.get("name"): one.get("value") for one in row["values"] if isinstance(one, Mapping)}
+    values = {str(one.get("name")): one.get("value") for one in row["values"] if isinstance(one, Mapping)}
     return flat({name: value for name, value in row.items() if name != "values"}) | {"email": values.get("email")}
 
 
@@ -250,7 +250,7 @@ ADAPTER = Adapter(
             properties={
                 "properties.hs_timezone": "hs_timezone",
                 "properties.hs_email_optout": "hs_email_optout",
-                "properties.lifecyclestage": "lifecycle_stage",
+                "properties.lifecyclestage": "lifecyclestage",
                 "properties.country": "country",
             },
             flags=frozenset({"hs_email_optout"}),
@@ -271,7 +271,7 @@ ADAPTER = Adapter(
             words=("contacts", "export"),
             clock=Clock("text", None, "an export of the user interface is in the zone of whoever exported it"),
             properties={
-                "Lifecycle Stage": "lifecycle_stage",
+                "Lifecycle Stage": "lifecyclestage",
                 "Country/Region": "country",
                 "Unsubscribed from all email": "hs_email_optout",
             },
