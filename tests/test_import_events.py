@@ -136,7 +136,7 @@ def test_contacts_of_a_crm_in_a_zone_that_the_file_does_not_tell():
     got = import_events("hubspot", export, timezone="Europe/Warsaw")
     assert rows_of(got.contacts) == [
         {"contact": "ada@rcpt.example", "modified_at": "2026-07-01T08:14:00+00:00", "hs_email_optout": True,
-         "lifecycle_stage": "Lead", "Favourite_tea": "oolong"}
+         "lifecyclestage": "Lead", "Favourite_tea": "oolong"}
     ]  # fmt: skip
     assert len(got.events) == 0  # that it opted out has no instant, so no event is made of it
     assert got.unnamed == {"contacts_export": ["Favourite_tea"]}
