@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from journeylab.conditions import AwaitedEvent, parse, parse_awaited
-from journeylab.errors import DefinitionError, Fault
 from journeylab.expressions import (
     Aggregate,
     And,
@@ -28,6 +28,7 @@ from journeylab.expressions import (
 )
 from journeylab.importers.outcomes import Outcome, Verdict
 from journeylab.importers.unsaid import Unsaid
+from journeylab.importers.writing import Writing
 from journeylab.journey import (
     WEEKDAYS,
     Call,
@@ -73,36 +74,28 @@ def written(journey: Journey) -> tuple[dict[str, Any], list[Outcome]]:
         DefinitionError: with every part that it cannot have in any way.
     """
     writing = _Writing(journey)
-    made = writing.journey()
-    if writing.faults:
-        raise DefinitionError(writing.faults)
-    return made, writing.outcomes
+    return writing.done(writing.journey())
 
 
-class _Writing:
+class _Writing(Writing):
+    system = "Dittofeed"
+
     def __init__(self, journey: Journey) -> None:
-        self._journey = journey
-        self.outcomes: list[Outcome] = []
-        self.faults: list[Fault] = []
+        super().__init__(journey)
         self._segments: dict[str, dict[str, Any]] = {}
         self._nodes: list[dict[str, Any]] = []
 
     def journey(self) -> dict[str, Any]:
-        journey = self._journey
-        for field, why in _WHOLE.items():
-            if getattr(journey, field) != type(journey).model_fields[field].get_default():
-                self._did((field,), field, Verdict.left_out, note=why)
+        journey = self.source
+        self.leaves_out(_WHOLE)
         entry = self._entry()
         for name, node in journey.nodes.items():
-            try:
-                self._node(name, node)
-            except Unsaid as why:
-                self.faults.append(Fault(("nodes", name), f"Dittofeed cannot have this: {why}", journey.journey))
+            self.within(("nodes", name), partial(self._node, name, node))
         groups: list[dict[str, Any]] = []
         if any(isinstance(node, Send) for node in journey.nodes.values()):
             groups.append({"id": journey.purpose, "name": journey.purpose, "channel": "Email", "type": "OptIn"})
             note = "a subscription group; without consent messages are skipped there, here the entry ends (rule 14)"
-            self._did(("purpose",), "purpose", Verdict.approximated, journey.purpose, note=note)
+            self.did(("purpose",), "purpose", Verdict.approximated, journey.purpose, note=note)
         messages = dict.fromkeys(node.send for node in journey.nodes.values() if isinstance(node, Send))
         definition = {"entryNode": entry, "exitNode": {"type": _EXIT}, "nodes": self._nodes}
         again = journey.trigger.reentry != "never"
@@ -117,13 +110,10 @@ class _Writing:
             "subscriptionGroups": groups,
         }
 
-    def _did(self, place: tuple[str | int, ...], what: str, verdict: Verdict, *becomes: str, note: str = "") -> None:
-        self.outcomes.append(Outcome(place, what, verdict, becomes, note))
-
     # Entering
 
     def _entry(self) -> dict[str, Any]:
-        trigger, first = self._journey.trigger, self._goes(self._journey.first)
+        trigger, first = self.source.trigger, self._goes(self.source.first)
         reentry = trigger.reentry
         note = ""
         if isinstance(reentry, timedelta) or reentry == "always":
@@ -139,21 +129,15 @@ class _Writing:
                     if one
                 )
             verdict = Verdict.approximated if note else Verdict.mapped
-            self._did(("trigger",), f"trigger on {trigger.event}", verdict, "EventEntryNode", note=note)
+            self.did(("trigger",), f"trigger on {trigger.event}", verdict, "EventEntryNode", note=note)
             return {"type": "EventEntryNode", "event": trigger.event, "child": first}
         if trigger.segment is not None:
-            said = self._segment_id(trigger.segment, self._journey.known_segments[trigger.segment], ("trigger",))
+            said = self._segment_id(trigger.segment, self.source.known_segments[trigger.segment], ("trigger",))
             more = "it is looked at all the time there, and not on a schedule"
             note = "; ".join(one for one in (note, more) if one)
-            self._did(("trigger",), f"trigger on {trigger.segment}", Verdict.approximated, "EntryNode", note=note)
+            self.did(("trigger",), f"trigger on {trigger.segment}", Verdict.approximated, "EntryNode", note=note)
             return {"type": "EntryNode", "segment": said, "child": first, "reEnter": reentry != "never"}
-        self.faults.append(
-            Fault(
-                ("trigger", "date"),
-                "Dittofeed cannot have this: a journey that begins at a date",
-                self._journey.journey,
-            )
-        )
+        self.cannot(("trigger", "date"), "a journey that begins at a date")
         return {}
 
     def _entry_filter(self, event: str, where: str, first: str) -> str:
@@ -161,7 +145,7 @@ class _Writing:
         try:
             properties = _alternatives(parse(where, scope="event").tree)
         except Unsaid as why:
-            self.faults.append(Fault(("trigger", "where"), f"Dittofeed cannot have this: {why}", self._journey.journey))
+            self.cannot(("trigger", "where"), why)
             return first
         leaves = [{"type": "LastPerformed", "event": event, "hasProperties": one} for one in properties]
         segment = self._made("entered", _any_of(leaves))
@@ -172,7 +156,7 @@ class _Writing:
     # Nodes
 
     def _goes(self, target: str) -> str:
-        return _EXIT if isinstance(self._journey.nodes.get(target), Exit) else target
+        return _EXIT if isinstance(self.source.nodes.get(target), Exit) else target
 
     def _node(self, name: str, node: Node) -> None:
         place = ("nodes", name)
@@ -180,13 +164,13 @@ class _Writing:
             case Exit():
                 note = "" if node.exit == "finished" else "there is one exit, and it has no text"
                 verdict = Verdict.approximated if note else Verdict.mapped
-                self._did(place, f"exit {node.exit!r}", verdict, _EXIT, note=note)
+                self.did(place, f"exit {node.exit!r}", verdict, _EXIT, note=note)
             case Send():
                 self._send(place, name, node)
             case Wait():
                 variant = {"type": "Second", "seconds": node.wait.total_seconds()}
                 self._add(name, "DelayNode", variant=variant, child=self._goes(node.next))
-                self._did(place, "wait", Verdict.mapped, name)
+                self.did(place, "wait", Verdict.mapped, name)
             case WaitUntil():
                 self._wait_until(place, name, node)
             case WaitFor():
@@ -200,7 +184,7 @@ class _Writing:
                 ]
                 self._add(name, "RandomCohortNode", children=children)
                 note = "chance is drawn anew at each entry there, and is nowhere written down (rule 22)"
-                self._did(place, "split", Verdict.approximated, name, note=note)
+                self.did(place, "split", Verdict.approximated, name, note=note)
             case Set() | Emit() | Call():
                 what = node.call if isinstance(node, Call) else f"{node.verb}_{name}"
                 variant = {"type": "Webhook", "templateId": what}
@@ -211,7 +195,7 @@ class _Writing:
                 note = f"a webhook that somebody has to answer: {what}"
                 if not goes_on:
                     note += "; a failure ends the journey there"
-                self._did(place, node.verb, Verdict.approximated, name, note=note)
+                self.did(place, node.verb, Verdict.approximated, name, note=note)
             case Run():
                 raise Unsaid("a journey inside of another one; write its nodes out")
             case _:
@@ -225,16 +209,16 @@ class _Writing:
         if node.at is not None:
             notes.append("it is sent at once: there is no best time and no window of a message")
         goes_on = node.skipped in (None, node.next)
-        if not goes_on and not isinstance(self._journey.nodes.get(str(node.skipped)), Exit):
+        if not goes_on and not isinstance(self.source.nodes.get(str(node.skipped)), Exit):
             notes.append("a message that is skipped ends the journey there")
         if node.expires != Send.model_fields["expires"].get_default():
             notes.append("messages do not expire")
         self._add(
-            name, "MessageNode", name=name, subscriptionGroupId=self._journey.purpose,
+            name, "MessageNode", name=name, subscriptionGroupId=self.source.purpose,
             variant={"type": "Email", "templateId": node.send}, child=self._goes(node.next), skipOnFailure=goes_on,
         )  # fmt: skip
         verdict = Verdict.approximated if notes else Verdict.mapped
-        self._did(place, f"send {node.send}", verdict, name, note="; ".join(notes))
+        self.did(place, f"send {node.send}", verdict, name, note="; ".join(notes))
 
     def _wait_until(self, place: tuple[str, ...], name: str, node: WaitUntil) -> None:
         until, notes = node.wait_until, []
@@ -252,7 +236,7 @@ class _Writing:
             at = until.time or (until.between[0] if until.between is not None else "00:00")
             hour, minute = (int(one) for one in at.split(":")[:2])
             variant = {
-                "type": "LocalTime", "hour": hour, "minute": minute, "defaultTimezone": self._journey.timezone,
+                "type": "LocalTime", "hour": hour, "minute": minute, "defaultTimezone": self.source.timezone,
             }  # fmt: skip
             if {*until.days} != {*WEEKDAYS}:
                 variant["allowedDaysOfWeek"] = sorted(_DAYS[day] for day in until.days)
@@ -260,7 +244,7 @@ class _Writing:
                 notes.append("a contact who comes inside of the window waits for its next beginning")
         notes.append("on days on which clocks change it is off by an hour, and weekdays are those of UTC (rule 3)")
         self._add(name, "DelayNode", variant=variant, child=self._goes(node.next))
-        self._did(place, "wait_until", Verdict.approximated, name, note="; ".join(notes))
+        self.did(place, "wait_until", Verdict.approximated, name, note="; ".join(notes))
 
     def _wait_for(self, place: tuple[str, ...], name: str, node: WaitFor) -> None:
         children = []
@@ -278,7 +262,7 @@ class _Writing:
             segmentChildren=children,
         )  # fmt: skip
         note = "whoever has done it before, at any time, goes on at once (rules 8 and 9)"
-        self._did(place, "wait_for", Verdict.approximated, name, note=note)
+        self.did(place, "wait_for", Verdict.approximated, name, note=note)
 
     def _decide(self, place: tuple[str, ...], name: str, node: Decide) -> None:
         """One split for each clause, in their order."""
@@ -292,7 +276,7 @@ class _Writing:
             }  # fmt: skip
             self._add(this, "SegmentSplitNode", variant=variant)
         note = "segments are recomputed in the background there, and may be a minute old (rule 6)"
-        self._did(place, "decide", Verdict.approximated, *names, note=note)
+        self.did(place, "decide", Verdict.approximated, *names, note=note)
 
     # Segments
 
@@ -300,7 +284,7 @@ class _Writing:
         """The id of a segment that says a condition."""
         match tree:
             case Compare(">=", SegmentMembership(of), Number(value)) if value == 0.5:
-                return self._segment_id(of, self._journey.known_segments[of], ("segments", of))
+                return self._segment_id(of, self.source.known_segments[of], ("segments", of))
         return self._made(name, self._definition(tree))
 
     def _segment_id(self, name: str, segment: Segment, place: tuple[str, ...]) -> str:
@@ -365,7 +349,7 @@ class _Writing:
                 raise Unsaid(f"no segment of it asks this: {expression_text(tree)}")
 
     def _message(self, event: MessageEvent) -> dict[str, Any]:
-        node = self._journey.nodes.get(event.node)
+        node = self.source.nodes.get(event.node)
         if event.link is not None or event.kind not in _EVENTS or not isinstance(node, Send):
             raise Unsaid(f"no segment of it asks this: {expression_text(event)}")
         return {"type": "Email", "event": _EVENTS[event.kind], "templateId": node.send}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from journeylab.conditions import AwaitedEvent, parse, parse_awaited
-from journeylab.errors import DefinitionError, Fault
 from journeylab.expressions import Compare, Property, Text
 from journeylab.importers.outcomes import Outcome, Verdict
 from journeylab.importers.unsaid import Unsaid
+from journeylab.importers.writing import Writing
 from journeylab.journey import (
     WEEKDAYS,
     Call,
@@ -54,17 +55,14 @@ def written(journey: Journey) -> tuple[dict[str, Any], list[Outcome]]:
         DefinitionError: with every part that a workflow cannot have in any way.
     """
     writing = _Writing(journey)
-    made = writing.workflow()
-    if writing.faults:
-        raise DefinitionError(writing.faults)
-    return made, writing.outcomes
+    return writing.done(writing.workflow())
 
 
-class _Writing:
+class _Writing(Writing):
+    system = "HubSpot"
+
     def __init__(self, journey: Journey) -> None:
-        self._journey = journey
-        self.outcomes: list[Outcome] = []
-        self.faults: list[Fault] = []
+        super().__init__(journey)
         self._actions: list[dict[str, Any]] = []
         self._ids: dict[str, str] = {}
         self._last = 0
@@ -74,17 +72,15 @@ class _Writing:
         self._led: set[str] = set()
 
     def workflow(self) -> dict[str, Any]:
-        journey = self._journey
-        for field, why in _WHOLE.items():
-            if getattr(journey, field) != type(journey).model_fields[field].get_default():
-                self._did((field,), field, Verdict.left_out, note=why)
-        enrolling = self._said(("trigger",), lambda: Enrolling(journey)) or Enrolling.nobody(journey)
+        journey = self.source
+        self.leaves_out(_WHOLE)
+        enrolling = self.within(("trigger",), lambda: Enrolling(journey)) or Enrolling.nobody(journey)
         self.outcomes += enrolling.outcomes
         goal = self._goal()
         first = self._connection(journey.first)
         for name in self._reached():
             node = self._node(name)
-            self._said(("nodes", name), lambda name=name, node=node: self._write(name, node))
+            self.within(("nodes", name), partial(self._write, name, node))
         return {
             "name": journey.title or journey.journey,
             **({"description": journey.description} if journey.description else {}),
@@ -98,27 +94,16 @@ class _Writing:
             "suppressionListIds": [], "canEnrollFromSalesforce": False,
         }  # fmt: skip
 
-    def _said(self, place: tuple[str | int, ...], write: Any) -> Any:
-        """What a part becomes; a fault where it cannot be said."""
-        try:
-            return write()
-        except Unsaid as why:
-            self.faults.append(Fault(place, f"HubSpot cannot have this: {why}", self._journey.journey))
-            return None
-
-    def _did(self, place: tuple[str | int, ...], what: str, verdict: Verdict, *becomes: str, note: str = "") -> None:
-        self.outcomes.append(Outcome(place, what, verdict, becomes, note))
-
     def _new(self) -> str:
         self._last += 1
         return str(self._last)
 
     def _node(self, name: str) -> Node:
-        return self._journey.nodes[name]
+        return self.source.nodes[name]
 
     def _reached(self) -> list[str]:
         """The nodes from the first on, in the order in which a reader meets them."""
-        waiting, found = [self._journey.first], dict[str, None]()
+        waiting, found = [self.source.first], dict[str, None]()
         while waiting:
             name = waiting.pop(0)
             if name not in found:
@@ -127,23 +112,23 @@ class _Writing:
         return [*found]
 
     def _goal(self) -> dict[str, Any] | None:
-        journey, branches = self._journey, []
+        journey, branches = self.source, []
         for i, one in enumerate(journey.exit_when):
             place = ("exit_when", i)
-            made = self._said(place, lambda one=one: ending_of(journey, one.event, one.where))
+            made = self.within(place, partial(ending_of, journey, one.event, one.where))
             if made is None:
                 continue
             branches.append(made)
             note = "" if one.goal else "it counts as the goal there"
             verdict = Verdict.approximated if note else Verdict.mapped
-            self._did(place, f"exit_when {one.event}", verdict, "goalFilterBranch", note=note)
+            self.did(place, f"exit_when {one.event}", verdict, "goalFilterBranch", note=note)
         return any_of(branches) if branches else None
 
     # Nodes
 
     def _connection(self, target: str) -> dict[str, str]:
         """How one gets to a node: on, or to one that another action leads to already; nothing leads to an exit."""
-        while target in self._journey.nodes and self._leads_on(self._node(target)):
+        while target in self.source.nodes and self._leads_on(self._node(target)):
             target = getattr(self._node(target), "next", "")
         if target not in self._ids:
             return {}
@@ -169,7 +154,7 @@ class _Writing:
             case Exit():
                 verdict = Verdict.mapped if node.exit == "finished" else Verdict.approximated
                 note = "" if node.exit == "finished" else "a workflow ends without a text"
-                self._did(place, f"exit {node.exit!r}", verdict, note=note)
+                self.did(place, f"exit {node.exit!r}", verdict, note=note)
                 return
             case Send():
                 kind, notes = "0-4", self._send(name, node)
@@ -186,7 +171,7 @@ class _Writing:
                 kind = "LIST_BRANCH"
                 branches = [
                     {
-                        "branchName": one.go, "filterBranch": branch_of(parse(one.condition).tree, self._journey),
+                        "branchName": one.go, "filterBranch": branch_of(parse(one.condition).tree, self.source),
                         **_led(self._connection(one.go)),
                     }
                     for one in node.decide
@@ -205,7 +190,7 @@ class _Writing:
             case _:
                 raise Unsaid(f"the verb {node.verb}")
         verdict = Verdict.approximated if notes else Verdict.mapped
-        self._did(place, f"{node.verb} {name}", verdict, *([kind] if kind else []), note="; ".join(notes))
+        self.did(place, f"{node.verb} {name}", verdict, *([kind] if kind else []), note="; ".join(notes))
 
     def _branch(self, name: str, kind: str, otherwise: str, **said: Any) -> None:
         default = self._connection(otherwise)
@@ -260,7 +245,7 @@ class _Writing:
             if isinstance(one, AwaitedEvent):
                 events.append(event_branch(one.event, one.where))
                 continue
-            sends = self._journey.nodes.get(one.node)
+            sends = self.source.nodes.get(one.node)
             if one.link is not None or not isinstance(sends, Send):
                 raise Unsaid("which link is clicked is not asked for by a name")
             events.append(event_branch(one.kind, Compare("==", Property("message"), Text(content_of(sends.send)))))
@@ -338,7 +323,7 @@ class _Writing:
 
     def _windows(self) -> list[dict[str, Any]]:
         """The hours in which actions are done: the window that all sends have, or what the quiet hours leave."""
-        journey, sends = self._journey, [one for one in self._journey.nodes.values() if isinstance(one, Send)]
+        journey, sends = self.source, [one for one in self.source.nodes.values() if isinstance(one, Send)]
         windows = {one.at if isinstance(one.at, Window) else None for one in sends}
         quiet = journey.quiet_hours
         if quiet is not None:
@@ -346,21 +331,21 @@ class _Writing:
             if start != "24:00" and (end == "00:00" or start < end):
                 window = Window(between=(start, "24:00" if end == "00:00" else end))
                 note = "it has time windows: nothing at all is done in between, and hours are the account's"
-                self._did(("quiet_hours",), "quiet_hours", Verdict.approximated, "timeWindows", note=note)
+                self.did(("quiet_hours",), "quiet_hours", Verdict.approximated, "timeWindows", note=note)
                 if windows - {None}:
-                    self._did(("nodes",), "windows of sends", Verdict.left_out, note="the quiet hours take their place")
+                    self.did(("nodes",), "windows of sends", Verdict.left_out, note="the quiet hours take their place")
                 return _hours(window)
-            self._did(("quiet_hours",), "quiet_hours", Verdict.left_out, note="a time window does not go over midnight")
+            self.did(("quiet_hours",), "quiet_hours", Verdict.left_out, note="a time window does not go over midnight")
         if len(windows) == 1 and None not in windows:
             (only,) = windows
             assert only is not None
             if only.between[0] < only.between[1]:
                 note = "it has time windows: all actions keep to them, and hours are the account's"
-                self._did(("nodes",), "windows of sends", Verdict.approximated, "timeWindows", note=note)
+                self.did(("nodes",), "windows of sends", Verdict.approximated, "timeWindows", note=note)
                 return _hours(only)
         if windows - {None}:
             note = "a workflow has time windows that all its actions keep to, within one day"
-            self._did(("nodes",), "windows of sends", Verdict.left_out, note=note)
+            self.did(("nodes",), "windows of sends", Verdict.left_out, note=note)
         return []
 
 

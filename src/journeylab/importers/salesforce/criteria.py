@@ -24,9 +24,10 @@ from journeylab.expressions import (
     Tree,
     expression_text,
 )
+from journeylab.importers.unsaid import Unsaid
 from journeylab.journey import Segment
 
-from .values import Unwritable, value_text
+from .values import value_text
 
 __all__ = ["criteria_of"]
 
@@ -48,7 +49,7 @@ def criteria_of(tree: Tree, event: str | None, segments: Mapping[str, Segment], 
         notes: is told what differs.
 
     Raises:
-        Unwritable: when no filter says it.
+        Unsaid: when no filter says it.
     """
     root = ElementTree.Element("FilterDefinition")
     element = _Writing(event, segments, notes).said(tree)
@@ -93,7 +94,7 @@ class _Writing:
                 return element
             case Attribute() | EntryProperty() | Property():
                 return self._condition(tree, "Is", "true")
-        raise Unwritable(f"no filter of it asks this: {expression_text(tree)}")
+        raise Unsaid(f"no filter of it asks this: {expression_text(tree)}")
 
     def _negated(self, of: Tree) -> ElementTree.Element:
         """The opposite, which also holds where the value is missing (rule 7)."""
@@ -118,12 +119,12 @@ class _Writing:
                 return self.said(Or((Missing(inner), In(inner, options, not negated))))
             case Attribute() | EntryProperty() | Property():
                 return self.said(Or((Missing(of), Compare("==", of, Flag(value=False)))))
-        raise Unwritable(f"no filter of it asks this: not {expression_text(of)}")
+        raise Unsaid(f"no filter of it asks this: not {expression_text(of)}")
 
     def _segment(self, name: str) -> Tree:
         segment = self._segments[name]
         if segment.condition is None:
-            raise Unwritable(f"the segment {name} has weights")
+            raise Unsaid(f"the segment {name} has weights")
         return parse(segment.condition, in_segment=True).tree
 
     def _key(self, of: Tree, tree: Tree) -> str:
@@ -132,7 +133,7 @@ class _Writing:
                 return name
             case EntryProperty(name) | Property(name) if self._event is not None:
                 return f"Event.{self._event}.{name}"
-        raise Unwritable(f"no filter of it asks this: {expression_text(tree)}")
+        raise Unsaid(f"no filter of it asks this: {expression_text(tree)}")
 
     def _condition(self, of: Tree, operator: str, value: str) -> ElementTree.Element:
         key = self._key(of, of)

@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from journeylab.errors import Fault
 from journeylab.expressions import Tree
-from journeylab.importers.outcomes import Outcome, Verdict
+from journeylab.importers.writing import Writing
 from journeylab.journey import Journey
 
 from .criteria import criteria_of
 from .keys import Keys
-from .values import Unwritable
 
 __all__ = ["Specification"]
 
 
-class Specification:
+class Specification(Writing):
     """The specification of a journey.
 
     Attributes:
-        source: the journey.
         keys: the keys of its activities.
         activities: they, so far.
-        outcomes: what became of its parts so far.
-        faults: what the specification cannot have.
     """
 
+    system = "Journey Builder"
+
     def __init__(self, journey: Journey) -> None:
-        self.source = journey
+        super().__init__(journey)
         self.keys = Keys(journey)
         self.activities: list[dict[str, Any]] = []
-        self.outcomes: list[Outcome] = []
-        self.faults: list[Fault] = []
-
-    def did(self, place: tuple[str | int, ...], what: str, verdict: Verdict, *becomes: str, note: str = "") -> None:
-        """Notes what became of a part."""
-        self.outcomes.append(Outcome(place, what, verdict, becomes, note))
-
-    def noted(self, place: tuple[str | int, ...], what: str, notes: list[str], *becomes: str) -> None:
-        """Notes what became of a part, which is approximated where there is anything to say of it."""
-        said = dict.fromkeys(one for one in notes if one)
-        self.did(place, what, Verdict.approximated if said else Verdict.mapped, *becomes, note="; ".join(said))
-
-    def within(self, place: tuple[str | int, ...], do: Callable[[], Any]) -> Any:
-        """Does something, and notes where the specification cannot have it; gives None then."""
-        try:
-            return do()
-        except Unwritable as why:
-            self.faults.append(Fault(place, f"Journey Builder cannot have this: {why}", self.source.journey))
-            return None
 
     def add(self, key: str, name: str, kind: str, ways: list[dict[str, Any]], **said: Any) -> None:
         """Writes an activity."""
@@ -77,6 +54,6 @@ class Specification:
         """The filter that says a condition; what differs is added to the notes.
 
         Raises:
-            Unwritable: when no filter says it.
+            Unsaid: when no filter says it.
         """
         return criteria_of(tree, event, self.source.known_segments, notes.append)

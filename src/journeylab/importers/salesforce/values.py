@@ -6,17 +6,14 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
+from journeylab.importers.unsaid import Unsaid
 from journeylab.journey import QuietHours
 
 from .filters import scalar_of
 
-__all__ = ["Unwritable", "awake", "clock_text", "percent", "span_settings", "value_text", "zone_text"]
+__all__ = ["awake", "clock_text", "percent", "span_settings", "value_text", "zone_text"]
 
 _UNITS: Final = (("WEEKS", 10_080), ("DAYS", 1440), ("HOURS", 60), ("MINUTES", 1))
-
-
-class Unwritable(Exception):
-    """What the format cannot say, and why."""
 
 
 def value_text(value: bool | float | str, notes: Callable[[str], None]) -> str:
@@ -32,11 +29,11 @@ def percent(share: Fraction) -> int:
     """A share as a whole percentage.
 
     Raises:
-        Unwritable: when it is none.
+        Unsaid: when it is none.
     """
     whole = share * 100
     if whole.denominator != 1 or not 0 < whole < 100:
-        raise Unwritable(f"a share of {float(whole):g} %; shares are whole percentages from 1 to 99")
+        raise Unsaid(f"a share of {float(whole):g} %; shares are whole percentages from 1 to 99")
     return int(whole)
 
 
@@ -55,11 +52,11 @@ def clock_text(time: str) -> str:
     """A time of day as a delivery window has it.
 
     Raises:
-        Unwritable: when it has seconds.
+        Unsaid: when it has seconds.
     """
     hour, minute = (int(one) for one in time.split(":")[:2])
     if time.count(":") > 1:
-        raise Unwritable(f"a time of day with seconds, {time}")
+        raise Unsaid(f"a time of day with seconds, {time}")
     half = "PM" if hour % 24 >= 12 else "AM"
     return f"1/1/0001 {(hour % 12) or 12}:{minute:02d}:00 {half}"
 

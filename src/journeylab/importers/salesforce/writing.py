@@ -9,9 +9,9 @@ from math import ceil
 from typing import Any, Final
 
 from journeylab.conditions import AwaitedEvent, parse, parse_awaited
-from journeylab.errors import DefinitionError, Fault
 from journeylab.expressions import And, Attribute, MessageEvent, Missing
 from journeylab.importers.outcomes import Outcome, Verdict
+from journeylab.importers.unsaid import Unsaid
 from journeylab.journey import (
     MARKETING,
     WEEKDAYS,
@@ -34,7 +34,7 @@ from .entry import REENTRY
 from .keys import asked_message, channel_of, is_open
 from .specification import Specification
 from .splits import STATISTICS
-from .values import Unwritable, awake, clock_text, percent, span_settings, value_text, zone_text
+from .values import awake, clock_text, percent, span_settings, value_text, zone_text
 
 __all__ = ["written"]
 
@@ -61,21 +61,15 @@ def written(journey: Journey) -> tuple[dict[str, Any], list[Outcome]]:
         DefinitionError: with every part that it cannot have in any way.
     """
     writing = _Writing(journey)
-    made = writing.journey()
-    if writing.faults:
-        raise DefinitionError(writing.faults)
-    return made, writing.outcomes
+    return writing.done(writing.journey())
 
 
 class _Writing(Specification):
     def journey(self) -> dict[str, Any]:
         journey = self.source
-        for field, why in _WHOLE.items():
-            if getattr(journey, field) != type(journey).model_fields[field].get_default():
-                self.did((field,), field, Verdict.left_out, note=why)
+        self.leaves_out(_WHOLE)
         for name, target in self.keys.backwards():
-            message = f"Journey Builder cannot have this: a way back, to {target}"
-            self.faults.append(Fault(("nodes", name), message, journey.journey))
+            self.cannot(("nodes", name), f"a way back, to {target}")
         if journey.quiet_hours is not None:
             note = "they are the delivery window of each e-mail without one of its own, by the clock of the account"
             self.did(("quiet_hours",), "quiet_hours", Verdict.approximated, "throttleOpens, throttleCloses", note=note)
@@ -87,8 +81,7 @@ class _Writing(Specification):
             self.did(("segments", name), f"segment {name}", Verdict.mapped, "criteria", note=note)
         first = self._holdout()
         if first is None:
-            message = "Journey Builder cannot have this: a journey that ends where it begins"
-            self.faults.append(Fault(("nodes",), message, journey.journey))
+            self.cannot(("nodes",), "a journey that ends where it begins")
         trigger = self.within(("trigger",), self._trigger) or {}
         for name, node in journey.nodes.items():
             self.within(("nodes", name), partial(self._node, name, node))
@@ -125,17 +118,17 @@ class _Writing(Specification):
     def _trigger(self) -> dict[str, Any]:
         trigger, notes = self.source.trigger, []
         if trigger.date is not None:
-            raise Unwritable("a journey that begins at a date; let an automation fill a data extension on that day")
+            raise Unsaid("a journey that begins at a date; let an automation fill a data extension on that day")
         if trigger.event is not None:
             kind, key = "APIEvent", trigger.event
             if "." in key:
-                raise Unwritable(f"the key of an event has no period, and this is {key!r}")
+                raise Unsaid(f"the key of an event has no period, and this is {key!r}")
             tree = None if trigger.where is None else parse(trigger.where, scope="event").tree
         else:
             kind, key = "ContactAudience", f"ContactAudience-{trigger.segment}"
             segment = self.source.known_segments[str(trigger.segment)]
             if segment.condition is None:
-                raise Unwritable(f"the segment {trigger.segment} has weights")
+                raise Unsaid(f"the segment {trigger.segment} has weights")
             tree = parse(segment.condition, in_segment=True).tree
             if trigger.where is not None:
                 tree = And((tree, parse(trigger.where).tree))
@@ -230,7 +223,7 @@ class _Writing(Specification):
             case Call():
                 self._call(place, name, node)
             case _:
-                raise Unwritable("a journey inside of another one; write its nodes out")
+                raise Unsaid("a journey inside of another one; write its nodes out")
 
     def _send(self, place: tuple[str, ...], name: str, node: Send) -> None:
         notes, becomes = [], [self.keys.heads[name]]
@@ -277,7 +270,7 @@ class _Writing(Specification):
     def _wait(self, place: tuple[str, ...], name: str, node: Wait) -> None:
         minutes = node.wait / timedelta(minutes=1)
         if minutes != int(minutes):
-            raise Unwritable("a wait of less than whole minutes")
+            raise Unsaid("a wait of less than whole minutes")
         notes: list[str] = []
         after = self.keys.extends.get(name)
         until = None if after is None else self.source.nodes[after]
@@ -297,9 +290,9 @@ class _Writing(Specification):
         """Puts a time of day, and the zone whose clock shows it, into the settings of a wait."""
         until, zone = node.wait_until, zone_text(self.source.timezone)
         if until.time is not None and until.time.count(":") > 1:
-            raise Unwritable(f"a time of day with seconds, {until.time}")
+            raise Unsaid(f"a time of day with seconds, {until.time}")
         if until.date is None and {*until.days} != {*WEEKDAYS}:
-            raise Unwritable("a wait until a day of the week")
+            raise Unsaid("a wait until a day of the week")
         settings |= {"specifiedTime": until.time or "00:00", "timeZone": zone}
         notes.append(f"the clock is that of {zone}, and not the contact's (rule 3)")
 
@@ -309,7 +302,7 @@ class _Writing(Specification):
         key = self.keys.heads[name]
         if until.date is None:
             if until.time is None:
-                raise Unwritable("a wait until a window opens")
+                raise Unsaid("a wait until a window opens")
             settings = span_settings(1)
             self._clocked(node, settings, notes)
             self._waits(key, name, node.next, settings, extended=True)
@@ -327,7 +320,7 @@ class _Writing(Specification):
             )
         minutes = until.offset / timedelta(minutes=1)
         if minutes != int(minutes):
-            raise Unwritable("an offset of less than whole minutes")
+            raise Unsaid("an offset of less than whole minutes")
         settings = span_settings(int(minutes)) if minutes else {}
         settings["waitEndDateAttributeExpression"] = f"{{{{Contact.Attribute.{until.date}}}}}"
         self._clocked(node, settings, notes)
@@ -340,12 +333,12 @@ class _Writing(Specification):
         branches, key = node.branches(), self.keys.heads[name]
         notes: list[str] = []
         if len(node.awaited) > 1:
-            raise Unwritable("a wait for several events; wait for one after the other")
+            raise Unsaid("a wait for several events; wait for one after the other")
         if node.since is not None:
-            raise Unwritable("a wait that counts events from before it (`since`)")
+            raise Unsaid("a wait that counts events from before it (`since`)")
         minutes = node.within / timedelta(minutes=1)
         if minutes != int(minutes):
-            raise Unwritable("a time-out of less than whole minutes")
+            raise Unsaid("a time-out of less than whole minutes")
         found, target = parse_awaited(node.awaited[0]), branches[0][1]
         if isinstance(found, AwaitedEvent):
             settings = span_settings(int(minutes)) | {"waitForEventKey": found.event}
@@ -366,9 +359,9 @@ class _Writing(Specification):
 
     def _engagement(self, key: str, name: str, of: MessageEvent, links: Sequence[str], yes: str, no: str) -> None:
         if of.kind not in _STATISTICS:
-            raise Unwritable("a split by other than opens, clicks and bounces")
+            raise Unsaid("a split by other than opens, clicks and bounces")
         if of.node not in self.keys.emails:
-            raise Unwritable(f"a split by a message of another journey, {of.node}")
+            raise Unsaid(f"a split by a message of another journey, {of.node}")
         settings = {
             "refActivityCustomerKey": self.keys.emails[of.node],
             "statsTypeId": _STATISTICS[of.kind],
