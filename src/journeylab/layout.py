@@ -83,10 +83,10 @@ EVIDENCE = ("observed", "predicted", "assumed")
 # Why a send was skipped.
 (
     BECAUSE_NOT, BECAUSE_CONSENT, BECAUSE_SUPPRESSION, BECAUSE_AT, BECAUSE_QUIET, BECAUSE_CAP, BECAUSE_POLICY_CAP,
-    BECAUSE_HOLDOUT, BECAUSE_PAUSE, BECAUSE_LATE, BECAUSE_FAILED, BECAUSE_REJECTED, BECAUSE_ABANDONED,
-) = np.arange(13)  # fmt: skip
+    BECAUSE_HOLDOUT, BECAUSE_PAUSE, BECAUSE_LATE, BECAUSE_STALE, BECAUSE_FAILED, BECAUSE_REJECTED, BECAUSE_ABANDONED,
+) = np.arange(14)  # fmt: skip
 REASONS = (None, "consent", "suppression", "at", "quiet_hours", "cap", "policy_cap", "holdout", "pause", "late",
-           "failed", "rejected", "abandoned")  # fmt: skip
+           "stale", "failed", "rejected", "abandoned")  # fmt: skip
 # What a world answers to a send, as the kinds of own events from a node's H on (see `program.ANSWERS`).
 (DELIVERED, OPENED, CLICKED, BOUNCED, COMPLAINED, UNSUBSCRIBED, SENT_EVENT, WITHDRAWN_EVENT, SOFT_BOUNCED,
  CONVERTED) = range(10)  # fmt: skip

@@ -5,7 +5,7 @@ A production log has them as events with `journey`, `entry`, `node` and `visit`:
 | event | says | other properties |
 |---|---|---|
 | `sent` | the message was sent | `message`, `actual_at`: the actual instant, where it is not the event's own |
-| `not_sent` | it was not, and never will be | `reason`: `failed`, `rejected`, `abandoned`, `suppression`; `actual_at` |
+| `not_sent` | it was not, and never will be | `reason` (rule 29), `actual_at` |
 | `postponed` | a gate refused after all, at this instant, at which all gates are asked again | |
 | `called` | an outside call was answered | `succeeded` |
 """
@@ -35,12 +35,12 @@ IDENTITY: Final = ("journey", "entry", "node", "visit")
 
 
 def reason_code(reason: str) -> int:
-    """The number of a reason why a send was skipped or failed.
+    """The number of a reason why a send was skipped or failed; what follows a colon says more of it.
 
-    >>> reason_code("cap")
-    5
+    >>> reason_code("cap"), reason_code("stale:plan") == reason_code("stale")
+    (5, True)
     """
-    return o.REASONS.index(reason)
+    return o.REASONS.index(reason.partition(":")[0])
 
 
 def own_of(log: EventLog) -> pd.DataFrame:

@@ -78,7 +78,7 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
         "work": "queue_id reply",
     },
     "renderings": {
-        "figures": "rendered_at",
+        "figures": "rendered_at n_changes catalogue_at",
         "ids": "message_key",
         "sealed": "address address_digest body hash links",
     },
@@ -120,7 +120,7 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
         "lease_until",
         "work": "cursor reply",
     },
-    "pulled": {"figures": "connector stream kind changed_at refused_at", "sealed": "item refused_because"},
+    "pulled": {"figures": "connector stream kind changed_at refused_at", "sealed": "item digest refused_because"},
     "said": {"figures": "name source said_at", "ids": "contact"},
     "outdated": {"figures": "name from_at until_at", "ids": "contact"},
     "conflicts": {"figures": "name source n_values last_at"},

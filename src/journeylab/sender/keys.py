@@ -36,7 +36,7 @@ __all__ = ["USES", "Keys", "key_ring"]
 
 USES: Final = (
     "message", "address", "person", "unsubscribe", "preferences", "confirm", "click", "open", "bounce", "render",
-    "audit", "erasure", "file", "report",
+    "audit", "erasure", "file", "report", "pulled",
 )  # fmt: skip
 """What keys are made for; a token of one use is no token of another."""
 _HALF: Final = 16

@@ -138,7 +138,7 @@ def receive(
         row["received_at"] = at[row["contact"]]
         row["occurred_at"] = row["occurred_at"] or row["received_at"]
     if owners is not None:
-        _note_said(connection, rows, owners)
+        _note_said(connection, rows, owners, now)
         owners.note_left(connection, conflicts, now)
     _store(connection, rows, at)
     for row in rows:
@@ -153,7 +153,7 @@ def receive(
     return Received(len(rows), n_repeated, tuple(sorted(refused)), left_out, conflicts)
 
 
-def _note_said(connection: Connection, rows: Sequence[Mapping[str, Any]], owners: Owners) -> None:
+def _note_said(connection: Connection, rows: Sequence[Mapping[str, Any]], owners: Owners, now: datetime) -> None:
     """Notes what changes say of attributes that may not be of any age; of several the latest counts."""
     limits = owners.limited
     said = {
@@ -168,7 +168,7 @@ def _note_said(connection: Connection, rows: Sequence[Mapping[str, Any]], owners
         if row["personal"].get("value") != _as_text(known[contact].get(name))
     }
     as_of = {key: min(row["occurred_at"], row["received_at"]) for key, row in said.items()}
-    owners.note_said(connection, as_of, changed)
+    owners.note_said(connection, as_of, changed, now)
 
 
 def _filled(
@@ -461,11 +461,13 @@ def receive_people(
     rows, moved, n_repeated = [_row(one, "contact_added", now, {}) for one in fresh], [], 0
     said = {(one, name): now for one in fresh for name in good[one][1]}
     wrong: dict[tuple[str, str], datetime] = {}
+    filled = set() if owners is None else owners.filled(connection, [*old])
     for one, known in old.items():
         address, attributes = good[one]
         if owners is not None:
-            known_before, attributes = attributes, _kept(attributes, held[one], owners)
-            conflicts.update(known_before.keys() - attributes.keys())
+            kept = {name: value for name, value in attributes.items() if owners.fills(name, held[one], value)}
+            conflicts.update(attributes.keys() - kept.keys())
+            attributes = {name: value for name, value in kept.items() if value is not None or (one, name) not in filled}
         changed = {name: value for name, value in attributes.items() if held[one].get(name) != value}
         said |= dict.fromkeys(((one, name) for name in attributes), at[one])
         wrong |= dict.fromkeys(((one, name) for name in changed), at[one])
@@ -482,17 +484,12 @@ def receive_people(
         declare(connection, "event", {"name": "text", "value": "text"})
     if owners is not None:
         as_of = owners.as_of
-        owners.note_said(connection, said if as_of is None else dict.fromkeys(said, as_of), wrong)
+        owners.note_said(connection, said if as_of is None else dict.fromkeys(said, as_of), wrong, now)
         owners.note_left(connection, conflicts, now)
     _store(connection, rows, {row["contact"]: row["received_at"] for row in rows})
     if declared is not None:
         declared.note(connection, left_out, now)
     return Received(len(ids) - n_repeated, n_repeated, tuple(sorted(refused)), left_out, conflicts)
-
-
-def _kept(said: Mapping[str, Any], known: Mapping[str, Any], owners: Owners) -> dict[str, Any]:
-    """What a source says of a contact, but for gaps that are none."""
-    return {name: value for name, value in said.items() if owners.fills(name, known, value)}
 
 
 def _valued(said: Mapping[str, Any]) -> dict[str, Any]:

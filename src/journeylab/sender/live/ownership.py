@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from journeylab.language import say
 from journeylab.sender.sending.alerts import raise_alert
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .intake import Incoming, Person
 
-__all__ = ["CONFLICTS", "Owners", "as_of", "forget_outdated", "limited"]
+__all__ = ["CONFLICTS", "Owners", "as_of", "forget_outdated", "limited", "wake"]
 
 CONFLICTS: Final = "attributes/conflicts"
 """The alert's cause while others than owners speak of attributes."""
@@ -95,6 +95,23 @@ class Owners:
         """Whether a value may be taken beside what is known of a contact."""
         return self._conflict(name) != "fill" or (known.get(name) is None and value is not None)
 
+    def filled(self, connection: Connection, contacts: Collection[str]) -> set[tuple[str, str]]:
+        """The gaps that others have filled: contacts with attributes. That their owner has no value opens none."""
+        own = [
+            name for name, one in self.settings.attributes.items()
+            if one.conflict == "fill" and one.source == self.source
+        ]  # fmt: skip
+        if not own:
+            return set()
+        s = t.said.c
+        others = (s.source != self.source) & s.name.in_(own)
+        return {
+            (contact, name)
+            for contact, name in connection.execute(
+                select(s.contact, s.name).where(others, among(connection, s.contact, [*contacts]))
+            )
+        }
+
     @property
     def limited(self) -> Mapping[str, OwnedAttribute]:
         """The attributes that may not be of any age."""
@@ -131,6 +148,7 @@ class Owners:
         connection: Connection,
         said: Mapping[tuple[str, str], datetime],
         changed: Mapping[tuple[str, str], datetime],
+        now: datetime,
     ) -> None:
         """Notes who has said what may be too old, and when what was known before was too old and wrong.
 
@@ -138,9 +156,11 @@ class Owners:
             connection: a writing transaction that holds the contacts' rows, before what is said is stored.
             said: by contact and attribute, as of when it is said.
             changed: of those that are not as they were known, when that was received.
+            now: the store's instant.
         """
         limits = self.limited
-        rows = [(*key, self.source, at) for key, at in said.items() if key[1] in limits]
+        kept = {*limits, *(name for name, one in self.settings.attributes.items() if one.conflict == "fill")}
+        rows = [(*key, self.source, at) for key, at in said.items() if key[1] in kept]
         if not rows:
             return
         wrong = {key: at for key, at in changed.items() if key[1] in limits}
@@ -155,6 +175,16 @@ class Owners:
                     spans.append({"contact": contact, "name": name, "from_at": from_at, "until_at": received_at})
             insert_missing(connection, t.outdated, spans, ["contact", "name", "from_at"])
         _SAYING.run(connection, rows)
+        for name in sorted({name for _, name in said} & limits.keys()):
+            contacts = [contact for contact, other in said if other == name]
+            wake(connection, name, now, among(connection, t.sends.c.contact, contacts))
+
+
+def wake(connection: Connection, name: str, now: datetime, condition: Any) -> None:
+    """Lets messages be asked again that wait for an attribute, or for the catalogue."""
+    s = t.sends.c
+    waits = (s.state == "ready") & (s.reason == f"stale:{name}") & (s.not_before > now)
+    connection.execute(update(t.sends).where(waits, condition).values(not_before=now))
 
 
 def limited(settings: Settings) -> Mapping[str, OwnedAttribute]:

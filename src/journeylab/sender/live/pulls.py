@@ -21,7 +21,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, true, update
 
 from journeylab.connectors.connector import Broken, Connector, Later, Page, Source
 from journeylab.connectors.http import wait_after
@@ -39,12 +39,13 @@ from journeylab.sender.store.bulk import Bulk, Given, among
 from .catalogue import take_products
 from .intake import Incoming, Person, receive, receive_people
 from .kinds import LONGEST_ID, is_name
-from .ownership import Owners, limited
+from .ownership import Owners, limited, wake
 
 if TYPE_CHECKING:
+    from journeylab.sender.keys import Keys
     from journeylab.sender.settings import Settings
 
-__all__ = ["WAITING_FOR", "Puller", "Standing", "reset", "standing"]
+__all__ = ["Puller", "Standing", "reset", "standing"]
 
 LEASE: Final = timedelta(minutes=10)
 """How long a stream belongs to who asks for a page of it: longer than the calls for one take."""
@@ -52,8 +53,6 @@ MOST_PAGES: Final = 100
 """How many pages of a stream are taken before another is looked at."""
 WORRYING: Final = 4
 """After how many faults in a row somebody is told."""
-WAITING_FOR: Final = "stale:"
-"""How the reason of a message begins that waits for an attribute, or for the catalogue."""
 _LONGEST_WAIT: Final = timedelta(hours=1)
 Stream = tuple[str, str]
 
@@ -281,7 +280,7 @@ class Puller:
             if row is None:
                 return False
             now = self.store.now(connection)
-            taking = _Taking(connection, self.settings, of, claim.at, now)
+            taking = _Taking(connection, self.settings, of, self.store.keys, claim.at, now)
             taking.products(page.products)
             taking.contacts(page.contacts)
             taking.events(page.events)
@@ -348,16 +347,24 @@ def _refusals(of: Stream) -> str:
 
 
 def _wake(connection: Connection, settings: Settings, of: Stream, now: datetime) -> None:
-    """Lets messages be asked again that wait for what a stream says."""
-    owned = [name for name, one in settings.attributes.items() if (one.source, settings.stream_of(one)) == of]
+    """Lets messages be asked again that wait for what a stream says, of contacts of whom it has ever said it."""
+    for name, one in settings.attributes.items():
+        if (one.source, settings.stream_of(one)) == of:
+            known = select(t.said.c.contact).where(t.said.c.name == name, t.said.c.source == of[0])
+            wake(connection, name, now, t.sends.c.contact.in_(known))
     catalogue = settings.catalogue
     if catalogue is not None and (catalogue.source, settings.stream_of(catalogue)) == of:
-        owned.append("catalogue")
-    if not owned:
-        return
-    s = t.sends.c
-    waits = (s.state == "ready") & s.reason.in_([f"{WAITING_FOR}{name}" for name in owned]) & (s.not_before > now)
-    connection.execute(update(t.sends).where(waits).values(not_before=now))
+        wake(connection, "catalogue", now, true())
+
+
+class _Version(NamedTuple):
+    """Which version of an item a row is: when it changed, if the source says so, and a keyed digest of all of it."""
+
+    changed_at: datetime | None = None
+    digest: str | None = None
+
+
+_UNKNOWN: Final = _Version()
 
 
 @dataclass
@@ -368,19 +375,21 @@ class _Taking:
         connection: a writing transaction.
         settings: the sender's.
         of: the stream.
+        keys: of the store, for digests.
         as_of: the instant before the page was asked for.
         now: the store's instant.
-        good: the rows that were taken, by kind and item, with when they changed.
+        good: the rows that were taken, by kind and item, with their versions.
         bad: why others were not, by the same.
     """
 
     connection: Connection
     settings: Settings
     of: Stream
+    keys: Keys
     as_of: datetime
     now: datetime
-    good: dict[tuple[str, str], datetime | None] = field(default_factory=dict)
-    bad: dict[tuple[str, str], tuple[datetime | None, str]] = field(default_factory=dict)
+    good: dict[tuple[str, str], _Version] = field(default_factory=dict)
+    bad: dict[tuple[str, str], tuple[_Version, str]] = field(default_factory=dict)
 
     @property
     def n_refused(self) -> int:
@@ -393,13 +402,14 @@ class _Taking:
         given, keys = [one for _, one in found.values()], [*found]
         declared, owners = self._terms()
         got = receive_people(self.connection, given, self.now, declared, owners)
-        self._settle("contact", keys, {key: at for key, (at, _) in found.items()}, got.refused)
+        self._settle("contact", keys, {key: version for key, (version, _) in found.items()}, got.refused)
 
     def products(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes products in the same way."""
         found = self._newest("product", rows, _product)
-        take_products(self.connection, [(key, *one, at) for key, (at, one) in found.items()], self.now)
-        self._settle("product", [*found], {key: at for key, (at, _) in found.items()}, ())
+        products = [(key, *one, version.changed_at) for key, (version, one) in found.items()]
+        take_products(self.connection, products, self.now)
+        self._settle("product", [*found], {key: version for key, (version, _) in found.items()}, ())
 
     def events(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes events, each once by its id; of consent what is news (`consent.pulled`)."""
@@ -409,7 +419,7 @@ class _Taking:
             try:
                 given.append(_incoming(row, self.of))
             except ValueError as problem:
-                self.bad["event", key] = None, str(problem)
+                self.bad["event", key] = _UNKNOWN, str(problem)
                 continue
             keys.append(key)
         news = is_news(self.connection, given, self.of[0], self.as_of, self.now)
@@ -425,40 +435,51 @@ class _Taking:
 
     def _newest(
         self, kind: str, rows: Sequence[Mapping[str, Any]], made: Callable[[Mapping[str, Any]], Any]
-    ) -> dict[str, tuple[datetime | None, Any]]:
-        """What rows say of each item, by its id: the newest, of equals the last; what is older than known is left."""
-        before = self._changed(kind, [_item(row, kind) for row in rows])
-        found: dict[str, tuple[datetime | None, Any]] = {}
+    ) -> dict[str, tuple[_Version, Any]]:
+        """What rows say of each item, by its id: the newest, of equals the last.
+
+        What is older than what is known is left, and so is what was taken already: by it the source says nothing new.
+        """
+        before = self._before(kind, [_item(row, kind) for row in rows])
+        found: dict[str, tuple[_Version, Any]] = {}
         for row in rows:
-            key = _item(row, kind)
+            key, digest = _item(row, kind), self._digest(row)
             try:
                 at = _instant(row.get("changed_at"), "changed_at")
-                last = found[key][0] if key in found else before.get(key)
-                if at is not None and last is not None and at < last:
+                version = _UNKNOWN if at is None else _Version(at, digest)
+                known, is_taken = (found[key][0], False) if key in found else before.get(key, (_UNKNOWN, False))
+                is_older = at is not None and known.changed_at is not None and at < known.changed_at
+                if is_older or (is_taken and at is not None and known == version):
                     continue
-                found[key] = at, made(row)
+                found[key] = version, made(row)
                 self.bad.pop((kind, key), None)
             except ValueError as problem:
                 found.pop(key, None)
-                self.bad[kind, key] = _instant_or_none(row.get("changed_at")), str(problem)
+                self.bad[kind, key] = _Version(_instant_or_none(row.get("changed_at"))), str(problem)
         return found
 
-    def _changed(self, kind: str, keys: Sequence[str]) -> dict[str, datetime | None]:
+    def _before(self, kind: str, keys: Sequence[str]) -> dict[str, tuple[_Version, bool]]:
+        """What is known of items: which version, and whether it was taken."""
         q = t.pulled.c
         mine = (q.connector == self.of[0]) & (q.stream == self.of[1]) & (q.kind == kind)
-        asked = select(q.item, q.changed_at).where(mine, among(self.connection, q.item, keys))
-        return {one.item: one.changed_at for one in self.connection.execute(asked)}
+        asked = select(q.item, q.changed_at, q.digest, q.refused_because)
+        rows = self.connection.execute(asked.where(mine, among(self.connection, q.item, keys)))
+        return {one.item: (_Version(one.changed_at, one.digest), one.refused_because is None) for one in rows}
+
+    def _digest(self, row: Mapping[str, Any]) -> str:
+        text = json.dumps(row, sort_keys=True, default=str).encode()
+        return self.keys.digest("pulled", text).hex()
 
     def _settle(
-        self, kind: str, keys: Sequence[str], at: Mapping[str, datetime | None], refused: Iterable[tuple[int, str]]
+        self, kind: str, keys: Sequence[str], of: Mapping[str, _Version], refused: Iterable[tuple[int, str]]
     ) -> None:
         """Sorts what was given to intake into what it took and what not."""
         why = {keys[place]: reason for place, reason in refused}
         for key in keys:
             if key in why:
-                self.bad[kind, key] = at.get(key), why[key]
+                self.bad[kind, key] = of.get(key, _UNKNOWN), why[key]
             else:
-                self.good[kind, key] = at.get(key)
+                self.good[kind, key] = of.get(key, _UNKNOWN)
 
     def finish(self) -> None:
         """Writes down what was taken and what not, and raises or resolves the alert."""
@@ -466,11 +487,11 @@ class _Taking:
         q = t.pulled.c
         mine = (q.connector == name) & (q.stream == stream)
         _NOTING.run(self.connection, [
-            *((name, stream, *key, at, None, None) for key, at in self.good.items() if at is not None),
-            *((name, stream, *key, at, self.now, why) for key, (at, why) in self.bad.items()),
+            *((name, stream, *key, *of, None, None) for key, of in self.good.items() if of.changed_at is not None),
+            *((name, stream, *key, *of, self.now, why) for key, (of, why) in self.bad.items()),
         ])  # fmt: skip
         for kind in ("contact", "event", "product"):
-            items = [item for (of, item), at in self.good.items() if of == kind and at is None]
+            items = [item for (of, item), one in self.good.items() if of == kind and one.changed_at is None]
             if items:
                 self.connection.execute(
                     delete(t.pulled).where(mine, q.kind == kind, among(self.connection, q.item, items))
@@ -493,11 +514,11 @@ class _Taking:
 
 def _noting(given: Given) -> Any:
     made = given.into(t.pulled, *_NOTED)
-    latest = {name: made.excluded[name] for name in ("changed_at", "refused_at", "refused_because")}
+    latest = {name: made.excluded[name] for name in _NOTED[4:]}
     return made.on_conflict_do_update(index_elements=["connector", "stream", "kind", "item"], set_=latest)
 
 
-_NOTED: Final = ("connector", "stream", "kind", "item", "changed_at", "refused_at", "refused_because")
+_NOTED: Final = ("connector", "stream", "kind", "item", "changed_at", "digest", "refused_at", "refused_because")
 _NOTING: Final = Bulk(_noting, *_NOTED)
 
 

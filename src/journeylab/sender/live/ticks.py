@@ -126,9 +126,10 @@ def _own(connection: Connection, contacts: Sequence[str], log: EventLog) -> pd.D
     for contact, event, at, given in _REFUSED.rows(connection, contacts):
         kind, value = int(o.AGAIN), 0.0
         if event == "not_sent":
-            if given["reason"] != "suppression":  # the others are among the sends
+            reason = reason_code(given["reason"])
+            if reason not in (o.BECAUSE_SUPPRESSION, o.BECAUSE_STALE):  # the others are among the sends
                 continue
-            kind, value = int(o.ACTUAL), float(o.BECAUSE_SUPPRESSION)
+            kind, value = int(o.ACTUAL), float(reason)
         identity = given["journey"], given["entry"], given["node"], given["visit"]
         rows.append((code[contact], *identity, kind, value, microseconds(at)))
     for made in _CALLED.rows(connection, contacts):

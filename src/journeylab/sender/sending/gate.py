@@ -13,10 +13,13 @@ it. The contact's row is held meanwhile, so that nothing is received or decided 
 | `left` | the entry has ended | `cancelled` |
 | `suppression` | rule 17; the address is suppressed, whichever contact has it | `suppressed` |
 | `consent`, `pause`, `late`, `quiet_hours`, `cap`, `policy_cap` | rules 14, 17 to 19, 28 | `planned` |
+| `outdated` | what it depends on is too old and nothing newer is waited for, or decided about it wrongly | `expired` |
+| `stale` | what it depends on is too old; it is asked again once that was said anew | `ready` |
+| `changed` | its bytes are made of what is known otherwise since; they are made anew | `ready` |
 
-With the last ones goes the event `postponed`: the machine asks all gates again as of a, and sends later or skips. Of
-addresses the machine knows nothing, so that it would let a suppressed one pass again and again: there the gate decides,
-and `not_sent` tells the machine.
+With `planned` goes the event `postponed`: the machine asks all gates again as of a, and sends later or skips. Of
+addresses and of ages the machine knows nothing, so that it would let such a message pass again and again: there the
+gate decides, and `not_sent` tells the machine (`freshness`).
 
 Confirmation mail (`CONFIRMATION`) has no entry and asks for the consent that it does not have yet. A message that is
 `ambiguous` and is repeated (see `states`) stays so when it is refused.
@@ -30,7 +33,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from journeylab.sender.consent.standing import EVENTS, ConsentEvent, folded
 from journeylab.sender.live.intake import OwnEvent, record_all
@@ -40,6 +43,7 @@ from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, held
 from journeylab.sender.store.lookup import Lookup
 
+from .freshness import NOTHING, REASON, Freshness, freshness, raise_age
 from .states import move_all
 
 __all__ = [
@@ -56,6 +60,8 @@ TRANSMITTING_LEASE: Final = timedelta(minutes=11)
 REPEATED: Final = "repeated"
 """The reason of a message that was ambiguous and is offered again to a relay that drops repeated ones."""
 _REPEAT_AFTER: Final = timedelta(minutes=10)
+_HELD_FOR: Final = timedelta(hours=1)
+"""How long a message waits at most before it is asked again whether what it depends on is still too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class _Facts:
     suppressed: frozenset[str]
     pauses: Mapping[str, Sequence[tuple[datetime, datetime | None]]]
     sent: dict[str, list[tuple[str, str, datetime]]]
+    fresh: Mapping[str, Freshness]
     due: set[str] = field(default_factory=set)
 
 
@@ -103,6 +110,20 @@ class Case(NamedTuple):
     now: datetime
     facts: _Facts
     settings: Settings
+
+    @property
+    def freshness(self) -> Freshness:
+        """How old what it depends on is."""
+        return self.facts.fresh.get(self.row.message_key, NOTHING)
+
+    @property
+    def outdated(self) -> str | None:
+        """For the sake of what it is never sent, if for anything."""
+        found = self.freshness
+        old = found.too_old(self.at)
+        if old and (old[0] in found.skips or not _late(self)):
+            return old[0]
+        return found.decided_wrongly
 
     @property
     def is_confirmation(self) -> bool:
@@ -174,6 +195,18 @@ def _late(case: Case) -> bool:
     return bool(case.at <= case.row.not_after)
 
 
+def _outdated(case: Case) -> bool:
+    return case.outdated is None
+
+
+def _stale(case: Case) -> bool:
+    return not case.freshness.too_old(case.at)
+
+
+def _changed(case: Case) -> bool:
+    return not case.freshness.is_anew
+
+
 def _quiet_hours(case: Case) -> bool:
     return case.row.open_until is None or case.at < case.row.open_until
 
@@ -198,6 +231,7 @@ def _n_sent(case: Case, within_us: int, journey: str | None) -> int:
 
 
 _NOTHING, _AGAIN, _GONE, _NEVER, _ASKED = "nothing", "ready", "cancelled", "suppressed", "planned"
+_SKIPPED, _HELD, _ANEW = "expired", "held", "anew"
 CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
     "state": (_state, _NOTHING),
     "fence": (_fence, _NOTHING),
@@ -211,10 +245,13 @@ CLAUSES: Final[dict[str, tuple[Callable[[Case], bool], str]]] = {
     "consent": (_consent, _ASKED),
     "suppression": (_suppression, _NEVER),
     "pause": (_pause, _ASKED),
+    "outdated": (_outdated, _SKIPPED),
+    "stale": (_stale, _HELD),
     "late": (_late, _ASKED),
     "quiet_hours": (_quiet_hours, _ASKED),
     "cap": (_cap, _ASKED),
     "policy_cap": (_policy_cap, _ASKED),
+    "changed": (_changed, _ANEW),
 }
 """The clauses in the order in which they are asked, by the reason of a refusal, and what a refusal leads to."""
 
@@ -245,7 +282,7 @@ def let_pass(
         return {}
     at = lock_contacts(connection, (one.contact for one in requests), now)
     rows = {row.message_key: row for row in _ROWS.rows(connection, [one.message_key for one in requests])}
-    facts = _known(connection, [*rows.values()], now)
+    facts = _known(connection, [*rows.values()], now, settings)
     answers: dict[str, Passed | Refused] = {}
     moves = _Moves()
     for one in requests:
@@ -256,7 +293,7 @@ def let_pass(
         case = Case(one, row, at[row.contact], now, facts, settings)
         answers[one.message_key] = moves.note(case, _refusal(case))
         at[row.contact] = case.at + TICK
-    moves.write(connection)
+    moves.write(connection, now)
     return answers
 
 
@@ -275,6 +312,8 @@ class _Moves:
         self.events: list[OwnEvent] = []
         self.last: dict[str, datetime] = {}
         self.kept: list[dict[str, Any]] = []
+        self.anew: list[str] = []
+        self.aged: dict[str, str] = {}
 
     def note(self, case: Case, refusal: tuple[str, str] | None) -> Passed | Refused:
         row = case.row
@@ -291,6 +330,8 @@ class _Moves:
         reason, then = refusal
         if is_repeated and reason not in ("fence", "lease"):
             self.kept.append(key | {"not_before": case.now + _REPEAT_AFTER})
+        elif then in (_SKIPPED, _HELD, _ANEW):
+            self._note_age(case, then, key)
         elif then != _NOTHING:
             values = {"worker": None, "lease_until": None, "reason": reason if then != _AGAIN else None}
             if then == _ASKED:
@@ -304,15 +345,36 @@ class _Moves:
             self.rows["claimed", then].append(key | values)
         return Refused(reason)
 
+    def _note_age(self, case: Case, then: str, key: dict[str, Any]) -> None:
+        """Skips a message, or lets it wait, or has it made anew, as what it depends on is too old."""
+        row, values = case.row, {"worker": None, "lease_until": None}
+        if then == _ANEW:
+            self.anew.append(row.message_key)
+            self.rows["claimed", _AGAIN].append(key | values | {"reason": None, "not_before": case.at})
+            return
+        name = case.outdated or case.freshness.too_old(case.at)[0]
+        self.aged[name] = then
+        reason = f"{REASON}{name}"
+        if then == _SKIPPED:
+            self.rows["claimed", _SKIPPED].append(key | values | {"reason": reason, "settled_at": case.at})
+            self._tell(case, "not_sent", message=row.message, reason=reason)
+        else:
+            again_at = min(case.now + _HELD_FOR, max(row.not_after, case.now) + TICK)
+            self.rows["claimed", _AGAIN].append(key | values | {"reason": reason, "not_before": again_at})
+
     def _tell(self, case: Case, event: str, **said: Any) -> None:
         """Tells the machine, which advances the contact before anything else of it passes."""
         self.events.append(OwnEvent(case.row.contact, event, case.at, identity(case.row) | said))
         case.facts.due.add(case.row.contact)
 
-    def write(self, connection: Connection) -> None:
+    def write(self, connection: Connection, now: datetime) -> None:
         for (state, to), rows in self.rows.items():
-            if move_all(connection, state, to, rows) != len(rows):  # the rows are locked, and were read so
-                raise RuntimeError(f"messages that were {state} are not any more")
+            for some in _alike(rows):
+                if move_all(connection, state, to, some) != len(some):  # the rows are locked, and were read so
+                    raise RuntimeError(f"messages that were {state} are not any more")
+        for name in sorted(self.aged):
+            raise_age(connection, name, now)
+        _UNFREEZING.run(connection, [(key,) for key in self.anew])
         if self.kept:
             _KEEPING.run(
                 connection,
@@ -324,12 +386,20 @@ class _Moves:
             record_all(connection, self.events)
 
 
+def _alike(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Rows by the columns that they set."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row)].append(row)
+    return [*found.values()]
+
+
 def identity(row: Any) -> dict[str, Any]:
     """The identity of a message but for its contact, as its own events have it."""
     return {"journey": row.journey, "entry": row.entry, "node": row.node, "visit": row.visit}
 
 
-def _known(connection: Connection, rows: Sequence[Any], now: datetime) -> _Facts:
+def _known(connection: Connection, rows: Sequence[Any], now: datetime, settings: Settings) -> _Facts:
     contacts = [*{row.contact for row in rows}]
     consents: dict[str, list[ConsentEvent]] = defaultdict(list)
     returned: set[str] = set()
@@ -351,7 +421,8 @@ def _known(connection: Connection, rows: Sequence[Any], now: datetime) -> _Facts
         for contact, key, journey, gated_at, state in _SENT.rows(connection, contacts, since=held(connection, since)):
             if state in SENT:  # asked here, as SQLite would go through the states of all messages
                 sent[contact].append((key, journey, gated_at))
-    return _Facts(consents, frozenset(returned), frozenset(suppressed), pauses, sent)
+    fresh = freshness(connection, rows, settings)
+    return _Facts(consents, frozenset(returned), frozenset(suppressed), pauses, sent, fresh)
 
 
 _ROWS: Final = Lookup(
@@ -360,11 +431,12 @@ _ROWS: Final = Lookup(
             *(t.sends.c[name] for name in (
                 "message_key", "journey", "contact", "entry", "node", "visit", "message", "purpose", "state", "fence",
                 "lease_until", "planned_at", "not_before", "not_after", "open_until", "cap_sends", "cap_within_us",
-                "policy_cap_sends", "policy_cap_within_us", "gated_at", "relay",
+                "policy_cap_sends", "policy_cap_within_us", "gated_at", "relay", "release_id",
             )),
             t.contacts.c.address_digest, t.contacts.c.next_at, t.contacts.c.held_because,
             t.entries.c.entry.label("entry_of"), t.entries.c.left_at,
-            t.renderings.c.address_digest.label("written_digest"),
+            t.renderings.c.address_digest.label("written_digest"), t.renderings.c.n_changes,
+            t.renderings.c.catalogue_at,
         )
         .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
         .outerjoin(
@@ -402,6 +474,9 @@ _SENT: Final = Lookup(
 _DECIDED: Final = Bulk(
     lambda given: update(t.contacts).where(t.contacts.c.contact == given("of")).values(last_at=given("at")), "of", "at"
 )
+_UNFREEZING: Final = Bulk(
+    lambda given: delete(t.renderings).where(t.renderings.c.message_key == given("of")), "of"
+)  # fmt: skip
 _KEEPING: Final = Bulk(
     lambda given: (
         update(t.sends)

@@ -21,6 +21,7 @@ from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
+from .freshness import catalogue_as_of, changes_of
 from .settling import Settled
 from .transport import Outcome
 
@@ -53,6 +54,8 @@ class Sealed(NamedTuple):
     body: bytes
     hash: str
     links: bytes
+    n_changes: int | None = None
+    catalogue_at: datetime | None = None
 
 
 class Fault(NamedTuple):
@@ -169,6 +172,10 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> M
             wanted.append(row)
     if wanted:
         with store.reading() as connection:
+            contacts = sorted({row.contact for row in wanted})
+            # Before anything is read for them: what changes meanwhile is not taken for known.
+            n_changes = changes_of(connection, contacts, store.now(connection))
+            shelf = catalogue_as_of(connection, settings)
             found = render(connection, wanted)
         for row, one in zip(wanted, found, strict=True):
             if isinstance(one, Fault):
@@ -179,7 +186,8 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> M
                 making.ready.append(_prepared(row, one.address, one.body, claim, settings, keys))
                 digest = row.address_digest if one.address == row.address else keys.address_digest(one.address)
                 seal = store.seals.of(row.contact, row.sealed_key)
-                making.fresh.append(sealed(seal, row.message_key, one, digest))
+                fresh = sealed(seal, row.message_key, one, digest)
+                making.fresh.append(fresh._replace(n_changes=n_changes.get(row.contact, 0), catalogue_at=shelf))
                 if row.body is not None:
                     making.moved.append((row.message_key, keys.address_digest(row.written_to)))
     return making

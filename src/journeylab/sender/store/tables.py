@@ -381,7 +381,10 @@ renderings = Table(
     Column("hash", Text, nullable=False),
     Column("links", LargeBinary, nullable=False),
     Column("rendered_at", Instant, nullable=False),
+    Column("n_changes", Integer),
+    Column("catalogue_at", Instant),
 )
+"""`n_changes` is how many changes of the contact's attributes it knows, and `catalogue_at` of when its products are."""
 
 calls = Table(
     "calls",
@@ -644,13 +647,14 @@ pulled = Table(
     Column("kind", Text, primary_key=True),
     Column("item", Text, primary_key=True),
     Column("changed_at", Instant),
+    Column("digest", Text),
     Column("refused_at", Instant),
     Column("refused_because", Text),
     CheckConstraint("kind in ('contact', 'event', 'product')", name="kind"),
     Index("ix_pulled_item", "item"),
     Index("ix_pulled_refused", "connector", "stream", sqlite_where=_REFUSED, postgresql_where=_REFUSED),
 )
-"""`item` is the contact's id, the product's, or the source's own of an event."""
+"""`item` is the contact's id, the product's, or the source's own of an event; `digest` is a keyed one of all of it."""
 
 said = Table(
     "said",

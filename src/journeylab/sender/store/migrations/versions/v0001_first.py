@@ -564,6 +564,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("item", sa.Text(), nullable=False),
         sa.Column("changed_at", t.Instant(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("refused_at", t.Instant(), nullable=True),
         sa.Column("refused_because", sa.Text(), nullable=True),
         sa.CheckConstraint("kind in ('contact', 'event', 'product')", name=op.f("ck_pulled_kind")),
@@ -650,6 +651,8 @@ def upgrade() -> None:
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("links", sa.LargeBinary(), nullable=False),
         sa.Column("rendered_at", t.Instant(), nullable=False),
+        sa.Column("n_changes", sa.Integer(), nullable=True),
+        sa.Column("catalogue_at", t.Instant(), nullable=True),
         sa.ForeignKeyConstraint(["message_key"], ["sends.message_key"], name=op.f("fk_renderings_message_key")),
         sa.PrimaryKeyConstraint("message_key", name=op.f("pk_renderings")),
     )
