@@ -384,7 +384,7 @@ def test_bad_rows_are_an_error_or_set_aside_into_a_file(run, tmp_path):
 
 
 def test_the_command_shows_the_maps(run):
-    assert "Salesforce: Marketing Cloud and CRM    Sent, Opens" in run("events", "systems")
+    assert "Salesforce (Marketing Cloud and CRM)   Sent, Opens" in run("events", "systems")
     assert "`filteredEvent`" in run("events", "systems", "hubspot")
     assert {one["system"] for one in json.loads(run("events", "systems", "--json"))} >= {"hubspot", "warehouse"}
     assert "did you mean 'mautic'" in run("events", "systems", "mautik", status=1)

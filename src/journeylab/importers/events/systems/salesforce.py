@@ -53,7 +53,7 @@ _CLOCK: Final = Clock(
 
 ADAPTER = Adapter(
     name="salesforce",
-    title="Salesforce: Marketing Cloud and CRM",
+    title="Salesforce (Marketing Cloud and CRM)",
     documented=(
         *marketingcloud.DOCUMENTED,
         "Contact; ContactHistory; ContactPointTypeConsent (Object Reference for the Salesforce Platform)",
