@@ -101,12 +101,13 @@ class Aging(LiveRun):
             claim = claimed(connection, self.sender, "w", 50, self.clock.at)
         making = made(self.store, claim, self._render, self.sender)
         with self.store.writing() as connection:
+            aged = let_pass(connection, making.aged, self.clock.at, self.sender)
             ready = frozen(connection, making, self.clock.at)
         if self.is_relay_down:
             with self.store.writing() as connection:
                 release(connection, {one.key: one.row.fence for one in ready})
             return 0
-        n = 0
+        n = sum(answer != Refused("due") for answer in aged.values())
         for one in ready:
             asked = Request(one.key, one.row.fence, one.row.contact, "main")
             with self.store.writing() as connection:

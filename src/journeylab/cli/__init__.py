@@ -20,6 +20,7 @@ from journeylab.errors import JourneyLabError
 from . import (
     assistants,
     audit,
+    connectors,
     contacts,
     converting,
     definitions,
@@ -75,6 +76,7 @@ app.command("run")(sending.run)
 app.command("serve")(sending.serve)
 app.add_typer(sending.sends, name="sends")
 app.add_typer(incidents.incidents, name="incidents")
+app.add_typer(connectors.connectors, name="connectors")
 app.add_typer(contacts.contacts, name="contacts")
 contacts.contacts.command("copy")(persons.copy)
 contacts.contacts.command("requests")(persons.requests)

@@ -176,6 +176,7 @@ def _used(
         DefinitionError: when the settings are at fault.
     """
     from journeylab.sender.declarations import Declarations
+    from journeylab.sender.dependences import owned_sets
     from journeylab.sender.mail.messages import Message, Messages
     from journeylab.sender.promotion.frozen import sends_of
     from journeylab.sender.promotion.purposes import Processing, undeclared, unused, use_of, use_of_experiment
@@ -199,6 +200,10 @@ def _used(
     processing = [Processing.of(one, use, read) for (_, one), use in zip(journeys, uses, strict=True)]
     uses += [use for path, one in experiments for use in use_of_experiment(one, path)]
     declared, at_fault = Declarations.of(read), set[str]()
+    for use, (_, one) in zip(uses, journeys, strict=False):
+        owned = [use.at(path, message) for path, message in owned_sets(one, read)]
+        faults += [fault for fault in owned if fault not in faults]
+        at_fault |= {use.name} if owned else set()
     for use in uses:
         found = [] if declared is None else [one for one in undeclared(use, declared, read) if one not in faults]
         faults += found

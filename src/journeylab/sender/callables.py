@@ -19,7 +19,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
     "see_figures": """
         explorers.releasemonitor.ReleaseMonitor explorers.releasemonitor.release_tables reports.releases.released
         sender.web.dashboard.Dashboard sender.web.dashboard.dashboard_routes sender.web.metrics.Measures
-        sender.web.metrics.metrics_routes
+        sender.live.pulls.standing sender.web.figures.spoken_of sender.web.metrics.metrics_routes
     """,
     "see_contacts": """
         sender.live.inspection.known_of sender.live.inspection.listed_contacts
@@ -29,9 +29,12 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.mail.lint.lint sender.mail.previews.sample sender.promotion.checks.checked
         sender.promotion.purposes.Processing.of sender.promotion.purposes.undeclared
         sender.promotion.purposes.undeclared_by_releases sender.promotion.purposes.unused
+        sender.dependences.dependences sender.dependences.owned_sets sender.live.ownership.limited
         sender.promotion.purposes.use_of
     """,
-    "bring_in_contacts": "sender.live.arrivals.take",
+    "bring_in_contacts": """
+        sender.live.arrivals.take sender.live.ownership.Owners sender.live.ownership.Owners.of sender.live.pulls.Puller
+    """,
     "bring_in_events": "sender.live.arrivals.receive_tables",
     "bring_in_bounces": """
         sender.consent.mailed.take_unsubscription sender.consent.reports.take_report sender.mail.bounces.Report.is_of
@@ -53,7 +56,9 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.live.drops.files_naming sender.live.drops.take_files sender.live.drops.take_table
         sender.live.drops.taken_files sender.live.ticks.tick sender.mail.bounces.return_path
         sender.mail.links.Urls sender.persons.erasure.repeat sender.persons.retention.retain
-        sender.process.Sender sender.process.WhatRuns sender.sending.breaker.watch_rates
+        sender.connecting.Connections sender.live.ownership.as_of sender.process.Sender sender.process.WhatRuns
+        sender.sending.breaker.watch_rates sender.sending.freshness.catalogue_as_of
+        sender.sending.freshness.freshness sender.sending.freshness.watch_ages
         sender.sending.calls.make_calls sender.sending.channels.way_to sender.sending.gate.Case
         sender.sending.gate.let_pass
         sender.sending.journal.refuse_older_copy sender.sending.journal.replay sender.sending.onemail.hand_over
@@ -66,7 +71,10 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.web.serving.serve sender.web.serving.served sender.web.site.Site sender.web.site.Site.made
         sender.web.webhooks.webhook_of sender.writing.Writer
     """,
-    "decide": "sender.sending.journal.adopt sender.sending.reconcile.resolve sender.sending.reconcile.take_log",
+    "decide": """
+        sender.live.pulls.reset sender.sending.journal.adopt sender.sending.reconcile.resolve
+        sender.sending.reconcile.take_log
+    """,
     "record_consent": "sender.consent.requests.ask sender.consent.requests.give sender.consent.withdrawals.withdraw",
     "reveal": """
         sender.keys.Keys sender.keys.key_ring sender.persons.revealing.revealed sender.store.seals.Seals

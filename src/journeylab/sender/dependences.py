@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from journeylab.conditions import segments_named, texts_in
 from journeylab.durations import duration_text
 from journeylab.graph import leading_to, places
-from journeylab.journey import Journey, Run, Send
+from journeylab.journey import Journey, Run, Send, Set
 from journeylab.reads import Read, reads_of, reads_of_segment
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
     from journeylab.yamlsource import Path
 
-__all__ = ["CATALOGUE", "Dependence", "Dependences", "dependences"]
+__all__ = ["CATALOGUE", "Dependence", "Dependences", "dependences", "owned_sets"]
 
 CATALOGUE: Final = "catalogue"
 """What stands for the products in reasons and lists; no attribute's name, where a catalogue is set."""
@@ -99,19 +100,19 @@ class Dependence(NamedTuple):
         message: its name.
         on: the attribute, or `CATALOGUE`.
         source: who that is true by.
-        max_age: how old it may be, as a text.
+        max_age: how old it may be.
         stale: what becomes of the message where it is older: `hold` or `skip`.
     """
 
     message: str
     on: str
     source: str
-    max_age: str
+    max_age: timedelta
     stale: str
 
     def __str__(self) -> str:
         then = "waits" if self.stale == "hold" else "is skipped"
-        return f"{self.message} {then} where {self.on} of {self.source} is older than {self.max_age}"
+        return f"{self.message} {then} where {self.on} of {self.source} is older than {duration_text(self.max_age)}"
 
 
 def dependences(journey: Journey, messages: Mapping[str, Message], settings: Settings) -> list[Dependence]:
@@ -132,10 +133,26 @@ def dependences(journey: Journey, messages: Mapping[str, Message], settings: Set
         for name in sorted(names & limits.keys()):
             one = limits[name]
             assert one.max_age is not None, name  # it has a limit
-            found[Dependence(message, name, one.source, duration_text(one.max_age), one.stale)] = None
+            found[Dependence(message, name, one.source, one.max_age, one.stale)] = None
         if catalogue is not None and most is not None and message in of.recommending:
-            found[Dependence(message, CATALOGUE, catalogue.source, duration_text(most), catalogue.stale)] = None
+            found[Dependence(message, CATALOGUE, catalogue.source, most, catalogue.stale)] = None
     return [*found]
+
+
+def owned_sets(journey: Journey, settings: Settings) -> Iterator[tuple[Path, str]]:
+    """Where a journey, or a part of it, sets an attribute that is true by another source: the place, and why not."""
+    for name, node in journey.nodes.items():
+        for attribute in node.set if isinstance(node, Set) else ():
+            owner = settings.attributes.get(attribute)
+            if owner is not None:
+                message = (
+                    f"{attribute!r} is true by {owner.source}, as `attributes` in the settings says, and no journey "
+                    "sets it; set an attribute of another name, or have it changed there by a `call`"
+                )
+                yield ("nodes", name, "set", attribute), message
+    for name, part in journey.parts.items():
+        for path, message in owned_sets(part, settings):
+            yield ("parts", name, *path), message
 
 
 def _sends(journey: Journey, prefix: str, before: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:

@@ -8,20 +8,26 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from journeylab.connectors.http import Reply
+from sqlalchemy import Connection
+
+from journeylab.connectors.connector import Connector
+from journeylab.connectors.http import Call, Reply
 from journeylab.connectors.incidents import CalledSystem, IncidentSystem
+from journeylab.durations import duration_text
 from journeylab.errors import JourneyLabError
 from journeylab.extensions import made
 from journeylab.language import plural
 from journeylab.sender.audit.keeping import why_unheld
+from journeylab.sender.dependences import dependences
 from journeylab.sender.keys import key_ring
+from journeylab.sender.live.pulls import standing
 from journeylab.sender.mail.dkim import DkimKey
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.ownstore import own_store
 from journeylab.sender.permissions import Permission, allowed
 from journeylab.sender.promotion.foureyes import unapproved
 from journeylab.sender.promotion.purposes import undeclared_by_releases
-from journeylab.sender.promotion.standing import pauses, running
+from journeylab.sender.promotion.standing import frozen_release, pauses, running
 from journeylab.sender.sending.alerts import open_alerts
 from journeylab.sender.sending.channels import Handover, way_to
 from journeylab.sender.sending.journal import newest, refuse_older_copy
@@ -30,6 +36,7 @@ from journeylab.sender.sending.transport import Unreached
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
 from journeylab.sender.tokens import lamed, soon_over
+from journeylab.sender.web.figures import spoken_of
 
 __all__ = ["Health", "health_of"]
 
@@ -66,6 +73,7 @@ def health_of(file: str | Path, clock: Callable[[], datetime]) -> list[Health]:
         *([] if settings.recommend.hook is None else [_of("recommender", lambda: _recommender(settings))]),
         *(_of(f"relay {relay.name}", partial(_relay, relay, settings)) for relay in settings.relays),
         *(_of(f"incidents {one.name}", partial(_told, one, settings)) for one in settings.incidents),
+        *(_of(f"connector {name}", partial(_connected, one, settings)) for name, one in settings.connectors.items()),
     ]
 
 
@@ -98,6 +106,33 @@ def _told(system: IncidentSystem, settings: Settings) -> str:
     if isinstance(system, CalledSystem):
         system.with_credentials(lambda _: Reply(None, "nothing is called here"), settings.secret)
     return f"{system.kind}, hears of {system.at_least} and worse; `journeylab incidents test {system.name}` tries it"
+
+
+def _connected(connector: Connector, settings: Settings) -> str:
+    """What a connector pulls and is told, once its secrets are found to be there."""
+    connector.with_credentials(lambda _: Reply(None, "nothing is called here"), settings.secret)(Call("GET"))
+    pulled = ", ".join(f"{name} every {duration_text(one.every)}" for name, one in connector.pull.items())
+    told = ", ".join(connector.push)
+    parts = [f"pulls {pulled}" if pulled else "", f"is told {told}" if told else ""]
+    return f"{connector.kind}, {' and '.join(part for part in parts if part) or 'does nothing'}"
+
+
+def _sources(connection: Connection, settings: Settings, now: datetime) -> Iterator[Health]:
+    """What is pulled and of when it is, what depends on how old that is, and who speaks of what others own."""
+    for one in standing(connection, settings):
+        known = f"known as of {one.complete_at:%Y-%m-%d %H:%M:%S} UTC" if one.complete_at else "not known as a whole"
+        refused = f", {plural('{n} row refused', '{n} rows refused', one.n_refused)}" if one.n_refused else ""
+        said = f"{known}{refused}{f'; {one.reply}' if one.reply else ''}"
+        is_well = one.complete_at is not None and not one.n_refused and not one.attempts
+        yield Health(f"pulled {one.connector}/{one.stream}", said, is_well)
+    spoken = spoken_of(connection, settings)
+    for release in running(connection):
+        frozen = frozen_release(connection, release.release_id)
+        for depends in dependences(frozen.journey, frozen.messages, settings):
+            at = spoken.get((depends.on, depends.source))
+            is_old = at is None or now - at > depends.max_age
+            said = f"{depends}; {'never said' if at is None else f'last said {at:%Y-%m-%d %H:%M:%S} UTC'}"
+            yield Health(f"age {release.journey}", said, not is_old)
 
 
 def _keys(settings: Settings) -> str:
@@ -165,6 +200,7 @@ def _store(settings: Settings, clock: Callable[[], datetime]) -> Iterator[Health
                 yield Health("four eyes", said, is_well=False)
             stopped = ", ".join(f"{one.journey} ({one.reason})" for one in pauses(connection))
             yield Health("pauses", stopped or "none", not stopped)
+            yield from _sources(connection, settings, store.now(connection))
             alerts = "; ".join(row.text for row in open_alerts(connection))
             yield Health("alerts", alerts or "none", not alerts)
             ending = soon_over(connection, store.now(connection))

@@ -1,9 +1,9 @@
 """The sender as a process: ticks, outside calls, messages and chores, in one loop on the database's time.
 
-Five threads share the work, and each does nothing but look for what is due and do it: one takes what other systems put
-down, one advances contacts, one calls services outside and tells them what they have to know (checkpoints of the audit
-log among it), one does the chores (opens and clicks, evidence, rates, the forecast), and the worker sends. All that
-they know is in the database; any of them may end at any instant, in this process or in another.
+Six threads share the work, and each does nothing but look for what is due and do it: one takes what other systems put
+down, one pulls what they have, one advances contacts, one calls services outside and tells them what they have to know
+(checkpoints of the audit log among it), one does the chores (opens and clicks, evidence, rates, the forecast), and the
+worker sends. All that they know is in the database; any of them may end at any instant, in this process or in another.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from journeylab.sender.acting import acting
 from journeylab.sender.audit.keeping import Keeper, note_settings
 from journeylab.sender.live.decisions import HELD
 from journeylab.sender.live.drops import take_files, take_table
+from journeylab.sender.live.ownership import forget_outdated, watch_conflicts
+from journeylab.sender.live.pulls import Puller
 from journeylab.sender.live.running import Running
 from journeylab.sender.live.ticks import Ticked, tick
 from journeylab.sender.logs import logger
@@ -40,6 +42,7 @@ from journeylab.sender.promotion.standing import what_runs
 from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.sending.breaker import watch_rates
 from journeylab.sender.sending.calls import make_calls
+from journeylab.sender.sending.freshness import watch_ages
 from journeylab.sender.sending.outbox import deliver
 from journeylab.sender.sending.reconcile import reconcile
 from journeylab.sender.sending.states import FINAL
@@ -139,6 +142,7 @@ class Sender:
         self.writer = Writer(store, settings, WhatRuns(settings), recommender)
         self._log = logger("process")
         self._stopping = threading.Event()
+        self._puller = Puller(store, settings, worker, self._stopping)
         self._worker: Worker | None = None
         self._trouble: BaseException | None = None
         self._n_faults = 0
@@ -181,6 +185,7 @@ class Sender:
             threading.Thread(target=self._forever, args=(work, every), name=name, daemon=True)
             for name, work, every in (
                 ("intake", self._intake, _POLL),
+                ("pulls", self._puller.pull_due, _POLL),
                 ("ticks", self._tick, _POLL),
                 ("outside", self._outside, _POLL),
                 ("chores", self._chores, 2 * _POLL),
@@ -208,7 +213,7 @@ class Sender:
         """
         total: Counter[str] = Counter()
         while not self._stopping.is_set():
-            n = self._intake() + self._chores() + self._tick() + self._outside()
+            n = self._intake() + self._puller.pull_due() + self._chores() + self._tick() + self._outside()
             self._worker = self._made()
             done = self._worker.run(until_idle=True)
             total += done
@@ -332,6 +337,9 @@ class Sender:
         """What is looked at now and then: the forecast, rates of bounces and complaints, what need not be kept."""
         with self.store.writing() as connection:
             self._forget_bytes(connection, now)
+            watch_ages(connection, self.settings, now)
+            watch_conflicts(connection, now)
+            forget_outdated(connection)
             if not connection.scalar(select(func.count()).where(t.contacts.c.held_because.is_not(None))):
                 resolve(connection, HELD, now)
             for release in running_releases(connection):

@@ -20,13 +20,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from journeylab.language import say
-from journeylab.sender.sending.alerts import raise_alert
+from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.store import insert_missing
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, Given, among, insert_into
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .intake import Incoming, Person
 
-__all__ = ["CONFLICTS", "Owners", "as_of", "forget_outdated", "limited", "wake"]
+__all__ = ["CONFLICTS", "Owners", "as_of", "forget_outdated", "limited", "wake", "watch_conflicts"]
 
 CONFLICTS: Final = "attributes/conflicts"
 """The alert's cause while others than owners speak of attributes."""
@@ -239,6 +239,16 @@ def forget_outdated(connection: Connection) -> int:
     e = t.entries.c
     first = select(func.min(e.entered_at)).where(e.left_at.is_(None)).scalar_subquery()
     return connection.execute(delete(t.outdated).where(or_(first.is_(None), t.outdated.c.until_at < first))).rowcount
+
+
+def watch_conflicts(connection: Connection, now: datetime) -> None:
+    """Resolves the alert once no other than an owner has spoken of an attribute for a day."""
+    last_at = connection.scalar(select(func.max(t.conflicts.c.last_at)))
+    if last_at is None or now - last_at >= _OVER_AFTER:
+        resolve(connection, CONFLICTS, now)
+
+
+_OVER_AFTER: Final = timedelta(days=1)
 
 
 def _without(one: Person, names: Collection[str]) -> Person:

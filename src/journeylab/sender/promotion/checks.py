@@ -17,7 +17,9 @@ from journeylab.conditions import AwaitedMessage, conditions_in, parse_awaited, 
 from journeylab.errors import DefinitionError, Fault, JourneyLabError, known
 from journeylab.expressions import Attribute, walk
 from journeylab.journey import CONTACT, Call, Emit, Journey, Policy, WaitFor, WaitUntil
+from journeylab.journeyfile import fault_at
 from journeylab.sender.declarations import Declarations
+from journeylab.sender.dependences import dependences, owned_sets
 
 from .frozen import Frozen, Model, needed_models, sends_of, with_parts
 from .purposes import undeclared, unused, use_of
@@ -39,7 +41,7 @@ class Finding:
 
     Attributes:
         check: which check found it: `definition`, `tests`, `messages`, `names`, `consent`, `calls`, `models`, `record`,
-            `forecast`, `policy`, `tracking` or `purposes`.
+            `forecast`, `policy`, `tracking`, `purposes`, `attributes` or `ages`.
         severity: `error` or `warning`.
         place: where it is.
         message: what it is, and what to do about it.
@@ -164,6 +166,7 @@ def checked(
         *_policy(candidate, there),
         *_tracking(candidate.journey, settings),
         *_purposes(candidate, settings, there),
+        *_ages(candidate, settings),
     ]
     return Findings(tuple(sorted(_together(found), key=lambda one: one.severity)))
 
@@ -401,3 +404,19 @@ def _purposes(candidate: Candidate, settings: Settings, there: Known) -> Iterato
     others = [use_of(one.journey, one.messages, settings) for one in there.released]
     for path, message in unused([use, *others], settings):
         yield _warning("purposes", ".".join(path), f"{message}, or promote first what does")
+
+
+def _ages(candidate: Candidate, settings: Settings) -> Iterator[Finding]:
+    """Attributes that the journey sets and must not, and what its messages wait for, or are skipped for."""
+    journey = candidate.journey
+    for path, message in owned_sets(journey, settings):
+        fault = Fault(path, "", journey.journey) if candidate.file is None else fault_at(
+            candidate.file, journey.journey, path, ""
+        )  # fmt: skip
+        yield _error("attributes", str(fault), message)
+    try:
+        found = dependences(journey, candidate.messages, settings)
+    except JourneyLabError:
+        return  # it does not parse, which is told already
+    for one in found:
+        yield _warning("ages", journey.journey, str(one))

@@ -163,6 +163,8 @@ _WHOLE: Final = Lookup(
             t.contacts.c.address_digest,
             t.renderings.c.address.label("written_to"),
             t.renderings.c.body,
+            t.renderings.c.n_changes,
+            t.renderings.c.catalogue_at,
         )
         .join(t.contacts, t.contacts.c.contact == t.sends.c.contact)
         .outerjoin(t.renderings, t.renderings.c.message_key == t.sends.c.message_key)

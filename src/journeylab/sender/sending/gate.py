@@ -66,12 +66,16 @@ _HELD_FOR: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A message that a relay has but for its end: its key, the fence of its claim, its contact, and the relay."""
+    """A message that a relay has but for its end: its key, the fence of its claim, its contact, and the relay.
+
+    One without bytes was not made, as what it depends on is too old; it never passes.
+    """
 
     message_key: str
     fence: int
     contact: str
     relay: str
+    has_bytes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,8 @@ def _held(case: Case) -> bool:
 
 
 def _address(case: Case) -> bool:
-    return case.row.address_digest is not None and case.row.address_digest == case.row.written_digest
+    is_same = case.row.address_digest is not None and case.row.address_digest == case.row.written_digest
+    return is_same or not case.request.has_bytes
 
 
 def _early(case: Case) -> bool:
@@ -204,7 +209,7 @@ def _stale(case: Case) -> bool:
 
 
 def _changed(case: Case) -> bool:
-    return not case.freshness.is_anew
+    return case.request.has_bytes and not case.freshness.is_anew
 
 
 def _quiet_hours(case: Case) -> bool:

@@ -21,7 +21,8 @@ from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
-from .freshness import catalogue_as_of, changes_of
+from .freshness import catalogue_as_of, changes_of, freshness
+from .gate import Request
 from .settling import Settled
 from .transport import Outcome
 
@@ -146,6 +147,7 @@ class Making:
         unsendable: those that cannot, with why.
         fresh: what was just made of messages, to be frozen.
         moved: keys and address digests of renderings for an address which is not the contact's any more.
+        aged: those that were not made, as what they depend on is too old; the gate decides on them.
     """
 
     claim: Claimed
@@ -153,6 +155,7 @@ class Making:
     unsendable: list[Settled] = field(default_factory=list)
     fresh: list[Sealed] = field(default_factory=list)
     moved: list[tuple[str, str]] = field(default_factory=list)
+    aged: list[Request] = field(default_factory=list)
 
 
 def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> Making:
@@ -174,9 +177,17 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> M
         with store.reading() as connection:
             contacts = sorted({row.contact for row in wanted})
             # Before anything is read for them: what changes meanwhile is not taken for known.
-            n_changes = changes_of(connection, contacts, store.now(connection))
-            shelf = catalogue_as_of(connection, settings)
-            found = render(connection, wanted)
+            now = store.now(connection)
+            n_changes, shelf = changes_of(connection, contacts, now), catalogue_as_of(connection, settings)
+            ages = freshness(connection, wanted, settings)
+            aged = {key for key, one in ages.items() if one.too_old(now) or one.decided_wrongly}
+            making.aged.extend(
+                Request(row.message_key, row.fence, row.contact, "", has_bytes=False)
+                for row in wanted
+                if row.message_key in aged
+            )
+            wanted = [row for row in wanted if row.message_key not in aged]
+            found = render(connection, wanted) if wanted else []
         for row, one in zip(wanted, found, strict=True):
             if isinstance(one, Fault):
                 making.unsendable.append(_unsendable(row, "render", one.reason))

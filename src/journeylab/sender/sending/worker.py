@@ -335,6 +335,12 @@ class Worker:
 
     def _frozen_and_claimed(self, n_wanted: int) -> int:
         unsendable = [one for making in self._made for one in making.unsendable]
+        aged = [one for making in self._made for one in making.aged]
+        if aged:
+            with self._store.writing() as connection:
+                let_pass(connection, aged, self._store.now(connection), self._settings)
+            for one in aged:
+                self._held.pop(one.message_key, None)
         with self._store.writing() as connection:
             now = self._store.now(connection)
             ready = [one for making in self._made for one in frozen(connection, making, now)]

@@ -663,6 +663,7 @@ said = Table(
     Column("name", Text, primary_key=True),
     Column("source", Text, nullable=False),
     Column("said_at", Instant, nullable=False),
+    Index("ix_said_name", "name", "source", "said_at"),
 )
 
 outdated = Table(

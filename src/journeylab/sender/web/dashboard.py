@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from journeylab.language import formatted, from_english, instant_text, later, say, using
 from journeylab.pages import template
+from journeylab.sender.live.pulls import standing
 from journeylab.sender.promotion.deviation import Deviation, counted_of, deviations
 from journeylab.sender.promotion.forecast import Forecast
 from journeylab.sender.promotion.releases import RunningRelease, pauses, running
@@ -138,6 +139,7 @@ class Dashboard:
             "compared": [one for one in (self._compare(connection, one, now) for one in found) if one is not None],
             "seen": figures.seen_by_journey(connection, now),
             "outbox": figures.outbox_by_target(connection),
+            "pulls": standing(connection, self.settings),
             "relays": self._relays(connection),
             "calls": _table(figures.calls_by_service(connection)),
             "workers": figures.workers_seen(connection, now),

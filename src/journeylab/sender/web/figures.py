@@ -12,11 +12,15 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
 
+from journeylab.sender.live.ownership import limited
+from journeylab.sender.sending.freshness import catalogue_as_of
+from journeylab.sender.settings import Settings
 from journeylab.sender.store import tables as t
 
 __all__ = [
     "LATENCY_WITHIN", "SEEN_WITHIN", "Deliveries", "Seen", "ambiguous_sends", "calls_by_service", "latencies",
-    "oldest_ready", "outbox_by_target", "seen_by_journey", "sends_by_hour", "sends_by_state", "workers_seen",
+    "oldest_ready", "outbox_by_target", "seen_by_journey", "sends_by_hour", "sends_by_state", "spoken_of",
+    "workers_seen",
 ]  # fmt: skip
 
 LATENCY_WITHIN: Final = timedelta(hours=1)
@@ -109,6 +113,25 @@ def outbox_by_target(connection: Connection) -> dict[str, Deliveries]:
     ).where(waiting | t.outbox.c.dead_at.is_not(None))
     grouped = connection.execute(rows.group_by(t.outbox.c.target).order_by(t.outbox.c.target))
     return {target: Deliveries(*rest) for target, *rest in grouped}
+
+
+def spoken_of(connection: Connection, settings: Settings) -> dict[tuple[str, str], datetime]:
+    """When the owner of what may be too old last spoke of it, by name and owner; left out where it never has.
+
+    A stream that is pulled speaks of all its contacts, from when its last complete pull began; who pushes, of one.
+    """
+    found: dict[tuple[str, str], datetime | None] = {}
+    s, p = t.said.c, t.pulls.c
+    for name, one in limited(settings).items():
+        stream = settings.stream_of(one)
+        if stream is not None:
+            asked = select(p.complete_at).where(p.connector == one.source, p.stream == stream)
+        else:
+            asked = select(func.max(s.said_at)).where(s.name == name, s.source == one.source)
+        found[name, one.source] = connection.scalar(asked)
+    if settings.catalogue is not None and settings.catalogue.max_age is not None:
+        found["catalogue", settings.catalogue.source] = catalogue_as_of(connection, settings)
+    return {key: at for key, at in found.items() if at is not None}
 
 
 def calls_by_service(connection: Connection) -> dict[tuple[str, str], int]:

@@ -16,6 +16,10 @@ What the store says is the same whichever process is asked, and kept for twenty 
 | `open_rate`, `click_rate` | journey, by | of the messages of 7 days, by people and by machines only |
 | `forecast_outside` | journey, version | nodes that are outside of their forecast |
 | `left_out` | name | values that came in and were not kept, as no purpose declares them |
+| `conflicts` | name, source | values of attributes that were not taken, as another source owns them |
+| `pull_age_seconds` | connector, stream | how old what is known of a stream is: since its last complete pull began |
+| `pull_failures`, `pull_refused` | connector, stream | faults in a row of a stream; rows of it that are refused |
+| `attribute_age_seconds` | name, source | how long ago the owner of an attribute with `max_age` last spoke of it |
 | `alerts` | severity | open alerts |
 | `paused` | journey | 1 for a journey that stands still |
 | `release_share` | journey, version | the share of contacts of whose entries a release takes |
@@ -38,6 +42,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from journeylab.sender.live.pulls import standing
 from journeylab.sender.logs import logger
 from journeylab.sender.promotion.releases import pauses, running
 from journeylab.sender.sending.alerts import SEVERITIES
@@ -202,6 +207,29 @@ def _others(
     for row in connection.execute(select(t.left_out).order_by(t.left_out.c.name)):
         left_out.add_metric([row.name], row.n_values)
     yield left_out
+    yield from _sources(connection, settings, now, gauge)
+
+
+def _sources(connection: Connection, settings: Settings, now: datetime, gauge: Gauge) -> Iterator[GaugeMetricFamily]:
+    """What comes from other systems, and how old it is."""
+    conflicts = gauge("conflicts", "Values of attributes that another source owns, not taken", "name", "source")
+    for row in connection.execute(select(t.conflicts).order_by(t.conflicts.c.name, t.conflicts.c.source)):
+        conflicts.add_metric([row.name, row.source], row.n_values)
+    yield conflicts
+    age = gauge("pull_age_seconds", "Since the last complete pull of a stream began", "connector", "stream")
+    failures = gauge("pull_failures", "Faults in a row of a stream", "connector", "stream")
+    refused = gauge("pull_refused", "Rows of a stream that are refused", "connector", "stream")
+    for one in standing(connection, settings):
+        labels = [one.connector, one.stream]
+        if one.complete_at is not None:
+            age.add_metric(labels, (now - one.complete_at).total_seconds())
+        failures.add_metric(labels, one.attempts)
+        refused.add_metric(labels, one.n_refused)
+    yield from (age, failures, refused)
+    ages = gauge("attribute_age_seconds", "Since an attribute's owner last spoke of it", "name", "source")
+    for (name, source), at in figures.spoken_of(connection, settings).items():
+        ages.add_metric([name, source], (now - at).total_seconds())
+    yield ages
 
 
 def _releases(connection: Connection, gauge: Gauge) -> Iterator[GaugeMetricFamily]:

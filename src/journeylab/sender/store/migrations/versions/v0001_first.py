@@ -605,6 +605,7 @@ def upgrade() -> None:
         sa.Column("said_at", t.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("contact", "name", name=op.f("pk_said")),
     )
+    op.create_index("ix_said_name", "said", ["name", "source", "said_at"], unique=False)
     op.create_table(
         "spans",
         sa.Column("span_id", t.number(), autoincrement=True, nullable=False),
