@@ -16,6 +16,7 @@ from journeylab.errors import DataError
 from journeylab.journey import Journey
 from journeylab.program import Release
 from journeylab.sender.consent.requests import ask
+from journeylab.sender.live.catalogue import take_products
 from journeylab.sender.live.intake import Incoming, receive
 from journeylab.sender.live.running import Running, Version
 from journeylab.sender.mail.links import Urls
@@ -144,6 +145,21 @@ def test_products_are_those_bought_together_up_to_now(one: Store, tmp_path: Path
     html = parsed(made(one, settings_of(tmp_path), key)).get_body(("html",)).get_content()
     assert "<p>cup</p>" in html
     assert "<p>tea</p>" not in html
+
+
+def test_products_that_the_catalogue_does_not_sell_are_not_recommended(one: Store, tmp_path: Path) -> None:
+    with one.writing() as connection:
+        bought = [("bo", "tea"), ("bo", "cup"), ("bo", "hat"), ("bo", "jam"), ("ada", "tea")]
+        receive(connection, [Incoming(who, "purchase", None, {"product": what}) for who, what in bought], START)
+        known = [("tea", {}, False, None), ("cup", {}, True, None), ("jam", {"price": 3}, False, None)]
+        take_products(connection, known, START)
+    connectors = {"cms": {"kind": "rest", "url": "https://cms.example"}}
+    settings = settings_of(tmp_path, connectors=connectors, catalogue={"source": "cms"})
+    key = a_send(one, "ada", release_id=1)
+    html = parsed(made(one, settings, key)).get_body(("html",)).get_content()
+    assert "<p>{'product': 'jam', 'price': 3}</p>" in html
+    assert "hat" not in html
+    assert "cup" not in html
 
 
 OWN = """

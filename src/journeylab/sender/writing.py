@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Row, select
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Row, select
 from journeylab import extensions
 from journeylab.errors import DataError, DefinitionError
 from journeylab.sender.consent.mailed import mailto
+from journeylab.sender.live.catalogue import products_of
 from journeylab.sender.live.contexts import Context, contexts_of
 from journeylab.sender.live.intake import properties_of
 from journeylab.sender.live.running import Running
@@ -23,7 +25,7 @@ from journeylab.sender.mail.compose import Envelope, HeaderError, compose
 from journeylab.sender.mail.dkim import DkimKey, signed
 from journeylab.sender.mail.links import Links, Urls
 from journeylab.sender.mail.messages import Message, Messages
-from journeylab.sender.mail.recommend import BoughtTogether, Recommender
+from journeylab.sender.mail.recommend import BoughtTogether, Recommender, of_catalogue
 from journeylab.sender.mail.rendering import Context as RenderContext
 from journeylab.sender.mail.rendering import Renderer, RenderError
 from journeylab.sender.sending.gate import CONFIRMATION
@@ -170,7 +172,9 @@ class Writer:
                 self._bought = now, BoughtTogether(_purchases(connection, terms.event, terms.item, None, now))
             recommender = self._bought[1]
         bought = [item for _, item, _ in _purchases(connection, terms.event, terms.item, contact, now)]
-        return recommender.recommend(contact, bought, now, n)
+        if self.settings.catalogue is None:
+            return recommender.recommend(contact, bought, now, n)
+        return of_catalogue(recommender, partial(products_of, connection), contact, bought, now, n)
 
 
 def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

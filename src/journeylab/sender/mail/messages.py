@@ -53,7 +53,8 @@ class Message(Definition):
         transactional: whether it is owed to the contact (a receipt, the confirmation of an address), so that it goes
             out without marketing consent and needs no way to unsubscribe.
         recommend: how many recommended products its templates may ask for.
-        example: values for previews and checks, by the name of the attribute or `entry.NAME`.
+        example: values for previews and checks, by the name of the attribute, `entry.NAME`, or `product.NAME` for
+            what the catalogue says of recommended products.
         templates: the sources of its templates by file name, with all that they include and extend.
     """
 
@@ -255,7 +256,8 @@ class _Reading:
             faults.append(document.fault((), f"its HTML is made from {bodies[0]} or {bodies[1]}; keep one"))
         known_values = [*message.attributes, *(f"entry.{one}" for one in message.entry)]
         for one in message.example:
-            if one not in known_values:
+            is_products = message.recommend is not None and one.startswith("product.")
+            if one not in known_values and not is_products:
                 problem = f"the example has {one!r}, which is not declared; {known(one, known_values, 'names')}"
                 faults.append(document.fault(("example", one), problem, at_key=True))
         return faults

@@ -38,8 +38,14 @@ def example_context(
         entry={name: values.get(f"entry.{name}") for name in message.entry},
         links={f"{link}_url": f"{public_url}/{link}/{_EXAMPLE_TOKEN}" for link in links},
         postal_address=postal_address,
-        recommended=[f"Product {i + 1}" for i in range(message.recommend or 0)],
+        recommended=[_product(message, f"Product {i + 1}") for i in range(message.recommend or 0)],
     )
+
+
+def _product(message: Message, name: str) -> str | dict[str, Any]:
+    """A product as the catalogue would have it, where the example has values of `product.NAME`; else its name."""
+    of = {key.removeprefix("product."): value for key, value in message.example.items() if key.startswith("product.")}
+    return {"product": name, **of} if of else name
 
 
 def preview(

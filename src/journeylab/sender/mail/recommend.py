@@ -7,7 +7,7 @@ Recommendations", IEEE Internet Computing 7(1), 2003, and of Sarwar et al., WWW 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from journeylab.eventlog import EventLog
 
-__all__ = ["RECENT", "BoughtTogether", "Recommender"]
+__all__ = ["RECENT", "BoughtTogether", "Recommender", "of_catalogue"]
 
 RECENT: Final = timedelta(days=90)
 """How far back counts what is bought most, where too little was bought together."""
@@ -35,6 +35,55 @@ class Recommender(Protocol):
         A product is a text, or a mapping of plain values such as `{"name": …, "url": …}`, as templates write them.
         """
         ...
+
+
+Known = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
+"""The properties of products that are sold, by their ids; others are left out."""
+
+
+def of_catalogue(
+    recommender: Recommender, known: Known, contact: str, bought: Collection[str], as_of: datetime, n: int
+) -> list[dict[str, Any]]:
+    """At most n products that are sold, each as a mapping of its id, `product`, and what the catalogue says of it.
+
+    A recommender that names many which are not sold any more is asked for more of them, up to sixteen times as many.
+
+    Args:
+        recommender: names products by their ids, or by mappings that have them as `product`, whose other values stay
+            where the catalogue has none of that name.
+        known: what the catalogue knows.
+        contact: for whom.
+        bought: what the contact bought.
+        as_of: what was known later does not count.
+        n: how many.
+
+    Raises:
+        DataError: when what is recommended has no id.
+
+    >>> class Shelf:
+    ...     def recommend(self, contact, bought, as_of, n):
+    ...         return ["tea", "cup", "hat"][:n]
+    >>> sold = {"cup": {"price": 3}, "hat": {"price": 9}}
+    >>> known = lambda ids: {one: sold[one] for one in ids if one in sold}
+    >>> of_catalogue(Shelf(), known, "ada", [], datetime(2026, 3, 2), 1)
+    [{'product': 'cup', 'price': 3}]
+    """
+    wanted = n
+    while True:
+        named = recommender.recommend(contact, bought, as_of, wanted)
+        products = [{"product": one} if isinstance(one, str) else one for one in named]
+        ids = [one.get("product") if isinstance(one, Mapping) else None for one in products]
+        texts = [one for one in ids if isinstance(one, str)]
+        if len(texts) < len(ids):
+            raise DataError("what is recommended has no `product`, by which the catalogue knows it")
+        sold = known(texts)
+        found = [{**one, **sold[name]} for one, name in zip(products, texts, strict=True) if name in sold]
+        if len(found) >= n or len(named) < wanted or wanted >= _MOST_ASKED * n:
+            return found[:n]
+        wanted *= 2
+
+
+_MOST_ASKED: Final = 16
 
 
 class BoughtTogether:

@@ -119,7 +119,7 @@ def _values(request: Mapping[str, Any]) -> dict[str, Any]:
         **given({"postal_address": request["postal_address"], "preheader": None}),
         "entry": given(request["entry"], "entry."),
         "link": lambda name, address: link_url.get(name, address),
-        "recommend": lambda n: recommended[:n],
+        "recommend": lambda n: [given(one, "product.") if isinstance(one, dict) else one for one in recommended[:n]],
     }
 
 
