@@ -499,6 +499,58 @@ def _crms() -> tuple[Any, ...]:
     return tuple(connector_of({"kind": kind, "url": url, **said}) for kind, (url, said) in made.items())
 
 
+@cache
+def _pulling() -> tuple[Any, Any, Any]:
+    """A store, its settings, and lists of events, contacts and products."""
+    from tempfile import TemporaryDirectory
+
+    from journeylab.sender.live.pulls import Puller
+    from journeylab.sender.store import Store
+    from pulling import ORDERS, PEOPLE
+    from sendworld import make_settings
+    from test_rest import PRODUCTS
+
+    lists = {"orders": ORDERS, "people": PEOPLE, "shelf": PRODUCTS}
+    paged = {**PEOPLE, "items": "orders", "paging": {"cursor": "next", "parameter": "after"}, "times": "epoch"}
+    one = {"kind": "rest", "url": "https://erp.example", "pull": {**lists, "paged": paged}}
+    owned = {"plan": {"source": "erp", "stream": "people", "max_age": "1d", "conflict": "fill"}}
+    folder = TemporaryDirectory()
+    settings = make_settings(Path(folder.name), connectors={"erp": one}, attributes=owned)
+    store = Store.open(f"sqlite:///{folder.name}/sender.db", KEYS, create=True)
+    return folder, settings, Puller(store, settings, "w")
+
+
+def _list(data: bytes, _: Path) -> None:
+    """What a system says of itself in lists, pulled and taken; what is taken is taken back."""
+    from journeylab.connectors.connector import Broken, Later
+    from journeylab.connectors.http import Reply, _said
+    from journeylab.sender.live.pulls import _Taking
+
+    _, settings, puller = _pulling()
+    said, fault = _said(data, 1 << 20)
+    text = data[:200].decode("latin-1")
+    reply = Reply(200, "200", said=said, headers={"link": text, "date": text}, fault=fault)
+    for stream in settings.connectors["erp"].pull:
+        puller._connections._made["erp"] = lambda call: reply
+        try:
+            page = puller._page(("erp", stream), None)
+        except (Broken, Later) as problem:
+            if "not understood" in problem.text:
+                raise
+            continue
+        with suppress(_TakenBack), puller.store.writing() as connection:
+            taking = _Taking(connection, settings, ("erp", stream), KEYS, START, START)
+            taking.products(page.products)
+            taking.contacts(page.contacts)
+            taking.events(page.events)
+            taking.finish()
+            raise _TakenBack
+
+
+class _TakenBack(Exception):
+    """Ends a transaction without what it has done."""
+
+
 def _crm_replies() -> tuple[bytes, ...]:
     at, salesforce_at = "2026-03-01T10:00:00.000Z", "2026-03-01T10:00:00.000+0000"
     status = {"subscriptionId": 72, "status": "SUBSCRIBED", "timestamp": at}
@@ -821,6 +873,12 @@ def parsers() -> list[Parser]:
             {"sys_id": "0" * 32, "correlation_id": "shop/x/20260302T090000", "state": "1", "impact": "3"}],
             "access_token": "x"}), _json({"result": {"sys_id": "0" * 32}})), _incidents),
         Parser("reply of a CRM", _crm_replies(), _crm),
+        Parser("list that is pulled", (_json({"orders": [
+            {"id": 1, "customer": "ada", "mail": "ada@shop.example", "plan": "x", "total": 5, "created_at":
+             "2026-03-02T09:00:00Z", "updated_at": "2026-03-02T09:00:00Z"}], "next": "x"}),
+            _json({"items": [{"sys": {"id": "tea", "type": "DeletedEntry", "updatedAt": "2026-03-02T09:00:00Z"},
+                              "fields": {"title": {"en-US": "Tea"}}}], "nextSyncUrl": "https://erp.example/x"})),
+            _list),
         Parser("export.csv", _exported("salesforce", "Clicks.csv"),
                in_file("Clicks.csv", _export("salesforce"))),
         Parser("export.zip", (_an_archive(),), in_file("extract.zip", _export("salesforce"))),

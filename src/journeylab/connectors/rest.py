@@ -439,8 +439,9 @@ def _latest(instants: Iterable[str | None]) -> str | None:
 def _date(reply: Reply) -> str | None:
     """The instant of a reply by the other side's clock (RFC 9110, 6.6.1)."""
     try:
-        return parsedate_to_datetime(reply.headers["date"]).astimezone(UTC).isoformat()
-    except (KeyError, ValueError):
+        at = parsedate_to_datetime(reply.headers["date"])
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return None
 
 

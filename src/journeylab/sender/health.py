@@ -121,8 +121,8 @@ def _sources(connection: Connection, settings: Settings, now: datetime) -> Itera
     """What is pulled and of when it is, what depends on how old that is, and who speaks of what others own."""
     for one in standing(connection, settings):
         known = f"known as of {one.complete_at:%Y-%m-%d %H:%M:%S} UTC" if one.complete_at else "not known as a whole"
-        refused = f", {plural('{n} row refused', '{n} rows refused', one.n_refused)}" if one.n_refused else ""
-        said = f"{known}{refused}{f'; {one.reply}' if one.reply else ''}"
+        refused = plural("{n} row refused", "{n} rows refused", one.n_refused)
+        said = ", ".join([known, *([refused] if one.n_refused else []), *([one.reply] if one.reply else [])])
         is_well = one.complete_at is not None and not one.n_refused and not one.attempts
         yield Health(f"pulled {one.connector}/{one.stream}", said, is_well)
     spoken = spoken_of(connection, settings)
