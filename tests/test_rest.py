@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeylab.connectors.connector import Broken, Connector, Later, Page, Reach, connector_of
 from journeylab.connectors.http import Call, Reply, Server, exchange
+from journeylab.sender.settings import OwnedAttribute
 from vendors import contentful, lists, shopify
 from vendors.contentful import Contentful
 from vendors.lists import Lists
@@ -354,3 +358,12 @@ def test_without_a_token_nothing_is_asked_for() -> None:
         reach = connector.with_credentials(lambda _, reply=refusal: reply, lambda _: "s")  # type: ignore[misc]
         with pytest.raises(problem, match="no token"):
             connector.source().pull("it", None, reach)
+
+
+def test_the_examples_of_the_guide_are_read() -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "connectors.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "…" not in block]
+    read = [connector_of(one) for block in blocks for one in block.values() if isinstance(one, dict) and "kind" in one]
+    assert [sorted(one.pull) for one in read] == [["orders"], ["products"]]
+    owned = next(block["attributes"] for block in blocks if "attributes" in block)
+    assert [OwnedAttribute.model_validate(one).conflict for one in owned.values()] == ["refuse", "fill"]
