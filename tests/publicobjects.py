@@ -16,6 +16,7 @@ import pandas as pd
 
 import journeylab as jl
 from drawnsends import drawn_sends
+from importing import EXPORTS
 from journeylab import datasets, experiments, sendtime
 from journeylab.shop import Shop
 
@@ -48,6 +49,11 @@ def simulated() -> jl.Simulation:
 @cache
 def backtested() -> jl.Backtest:
     return jl.backtest(welcome(), log(), cutoff="2026-04-15", responses=model(), draws=5)
+
+
+@cache
+def imported() -> jl.Imported:
+    return jl.import_journeys(EXPORTS / "dittofeed" / "welcome.json", "dittofeed")
 
 
 @cache
@@ -250,6 +256,14 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "ResultTables": lambda: replayed().tables,
     "Shop": lambda: Shop(300, seed=3),
     "ShopRun": lambda: Shop(300, seed=3).run(welcome()),
+    # other systems
+    "Imported": imported,
+    "Losses": lambda: imported().losses,
+    "Exported": lambda: jl.export_journey(imported().journeys[0], "dittofeed"),
+    "ImportedEvents": lambda: jl.import_events(
+        "warehouse",
+        [{"contact": "ada", "event": "signup", "occurred_at": "2026-03-01T09:00:00Z", "id": "s-1", "plan": "trial"}],
+    ),
     # send times
     "SendTimes": lambda: habit().send_times(),
     "SendTable": sends,

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from journeylab.display import block, counted, table
+from journeylab.resulttables import Tables
 
 from .export import Place
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Losses", "NodeType", "Outcome", "Verdict", "node_type"]
 
@@ -90,10 +94,23 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """The loss report of a conversion: one outcome for each part of the export, in its order."""
+class Losses(Tables):
+    """The loss report of a conversion: one outcome for each part of the export, in the order in which it was read.
+
+    Attributes:
+        outcomes: they.
+    """
 
     outcomes: tuple[Outcome, ...]
+    _table_names: ClassVar = ("parts",)
+
+    @property
+    def parts(self) -> pd.DataFrame:
+        """The outcomes as a table: `journey`, `place`, `element`, `verdict`, `becomes`, `note`, all texts."""
+        import pandas as pd
+
+        rows = [{**one.data(), "becomes": ", ".join(one.becomes)} for one in self.outcomes]
+        return pd.DataFrame(rows, columns=["journey", "place", "element", "verdict", "becomes", "note"], dtype="str")
 
     def of(self, verdict: Verdict) -> list[Outcome]:
         """The outcomes of one verdict."""
@@ -116,7 +133,5 @@ class Losses:
 
     def _repr_html_(self) -> str:
         names = ("place", "element", "verdict", "becomes", "note")
-        rows = [
-            (*(str(one.data()[name]) for name in names[:3]), ", ".join(one.becomes), one.note) for one in self.outcomes
-        ]
+        rows = [tuple(one) for one in self.parts[list(names)].itertuples(index=False)]
         return block(repr(self), table(names, rows))
