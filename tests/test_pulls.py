@@ -14,8 +14,10 @@ from sqlalchemy import select
 
 from journeylab.errors import DataError
 from journeylab.sender.live import pulls
-from journeylab.sender.live.intake import attributes_of, properties_of
+from journeylab.sender.live.intake import Person, attributes_of, properties_of, receive_people
 from journeylab.sender.live.pulls import LEASE, Puller, reset, standing
+from journeylab.sender.persons.erasure import erase
+from journeylab.sender.process import WhatRuns
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -286,6 +288,24 @@ def test_after_a_reset_all_comes_again_and_is_known(one: Pulling) -> None:
         for wrong in (("shp", "orders"), ("shop", "order")):
             with pytest.raises(DataError, match="did you mean"):
                 reset(connection, one.settings, *wrong, "jan", one.clock.now)
+
+
+def test_who_was_erased_is_brought_back_by_no_pull(one: Pulling) -> None:
+    put(one.shop, 1)
+    put(one.shop, 2)
+    one.pull()
+    running = WhatRuns(one.settings)
+    erase(one.store, one.settings, running, "c1", reason="asked for", actor="dpo")
+    with one.store.reading() as connection:
+        assert not connection.execute(select(t.pulled).where(t.pulled.c.item == "c1")).all()
+    put(one.shop, 1, plan="paid")
+    one.pull(5 * MINUTE)
+    assert one.plans() == {"c2": "trial"} | {name: None for name in one.plans() if name.startswith("erased-")}
+    with one.store.writing() as connection:
+        receive_people(connection, [Person("c1", "c1@mail.example")], one.clock.now)
+    put(one.shop, 1, plan="gold")
+    one.pull(5 * MINUTE)
+    assert one.plans()["c1"] == "gold"
 
 
 def test_a_stream_that_becomes_an_owner_is_pulled_anew(url: str, tmp_path: Path, shop: Shopify) -> None:

@@ -82,7 +82,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.ownstore.own_store
     """,
     "copy_person": "sender.persons.copies.copy_of sender.persons.revealing.copied",
-    "erase_person": "sender.persons.erasure.erase",
+    "erase_person": "sender.persons.erasure.erase sender.persons.erasure.forgotten_of",
     "export_log": """
         disclosure.pseudonyms.pseudonymised sender.live.productionlog.export sender.live.productionlog.production_log
         sender.persons.pseudonymising.pseudonymised_log sender.persons.revealing.exported

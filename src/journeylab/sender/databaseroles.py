@@ -100,6 +100,7 @@ COLUMNS: Final[Mapping[str, Mapping[Kind, str]]] = {
         "sealed": "request_key evidence",
     },
     "erasures": {"figures": "erased_at tallied_at finished_at", "ids": "stand_in", "sealed": "contact reason"},
+    "forgotten": {"sealed": "digest"},
     "tallies": {"figures": "what period journey version node name outcome n_rows n_contacts"},
     "suppressions": {"figures": "reason at", "ids": "message_key", "sealed": "address_digest"},
     "alerts": {

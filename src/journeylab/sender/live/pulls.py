@@ -31,6 +31,7 @@ from journeylab.sender.connecting import Connections
 from journeylab.sender.consent.pulled import is_news
 from journeylab.sender.declarations import Declarations
 from journeylab.sender.logs import logger
+from journeylab.sender.persons.erasure import forgotten_of
 from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.store import Store, act, insert_missing
 from journeylab.sender.store import tables as t
@@ -398,7 +399,7 @@ class _Taking:
 
     def contacts(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes contacts: of each the newest of what is said here and was taken before."""
-        found = self._newest("contact", rows, _person)
+        found = self._newest("contact", self._but_forgotten(rows), _person)
         given, keys = [one for _, one in found.values()], [*found]
         declared, owners = self._terms()
         got = receive_people(self.connection, given, self.now, declared, owners)
@@ -414,7 +415,7 @@ class _Taking:
     def events(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes events, each once by its id; of consent what is news (`consent.pulled`)."""
         keys, given = [], []
-        for row in rows:
+        for row in self._but_forgotten(rows):
             key = _item(row, "id")
             try:
                 given.append(_incoming(row, self.of))
@@ -429,6 +430,12 @@ class _Taking:
         taken = [one for one, is_taken in zip(given, news, strict=True) if is_taken]
         got = receive(self.connection, taken, self.now, declared, owners)
         self._settle("event", keys, {}, got.refused)
+
+    def _but_forgotten(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Rows but for those of persons who were erased: the source has still to be told, or to hear of it."""
+        contacts = {one for row in rows if isinstance(one := row.get("contact"), str) and one.isprintable()}
+        gone = forgotten_of(self.connection, self.keys, contacts)
+        return [row for row in rows if row.get("contact") not in [*gone]] if gone else [*rows]
 
     def _terms(self) -> tuple[Declarations | None, Owners | None]:
         return Declarations.of(self.settings), Owners.of(self.settings, self.of[0], self.as_of)

@@ -7,6 +7,7 @@
 | entries, visits, sends, calls, the dates of consent | kept, of a stand-in that nothing leads back from |
 | contact and details in the audit log | erased; its tree still verifies |
 | the addresses' digests | kept in `suppressions`: a re-import does not mail (Art. 17(3)(b), 21(3)) |
+| a keyed digest of the contact's id | kept in `forgotten`: no pull brings the person back |
 | files in the inbox's folder `taken` that name the contact | deleted; those in `refused` are named in the receipt |
 
 The erasure is the event `erased` at its instant (rule 14): journeys end there, and the gate lets nothing pass after it.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,13 +45,14 @@ from journeylab.sender.sending.notices import tell
 from journeylab.sender.sending.states import IN_FLIGHT, WAITING, move
 from journeylab.sender.store import Store, act, insert_missing, lock_contacts
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import among
 
 if TYPE_CHECKING:
     from journeylab.sender.keys import Keys
     from journeylab.sender.live.running import Running
     from journeylab.sender.settings import Settings
 
-__all__ = ["Erased", "erase", "repeat", "stand_in"]
+__all__ = ["Erased", "erase", "forgotten_of", "repeat", "stand_in"]
 
 _FILE: Final = "erasures.jsonl"
 _KEPT_OF: Final[tuple[Table, ...]] = (t.entries, t.visits, t.sends, t.calls, t.consents)
@@ -139,6 +141,7 @@ def erase(
         insert_missing(connection, t.suppressions, rows, ["address_digest"])
         name = _STAND_IN + secrets.token_hex(16)
         n_deleted = _deleted(connection, contact)
+        insert_missing(connection, t.forgotten, [{"digest": _digest(store.keys, contact)}], ["digest"])
         erasure = {"stand_in": name, "contact": contact, "erased_at": at, "reason": reason}
         connection.execute(insert(t.erasures), erasure)
         connectors = settings.connectors.values()
@@ -232,6 +235,16 @@ def stand_in(connection: Connection, now: datetime) -> int:
             _rename(connection, one.contact, one.stand_in, now)
             n += 1
     return n
+
+
+def forgotten_of(connection: Connection, keys: Keys, contacts: Collection[str]) -> set[str]:
+    """Those of some ids whose person was erased and has not been brought in again."""
+    digests = {_digest(keys, one): one for one in contacts}
+    found = connection.scalars(select(t.forgotten.c.digest).where(among(connection, t.forgotten.c.digest, [*digests])))
+    gone = {digests[one] for one in found}
+    c = t.contacts.c
+    there = select(c.contact).where(among(connection, c.contact, [*gone]), c.sealed_key.is_not(None))
+    return gone - {*connection.scalars(there)} if gone else gone
 
 
 def _clean(store: Store) -> None:

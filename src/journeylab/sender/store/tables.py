@@ -19,6 +19,7 @@
 | `consents` | what was asked of, given and withdrawn by a contact, with its proof; only added to | consent |
 | `wordings` | a text that was consented to | consent |
 | `erasures` | an erased person: by which name what is left of it stands | erasure |
+| `forgotten` | a keyed digest of an erased contact's id, by which no pull brings the person back | erasure |
 | `tallies` | what is left of rows that were deleted: a count of at least ten people | retention |
 | `suppressions` | an address digest to which nothing goes any more | bounces, complaints |
 | `alerts` | a cause of trouble, from when it came until it was over | whoever notices |
@@ -77,10 +78,10 @@ from sqlalchemy import (
 
 __all__ = [
     "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
-    "checkpoints", "conflicts", "connectors", "consents", "contacts", "entries", "erasures", "events", "hits", "inbox",
-    "left_out", "metadata", "names", "outbox", "outdated", "pauses", "products", "pulled", "pulls", "relays",
-    "releases", "renderings", "reports", "said", "sends", "spans", "state_beside", "statistics", "suppressions",
-    "tallies", "tokens", "visits", "wordings", "workers",
+    "checkpoints", "conflicts", "connectors", "consents", "contacts", "entries", "erasures", "events", "forgotten",
+    "hits", "inbox", "left_out", "metadata", "names", "outbox", "outdated", "pauses", "products", "pulled", "pulls",
+    "relays", "releases", "renderings", "reports", "said", "sends", "spans", "state_beside", "statistics",
+    "suppressions", "tallies", "tokens", "visits", "wordings", "workers",
 ]  # fmt: skip
 
 STATES: Final = (
@@ -488,6 +489,9 @@ erasures = Table(
 )
 """`contact` is there until its messages have come to their ends, at `finished_at`; then all that is left is renamed.
 From `tallied_at` on only counts are left of it."""
+
+forgotten = Table("forgotten", metadata, Column("digest", Text, primary_key=True))
+"""It stands alone: no stand-in is found by it."""
 
 tallies = Table(
     "tallies",

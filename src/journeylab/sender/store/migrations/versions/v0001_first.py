@@ -527,6 +527,11 @@ def upgrade() -> None:
     op.create_index("ix_sends_gated_at", "sends", ["gated_at"], unique=False)
     op.create_index("ix_sends_state_not_before", "sends", ["state", "not_before", "journey"], unique=False)
     op.create_table(
+        "forgotten",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_forgotten")),
+    )
+    op.create_table(
         "conflicts",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
