@@ -64,6 +64,12 @@ jl.Exit(exit="finished").nxt
 """
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What jedi keeps on disk is read half written where another process, such as a notebook, is just writing it."""
+    monkeypatch.setattr(jedi.settings, "cache_directory", str(tmp_path_factory.getbasetemp() / "jedi"))
+
+
 def of_source(code: str) -> list[str]:
     """What an editor completes at the end of some code, which it does not run."""
     lines = code.splitlines()

@@ -254,7 +254,7 @@ def test_whatever_a_relay_says_is_an_outcome(said: bytes) -> None:
             assert len(found.text) <= 500
             assert found.kind != "accepted" or found.code in range(200, 300)
             connection.leave()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20  # on a busy machine, too; each reply is waited for two seconds
 
 
 def test_a_relay_that_says_what_it_should_is_understood() -> None:
