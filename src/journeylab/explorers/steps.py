@@ -30,7 +30,7 @@ _REASONS = {
     "at": later("its hour did not come in time"), "quiet_hours": later("quiet hours lasted too long"),
     "cap": later("the cap of the journey was reached"), "policy_cap": later("the cap of all journeys was reached"),
     "holdout": later("the contact is held out"), "pause": later("sending was paused"),
-    "late": later("it would have been too late"),
+    "late": later("it would have been too late"), "stale": later("what it depends on was too old"),
 }  # fmt: skip
 
 

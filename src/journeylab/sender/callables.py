@@ -30,6 +30,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.promotion.purposes.Processing.of sender.promotion.purposes.undeclared
         sender.promotion.purposes.undeclared_by_releases sender.promotion.purposes.unused
         sender.dependences.dependences sender.dependences.owned_sets sender.live.ownership.limited
+        sender.sending.freshness.may_be_too_old
         sender.promotion.purposes.use_of
     """,
     "bring_in_contacts": """

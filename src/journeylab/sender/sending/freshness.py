@@ -30,7 +30,8 @@ from journeylab.sender.store.bulk import held
 from journeylab.sender.store.lookup import Lookup
 
 __all__ = [
-    "NOTHING", "REASON", "Freshness", "catalogue_as_of", "changes_of", "freshness", "raise_age", "watch_ages",
+    "NOTHING", "REASON", "Freshness", "catalogue_as_of", "changes_of", "freshness", "may_be_too_old", "raise_age",
+    "watch_ages",
 ]  # fmt: skip
 
 REASON: Final = "stale:"
@@ -65,6 +66,11 @@ NOTHING: Final = Freshness()
 """Of a message that depends on nothing that may be too old."""
 
 
+def may_be_too_old(settings: Settings) -> bool:
+    """Whether the settings set a limit on the age of anything."""
+    return bool(limited(settings)) or (settings.catalogue is not None and settings.catalogue.max_age is not None)
+
+
 def freshness(connection: Connection, rows: Sequence[Any], settings: Settings) -> dict[str, Freshness]:
     """How old what messages depend on is, by their keys; those that depend on nothing are left out.
 
@@ -77,7 +83,7 @@ def freshness(connection: Connection, rows: Sequence[Any], settings: Settings) -
     limits, catalogue = limited(settings), settings.catalogue
     most = None if catalogue is None else catalogue.max_age
     asked = [row for row in rows if row.release_id is not None]
-    if not asked or (not limits and most is None):
+    if not asked or not may_be_too_old(settings):
         return {}
     of = _dependences(connection, {row.release_id for row in asked})
     visits = _visits(connection, asked) if limits else {}

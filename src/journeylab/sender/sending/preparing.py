@@ -21,7 +21,7 @@ from journeylab.sender.store.lookup import Lookup
 
 from . import breaker
 from .claims import claim, claim_repeated, rows_of
-from .freshness import catalogue_as_of, changes_of, freshness
+from .freshness import catalogue_as_of, changes_of, freshness, may_be_too_old
 from .gate import Request
 from .settling import Settled
 from .transport import Outcome
@@ -174,19 +174,21 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> M
         else:
             wanted.append(row)
     if wanted:
+        n_changes: dict[str, int] | None = None
         with store.reading() as connection:
-            contacts = sorted({row.contact for row in wanted})
-            # Before anything is read for them: what changes meanwhile is not taken for known.
-            now = store.now(connection)
-            n_changes, shelf = changes_of(connection, contacts, now), catalogue_as_of(connection, settings)
-            ages = freshness(connection, wanted, settings)
-            aged = {key for key, one in ages.items() if one.too_old(now) or one.decided_wrongly}
-            making.aged.extend(
-                Request(row.message_key, row.fence, row.contact, "", has_bytes=False)
-                for row in wanted
-                if row.message_key in aged
-            )
-            wanted = [row for row in wanted if row.message_key not in aged]
+            shelf = catalogue_as_of(connection, settings)
+            if may_be_too_old(settings):
+                # Before anything is read for them: what changes meanwhile is not taken for known.
+                now = store.now(connection)
+                n_changes = changes_of(connection, sorted({row.contact for row in wanted}), now)
+                ages = freshness(connection, wanted, settings)
+                aged = {key for key, one in ages.items() if one.too_old(now) or one.decided_wrongly}
+                making.aged.extend(
+                    Request(row.message_key, row.fence, row.contact, "", has_bytes=False)
+                    for row in wanted
+                    if row.message_key in aged
+                )
+                wanted = [row for row in wanted if row.message_key not in aged]
             found = render(connection, wanted) if wanted else []
         for row, one in zip(wanted, found, strict=True):
             if isinstance(one, Fault):
@@ -198,7 +200,8 @@ def made(store: Store, claim: Claimed, render: Renders, settings: Settings) -> M
                 digest = row.address_digest if one.address == row.address else keys.address_digest(one.address)
                 seal = store.seals.of(row.contact, row.sealed_key)
                 fresh = sealed(seal, row.message_key, one, digest)
-                making.fresh.append(fresh._replace(n_changes=n_changes.get(row.contact, 0), catalogue_at=shelf))
+                known = None if n_changes is None else n_changes.get(row.contact, 0)
+                making.fresh.append(fresh._replace(n_changes=known, catalogue_at=shelf))
                 if row.body is not None:
                     making.moved.append((row.message_key, keys.address_digest(row.written_to)))
     return making
