@@ -365,9 +365,7 @@ def test_the_command_says_what_came_and_what_became_of_it(run, tmp_path):
     assert "where they say no zone in Etc/GMT+6: Central Standard Time without daylight saving (UTC-6)" in out
     assert "  sent                  3    3  2026-03-01 08:00  2026-07-05 05:59" in out
     assert "5 contacts came and were not kept; --contacts FILE.parquet keeps them" in out
-    said = json.loads(
-        run("events", "import", "salesforce", str(EXPORTS / "salesforce"), "--log", log, "--json")
-    )
+    said = json.loads(run("events", "import", "salesforce", str(EXPORTS / "salesforce"), "--log", log, "--json"))
     assert (said["n_new"], said["n_repeated"], said["n_events"], said["n_contacts"]) == (0, 20, 20, 5)
 
 
