@@ -144,8 +144,8 @@ def import_journeys(source: str | Path | Mapping[str, Any], system: str, *, time
     >>> made = import_journeys(export, "dittofeed")
     >>> made.journeys
     (Journey('hello', 3 nodes, on signup, version ...),)
-    >>> print(made.losses.outcomes[1])
-    mapped: MessageNode 'Welcome' -> welcome
+    >>> print(made.losses.outcomes[2])
+    mapped: EventEntryNode 'signup' -> trigger
     """
     if timezone is not None and timezone not in zone_names():
         raise DataError(f"{timezone!r} is no time zone; {known(timezone, zone_names(), 'time zones')}")
