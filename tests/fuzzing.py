@@ -524,7 +524,7 @@ def _list(data: bytes, _: Path) -> None:
     """What a system says of itself in lists, pulled and taken; what is taken is taken back."""
     from journeylab.connectors.connector import Broken, Later
     from journeylab.connectors.http import Reply, _said
-    from journeylab.sender.live.pulls import _Taking
+    from journeylab.sender.live.pulledrows import Taking
 
     _, settings, puller = _pulling()
     said, fault = _said(data, 1 << 20)
@@ -539,7 +539,7 @@ def _list(data: bytes, _: Path) -> None:
                 raise
             continue
         with suppress(_TakenBack), puller.store.writing() as connection:
-            taking = _Taking(connection, settings, ("erp", stream), KEYS, START, START)
+            taking = Taking(connection, settings, ("erp", stream), KEYS, START, START)
             taking.products(page.products)
             taking.contacts(page.contacts)
             taking.events(page.events)

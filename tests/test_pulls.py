@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from journeylab.errors import DataError
-from journeylab.sender.live import pulls
+from journeylab.sender.live import pulledrows
 from journeylab.sender.live.intake import Person, attributes_of, properties_of, receive_people
 from journeylab.sender.live.pulls import LEASE, Puller, reset, standing
 from journeylab.sender.persons.erasure import erase
@@ -337,7 +337,7 @@ def _crashing(one: Pulling, at: int) -> None:
         elif at == 1:
             patch.setattr(Puller, "_take", _ended)
         elif at in (2, 3):
-            patch.setattr(pulls._Taking, ("events", "finish")[at - 2], _ended)
+            patch.setattr(pulledrows.Taking, ("events", "finish")[at - 2], _ended)
         else:
             take = Puller._take
 

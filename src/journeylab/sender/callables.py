@@ -34,7 +34,8 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.promotion.purposes.use_of
     """,
     "bring_in_contacts": """
-        sender.live.arrivals.take sender.live.ownership.Owners sender.live.ownership.Owners.of sender.live.pulls.Puller
+        sender.live.arrivals.take sender.live.ownership.Owners sender.live.ownership.Owners.of
+        sender.live.pulledrows.Taking sender.live.pulls.Puller
     """,
     "bring_in_events": "sender.live.arrivals.receive_tables",
     "bring_in_bounces": """
