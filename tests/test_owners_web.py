@@ -65,12 +65,17 @@ def test_ages_and_pulls_are_shown(store: Store, tmp_path: Path) -> None:
     with Shopify() as crm, wired(crm):
         run = Aging(live, tmp_path, crm, journey(nodes), {"m1": ["plan"]})
         run.says("ada", "trial")
+        run.signs_up("ada")
         run.step()
+        assert run.states() == {"hello": ("accepted", None)}
+        run.signs_up("ben")
+        run.step()
+        assert run.sends()["reason"].dropna().tolist() == ["stale:plan"]
         crm.fail("lost")
         run.step(HOUR)
     said = Measures(live, run.sender, lambda: 0.0).text().decode()
-    assert 'journeylab_attribute_age_seconds{name="plan",source="crm"} 3600.0' in said
-    assert 'journeylab_pull_age_seconds{connector="crm",stream="people"} 3600.0' in said
+    assert 'journeylab_attribute_age_seconds{name="plan",source="crm"} 3600.' in said
+    assert 'journeylab_pull_age_seconds{connector="crm",stream="people"} 3600.' in said
     assert 'journeylab_pull_failures{connector="crm",stream="people"} 1.0' in said
     page = Dashboard(live, run.sender).page("en")
     assert "crm people" in page
