@@ -456,11 +456,12 @@ def _reply(data: bytes, _: Path) -> None:
 
 def _incidents(data: bytes, _: Path) -> None:
     """What ServiceNow and PagerDuty say, whatever is asked of them."""
+    from journeylab.connectors.credentials import with_token
     from journeylab.connectors.facts import Fact
     from journeylab.connectors.http import Reply, _said
     from journeylab.connectors.incidents import Origin
     from journeylab.connectors.pagerduty import PagerDutyTarget
-    from journeylab.connectors.servicenow import EventTarget, IncidentTarget, _Tokens
+    from journeylab.connectors.servicenow import EventTarget, IncidentTarget
 
     said, fault = _said(data, 1 << 20)
     reply, origin = Reply(200, "200", said=said, fault=fault), Origin("shop", "mail.shop.example")
@@ -468,7 +469,7 @@ def _incidents(data: bytes, _: Path) -> None:
     targets = (IncidentTarget(origin, "Solution provided", {}), EventTarget(origin), PagerDutyTarget(origin, "x"))
     for target in targets:
         for kind in ("alert.raised", "alert.acknowledged", "alert.resolved"):
-            target.tell(Fact(kind, "x", START, alert), _Tokens(lambda call: reply, "id", "secret"))
+            target.tell(Fact(kind, "x", START, alert), with_token(lambda call: reply, lambda: reply))
 
 
 def _crm(data: bytes, _: Path) -> None:

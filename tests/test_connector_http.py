@@ -6,7 +6,8 @@ import gzip
 import json
 import re
 import socket
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Thread
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as some
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from journeylab.connectors.http import Call, Server, _NotCalled, _target, beside, exchange
+from journeylab.connectors.credentials import with_token
+from journeylab.connectors.http import Call, Reply, Server, _NotCalled, _target, beside, exchange
 from stores import START
 
 
@@ -170,3 +172,25 @@ def test_half_a_reply_is_none_but_its_status_where_it_failed(says: bytes, status
 def test_many_are_done_beside_each_other_in_their_order() -> None:
     assert beside(lambda n: n * n, range(100)) == [n * n for n in range(100)]
     assert beside(lambda n: n, []) == []
+
+
+def test_of_calls_whose_token_is_refused_at_once_one_asks_for_another() -> None:
+    tokens, all_of_them = ["first"], Barrier(8)
+
+    def ask() -> Reply:
+        return Reply(200, "200", said={"access_token": tokens[-1]})
+
+    def reach(call: Call) -> Reply:
+        if call.headers["authorization"] == f"Bearer {tokens[-1]}":
+            return Reply(200, "200")
+        all_of_them.wait(10)  # until each has been refused
+        return Reply(401, "401")
+
+    n_asked: list[None] = []
+    call = with_token(reach, lambda: (n_asked.append(None), ask())[1])
+    assert call(Call("GET", "/")).status == 200
+    tokens.append("second")
+    with ThreadPoolExecutor(8) as threads:
+        replies = [*threads.map(call, [Call("GET", "/")] * 8)]
+    assert [one.status for one in replies] == [200] * 8
+    assert len(n_asked) == 2

@@ -443,7 +443,7 @@ def test_a_wrong_secret_is_said_and_not_shown(
     monkeypatch.setenv("SNOW_SECRET", "wrong")
     monkeypatch.setenv("SNOW_PASSWORD", "wrong too")
     raised(store)
-    for one, reply in ((by_token, "no token was given: 401"), (desk(servicenow), "401")):
+    for one, reply in ((by_token, "no token: 401"), (desk(servicenow), "401")):
         store.clock.move(hours=1)  # type: ignore[attr-defined]
         assert delivered(store, telling(one)) == (0, 1, 0)
         assert rows_of(store, t.outbox, target="incidents/desk")[0].reply == reply

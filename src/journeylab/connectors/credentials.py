@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
 from typing import Annotated, TypeAlias
 from urllib.parse import quote_plus, urlencode
 
@@ -85,29 +86,47 @@ Credentials: TypeAlias = Bearer | Password | HeaderKey | ClientCredentials
 def with_token(reach: Reach, ask: Callable[[], Reply]) -> Reach:
     """Makes calls with a token that `ask` gets, as `access_token`; once anew for a call that is answered with 401.
 
-    What comes instead of a token is the reply to the call. The token is kept by what is returned.
+    What comes instead of a token is the reply to the call. The token is kept by what is returned, for all threads that
+    make calls with it: of those that are refused at once, one asks.
     """
-    known: list[str] = []
+    return _WithToken(reach, ask)
 
-    def made(call: Call) -> Reply:
-        is_new = not known
-        while True:
-            if not known:
-                reply = ask()
-                token = reply.said.get("access_token") if reply.is_taken and isinstance(reply.said, dict) else None
-                if not isinstance(token, str) or not token:
-                    text = f"no token: {reply.text}"
-                    return replace(reply, status=None if reply.is_taken else reply.status, text=text, said=None)
-                known[:] = [token]
-            reply = reach(_with(call, "authorization", f"Bearer {known[0]}"))
+
+class _WithToken:
+    def __init__(self, reach: Reach, ask: Callable[[], Reply]) -> None:
+        self._reach, self._ask, self._lock = reach, ask, Lock()
+        self._token: str | None = None
+
+    def __call__(self, call: Call) -> Reply:
+        token, is_new = self._other_than(None)
+        while isinstance(token, str):
+            reply = self._reach(_with(call, "authorization", f"Bearer {token}"))
             if reply.status != 401:
                 return reply
-            known.clear()
             if is_new:
+                self._forget(token)
                 return reply
-            is_new = True
+            token, is_new = self._other_than(token)[0], True
+        return token
 
-    return made
+    def _other_than(self, refused: str | None) -> tuple[str | Reply, bool]:
+        """A token that was not refused, or why there is none; and whether it was asked for just now."""
+        with self._lock:
+            if self._token is not None and self._token != refused:
+                return self._token, False
+            reply = self._ask()
+            token = reply.said.get("access_token") if reply.is_taken and isinstance(reply.said, dict) else None
+            if not isinstance(token, str) or not token:
+                self._token = None
+                text = f"no token: {reply.text}"
+                return replace(reply, status=None if reply.is_taken else reply.status, text=text, said=None), False
+            self._token = token
+            return token, True
+
+    def _forget(self, token: str) -> None:
+        with self._lock:
+            if self._token == token:
+                self._token = None
 
 
 def basic(user: str, password: str) -> str:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any, ClassVar, Final, Literal
 from urllib.parse import urlencode
 
@@ -24,6 +22,7 @@ from pydantic import Field, model_validator
 from journeylab.references import SecretReference
 
 from .connector import Reach, Secrets
+from .credentials import basic, with_token
 from .facts import Fact, passed_over
 from .http import Call, Reply
 from .incidents import ALERTS, STATISTICS, CalledSystem, Origin, incident_key
@@ -73,9 +72,18 @@ class ServiceNow(CalledSystem):
     def with_credentials(self, reach: Reach, secrets: Secrets) -> Reach:
         """Makes calls as the user, or with a token that is asked for when it is first needed."""
         if self.password is not None:
-            text = b64encode(f"{self.user}:{secrets(self.password)}".encode()).decode()
-            return lambda call: reach(replace(call, headers={**call.headers, "authorization": f"Basic {text}"}))
-        return _Tokens(reach, self.client_id or "", secrets(self.client_secret or ""))
+            who = basic(self.user or "", secrets(self.password))
+            return lambda call: reach(replace(call, headers={**call.headers, "authorization": who}))
+        secret = secrets(self.client_secret or "")
+        form = {"grant_type": "client_credentials", "client_id": self.client_id or "", "client_secret": secret}
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        asking = Call("POST", _TOKEN, headers, urlencode(form).encode())
+
+        def ask() -> Reply:
+            reply = reach(asking)
+            return reply if reply.is_taken else replace(reply, status=None)  # a refusal may be the instance's mood
+
+        return with_token(reach, ask)
 
 
 class ServiceNowIncidents(ServiceNow):
@@ -262,37 +270,3 @@ def _whole(reply: Reply) -> Reply:
     if reply.is_taken and "result" not in reply.said:
         return replace(reply, status=None, text=f"{reply.status}, but without a result")
     return reply
-
-
-class _Tokens:
-    """Calls with a token, which is asked for when it is first needed and once more when it is refused."""
-
-    def __init__(self, reach: Reach, client_id: str, client_secret: str) -> None:
-        self._reach, self._lock = reach, Lock()
-        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
-        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-        self._asking = Call("POST", _TOKEN, headers, urlencode(form).encode())
-        self._token: str | None = None
-
-    def __call__(self, call: Call) -> Reply:
-        refused = None
-        for _ in range(2):
-            token = self._other_than(refused)
-            if isinstance(token, Reply):
-                return token
-            reply = self._reach(replace(call, headers={**call.headers, "authorization": f"Bearer {token}"}))
-            if reply.status != 401:
-                break
-            refused = token
-        return reply
-
-    def _other_than(self, refused: str | None) -> str | Reply:
-        """A token, or why there is none."""
-        with self._lock:
-            if self._token is None or self._token == refused:
-                asked = self._reach(self._asking)
-                given = asked.said.get("access_token") if isinstance(asked.said, dict) else None
-                if not asked.is_taken or not isinstance(given, str):
-                    return replace(asked, status=None, text=f"no token was given: {asked.text}")
-                self._token = given
-            return self._token

@@ -44,6 +44,7 @@ from journeylab.sender.sending.breaker import watch_rates
 from journeylab.sender.sending.calls import make_calls
 from journeylab.sender.sending.freshness import watch_ages
 from journeylab.sender.sending.outbox import deliver
+from journeylab.sender.sending.recipients import Recipients
 from journeylab.sender.sending.reconcile import reconcile
 from journeylab.sender.sending.states import FINAL
 from journeylab.sender.sending.statistics import tell_statistics
@@ -142,6 +143,7 @@ class Sender:
         self.writer = Writer(store, settings, WhatRuns(settings), recommender)
         self._log = logger("process")
         self._stopping = threading.Event()
+        self._recipients: tuple[datetime, Recipients] | None = None
         self._puller = Puller(store, settings, worker, self._stopping)
         self._worker: Worker | None = None
         self._trouble: BaseException | None = None
@@ -318,7 +320,10 @@ class Sender:
         """Makes outside calls, delivers webhooks, keeps the audit log; how many things that were, tried or done."""
         with self.store.reading() as connection:
             now = self.store.now(connection)
-        n = sum(make_calls(self.store, self.settings, now)) + sum(deliver(self.store, self.settings, now))
+        if self._recipients is None or now - self._recipients[0] >= _LOOK:  # secrets may be others since
+            self._recipients = now, Recipients(self.store, self.settings)
+        n = sum(make_calls(self.store, self.settings, now))
+        n += sum(deliver(self.store, self.settings, now, self._recipients[1]))
         return n + self._keeper.keep(now)
 
     def _chores(self) -> int:

@@ -50,7 +50,9 @@ class Delivered(NamedTuple):
     n_dead: int
 
 
-def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
+def deliver(
+    store: Store, settings: Settings, now: datetime, recipients: Recipients | None = None
+) -> Delivered:  # fmt: skip
     """Delivers the rows that are due as of an instant, and gives how many came to which end.
 
     Several workers may do so at once. After a failure the rest for the same target is left for the next time, so that
@@ -60,10 +62,12 @@ def deliver(store: Store, settings: Settings, now: datetime) -> Delivered:
         store: the database.
         settings: say where targets are, with which secrets, and whether this is staging.
         now: rows due up to this instant are taken.
+        recipients: those who are told, with the tokens that they have given already; by default made anew.
     """
     failed: set[str] = set()
     counts = dict.fromkeys(Delivered._fields, 0)
-    recipients = Recipients(store, settings)
+    if recipients is None:
+        recipients = Recipients(store, settings)
     _spread(store, recipients)
     if not settings.is_staging:
         with store.writing() as connection:
