@@ -29,7 +29,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.mail.lint.lint sender.mail.previews.sample sender.promotion.checks.checked
         sender.promotion.purposes.Processing.of sender.promotion.purposes.undeclared
         sender.promotion.purposes.undeclared_by_releases sender.promotion.purposes.unused
-        sender.dependences.dependences sender.dependences.owned_sets sender.live.ownership.limited
+        sender.dependences.dependences sender.dependences.owned_sets
         sender.sending.freshness.may_be_too_old
         sender.promotion.purposes.use_of
     """,

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from journeylab.sender.settings import Settings
     from journeylab.yamlsource import Path
 
-__all__ = ["CATALOGUE", "Dependence", "Dependences", "dependences", "owned_sets"]
+__all__ = ["CATALOGUE", "Dependence", "Dependences", "dependences", "owned_sets", "stale_reason"]
 
 CATALOGUE: Final = "catalogue"
 """What stands for the products in reasons and lists; no attribute's name, where a catalogue is set."""
+
+
+def stale_reason(name: str) -> str:
+    """The reason of a message that waits or is skipped, as the attribute or `CATALOGUE` it depends on is too old."""
+    return f"stale:{name}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def dependences(journey: Journey, messages: Mapping[str, Message], settings: Set
     Raises:
         ConditionError: when a condition does not parse.
     """
-    limits = {name: one for name, one in settings.attributes.items() if one.max_age is not None}
+    limits = settings.limited
     catalogue = settings.catalogue
     most = None if catalogue is None else catalogue.max_age
     if not limits and most is None:

@@ -615,6 +615,11 @@ class Settings(Definition):
         return one.stream or next(iter(connector.pull if connector is not None else ()), None)
 
     @property
+    def limited(self) -> dict[str, OwnedAttribute]:
+        """The attributes that may not be of any age."""
+        return {name: one for name, one in self.attributes.items() if one.max_age is not None}
+
+    @property
     def webhooks(self) -> dict[str, Alerts]:
         """The webhooks that are told what happens, by their names."""
         found = {"crm": self.crm, "alerts": self.alerts, "audit": self.audit.webhook}

@@ -155,7 +155,7 @@ def receive(
 
 def _note_said(connection: Connection, rows: Sequence[Mapping[str, Any]], owners: Owners, now: datetime) -> None:
     """Notes what changes say of attributes that may not be of any age; of several the latest counts."""
-    limits = owners.limited
+    limits = owners.settings.limited
     said = {
         (row["contact"], name): row
         for row in rows

@@ -26,17 +26,18 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from journeylab.language import say
+from journeylab.sender.dependences import stale_reason
 from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.store import insert_missing
 from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, Given, among, insert_into
 
 if TYPE_CHECKING:
-    from journeylab.sender.settings import OwnedAttribute, Settings
+    from journeylab.sender.settings import Settings
 
     from .intake import Incoming, Person
 
-__all__ = ["CONFLICTS", "Owners", "as_of", "forget_outdated", "limited", "wake", "watch_conflicts"]
+__all__ = ["CONFLICTS", "Owners", "as_of", "forget_outdated", "wake", "watch_conflicts"]
 
 CONFLICTS: Final = "attributes/conflicts"
 """The alert's cause while others than owners speak of attributes."""
@@ -113,11 +114,6 @@ class Owners:
         }
 
     @property
-    def limited(self) -> Mapping[str, OwnedAttribute]:
-        """The attributes that may not be of any age."""
-        return limited(self.settings)
-
-    @property
     def filling(self) -> frozenset[str]:
         """The attributes of which the source may only fill gaps."""
         return frozenset(name for name in self.settings.attributes if self._conflict(name) == "fill")
@@ -158,7 +154,7 @@ class Owners:
             changed: of those that are not as they were known, when that was received.
             now: the store's instant.
         """
-        limits = self.limited
+        limits = self.settings.limited
         kept = {*limits, *(name for name, one in self.settings.attributes.items() if one.conflict == "fill")}
         rows = [(*key, self.source, at) for key, at in said.items() if key[1] in kept]
         if not rows:
@@ -183,13 +179,8 @@ class Owners:
 def wake(connection: Connection, name: str, now: datetime, condition: Any) -> None:
     """Lets messages be asked again that wait for an attribute, or for the catalogue."""
     s = t.sends.c
-    waits = (s.state == "ready") & (s.reason == f"stale:{name}") & (s.not_before > now)
+    waits = (s.state == "ready") & (s.reason == stale_reason(name)) & (s.not_before > now)
     connection.execute(update(t.sends).where(waits, condition).values(not_before=now))
-
-
-def limited(settings: Settings) -> Mapping[str, OwnedAttribute]:
-    """The attributes that may not be of any age."""
-    return {name: one for name, one in settings.attributes.items() if one.max_age is not None}
 
 
 def as_of(

@@ -26,12 +26,13 @@ from journeylab.connectors.http import wait_after
 from journeylab.errors import DataError, known
 from journeylab.language import say
 from journeylab.sender.connecting import Connections
+from journeylab.sender.dependences import CATALOGUE
 from journeylab.sender.logs import logger
 from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.store import Store, act, insert_missing
 from journeylab.sender.store import tables as t
 
-from .ownership import limited, wake
+from .ownership import wake
 from .pulledrows import Stream, Taking, refusals
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class Puller:
         if row is not None and row.next_at > now and not is_forced:
             return None
         covers = sorted(
-            attribute for attribute, one in limited(self.settings).items()
+            attribute for attribute, one in self.settings.limited.items()
             if (one.source, self.settings.stream_of(one)) == of
         )  # fmt: skip
         with self.store.writing() as connection:
@@ -341,4 +342,4 @@ def _wake(connection: Connection, settings: Settings, of: Stream, now: datetime)
             wake(connection, name, now, t.sends.c.contact.in_(known))
     catalogue = settings.catalogue
     if catalogue is not None and (catalogue.source, settings.stream_of(catalogue)) == of:
-        wake(connection, "catalogue", now, true())
+        wake(connection, CATALOGUE, now, true())

@@ -19,8 +19,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, select
 
 from journeylab.language import say
-from journeylab.sender.dependences import CATALOGUE, Dependences
-from journeylab.sender.live.ownership import as_of, limited
+from journeylab.sender.dependences import CATALOGUE, Dependences, stale_reason
+from journeylab.sender.live.ownership import as_of
 from journeylab.sender.mail.messages import Messages
 from journeylab.sender.promotion.frozen import journey_of
 from journeylab.sender.sending.alerts import raise_alert, resolve
@@ -30,12 +30,9 @@ from journeylab.sender.store.bulk import held
 from journeylab.sender.store.lookup import Lookup
 
 __all__ = [
-    "NOTHING", "REASON", "Freshness", "catalogue_as_of", "changes_of", "freshness", "may_be_too_old", "raise_age",
+    "NOTHING", "Freshness", "catalogue_as_of", "changes_of", "freshness", "may_be_too_old", "raise_age",
     "watch_ages",
 ]  # fmt: skip
-
-REASON: Final = "stale:"
-"""How the reason of a message begins that waits or is skipped as what it depends on is too old; its name follows."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ NOTHING: Final = Freshness()
 
 def may_be_too_old(settings: Settings) -> bool:
     """Whether the settings set a limit on the age of anything."""
-    return bool(limited(settings)) or (settings.catalogue is not None and settings.catalogue.max_age is not None)
+    return bool(settings.limited) or (settings.catalogue is not None and settings.catalogue.max_age is not None)
 
 
 def freshness(connection: Connection, rows: Sequence[Any], settings: Settings) -> dict[str, Freshness]:
@@ -80,7 +77,7 @@ def freshness(connection: Connection, rows: Sequence[Any], settings: Settings) -
             `n_changes` and `catalogue_at`.
         settings: the sender's settings.
     """
-    limits, catalogue = limited(settings), settings.catalogue
+    limits, catalogue = settings.limited, settings.catalogue
     most = None if catalogue is None else catalogue.max_age
     asked = [row for row in rows if row.release_id is not None]
     if not asked or not may_be_too_old(settings):
@@ -201,12 +198,12 @@ def raise_age(connection: Connection, name: str, now: datetime) -> None:
 def watch_ages(connection: Connection, settings: Settings, now: datetime) -> None:
     """Resolves the alerts of what no message has waited for, or was skipped for, for ten minutes."""
     a, s = t.alerts.c, t.sends.c
-    for name in (*limited(settings), CATALOGUE):
+    for name in (*settings.limited, CATALOGUE):
         is_open = (a.cause == _cause(name)) & a.resolved_at.is_(None)
         seen_at = connection.scalar(select(a.seen_at).where(is_open))
         if seen_at is None or now - seen_at < _OVER_AFTER:
             continue
-        waits = select(s.message_key).where(s.state == "ready", s.reason == f"{REASON}{name}").limit(1)
+        waits = select(s.message_key).where(s.state == "ready", s.reason == stale_reason(name)).limit(1)
         if connection.scalar(waits) is None:
             resolve(connection, _cause(name), now)
 

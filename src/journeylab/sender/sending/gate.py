@@ -36,6 +36,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from journeylab.sender.consent.standing import EVENTS, ConsentEvent, folded
+from journeylab.sender.dependences import stale_reason
 from journeylab.sender.live.intake import OwnEvent, record_all
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import TICK, lock_contacts
@@ -43,7 +44,7 @@ from journeylab.sender.store import tables as t
 from journeylab.sender.store.bulk import Bulk, held
 from journeylab.sender.store.lookup import Lookup
 
-from .freshness import NOTHING, REASON, Freshness, freshness, raise_age
+from .freshness import NOTHING, Freshness, freshness, raise_age
 from .states import move_all
 
 __all__ = [
@@ -359,7 +360,7 @@ class _Moves:
             return
         name = case.outdated or case.freshness.too_old(case.at)[0]
         self.aged[name] = then
-        reason = f"{REASON}{name}"
+        reason = stale_reason(name)
         if then == _SKIPPED:
             self.rows["claimed", _SKIPPED].append(key | values | {"reason": reason, "settled_at": case.at})
             self._tell(case, "not_sent", message=row.message, reason=reason)

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
 
-from journeylab.sender.live.ownership import limited
 from journeylab.sender.sending.freshness import catalogue_as_of
 from journeylab.sender.settings import Settings
 from journeylab.sender.store import tables as t
@@ -122,7 +121,7 @@ def spoken_of(connection: Connection, settings: Settings) -> dict[tuple[str, str
     """
     found: dict[tuple[str, str], datetime | None] = {}
     s, p = t.said.c, t.pulls.c
-    for name, one in limited(settings).items():
+    for name, one in settings.limited.items():
         stream = settings.stream_of(one)
         if stream is not None:
             asked = select(p.complete_at).where(p.connector == one.source, p.stream == stream)
