@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# The tests start hundreds of processes, each of which would compile all sources anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 IN_VENV := .venv/bin/python
 PIP := $(IN_VENV) -m pip --disable-pip-version-check --no-input

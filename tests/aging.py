@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection, Row, select, update
 
 from journeylab.journey import Journey
@@ -27,31 +25,11 @@ from journeylab.sender.store import tables as t
 from liverun import LiveRun, StillClock
 from pulling import PEOPLE, connector
 from sendworld import make_settings
-from stores import KEYS, empty
 from vendors.shopify import Shopify
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OWNED = {"source": "crm", "max_age": "1h"}
-
-
-DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)]
-"""What most of these tests run on; what differs between the two is tried on both by others."""
-
-
-def opened_on(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
-    """An empty store on the database that a fixture's parameter names, on a clock that stands."""
-    clock = StillClock(START)
-    if request.param == "sqlite":
-        file = folder / "sender.db"
-        shutil.copy(request.getfixturevalue("sqlite_store_file"), file)
-        store = Store.open(f"sqlite:///{file}", KEYS, clock=clock)
-    else:
-        store = Store.open(request.getfixturevalue("postgres_store_url"), KEYS, clock=clock)
-        with store.writing() as connection:
-            empty(connection)
-    yield store
-    store.close()
 
 
 def journey(nodes: Mapping[str, Any], **more: Any) -> Journey:

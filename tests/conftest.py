@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,12 @@ settings.register_profile("nightly", max_examples=5_000, deadline=None, print_bl
 settings.load_profile("default")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Whether a folder is left out: only who asks for tests in a browser waits for what they import."""
+    is_asked = "not browser" not in config.getoption("markexpr")
+    return True if collection_path == ROOT / "tests" / "browser" and not is_asked else None
 
 
 @pytest.fixture(scope="session")
@@ -104,19 +109,9 @@ def sqlite_store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A sender's empty store on either database, on a clock that the test moves (`stores.MovedClock`)."""
-    from journeylab.sender.store import Store
-    from stores import KEYS, MovedClock, empty
+    from stores import MovedClock, opened_on
 
-    if request.param == "sqlite":
-        file = tmp_path / "sender.db"
-        shutil.copy(request.getfixturevalue("sqlite_store_file"), file)
-        opened = Store.open(f"sqlite:///{file}", KEYS, clock=MovedClock())
-    else:
-        opened = Store.open(request.getfixturevalue("postgres_store_url"), KEYS, clock=MovedClock())
-        with opened.writing() as connection:
-            empty(connection)
-    yield opened
-    opened.close()
+    yield from opened_on(request, tmp_path, MovedClock())
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, insert, select, text
 
 from journeylab.sender.consent.evidence import opened_evidence
@@ -21,6 +24,8 @@ from journeylab.sender.store.seals import seal_of, seals_by_contact, seals_of
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+SECOND_AT_NIGHT = ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)]
+"""The databases of tests of what is alike on both, and is tried on both by others."""
 
 
 @dataclass
@@ -42,6 +47,20 @@ def empty(connection: Connection) -> None:
     """Empties all tables of PostgreSQL, the audit log's too, which no sender could."""
     connection.execute(text("set local session_replication_role = replica"))
     connection.execute(text(f"truncate {', '.join(t.metadata.tables)} restart identity cascade"))
+
+
+def opened_on(request: pytest.FixtureRequest, folder: Path, clock: Callable[[Connection], datetime]) -> Iterator[Store]:
+    """An empty store on the database that a fixture's parameter names."""
+    if request.param == "sqlite":
+        file = folder / "sender.db"
+        shutil.copy(request.getfixturevalue("sqlite_store_file"), file)
+        store = Store.open(f"sqlite:///{file}", KEYS, clock=clock)
+    else:
+        store = Store.open(request.getfixturevalue("postgres_store_url"), KEYS, clock=clock)
+        with store.writing() as connection:
+            empty(connection)
+    yield store
+    store.close()
 
 
 def people(store: Store, *contacts: str, **attributes: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aging import DATABASES, HOUR, MINUTE, OWNED, START, Aging, journey, opened_on
+from aging import HOUR, MINUTE, OWNED, START, Aging, journey
 from journeylab.replay import replay
 from journeylab.sender.live.intake import Incoming, Person, attributes_of, receive, receive_people
 from journeylab.sender.live.ownership import Owners
@@ -22,7 +22,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from liverun import StillClock, plain
 from pulling import wired
-from stores import KEYS
+from stores import KEYS, SECOND_AT_NIGHT, opened_on
 from vendors.shopify import Shopify
 
 HELLO = journey({"hello": {"send": "m1", "expires": "1d", "next": "done"}, "done": {"exit": "finished"}})
@@ -41,9 +41,9 @@ def crm() -> Iterator[Shopify]:
         yield made
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=SECOND_AT_NIGHT)
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    yield from opened_on(request, tmp_path)
+    yield from opened_on(request, tmp_path, StillClock(START))
 
 
 def reproduces(run: Aging) -> None:

@@ -6,8 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -175,7 +176,16 @@ def test_hostile_arguments_are_answered_in_a_sentence_and_the_server_goes_on(
     assert "texts have no order: 'plan' > 3" in caplog.text  # whoever started it is told why
 
 
-def test_long_work_is_cancelled_and_given_up_after_a_time(place: Path) -> None:
+def test_long_work_is_cancelled_and_given_up_after_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("journeylab.simulate")
+    simulate = module.simulate
+
+    def simulated_again_and_again(*args: Any, **given: Any) -> NoReturn:
+        while True:
+            simulate(*args, **given)
+
+    monkeypatch.setattr(module, "simulate", simulated_again_and_again)
+
     async def cancelled(client: Client) -> None:
         with anyio.move_on_after(0.5) as scope:
             await client.call_tool("simulate", {"file": "welcome.yaml", "draws": 200})

@@ -87,7 +87,7 @@ def sending_worlds(draw: DrawFn) -> World:
     )  # fmt: skip
 
 
-@some(80)
+@some(40)
 @given(sending_worlds())
 def test_the_machine_sends_when_the_oracle_does(world: World) -> None:
     agree(world)
@@ -100,7 +100,7 @@ def test_the_machine_sends_when_the_oracle_does_in_many_worlds(world: World) -> 
     agree(world)
 
 
-@some(60)
+@some(30)
 @given(sending_worlds(), st.integers(1, 500))
 def test_exploring_keeps_advancing_in_two_steps_equal_to_advancing_at_once(world: World, hours: int) -> None:
     log, until = log_of(world), world.until
@@ -110,7 +110,7 @@ def test_exploring_keeps_advancing_in_two_steps_equal_to_advancing_at_once(world
     assert sends_of(two_steps) == sends_of(replay_of(world, log, until=until))
 
 
-@some(60)
+@some(30)
 @given(sending_worlds(), st.sampled_from(["0%", "20%", "100%"]))
 def test_another_share_changes_nothing_but_the_sends_that_are_explored(world: World, explore: str) -> None:
     """Of the first node and without a cap, by which a send changes later ones."""

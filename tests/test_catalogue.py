@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from aging import DATABASES, HOUR, MINUTE, Aging, journey, opened_on
+from aging import HOUR, MINUTE, START, Aging, journey
 from journeylab.errors import DataError
 from journeylab.sender.live.catalogue import products_of, take_products
 from journeylab.sender.mail.messages import Message, Messages
@@ -20,7 +20,9 @@ from journeylab.sender.mail.recommend import of_catalogue
 from journeylab.sender.mail.rendering import Context, Renderer
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+from liverun import StillClock
 from pulling import wired
+from stores import SECOND_AT_NIGHT, opened_on
 from test_rest import PRODUCTS
 from vendors.contentful import Contentful
 from vendors.shopify import Shopify
@@ -109,9 +111,9 @@ def running(live: Store, folder: Path, cms: Contentful, **catalogue: Any) -> Agi
     return run
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=SECOND_AT_NIGHT)
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    yield from opened_on(request, tmp_path)
+    yield from opened_on(request, tmp_path, StillClock(START))
 
 
 def test_products_of_a_cms_are_there_once_it_was_pulled(live: Store, tmp_path: Path, cms: Contentful) -> None:

@@ -59,7 +59,7 @@ def damaged(draw, system):
 
 
 @pytest.mark.parametrize("system", BUILT_IN)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_damaged_export_is_read_or_refused_with_a_place(system, data):
     export = data.draw(damaged(system))

@@ -31,7 +31,7 @@ def agree(world: World) -> None:
     assert got.n_entries == len(expected.entries)
 
 
-@some(200)
+@some(100)
 @given(worlds())
 def test_the_machine_agrees_with_the_oracle_visit_for_visit(world: World) -> None:
     assume(world.events)
@@ -62,7 +62,7 @@ def test_contacts_who_move_between_units_have_the_one_of_the_entry(world: World)
     agree(changed(world, journeys=journeys, policy={"holdout": "30%"}))
 
 
-@some(60)
+@some(30)
 @given(worlds(), st.integers(0, 96))
 def test_advancing_in_two_steps_equals_advancing_at_once(world: World, hours: int) -> None:
     assume(world.events)
@@ -73,7 +73,7 @@ def test_advancing_in_two_steps_equals_advancing_at_once(world: World, hours: in
     assert visits_of(two_steps) == visits_of(replay_of(world, log, until=until))
 
 
-@some(60)
+@some(30)
 @given(worlds(), st.integers(0, 96))
 def test_nothing_later_than_the_horizon_moves_what_happens_before_it(world: World, hours: int) -> None:
     """A replay up to t of the whole log makes the visits that a replay of the log as it was at t makes."""
@@ -87,7 +87,7 @@ def test_nothing_later_than_the_horizon_moves_what_happens_before_it(world: Worl
     assert [row[:-1] for row in visits_of(whole)] == [row[:-1] for row in visits_of(then)]
 
 
-@some(60)
+@some(30)
 @given(worlds(), st.integers(0, 96))
 def test_a_visit_that_is_closed_stays_as_it_is_when_time_goes_on(world: World, hours: int) -> None:
     assume(world.events)
@@ -100,7 +100,7 @@ def test_a_visit_that_is_closed_stays_as_it_is_when_time_goes_on(world: World, h
         assert later[row[:6]][:8] == row[:8] if closed else row[:6] in later
 
 
-@some(60)
+@some(30)
 @given(st.data(), worlds())
 def test_the_order_of_contacts_in_the_log_does_not_matter(data: st.DataObject, world: World) -> None:
     """Rows are shuffled so that each contact's rows keep their order, which is meaning (rule 1)."""
@@ -111,7 +111,7 @@ def test_the_order_of_contacts_in_the_log_does_not_matter(data: st.DataObject, w
     assert visits_of(replay_of(shuffled)) == visits_of(replay_of(world))
 
 
-@some(60)
+@some(30)
 @given(worlds(), st.integers(1, 3))
 def test_partitions_by_contact_add_up_to_the_whole(world: World, n: int) -> None:
     assume(world.events)
@@ -121,7 +121,7 @@ def test_partitions_by_contact_add_up_to_the_whole(world: World, n: int) -> None
     assert sorted((row for part in parts for row in visits_of(part)), key=repr) == sorted(visits_of(whole), key=repr)
 
 
-@some(40)
+@some(25)
 @given(worlds())
 def test_a_replay_repeated_is_the_same(world: World) -> None:
     assume(world.events)

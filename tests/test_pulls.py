@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from aging import DATABASES
 from journeylab.errors import DataError
 from journeylab.sender.live import pulledrows
 from journeylab.sender.live.intake import Person, attributes_of, properties_of, receive_people
@@ -24,6 +23,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from pulling import ORDERS, PEOPLE, Crash, connector, wired
 from sendworld import Clock, make_settings, opened
+from stores import SECOND_AT_NIGHT
 from vendors.shopify import Shopify
 from vendors.system import FAULTS
 
@@ -38,7 +38,7 @@ def database(postgres_server: Any) -> Iterator[str]:
     postgres_server.drop(name)
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=SECOND_AT_NIGHT)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'sender.db'}" if request.param == "sqlite" else request.getfixturevalue("database")
 

@@ -11,8 +11,8 @@ from textwrap import wrap
 from typing import Any
 
 from journeylab.display import counted
-from journeylab.errors import DataError, DefinitionError, Fault, known
-from journeylab.instants import zone_names
+from journeylab.errors import DataError, DefinitionError, Fault
+from journeylab.instants import check_zone
 from journeylab.journey import Journey
 from journeylab.journeyfile import save
 from journeylab.journeytext import plain_text
@@ -147,8 +147,8 @@ def import_journeys(source: str | Path | Mapping[str, Any], system: str, *, time
     >>> print(made.losses.outcomes[2])
     mapped: EventEntryNode 'signup' -> trigger
     """
-    if timezone is not None and timezone not in zone_names():
-        raise DataError(f"{timezone!r} is no time zone; {known(timezone, zone_names(), 'time zones')}")
+    if timezone is not None:
+        check_zone(timezone)
     reads = system_of(system)
     if isinstance(source, Mapping):
         export = Export(dict(source), timezone=timezone)

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol, runtime_checkable
 
 from journeylab.errors import DataError, known
-from journeylab.extensions import found
+from journeylab.extensions import found, made
 from journeylab.journey import Journey
 
 from .draft import Draft
@@ -62,7 +62,7 @@ class Writes(Protocol):
 
 def system_names() -> list[str]:
     """The names of all systems, built in and installed."""
-    return sorted({*BUILT_IN, *found("importers")})
+    return sorted({*BUILT_IN, *found("importers", BUILT_IN)})
 
 
 def system_of(name: str) -> System:
@@ -72,13 +72,11 @@ def system_of(name: str) -> System:
         DataError: when there is none, with those that there are; or when the package that brings it is broken.
     """
     if name in BUILT_IN:
-        made: System = import_module(f"{__package__}.{name}").SYSTEM
-        return made
-    extension = found("importers").get(name)
-    if extension is None:
+        built_in: System = import_module(f"{__package__}.{name}").SYSTEM
+        return built_in
+    if name not in system_names():
         raise DataError(f"no system {name!r}; {known(name, system_names(), 'systems')}")
-    loaded = extension.load(["read"])
-    own: System = loaded() if isinstance(loaded, type) else loaded
+    own: System = made("importers", name, BUILT_IN, ["read"])
     return own
 
 
