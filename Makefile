@@ -16,7 +16,7 @@ DEV := .venv/.dev-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test browser widgets tour nightly crash check bench notebook fixtures picture words vulnerabilities lock clean
+.PHONY: help demo test long browser widgets tour nightly crash check bench notebook fixtures picture words vulnerabilities lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ browser: $(DEV) ## Test the notebooks, the canvas and the explorers, in marimo, 
 
 widgets: ## Build what notebooks run in the browser (needs Node.js 20 and npm)
 	cd js && npm ci --no-progress && node build.mjs
+
+long: $(DEV) ## Run what takes longer: whole processes, crashes, many drawn worlds, PostgreSQL
+	$(IN_VENV) -m pytest -m "long and not nightly and not browser" -n 2 --dist loadfile
 
 nightly: $(DEV) ## Run the long property tests
 	$(IN_VENV) -m pytest -m nightly --hypothesis-profile=nightly

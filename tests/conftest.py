@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from databases import DATABASES
+
 if TYPE_CHECKING:
     from journeylab.sender.store import Store
     from servers.certificates import Authority
@@ -106,7 +108,7 @@ def sqlite_store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A sender's empty store on either database, on a clock that the test moves (`stores.MovedClock`)."""
     from stores import MovedClock, opened_on

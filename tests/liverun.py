@@ -40,6 +40,7 @@ SETTINGS = Settings.model_validate(
 )
 VISIT = ["contact", "journey", "entry", "node", "visit", "arrived_at", "left_at", "branch"]
 MOMENT = timedelta(microseconds=1)
+_MOST_ROUNDS = 2_000
 
 
 class StillClock:
@@ -138,7 +139,7 @@ class LiveRun:
 
     def settle(self) -> None:
         """Ticks, sends and calls until nothing is due now; the clock moves by microseconds where contacts are ahead."""
-        while True:
+        for _ in range(_MOST_ROUNDS):
             n = tick(self.store, lambda _: self.running).n_contacts
             n += self.send() + self.call()
             if n:
@@ -150,6 +151,7 @@ class LiveRun:
             if ahead is None or nearest is None or ahead <= self.clock.at or nearest > ahead:
                 return
             self.clock.at = ahead
+        raise AssertionError(f"something is still due after {_MOST_ROUNDS:,} rounds")
 
     def send(self) -> int:
         """Carries what may go to the relay: claims, the gate, what the relay says."""

@@ -24,8 +24,6 @@ from journeylab.sender.store.seals import seal_of, seals_by_contact, seals_of
 
 KEYS = Keys(bytes(range(32)))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
-SECOND_AT_NIGHT = ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)]
-"""The databases of tests of what is alike on both, and is tried on both by others."""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aging import HOUR, MINUTE, OWNED, START, Aging, journey
+from databases import DATABASES
 from journeylab.replay import replay
 from journeylab.sender.live.intake import Incoming, Person, attributes_of, receive, receive_people
 from journeylab.sender.live.ownership import Owners
@@ -22,7 +23,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from liverun import StillClock, plain
 from pulling import wired
-from stores import KEYS, SECOND_AT_NIGHT, opened_on
+from stores import KEYS, opened_on
 from vendors.shopify import Shopify
 
 HELLO = journey({"hello": {"send": "m1", "expires": "1d", "next": "done"}, "done": {"exit": "finished"}})
@@ -41,7 +42,7 @@ def crm() -> Iterator[Shopify]:
         yield made
 
 
-@pytest.fixture(params=SECOND_AT_NIGHT)
+@pytest.fixture(params=DATABASES)
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield from opened_on(request, tmp_path, StillClock(START))
 

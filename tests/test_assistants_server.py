@@ -182,6 +182,7 @@ def test_long_work_is_cancelled_and_given_up_after_a_time(place: Path, monkeypat
 
     def simulated_again_and_again(*args: Any, **given: Any) -> NoReturn:
         while True:
+            given["progress"](0, 1)
             simulate(*args, **given)
 
     monkeypatch.setattr(module, "simulate", simulated_again_and_again)

@@ -29,6 +29,8 @@ from journeylab.experiments import Experiment
 from journeylab.reports import report
 from journeylab.sendtime import HabitModel, send_table
 
+pytestmark = pytest.mark.long
+
 _WORDS = ("id", "zone", "country", "plan", "mailbox", "first_name", "page", "product", "link", "value", "city")
 TOKENS = {word: f"Zq{word}K7canary" for word in _WORDS}
 """The tokens of the person, one for each field. Time zones are of a closed list, and get none."""

@@ -26,6 +26,8 @@ from servers.smtp import Rule, SmtpOracle
 from test_cli_sending import PATIENCE, answers, command, free_port, told, until
 from webclient import SECRET
 
+pytestmark = pytest.mark.long
+
 ID, ADDRESS, NAME = "crm-Zx7idQ41", "Zx7addressQ42@mail.example", "Zx7nameQ43"
 PERSONAL = {"address": "Zx7addressQ42", "name": NAME, "plan": "Zx7planQ44", "product": "Zx7productQ45",
             "agent": "Zx7agentQ46", "page": "Zx7pageQ47"}  # fmt: skip

@@ -147,7 +147,7 @@ def _done(definition: dict[str, Any], what: str, how: Any) -> None:
         definition["title"] = how
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(changes())
 def test_any_drawing_is_in_its_text_and_the_comments_stay(made: list[tuple[str, Any]]) -> None:
     def change(definition: dict[str, Any]) -> None:

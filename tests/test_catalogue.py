@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from aging import HOUR, MINUTE, START, Aging, journey
+from databases import DATABASES
 from journeylab.errors import DataError
 from journeylab.sender.live.catalogue import products_of, take_products
 from journeylab.sender.mail.messages import Message, Messages
@@ -22,7 +23,7 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from liverun import StillClock
 from pulling import wired
-from stores import SECOND_AT_NIGHT, opened_on
+from stores import opened_on
 from test_rest import PRODUCTS
 from vendors.contentful import Contentful
 from vendors.shopify import Shopify
@@ -111,7 +112,7 @@ def running(live: Store, folder: Path, cms: Contentful, **catalogue: Any) -> Agi
     return run
 
 
-@pytest.fixture(params=SECOND_AT_NIGHT)
+@pytest.fixture(params=DATABASES)
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield from opened_on(request, tmp_path, StillClock(START))
 

@@ -146,6 +146,7 @@ def commands(workflow: dict[str, Any]) -> list[str]:
     return [line for job in workflow.values() if isinstance(job, dict) for line in job.get("script", ())]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_workflows_of_the_guide_run(
     place: int, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch, simulated: str

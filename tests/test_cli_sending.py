@@ -30,6 +30,8 @@ from servers.smtp import SmtpOracle
 from stores import freeze, send_row
 from webclient import SECRET, signature
 
+pytestmark = pytest.mark.long
+
 Run = Callable[..., str]
 PATIENCE = 120
 JOURNEY = """\

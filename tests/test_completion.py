@@ -16,6 +16,8 @@ import publicobjects
 from journeylab import experiments, sendtime
 from journeylab.resulttables import Tables
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[1]
 CONSUMER = """\
 from datetime import timedelta

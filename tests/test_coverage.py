@@ -18,6 +18,8 @@ from journeylab.responses import fit_responses
 from journeylab.shop import Shop
 from journeylab.simulate import simulate
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("lightgbm")
 
 OFFERS = ("offer_discount", "offer_free_month", "reminder")

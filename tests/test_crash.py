@@ -72,6 +72,7 @@ def outcomes(bench: Bench) -> Iterator[dict[str, Future[Outcome]]]:
         yield started | {name: pool.submit(fault.run, bench) for name, fault in FAULTS.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KILLS)
 def test_a_kill_repeats_nothing_and_loses_nothing(outcomes: dict[str, Future[Outcome]], name: str) -> None:
     outcome = outcomes[name].result()
@@ -82,6 +83,7 @@ def test_a_kill_repeats_nothing_and_loses_nothing(outcomes: dict[str, Future[Out
     assert least * outcome.n_crashes <= outcome.n_ambiguous <= most * outcome.n_crashes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_repeats_nothing_and_loses_nothing(outcomes: dict[str, Future[Outcome]], name: str) -> None:
     assert outcomes[name].result().violations == []
@@ -98,6 +100,7 @@ def test_without_a_crash_nothing_is_ambiguous(bench: Bench) -> None:
     assert (outcome.violations, outcome.n_ambiguous, outcome.n_expected) == ([], 0, 16)
 
 
+@pytest.mark.long
 def test_a_real_postfix_has_each_message_once(
     bench: Bench, postfix: Any, authority: Any, tmp_path: Path
 ) -> None:  # fmt: skip

@@ -24,6 +24,8 @@ from journeylab.sender.sending.settling import Settled, settle
 from journeylab.sender.sending.transport import Outcome as Reply
 from sendworld import World, world
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def bench(postgres_server: Any) -> Iterator[Bench]:

@@ -59,6 +59,7 @@ def test_report_for_readers_says_that_the_shop_is_simulated(screen, report):
     assert "every number was held to the rules for what may leave" in page
 
 
+@pytest.mark.long
 def test_page_that_would_be_longer_is_refused_with_its_size(tmp_path):
     result = DEMOS[0].replay()
     with pytest.raises(DataError, match=r"page of 16 journeys would be .* KB, and a page has at most 400 KB"):

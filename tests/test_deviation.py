@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from journeylab.sender.promotion.frozen import Frozen
 from journeylab.sender.promotion.releases import promote
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
-from stores import SECOND_AT_NIGHT, MovedClock, opened_on
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -238,12 +236,6 @@ class Shop:
 def mixed(share: float) -> Callable[[int], bool]:
     drawn = np.random.default_rng(2).random(3000)
     return lambda i: bool(drawn[i] < share)
-
-
-@pytest.fixture(params=SECOND_AT_NIGHT)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store on a clock that the test moves."""
-    yield from opened_on(request, tmp_path, MovedClock())
 
 
 @pytest.fixture

@@ -412,6 +412,7 @@ def test_neighbours_in_one_ledger_are_told_alike(
             assert _told(reader, [(name, days, first)]) == _told(reader, [(name, days, second)])
 
 
+@pytest.mark.long
 @settings(max_examples=6)
 @given(histories(), st.data())
 def test_neighbours_in_two_ledgers_differ_by_a_step_or_in_what_is_open(

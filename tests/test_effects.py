@@ -480,6 +480,7 @@ def test_guardrails_of_means_are_one_sided_t_tests() -> None:
     assert guardrails_table(results).loc[0, "verdict"] == results[0].verdict
 
 
+@pytest.mark.long
 def test_corrected_p_values_are_statsmodels() -> None:
     frame = made().assign(flat=1.0)
     found = of(frame, Mean("spend"), Mean("age"), Mean("flat"), Proportion("bought"))

@@ -253,6 +253,7 @@ def test_naive_times_among_aware_ones_are_named():
     assert "is a time without a time zone, most of the column is a time with a time zone" in _message(rows)
 
 
+@pytest.mark.long
 def test_a_million_bad_rows_are_counted_and_the_first_shown(tmp_path):
     n = 1_000_000
     n_rows = n + 100_000

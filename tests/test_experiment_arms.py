@@ -32,6 +32,8 @@ from journeylab.journeyfile import save
 from journeylab.replay import replay
 from journeylab.shop import Shop
 
+pytestmark = pytest.mark.long
+
 OPENS = {"letter_new": 0.5, "letter_old": 0.15}
 OPENED = Proportion("opened", where="message in ['letter_old', 'letter_new']")
 DONE = {"done": {"exit": "finished"}}

@@ -54,6 +54,8 @@ from journeylab.language import using
 from journeylab.svgaxes import Axes, head, ticks
 from words import english_in
 
+pytestmark = pytest.mark.long
+
 NAN = math.nan
 SVG = "{http://www.w3.org/2000/svg}"
 SHARES = {"plain": 0.45, "discount": 0.45, "holdout": 0.1}

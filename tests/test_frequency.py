@@ -24,6 +24,8 @@ from journeylab.frequency.sends import SendTable, people_only
 from journeylab.shop import Shop
 from journeylab.shopreactions import Sends
 
+pytestmark = pytest.mark.long
+
 MESSAGES = ["news_a", "news_b", "news_c", "news_d", "news_e"]
 PAUSES = {1: "170h", 2: "85h", 3: "57h", 4: "43h"}  # for so many mails a week, none of them just a week after another
 FOUND_IN_TIME = 0.99 * 0.93  # is delivered, and opened within a week

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from databases import DATABASES
 from journeylab.sender.live.intake import Incoming, receive
 from journeylab.sender.sending import gate
 from journeylab.sender.sending.gate import CLAUSES, Passed, Refused, Request, let_pass
@@ -31,7 +32,7 @@ def database(postgres_server: Any) -> Iterator[str]:
     postgres_server.drop(name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = f"sqlite:///{tmp_path / 'sender.db'}" if request.param == "sqlite" else request.getfixturevalue("database")
     with world(url, tmp_path) as made:

@@ -42,6 +42,8 @@ from servers.postfix import BOUNCING, Postfix
 from stores import START, rows_of
 from webclient import served, settings_for
 
+pytestmark = pytest.mark.long
+
 BUNDLED = fixtures() / "messages"
 RELAYS_OWN = ("Return-Path", "X-Original-To", "Delivered-To", "Received")
 OWED = [

@@ -157,6 +157,7 @@ def run_world(store: Store, world: World) -> None:
     assert_reproduced(run, **{**terms, "send_times": terms["send_times"] or None})
 
 
+@pytest.mark.long
 @settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
 @given(world=worlds())
 def test_a_production_log_reproduces_every_decision(world: World, sqlite_store_file: Path, tmp_path: Path) -> None:

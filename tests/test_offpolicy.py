@@ -201,6 +201,7 @@ def test_cross_fitting_never_predicts_a_row_from_itself() -> None:
     assert second == pytest.approx(first * 2)
 
 
+@pytest.mark.long
 def test_two_step_toy_is_estimated_without_bias() -> None:
     n, n_runs = 20_000, 400
     rng = np.random.default_rng(10)

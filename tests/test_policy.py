@@ -80,6 +80,7 @@ def test_estimates_are_those_written_in_sql():
     assert found.observed["value"] == log["bought"].mean()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("context", [[], ["plan"]])
 @pytest.mark.parametrize("columns", [{"target": "best"}, {"target_propensity": "best_chance"}])
 def test_intervals_hold_the_truth_as_often_as_they_say(context, columns):

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from databases import DATABASES
 from journeylab.errors import DataError
 from journeylab.sender.live import pulledrows
 from journeylab.sender.live.intake import Person, attributes_of, properties_of, receive_people
@@ -23,7 +24,6 @@ from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 from pulling import ORDERS, PEOPLE, Crash, connector, wired
 from sendworld import Clock, make_settings, opened
-from stores import SECOND_AT_NIGHT
 from vendors.shopify import Shopify
 from vendors.system import FAULTS
 
@@ -38,13 +38,9 @@ def database(postgres_server: Any) -> Iterator[str]:
     postgres_server.drop(name)
 
 
-@pytest.fixture(params=SECOND_AT_NIGHT)
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'sender.db'}" if request.param == "sqlite" else request.getfixturevalue("database")
-
-
-BOTH = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-"""Where two processes meet, the two databases differ."""
 
 
 class Pulling:
@@ -104,7 +100,6 @@ def put(shop: Shopify, number: int, total: float = 10, plan: str | None = "trial
     shop.put(number, customer=f"c{number}", mail=f"c{number}@mail.example", total=total, plan=plan, **more)
 
 
-@BOTH
 def test_what_is_due_is_pulled_page_by_page(one: Pulling) -> None:
     for number in range(5):
         put(one.shop, number)
@@ -142,7 +137,6 @@ def test_the_older_of_two_versions_changes_nothing(one: Pulling) -> None:
     assert one.plans() == {"c1": "paid"}
 
 
-@BOTH
 def test_a_row_that_is_refused_is_kept_with_its_reason_until_it_is_mended(one: Pulling) -> None:
     put(one.shop, 1, total=10)
     put(one.shop, 2, total="ten")
@@ -221,7 +215,6 @@ def test_a_connector_that_fails_by_itself_is_a_fault_like_others(one: Pulling, m
     assert "not understood (ZeroDivisionError at test_pulls.py" in one.alerts()["connector/shop/orders"]
 
 
-@BOTH
 def test_one_process_pulls_a_connector_at_a_time(one: Pulling) -> None:
     put(one.shop, 1)
     other = Puller(one.store, one.settings, "w2")
@@ -231,7 +224,6 @@ def test_one_process_pulls_a_connector_at_a_time(one: Pulling) -> None:
     assert n_of_the_other == [0]
 
 
-@BOTH
 def test_who_has_lost_the_stream_meanwhile_takes_nothing(one: Pulling, monkeypatch: pytest.MonkeyPatch) -> None:
     put(one.shop, 1)
     other, page = Puller(one.store, one.settings, "w2"), one.puller._page
@@ -299,7 +291,6 @@ def test_after_a_reset_all_comes_again_and_is_known(one: Pulling) -> None:
                 reset(connection, one.settings, *wrong, "jan", one.clock.now)
 
 
-@BOTH
 def test_who_was_erased_is_brought_back_by_no_pull(one: Pulling) -> None:
     put(one.shop, 1)
     put(one.shop, 2)
@@ -366,7 +357,6 @@ def _ended(*_: Any) -> Any:
     raise Crash
 
 
-@BOTH
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 4)), max_size=25))
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_is_lost_and_nothing_doubled(url: str, tmp_path: Path, actions: list[tuple[str, int]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from databases import DATABASES
 from journeylab.errors import DataError
 from journeylab.sender.sending.reconcile import accepted_in_log, reconcile, resolve, take_log
 from journeylab.sender.sending.settling import AMBIGUOUS, Settled, alert_ambiguous, settle
@@ -25,7 +26,7 @@ def database(postgres_server: Any) -> Iterator[str]:
     postgres_server.drop(name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = f"sqlite:///{tmp_path / 'sender.db'}" if request.param == "sqlite" else request.getfixturevalue("database")
     with world(url, tmp_path) as made:

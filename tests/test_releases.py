@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 import journeylab as jl
+from databases import DATABASES
 from journeylab.errors import DataError
 from journeylab.journey import Exit, Journey, Policy, Segment, Send, Trigger, Wait
 from journeylab.sender.live.intake import make_contacts
@@ -95,7 +96,7 @@ def live(tmp_path: Path, sqlite_store_file: Path) -> Iterator[Live]:
     yield from _live(f"sqlite:///{shutil.copy(sqlite_store_file, tmp_path / 'live.db')}")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def either(request: pytest.FixtureRequest) -> Iterator[Live]:
     if request.param == "sqlite":
         yield request.getfixturevalue("live")

@@ -19,6 +19,7 @@ def all_kinds(kind: type) -> set[type]:
     return {kind} | {sub for one in kind.__subclasses__() for sub in all_kinds(one)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WITH_TABLES)
 def test_every_table_has_its_values_in_arrow_and_polars(name):
     result = publicobjects.EXAMPLES[name]()

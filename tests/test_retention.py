@@ -428,6 +428,7 @@ def goes_too_far(store: Store, own: Any, run: LiveRun) -> None:
         connection.execute(t.events.delete().where(t.events.c.received_at < run.clock.at - 40 * DAY))
 
 
+@pytest.mark.long
 def test_reentry_caps_and_exits_are_what_they_would_be(sqlite_store_file: Path, tmp_path: Path) -> None:
     with alike(sqlite_store_file, tmp_path, MIDDAY) as stores:
         kept, gone = a_year(stores[0], tmp_path, lambda *_: None), a_year(stores[1], tmp_path, goes)

@@ -163,6 +163,7 @@ def test_the_score_is_standard_normal_where_hours_do_nothing() -> None:
     assert 0.6 < np.std(scores) < 1.5
 
 
+@pytest.mark.long
 def test_without_habits_no_gain_is_reported() -> None:
     """In at least 95 % of seeds; the nightly test below has more of them."""
     claimed = 0
@@ -214,6 +215,7 @@ def learned() -> tuple[Shop, HabitModel]:
     return shop, HabitModel().fit(send_table(log, outcome="opened", within="30d"))
 
 
+@pytest.mark.long
 def test_advice_gains_over_the_best_hour_for_everyone_about_what_it_says(learned: tuple[Shop, HabitModel]) -> None:
     shop, model = learned
     table = model.send_times().table()

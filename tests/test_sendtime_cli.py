@@ -24,6 +24,8 @@ from journeylab.sendtime.watching import Watch, watch
 from journeylab.sendtimes import WEEK, SendTimes
 from journeylab.shop import Shop
 
+pytestmark = pytest.mark.long
+
 Run = Callable[..., str]
 
 JOURNEY = """

@@ -33,6 +33,8 @@ from journeylab.sendtimes import WEEK
 from journeylab.shop import Shop
 from test_best_hours import of_everyone
 
+pytestmark = pytest.mark.long
+
 MONDAY = pd.Timestamp("2026-03-02", tz="UTC")
 EARLY, LATE = 8, 20  # the busiest hours of contacts of odd and even numbers
 

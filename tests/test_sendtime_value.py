@@ -22,6 +22,8 @@ from journeylab.sendtime.habit import HabitModel
 from journeylab.sendtime.sends import HOUR_US, SendTable
 from journeylab.sendtimes import WEEK
 
+pytestmark = pytest.mark.long
+
 FOUR_HOURLY = np.arange(WEEK)[None] % 4 == 2
 AT_10, AT_17, AT_18 = times_of(daily(10)), times_of(daily(17)), times_of(daily(18))
 

@@ -17,6 +17,8 @@ from journeylab.sendtimes import SendTimes
 from journeylab.shop import Shop
 from journeylab.shopreactions import Sends
 
+pytestmark = pytest.mark.long
+
 
 def journey(nodes, trigger=None, name="probe", **more) -> Journey:
     return Journey(journey=name, trigger=trigger or Trigger(event="signup"), nodes=nodes, **more)

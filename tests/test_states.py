@@ -270,6 +270,7 @@ def test_the_model_holds_on_sqlite(tmp_path: Path) -> None:
     run_model("", tmp_path, 25)
 
 
+@pytest.mark.long
 def test_the_model_holds_on_postgresql(tmp_path: Path, postgresql: str) -> None:
     run_model(postgresql, tmp_path, 8)
 

@@ -8,6 +8,8 @@ from scipy import stats
 from journeylab.errors import DataError
 from journeylab.experiments.heterogeneity.targeting import BY_CONTACT, recommend
 
+pytestmark = pytest.mark.long
+
 COLUMNS = {"features": ["city", "spent"], "control": "none", "outcome": "visit"}
 FEATURES = ["recency", "history", "mens", "womens", "zip_code", "newbie", "channel"]
 
