@@ -15,7 +15,6 @@ from journeylab.importers.draft import Draft
 from journeylab.importers.export import Export
 from journeylab.importers.klaviyo.actiontypes import NODE_TYPES
 from journeylab.importers.klaviyo.filters import Filters
-from journeylab.importers.unsaid import Flags
 from mutatedexports import mutated
 
 CART = json.loads((EXPORTS / "klaviyo" / "abandoned_cart.json").read_text(encoding="utf-8"))
@@ -206,7 +205,7 @@ def said(*conditions, of_entry=False, titles=None):
     data = {"condition_groups": [{"conditions": [copy.deepcopy(one) for one in conditions]}]}
     export = Export(data)
     draft = Draft(export, NODE_TYPES, "flow", export.top)
-    filters = Filters(draft, Flags(draft), titles or {})
+    filters = Filters(draft, titles or {})
     text = filters.said(export.part_of(data, ()), of_entry=of_entry)
     assert text is not None
     parse(text)

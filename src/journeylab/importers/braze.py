@@ -186,7 +186,7 @@ class _Canvas:
         asked = [one for one in ways if one is not rest]
         clauses = []
         for i, (way, target) in enumerate(asked):
-            flag = name_of(f"{title} {way or i + 1}", "attribute")
+            flag = draft.attribute_for(("way", *step.place, i), f"{title} {way or i + 1}")
             clauses.append({"if": flag, "go": target})
             note = f"the flag attribute {flag}, which the contacts have to have"
             draft.note(step, f"way {way or i + 1!r}", Verdict.approximated, flag, note=note)

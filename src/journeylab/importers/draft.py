@@ -34,6 +34,7 @@ _TAKEN: Final = {
 }  # fmt: skip
 """Words that mean something in journeys, and so are no names of what was imported."""
 _LONGEST: Final = 48
+_FILTER: Final = 40
 _ROUNDING: Final = Fraction(1, 1000)
 _PARTS: Final = 1_000_000
 
@@ -68,6 +69,7 @@ class Draft:
         types: the system's node types, for what they become.
         title: its title there; the journey is named after it.
         part: the part of the export that it is.
+        folds: whether fields whose names differ by case alone are one there.
 
     Attributes:
         fields: the journey's fields but for its nodes, as they are written in a file.
@@ -78,8 +80,10 @@ class Draft:
         first: the node at which it begins; importers set it.
     """
 
-    def __init__(self, export: Export, types: Sequence[NodeType], title: str, part: Part) -> None:
-        self.export, self._types, self._part = export, types, part
+    def __init__(
+        self, export: Export, types: Sequence[NodeType], title: str, part: Part, *, folds: bool = False
+    ) -> None:  # fmt: skip
+        self.export, self._types, self._part, self._folds = export, types, part, folds
         self.fields: dict[str, Any] = {"journey": name_of(title, "journey"), "title": _line(title)}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.outcomes: list[Outcome] = []
@@ -89,7 +93,7 @@ class Draft:
         self._names: dict[Hashable, str] = {}
         self._used: set[str] = set()
         self._onward: dict[str, str] = {}
-        self._attributes: dict[str, str] = {}
+        self._noted: set[str] = set()
         self._places: dict[str, Part] = {}
         self._arms: dict[str, list[tuple[str, Fraction, str]]] = {}
 
@@ -112,24 +116,44 @@ class Draft:
         self._used.add(name)
         return name
 
+    def attribute_for(self, key: Hashable, label: str) -> str:
+        """The attribute that stands for something of the export, by what that is: the same one each time, of it alone.
+
+        It is named after the label, with a number where another thing has that name.
+        """
+        attributes = self.export.attributes
+        if key not in attributes:
+            wanted = name_of(label, "attribute")
+            name, n = wanted, 2
+            while name in attributes.values():
+                name, n = f"{wanted}_{n}", n + 1
+            attributes[key] = name
+        return attributes[key]
+
     def attribute(self, label: str, part: Part | None = None) -> str:
         """The attribute that stands for a field of contacts; noted where its name is another one here."""
-        name = name_of(label, "attribute")
-        if label not in self._attributes:
-            self._attributes[label] = name
-            if name != label:
-                note = f"the attribute {name} stands for {label!r}; name it so where contacts are imported"
-                self.note(part or self._part, f"field {label!r}", Verdict.mapped, name, note=note)
+        name = self.attribute_for(("field", label.casefold() if self._folds else label), label)
+        if name != label and label not in self._noted:
+            self._noted.add(label)
+            note = f"the attribute {name} stands for {label!r}; name it so where contacts are imported"
+            self.note(part or self._part, f"field {label!r}", Verdict.mapped, name, note=note)
         return name
 
-    def flag_of(self, label: str, part: Part, what: str) -> str:
-        """A flag attribute that stands for something which the export names and does not define."""
-        name = name_of(f"{what} {label}", "attribute")
-        note = (
-            f"the export names it without saying who is in it; here it is the flag attribute {name}, "
-            "which the contacts have to have"
-        )
+    def flag_of(
+        self, label: str, part: Part, what: str, why: str = "the export names it without saying who is in it",
+        of: Hashable = None,
+    ) -> str:  # fmt: skip
+        """A flag attribute for something that no condition says: another one for each label, or what it is `of`."""
+        name = self.attribute_for(("flag", what, label if of is None else of), f"{what} {label}")
+        note = f"{why}; here it is the flag attribute {name}, which the contacts have to have"
         self.note(part, f"{what} {label!r}", Verdict.approximated, name, note=note)
+        return name
+
+    def flag_of_filter(self, label: str, part: Part, why: object) -> str:
+        """A flag attribute for a filter that no condition says, the same whenever the same label comes."""
+        name = self.attribute_for(("filter", label), label[:_FILTER] or "filter")
+        note = f"{why}; here it is the flag attribute {name}, which the contacts have to have"
+        self.note(part, f"filter {label!r}", Verdict.approximated, name, note=note)
         return name
 
     def segment(self, label: str, condition: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -42,6 +42,7 @@ class Export:
         files: the data of further files that came with it, by name.
         faults: what is wrong with it, as far as it was read.
         timezone: the zone that the caller has said its local times are of, where the export does not say; or None.
+        attributes: the attributes of contacts that stand for what it names, by what that is.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Export:
     ) -> None:
         self.data, self.source, self.timezone, self.files = data, source, timezone, dict(files or {})
         self.faults: list[Fault] = []
+        self.attributes: dict[Hashable, str] = {}
         self._parts: dict[Place, Part] = {}
 
     @property

@@ -77,15 +77,12 @@ class Segments:
         """
         title, part = self.title(identity), self._by_id.get(identity)
         if part is None:
-            return draft.segment(title, draft.flag_of(title, user, "segment"))
+            return draft.segment(title, draft.flag_of(title, user, "segment", of=identity))
         definition = part.part("definition")
         try:
             text = draft.condition(self._said(draft, definition, definition.part("entryNode")), part)
         except Unsaid as why:
-            flag = name_of(f"segment {title}", "attribute")
-            note = f"{why}; here it is the flag attribute {flag}, which the contacts have to have"
-            draft.note(part, f"segment {title!r}", Verdict.approximated, flag, note=note)
-            return draft.segment(title, flag)
+            return draft.segment(title, draft.flag_of(title, part, "segment", str(why), of=identity))
         name = draft.segment(title, text)
         note = "asked when a contact comes to it, not recomputed in the background"
         draft.note(part, f"segment {title!r}", Verdict.mapped, name, note=note)

@@ -27,7 +27,7 @@ from journeylab.expressions import (
 from journeylab.importers.draft import Draft
 from journeylab.importers.export import Part
 from journeylab.importers.spans import span
-from journeylab.importers.unsaid import Flags, Unsaid, quiet
+from journeylab.importers.unsaid import Unsaid, quiet
 
 from .comparisons import compared
 
@@ -78,7 +78,6 @@ class Decisions:
         self, draft: Draft, sends: Callable[[str], list[str]], message: Callable[[str], str]
     ) -> None:  # fmt: skip
         self._draft, self._sends, self._message = draft, sends, message
-        self._flags = Flags(draft)
 
     def question(self, step: Part, kind: str) -> Question:
         """The question of a decision."""
@@ -94,7 +93,7 @@ class Decisions:
             return self._field(step)
         label = step.text("name", kind)
         step.skip("customObjectId", "fieldConditions", "date", "operator", "condition")
-        return Question(Attribute(self._flags.of(f"answer {label}", step, "the log does not know it")))
+        return Question(Attribute(self._draft.flag_of_filter(f"answer {label}", step, "the log does not know it")))
 
     def _response(self, step: Part, response: MessageKind, key: str) -> Question:
         email, times = step.text("emailId"), _times(step, key)
@@ -138,7 +137,7 @@ class Decisions:
         except Unsaid as why:
             label = f"field {field} {condition.text('operator')} {condition.data.get('value', '')}"
             quiet(condition)
-            return Question(Attribute(self._flags.of(label, step, why)))
+            return Question(Attribute(self._draft.flag_of_filter(label, step, why)))
 
 
 def _times(step: Part, key: str) -> int:

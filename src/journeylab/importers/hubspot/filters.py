@@ -15,7 +15,7 @@ from journeylab.importers.draft import Draft, literal, name_of
 from journeylab.importers.export import Part
 from journeylab.importers.outcomes import Verdict
 from journeylab.importers.spans import span
-from journeylab.importers.unsaid import Flags, Unsaid, quiet
+from journeylab.importers.unsaid import Unsaid, quiet
 
 from .eventtypes import PROPERTIES, PROPERTY_CHANGED, event_name
 
@@ -107,7 +107,6 @@ class Filters:
 
     def __init__(self, draft: Draft, titles: Mapping[str, str], sends: Mapping[str, Sequence[str]]) -> None:
         self._draft, self._titles, self._sends = draft, titles, sends
-        self._flags = Flags(draft)
         self._said = Said()
         self._inside = False
 
@@ -120,7 +119,7 @@ class Filters:
 
     def member(self, identity: str) -> str:
         """The flag attribute that a list is."""
-        return name_of(f"list {self._titles.get(identity, identity)}")
+        return self._draft.attribute_for(("list", identity), f"list {self._titles.get(identity, identity)}")
 
     def event(self, part: Part) -> Moment:
         """The event that a branch of events awaits, and what is asked of it."""
@@ -180,7 +179,7 @@ class Filters:
             return say(part)
         except Unsaid as why:
             quiet(part)
-            flag = self._flags.of(_label(kind, part.data), part, why)
+            flag = self._draft.flag_of_filter(_label(kind, part.data), part, why)
             self._said.attributes.add(flag)
             return flag
 

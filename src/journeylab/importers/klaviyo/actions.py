@@ -314,7 +314,8 @@ class Doing:
         attribute = self.draft.attribute(key, one)
         if kind == "list":
             removes = one.text("property_operation", "add") == "remove"
-            return name_of(f"{attribute} {one.text('property_value')}"), not removes
+            value = one.text("property_value")
+            return self.draft.attribute_for(("has", attribute, value), f"{attribute} {value}"), not removes
         if kind == "boolean":
             return attribute, one.flag("property_value")
         if kind == "numeric":

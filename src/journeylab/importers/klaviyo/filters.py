@@ -17,7 +17,7 @@ from journeylab.importers.draft import Draft, literal, name_of
 from journeylab.importers.export import Part
 from journeylab.importers.outcomes import Verdict
 from journeylab.importers.spans import span
-from journeylab.importers.unsaid import Flags, Unsaid, quiet
+from journeylab.importers.unsaid import Unsaid, quiet
 
 __all__ = ["METRICS", "Filters", "Metric", "length_of"]
 
@@ -53,13 +53,11 @@ class Filters:
 
     Attributes:
         draft: the journey that is being made of it.
-        flags: its flag attributes for what no condition says.
         titles: what lists, segments and metrics are called, by id, as far as the export says it.
         marker: the event that marks the flow's start, once a filter asks what happened since.
     """
 
     draft: Draft
-    flags: Flags
     titles: Mapping[str, str]
     marker: str = ""
     _properties: set[str] = field(default_factory=set)
@@ -86,7 +84,7 @@ class Filters:
 
     def member(self, identity: str) -> str:
         """The flag attribute that a list or segment is."""
-        return name_of(f"in {self.titles.get(identity, identity)}")
+        return self.draft.attribute_for(("member", identity), f"in {self.titles.get(identity, identity)}")
 
     def since_start(self, condition: Part) -> Metric | None:
         """The event that must not have happened since the flow's start; None where a condition asks another thing."""
@@ -121,7 +119,7 @@ class Filters:
             return say(part)
         except Unsaid as why:
             quiet(part)
-            return self.flags.of(_label(kind, part.data), part, why)
+            return self.draft.flag_of_filter(_label(kind, part.data), part, why)
 
     # Of profiles
 
@@ -131,7 +129,7 @@ class Filters:
         label = path if found is None else found[1] or found[2]
         compared = part.part("filter")
         try:
-            return _compared(self.draft.attribute(label, part), compared)
+            return _compared(self.draft, self.draft.attribute(label, part), compared)
         except Unsaid:
             quiet(compared)
             raise
@@ -160,7 +158,7 @@ class Filters:
         note = "predictions are made by Klaviyo, and contacts have to bring them as this attribute"
         self.draft.note(part, f"prediction {dimension!r}", Verdict.approximated, name_of(dimension), note=note)
         try:
-            return _compared(name_of(dimension), compared)
+            return _compared(self.draft, name_of(dimension), compared)
         except Unsaid:
             quiet(compared)
             raise
@@ -197,7 +195,7 @@ class Filters:
         part.skip("metric_id")
         compared = part.part("filter")
         try:
-            return _compared(f"entry.{name}" if of_entry else name, compared)
+            return _compared(self.draft, f"entry.{name}" if of_entry else name, compared)
         except Unsaid:
             quiet(compared)
             raise
@@ -260,7 +258,7 @@ class Filters:
             if compared is None:
                 continue
             try:
-                texts.append(_compared(name, compared))
+                texts.append(_compared(self.draft, name, compared))
             except Unsaid:
                 quiet(compared)
                 raise
@@ -293,7 +291,7 @@ def length_of(timeframe: Part) -> str:
     return span(timeframe, "quantity", quantity, unit)
 
 
-def _compared(name: str, part: Part) -> str:
+def _compared(draft: Draft, name: str, part: Part) -> str:
     """A comparison of an attribute or property with a filter; what is not set is not equal to anything, as there."""
     kind = part.choice("type", ("string", "numeric", "boolean", "date", "list", "existence"), "kinds of filters")
     operator = part.text("operator")
@@ -310,7 +308,8 @@ def _compared(name: str, part: Part) -> str:
     if kind == "list":
         if operator not in ("contains", "not-contains"):
             raise Unsaid(f"an attribute has one value, and no condition says {operator}")
-        flag = name_of(f"{name} {part.text('value')}", "attribute")
+        value = part.text("value")
+        flag = draft.attribute_for(("has", name, value), f"{name} {value}")
         return flag if operator == "contains" else f"not {flag}"
     if kind == "date":
         return _dated(name, operator, part)

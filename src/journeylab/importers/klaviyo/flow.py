@@ -8,7 +8,7 @@ from journeylab.importers.draft import Draft
 from journeylab.importers.export import Export, Part
 from journeylab.importers.outcomes import Verdict
 from journeylab.importers.spans import clock_time
-from journeylab.importers.unsaid import Flags, target_of
+from journeylab.importers.unsaid import target_of
 
 from .actiontypes import NODE_TYPES
 from .filters import Filters
@@ -43,7 +43,7 @@ class Flow:
     def __init__(self, export: Export, part: Part, titles: dict[str, str], definition: Part) -> None:
         self.export, self.part, self.definition = export, part, definition
         self.draft = Draft(export, NODE_TYPES, part.text("name", "") or "flow", part)
-        self.filters = Filters(self.draft, Flags(self.draft), titles)
+        self.filters = Filters(self.draft, titles)
         self.live = part.text("status", "") == "live"
         self.date = ""
         self.zones: set[str] = set()

@@ -160,7 +160,7 @@ class Asking:
     def _points(self, config: Part) -> tuple[Tree, list[str]]:
         operator, group = config.choice("operator", OPERATORS, "operators"), config.optional("group")
         label = "" if group is None else self._entities.label("pointGroup", group)
-        attribute = name_of(f"points {label}")
+        attribute = self._main.attribute_for(("points", group), f"points {label}")
         said = compared(Attribute(attribute), operator, config.number("score", 0), "number", config)
         if said is None:
             raise config.malformed(f"{operator!r} does not compare points", "operator")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from journeylab.expressions import And, Attribute, Compare, Not, Number, Or, SegmentMembership, Tree
-from journeylab.importers.draft import Draft, name_of
+from journeylab.importers.draft import Draft
 from journeylab.importers.export import Part
-from journeylab.importers.outcomes import Verdict
 
 from .comparisons import OPERATORS, any_of, compared
 from .entities import Entities
@@ -30,22 +29,10 @@ class Segments:
     def __init__(self, main: Draft, entities: Entities, changed: set[str]) -> None:
         self._main, self._entities, self._changed = main, entities, changed
         self._trees: dict[str, Tree] = {}
-        self._flags: dict[str, str] = {}
-
-    def _flag_name(self, label: str, what: str, of: str) -> str:
-        """The name of a flag attribute, another one for each thing that it is of."""
-        wanted = name_of(f"{what} {label}", "attribute")
-        name, n = wanted, 2
-        while self._flags.setdefault(name, of) != of:
-            name, n = f"{wanted[:40]}_{n}", n + 1
-        return name
 
     def flag(self, label: str, part: Part, what: str, why: str, of: str = "") -> Tree:
         """A flag attribute for something that no condition says, another one for each label, or what it is of."""
-        name = self._flag_name(label, what, of or f"{what} {label}")
-        note = f"{why}; here it is the flag attribute {name}, which the contacts have to have as of every instant"
-        self._main.note(part, f"{what} {label!r}", Verdict.approximated, name, note=note)
-        return Attribute(name)
+        return Attribute(self._main.flag_of(label, part, what, why, of or None))
 
     def filter(self, label: str, part: Part) -> Tree:
         """A flag attribute for a comparison that conditions do not have."""
@@ -53,7 +40,8 @@ class Segments:
 
     def member_flag(self, identity: str) -> str:
         """The flag attribute that says that a contact was added to a segment."""
-        return self._flag_name(self._entities.label("lists", identity), "in", f"segment {identity}")
+        of = f"segment {identity}"
+        return self._main.attribute_for(("flag", "in", of), f"in {self._entities.label('lists', identity)}")
 
     def name(self, draft: Draft, identity: str, user: Part) -> str:
         """The name of a segment, which is defined in the draft."""

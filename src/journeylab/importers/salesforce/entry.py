@@ -177,7 +177,7 @@ class Entry:
             filters.looks()
             return Compare("!=" if operator.startswith("not") else "==", what, value_of(value))
         label = f"{of} {field} {one.text('operator')} {value}".strip()
-        return Property(filters.flags.of(label, one, "no condition asks this of a record"))
+        return Property(filters.draft.flag_of_filter(label, one, "no condition asks this of a record"))
 
     def _reentry(self) -> str:
         """How often contacts may enter."""

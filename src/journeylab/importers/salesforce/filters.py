@@ -32,7 +32,6 @@ from journeylab.expressions import (
 from journeylab.importers.draft import Draft, name_of
 from journeylab.importers.export import Malformed, Part
 from journeylab.importers.outcomes import Verdict
-from journeylab.importers.unsaid import Flags
 
 __all__ = ["Filters", "scalar_of", "value_of"]
 
@@ -91,8 +90,7 @@ class Filters:
     """
 
     def __init__(self, draft: Draft, journey: Part, entry: str | None) -> None:
-        self.draft, self.flags = draft, Flags(draft)
-        self._journey, self._entry = journey, entry
+        self.draft, self._journey, self._entry = draft, journey, entry
 
     def condition(self, xml: str, part: Part, key: str) -> str | None:
         """The condition that a filter says of a contact; None where it says nothing.
@@ -212,7 +210,7 @@ class _Reading:
 
     def _flag(self, label: str) -> Tree:
         """A flag attribute for what no condition says."""
-        name = self._filters.flags.of(label, self.part, "no condition asks this of a text or a date")
+        name = self._filters.draft.flag_of_filter(label, self.part, "no condition asks this of a text or a date")
         return Attribute(name) if self._event is None else Property(name)
 
     def _differs(self, path: str, note: str) -> None:

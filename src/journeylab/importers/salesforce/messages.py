@@ -175,6 +175,6 @@ def update(steps: Steps, step: Step) -> None:
 def audience(steps: Steps, step: Step) -> None:
     """Who is in an audience is a flag attribute."""
     quiet(step.settings)
-    flag = name_of(f"in {step.label or step.name}", "attribute")
+    flag = steps.draft.attribute_for(("in", step.label or step.name), f"in {step.label or step.name}")
     steps.draft.node(step.name, step.part, set={flag: True}, next=steps.next(step))
     steps.did(step, step.name, but=f"it is {flag}")

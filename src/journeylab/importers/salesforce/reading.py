@@ -83,7 +83,7 @@ def _journey(export: Export, versions: list[Part], definitions: dict[str, Part])
 
 
 def _read(export: Export, part: Part, definitions: dict[str, Part]) -> Draft:
-    draft = Draft(export, NODE_TYPES, part.text("name"), part)
+    draft = Draft(export, NODE_TYPES, part.text("name"), part, folds=True)
     version, state = part.number("workflowApiVersion", 1), part.text("status", "Draft")
     if version != 1:
         raise part.malformed(
