@@ -23,6 +23,12 @@ _ARROW = {
 
 def log_of(world: World) -> EventLog:
     """The world's log; every column is there, whether or not the world uses it."""
+    events, contacts = tables_of(world)
+    return EventLog.read(events, contacts=contacts)
+
+
+def tables_of(world: World) -> tuple[pa.Table, pa.Table]:
+    """The world's events and contacts."""
     columns: dict[str, Any] = {
         "contact": pa.array([one["contact"] for one in world.events], pa.string()),
         "event": pa.array([one["event"] for one in world.events], pa.string()),
@@ -36,7 +42,7 @@ def log_of(world: World) -> EventLog:
     }
     for name, kind in ATTRIBUTE_KINDS.items():
         contacts[name] = pa.array([one["attributes"].get(name) for one in world.contacts], _ARROW[kind])
-    return EventLog.read(pa.table(columns), contacts=pa.table(contacts))
+    return pa.table(columns), pa.table(contacts)
 
 
 def journey_of(world: World, data: dict[str, Any]) -> Journey:

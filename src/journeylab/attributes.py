@@ -78,7 +78,7 @@ class Changes:
 
         rows = pa.array(stream.row)
         codes, distinct = intern(names.take(rows))
-        return cls(stream, codes, distinct.to_pylist(), _as_texts(values.take(rows)))
+        return cls(stream, codes, distinct.to_pylist(), as_texts(values.take(rows)))
 
     def where(self, name: str) -> tuple[Stream, pa.ChunkedArray]:
         """The changes of one attribute and the texts of their values."""
@@ -88,7 +88,7 @@ class Changes:
         return self.stream.where(mine), self.values.filter(pa.array(mine))
 
 
-def _as_texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def as_texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
     if pa.types.is_dictionary(values.type):
@@ -126,7 +126,7 @@ def reject_bad_zones(column: pa.ChunkedArray, name: str, rejects: Rejects) -> No
     """Rejects rows whose value is no time zone, with the nearest zone's name."""
     import pyarrow as pa
 
-    codes, distinct = intern(_as_texts(column))
+    codes, distinct = intern(as_texts(column))
     texts = distinct.to_pylist()
     wrong = {code: text for code, text in enumerate(texts) if text not in zone_names()}
     rows = np.flatnonzero(np.isin(codes, list(wrong)))
@@ -156,8 +156,8 @@ def reject_bad_changes(
         )
     table = events.read(list(_NEEDED)).take(pa.array(rows))
     some = rejects.of(rows)
-    codes, distinct = intern(_as_texts(table["name"]))
-    names, values = distinct.to_pylist(), _as_texts(table["value"])
+    codes, distinct = intern(as_texts(table["name"]))
+    names, values = distinct.to_pylist(), as_texts(table["value"])
     nameless = np.flatnonzero(codes < 0)
     some.add(nameless, "name", pa.nulls(len(nameless), pa.string()), "is missing")
     base: dict[str, Kind] = {}

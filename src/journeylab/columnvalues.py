@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Column", "Kind", "column_floats", "column_of", "from_values", "is_marked_text", "kind_of_texts", "marked_texts",
-    "parsed", "understood",
+    "Column", "Kind", "TextsSeen", "column_floats", "column_of", "fitting", "from_values", "is_marked_text",
+    "kind_of_texts", "marked_texts", "parsed", "understood",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["number", "flag", "text", "instant", "date", "unknown"]
@@ -110,21 +110,48 @@ def from_values(name: str, values: list[Any], rejects: Rejects, *, mixed: bool =
         raise DataError(f"{rejects.source}: column {name!r} cannot be read: {error}") from None
 
 
-def kind_of_texts(texts: pa.ChunkedArray | pa.Array, *, most: bool = False) -> Kind:
-    """What texts are that only texts could be kept as: the kind that all of them, or `most`, can be read as."""
+class TextsSeen:
+    """What the texts of a column can be read as, in however many parts they come."""
+
+    def __init__(self) -> None:
+        self._n_values = 0
+        self._n_fitting: Counter[Kind] = Counter()
+        self._has_codes = False
+
+    def add(self, texts: pa.ChunkedArray | pa.Array) -> TextsSeen:
+        """Looks at some more of them."""
+        import pyarrow.compute as pc
+
+        n_values = len(texts) - texts.null_count
+        if n_values:
+            self._n_values += n_values
+            self._has_codes = self._has_codes or pc.any(pc.match_substring_regex(texts, _CODE)).as_py()
+            for kind, pattern in _PATTERNS.items():
+                self._n_fitting[kind] += pc.sum(pc.match_substring_regex(texts, pattern)).as_py()
+        return self
+
+    def kind(self, *, most: bool = False) -> Kind:
+        """The kind that all of them, or `most`, can be read as."""
+        if not self._n_values:
+            return "unknown"
+        for kind in _PATTERNS:
+            if kind == "number" and self._has_codes:
+                continue
+            if self._n_fitting[kind] == self._n_values or (most and 2 * self._n_fitting[kind] > self._n_values):
+                return kind
+        return "text"
+
+
+def fitting(texts: pa.Array, kind: Kind) -> pa.Array:
+    """Those of some texts that look like values of a kind."""
     import pyarrow.compute as pc
 
-    n_values = len(texts) - texts.null_count
-    if not n_values:
-        return "unknown"
-    has_codes = pc.any(pc.match_substring_regex(texts, _CODE)).as_py()
-    for kind, pattern in _PATTERNS.items():
-        if kind == "number" and has_codes:
-            continue
-        n_fitting = pc.sum(pc.match_substring_regex(texts, pattern)).as_py()
-        if n_fitting == n_values or (most and 2 * n_fitting > n_values):
-            return kind
-    return "text"
+    return texts.filter(pc.match_substring_regex(texts, _PATTERNS[kind]))
+
+
+def kind_of_texts(texts: pa.ChunkedArray | pa.Array, *, most: bool = False) -> Kind:
+    """What texts are that only texts could be kept as: the kind that all of them, or `most`, can be read as."""
+    return TextsSeen().add(texts).kind(most=most)
 
 
 def parsed(texts: pa.ChunkedArray, kind: Kind, name: str, zone: str | None, rejects: Rejects) -> pa.ChunkedArray:

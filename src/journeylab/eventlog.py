@@ -159,6 +159,15 @@ class EventLog(Tables):
         return cls(prepared, properties, timezone=timezone, entry=entry)
 
     @classmethod
+    def part_in(cls, events: Path, contacts: Path, *, span: tuple[int, int], timezone: str | None) -> EventLog:
+        """A part of a log, in Parquet files whose columns are what they are in the whole, and the whole's span."""
+        prepared, properties = prepare(
+            open_source(events), open_source(contacts, what="contacts"), event=None, zone=timezone, rejects="error",
+            step=lambda _: None, span=span,
+        )  # fmt: skip
+        return cls(prepared, properties, timezone=timezone)
+
+    @classmethod
     def from_rows(
         cls, events: Iterable[Mapping[str, Any]], contacts: Iterable[Mapping[str, Any]] = (), **options: Any
     ) -> EventLog:

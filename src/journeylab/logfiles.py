@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -144,7 +144,17 @@ def _from_parquet(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Sou
             raise DataError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
         raise DataError(f"{name} has changed since it was read; read it again")
 
-    return Source(name, files[0].schema_arrow.names, read, Rejects(name), paths, is_lazy=True)
+    def stream(columns: Sequence[str], n_rows: int) -> Iterator[pa.Table]:
+        try:
+            for file in files:
+                for batch in file.iter_batches(n_rows, columns=list(columns)):
+                    yield _sound(pa.Table.from_batches([batch]))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        if state() != at_first:
+            raise DataError(f"{name} has changed since it was read; read it again")
+
+    return Source(name, files[0].schema_arrow.names, read, Rejects(name), paths, is_lazy=True, stream=stream)
 
 
 def _repetitive(metadata: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
     from .tablesource import Source
 
-__all__ = ["Prepared", "Properties", "mapped", "prepare", "properties_of", "renamed"]
+__all__ = [
+    "FIXED", "Prepared", "Properties", "are_numbers", "check_columns", "ids_of", "mapped", "prepare", "properties_of",
+    "reject_missing", "renamed",
+]  # fmt: skip
 
-_FIXED = ("contact", "event", "occurred_at", "received_at")
+FIXED = ("contact", "event", "occurred_at", "received_at")
 # What other systems call these columns, to suggest a mapping.
 _SYNONYMS = {
     "contact": ("customer_id", "contact_id", "user_id", "person_id", "customer", "user", "distinct_id", "email"),
@@ -115,7 +118,11 @@ def renamed(source: Source, columns: Mapping[str, str]) -> Source:
         wanted = list(names)
         return source.read([own[name] for name in wanted]).rename_columns(wanted)
 
-    return replace(source, columns=list(own), read=read)
+    def stream(names: Sequence[str], n_rows: int) -> Iterator[pa.Table]:
+        wanted = list(names)
+        return (part.rename_columns(wanted) for part in source.parts([own[name] for name in wanted], n_rows))
+
+    return replace(source, columns=list(own), read=read, stream=stream)
 
 
 def _missing(source: Source, name: str) -> str:
@@ -126,8 +133,12 @@ def _missing(source: Source, name: str) -> str:
     return f"{source.name}: there is no column {name!r}; {guess}{event}. {known(name, source.columns, 'columns')}"
 
 
-def _ids(source: Source, rejects: Rejects, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The contact column as int64 or text; missing ones are rejected."""
+def are_numbers(source: Source, column: pa.ChunkedArray) -> bool:
+    """Whether the contacts of a source are whole numbers: by their type, or in a file of texts as all of them are.
+
+    Raises:
+        DataError: when they are neither whole numbers nor texts.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -142,20 +153,34 @@ def _ids(source: Source, rejects: Rejects, column: pa.ChunkedArray) -> pa.Chunke
                 else ""
             )
         )
-    if pa.types.is_null(kind):
-        column = column.cast(pa.string())
-    elif pa.types.is_integer(kind):
+    if is_text and source.is_text:
+        return bool(pc.all(pc.match_substring_regex(column, _WHOLE)).as_py())
+    return bool(pa.types.is_integer(kind))
+
+
+def ids_of(
+    source: Source, rejects: Rejects, column: pa.ChunkedArray, *, as_numbers: bool | None = None
+) -> pa.ChunkedArray:
+    """The contact column as int64 or text, by itself or as it is said; missing ones are rejected.
+
+    Raises:
+        DataError: when they are neither whole numbers nor texts, or numbers that are too large.
+    """
+    import pyarrow as pa
+
+    are = are_numbers(source, column)
+    if are if as_numbers is None else as_numbers:
         try:
             column = column.cast(pa.int64())
         except pa.ArrowInvalid:
             raise DataError(f"{source.name}: column 'contact' has numbers beyond 2**63; make texts of them") from None
-    elif source.is_text and pc.all(pc.match_substring_regex(column, _WHOLE)).as_py():
-        column = column.cast(pa.int64())
-    _reject_missing(column, "contact", rejects)
+    elif pa.types.is_null(column.type) or as_numbers is not None:
+        column = column.cast(pa.string())
+    reject_missing(column, "contact", rejects)
     return column
 
 
-def _reject_missing(column: pa.ChunkedArray, name: str, rejects: Rejects) -> None:
+def reject_missing(column: pa.ChunkedArray, name: str, rejects: Rejects) -> None:
     import pyarrow as pa
 
     if column.null_count:
@@ -176,7 +201,7 @@ def _kinds(
         column, kind = column.cast(pa.string()), pa.string()
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise DataError(f"{source.name}: column 'event' is of type {kind}; events are named by texts")
-    _reject_missing(column, "event", rejects)
+    reject_missing(column, "event", rejects)
     codes, values = intern(column)
     names = values.to_pylist()
     order = sorted(range(len(names)), key=lambda code: names[code] or "")
@@ -194,10 +219,8 @@ def _contact_table(source: Source | None) -> tuple[pa.Table | None, Rejects]:
     if source is None:
         return None, Rejects("the contacts")
     rejects = source.rejects
-    if "contact" not in source.columns:
-        raise DataError(_missing(source, "contact"))
     table = source.read(source.columns)
-    ids = _ids(source, rejects, table["contact"])
+    ids = ids_of(source, rejects, table["contact"])
     columns = {"contact": ids}
     for name in source.columns:
         if name != "contact":
@@ -242,12 +265,18 @@ def _joined(
     return pa.concat_arrays([ids, given.take(pa.array(only_given))]), contacts.drop_columns("contact").take(rows)
 
 
-def _check_columns(events: Source, event: str | None) -> None:
-    """Refuses what cannot be set aside: missing columns."""
+def check_columns(events: Source, contacts: Source | None, event: str | None) -> None:
+    """Refuses what cannot be set aside: missing columns.
+
+    Raises:
+        DataError: with each that is missing, and the likeliest one to map to it.
+    """
     needed = [name for name in ("contact", "event", "occurred_at") if name != "event" or event is None]
     faults = [_missing(events, name) for name in needed if name not in events.columns]
     if event is not None and "event" in events.columns:
         faults.append(f"{events.name}: there is a column 'event' already; leave out event={event!r}")
+    if contacts is not None and "contact" not in contacts.columns:
+        faults.append(_missing(contacts, "contact"))
     if faults:
         raise DataError("\n".join(faults))
 
@@ -277,19 +306,21 @@ class _Rows:
         )
 
 
-def _read_rows(events: Source, event: str | None, zone: str | None, step: Callable[[str], None]) -> _Rows:
+def _read_rows(
+    events: Source, event: str | None, zone: str | None, step: Callable[[str], None], *, may_be_empty: bool
+) -> _Rows:
     """Reads and checks the fixed columns; bad rows go to the source's rejects."""
-    fixed = [name for name in _FIXED if name in events.columns]
+    fixed = [name for name in FIXED if name in events.columns]
     step("read")
     table = events.read(fixed)
-    if not len(table) and not events.rejects:
+    if not len(table) and not events.rejects and not may_be_empty:
         raise DataError(f"{events.name}: there are no events")
     step("check")
-    ids = _ids(events, events.rejects, table["contact"])
+    ids = ids_of(events, events.rejects, table["contact"])
     with ThreadPoolExecutor(1) as interning:
         interned = interning.submit(intern, ids)  # meanwhile the other columns are understood
         at = instants(table["occurred_at"], "occurred_at", zone, events.rejects)
-        _reject_missing(table["occurred_at"], "occurred_at", events.rejects)
+        reject_missing(table["occurred_at"], "occurred_at", events.rejects)
         if "received_at" in fixed:
             instants(table["received_at"], "received_at", zone, events.rejects)
         column = table["event"] if "event" in fixed else None
@@ -300,7 +331,7 @@ def _read_rows(events: Source, event: str | None, zone: str | None, step: Callab
 
 def _understood(events: Source, event_names: list[str]) -> Source:
     """Events of a file that knows only texts, with properties as what most of their values are."""
-    names = [name for name in events.columns if name not in _FIXED]
+    names = [name for name in events.columns if name not in FIXED]
     if not events.is_text or not names:
         return events
     texts = events.read(names)
@@ -319,16 +350,19 @@ def prepare(
     zone: str | None,
     rejects: Literal["error", "set_aside"],
     step: Callable[[str], None],
+    span: tuple[int, int] | None = None,
 ) -> tuple[Prepared, Properties]:
     """The prepared log of some events and contacts, which are `mapped` already; `step` hears what is being done.
+
+    With a `span` they are a part of a log that has it, and may be of contacts alone.
 
     Raises:
         DataError: for everything that cannot be set aside, and for bad rows when `rejects` is `"error"`.
     """
     import pyarrow as pa
 
-    _check_columns(events, event)
-    rows = _read_rows(events, event, zone, step)
+    check_columns(events, contacts, event)
+    rows = _read_rows(events, event, zone, step, may_be_empty=span is not None)
     n_rows = len(rows.kind)
     events = _understood(events, rows.event_names)
     contact_table, bad_contacts = _contact_table(contacts)
@@ -339,7 +373,7 @@ def prepare(
     if rejects == "error":
         _raise(bad, n_rows, bad_contacts, 0 if contact_table is None else len(contact_table))
     keep = bad.kept(n_rows)
-    if not keep.any():
+    if not keep.any() and span is None:
         raise DataError(f"{events.name}: there are no events left, all rows are bad: {bad.error(n_rows)}", bad.table)
     if contact_table is not None and bad_contacts:
         contact_table = contact_table.filter(pa.array(bad_contacts.kept(len(contact_table))))
@@ -347,7 +381,7 @@ def prepare(
     if not all_kept:
         rows = rows.where(keep)
     step("index")
-    prepared = _indexed(rows, contact_table, (events, contacts))
+    prepared = _indexed(rows, contact_table, (events, contacts), span)
     del rows
     pa.default_memory_pool().release_unused()  # what Arrow read into is not needed again, and is much
     found = [one.table for one in (bad, bad_contacts) if one]
@@ -360,7 +394,9 @@ def prepare(
     return prepared, properties_of(events, prepared.keep)
 
 
-def _indexed(rows: _Rows, contacts: pa.Table | None, sources: tuple[Source, Source | None]) -> Prepared:
+def _indexed(
+    rows: _Rows, contacts: pa.Table | None, sources: tuple[Source, Source | None], span: tuple[int, int] | None
+) -> Prepared:
     """The prepared log of good rows."""
     occurrences = group_by_kind(rows.kind, len(rows.event_names), rows.contact, rows.at)
     is_used = np.diff(occurrences.offsets) > 0
@@ -371,7 +407,7 @@ def _indexed(rows: _Rows, contacts: pa.Table | None, sources: tuple[Source, Sour
         contact_ids=contact_ids,
         occurrences=occurrences,
         attributes=attributes,
-        span=(int(occurrences.at.min()), int(occurrences.at.max())),
+        span=span or (int(occurrences.at.min()), int(occurrences.at.max())),
     )
 
 
@@ -392,7 +428,7 @@ def properties_of(events: Source, keep: NDArray[np.bool_] | None) -> Properties:
         table = events.read(names)
         return table if keep is None else table.filter(pa.array(keep))
 
-    return Properties([name for name in events.columns if name not in _FIXED], read, events.name)
+    return Properties([name for name in events.columns if name not in FIXED], read, events.name)
 
 
 def _raise(bad: Rejects, n_rows: int, bad_contacts: Rejects, n_contacts: int) -> None:

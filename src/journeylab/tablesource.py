@@ -7,7 +7,7 @@ an Arrow stream, as polars frames, Arrow tables and readers, and DuckDB relation
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -127,6 +127,7 @@ class Source:
         paths: the files it rests on, empty when it is no local file.
         is_text: whether every value is a text still to be understood, as in CSV.
         is_lazy: whether each read goes to the file again.
+        stream: reads some columns anew, so many rows at a time, where that takes less memory than all at once.
     """
 
     name: str
@@ -136,6 +137,16 @@ class Source:
     paths: tuple[Path, ...] = field(default=())
     is_text: bool = False
     is_lazy: bool = False
+    stream: Callable[[Sequence[str], int], Iterator[pa.Table]] | None = None
+
+    def parts(self, columns: Sequence[str], n_rows: int) -> Iterator[pa.Table]:
+        """Some columns, at most so many rows at a time, in the order of `read`."""
+        if self.stream is not None:
+            yield from self.stream(columns, n_rows)
+            return
+        table = self.read(columns)
+        for start in range(0, len(table), n_rows):
+            yield table.slice(start, n_rows)
 
 
 def repeated(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,148 @@
+"""What the columns of a table are, seen in all of its parts before any of them is written.
+
+A bucket has only some of a column's values. So that a column means the same in each, it is written as what the values
+of all of them are: numbers, flags, dates and instants by Arrow's types, texts marked as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from journeylab.columnvalues import Kind, TextsSeen, fitting, parsed
+from journeylab.errors import DataError
+from journeylab.rejects import Rejects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["TYPES", "ColumnsSeen", "Written", "is_text", "plain"]
+
+_UTC: Final = "UTC"
+
+
+def _arrow(name: str) -> Callable[[], pa.DataType]:
+    def made() -> pa.DataType:
+        import pyarrow as pa
+
+        return pa.timestamp("us", _UTC) if name == "timestamp" else getattr(pa, name)()
+
+    return made
+
+
+TYPES: Final[dict[Kind, Callable[[], pa.DataType]]] = {
+    "number": _arrow("float64"), "flag": _arrow("bool_"), "date": _arrow("date32"), "instant": _arrow("timestamp"),
+    "text": _arrow("string"), "unknown": _arrow("null"),
+}  # fmt: skip
+"""Arrow's type of a column of each kind."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a column is written.
+
+    Attributes:
+        name: the column's.
+        kind: what its texts are read as; None where its values are no texts, or stay as they are.
+        is_marked: whether it is marked as texts.
+        stays: whether it stays a text, although its texts are read, to find bad ones.
+    """
+
+    name: str
+    kind: Kind | None
+    is_marked: bool = False
+    stays: bool = False
+
+    def column(self, column: pa.ChunkedArray, zone: str | None, rejects: Rejects) -> pa.ChunkedArray:
+        """A part of the column as it is written; bad texts go to `rejects`."""
+        import pyarrow as pa
+
+        column = plain(column)
+        if self.kind is None:
+            return column
+        if self.kind == "unknown":
+            return pa.chunked_array([pa.nulls(len(column))])
+        if self.kind == "text":
+            return column.cast(pa.string())
+        found = parsed(column, self.kind, self.name, _UTC if self.stays else zone, rejects)
+        if self.stays:
+            return column.cast(pa.string())
+        return found.cast(pa.timestamp("us", _UTC)) if self.kind == "instant" else found
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without dictionaries, which differ from part to part."""
+    import pyarrow as pa
+
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is one of texts."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+class ColumnsSeen:
+    """What some columns of a source are, as far as its parts were seen.
+
+    Args:
+        names: the columns.
+        zone: of times that do not say theirs.
+        knows_only_texts: whether the source does, as a CSV file: then what most values of a column are counts.
+    """
+
+    def __init__(self, names: Iterable[str], zone: str | None, *, knows_only_texts: bool = False) -> None:
+        self._names, self._zone, self._only_texts = list(names), zone, knows_only_texts
+        self._seen: dict[str, TextsSeen] = {}
+        self._unreadable: set[tuple[str, Kind]] = set()
+        self._naive: set[str] = set()
+        self._marked: set[str] = set()
+
+    def add(self, table: pa.Table) -> None:
+        """Looks at a part."""
+        from journeylab.columnvalues import is_marked_text
+
+        for name in self._names:
+            column = plain(table[name])
+            if not is_text(column.type):
+                continue
+            if is_marked_text(table, name):
+                self._marked.add(name)
+            self._seen.setdefault(name, TextsSeen()).add(column)
+            self._read(name, column)
+
+    def _read(self, name: str, column: pa.ChunkedArray) -> None:
+        """Notes whether texts of a part that look like dates or instants are none, or do not say their zone."""
+        import pyarrow as pa
+
+        distinct = column.unique()
+        for kind in ("date", "instant"):
+            likely = pa.chunked_array([fitting(distinct, kind)])
+            rejects = Rejects("a part")
+            try:
+                parsed(likely, kind, name, self._zone, rejects)
+            except DataError:
+                self._naive.add(name)
+            if rejects:
+                self._unreadable.add((name, kind))
+
+    def written(self, as_texts: Sequence[str] = ()) -> list[Written]:
+        """How each column is written; those `as_texts` as texts, whatever they look like."""
+        return [self._written(name, as_text=name in as_texts) for name in self._names]
+
+    def _written(self, name: str, *, as_text: bool) -> Written:
+        if name not in self._seen:
+            return Written(name, None)
+        kind = "text" if name in self._marked else self._seen[name].kind(most=self._only_texts and not as_text)
+        if as_text:
+            return Written(name, "text", is_marked=kind not in ("date", "instant"))
+        if self._only_texts:  # whether instants have zones, and which, matters only to those who use them
+            return Written(name, kind, is_marked=kind == "text", stays=kind == "instant" and name in self._naive)
+        if kind in ("date", "instant"):
+            if name in self._naive:
+                return Written(name, None)
+            return Written(name, "text", is_marked=True) if (name, kind) in self._unreadable else Written(name, kind)
+        return Written(name, "unknown" if kind == "unknown" else "text", is_marked=kind != "unknown")

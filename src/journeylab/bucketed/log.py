@@ -1,0 +1,125 @@
+"""A log in buckets on disk: what is known of the whole, and each bucket as an event log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from journeylab.clock import instant
+from journeylab.display import counted
+from journeylab.errors import DataError
+from journeylab.eventlog import EventLog
+from journeylab.rejects import no_rejects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CONTACTS", "EVENTS", "META", "REJECTS", "BucketedLog", "bucket_file"]
+
+META: Final = "log.json"
+EVENTS: Final = "events"
+CONTACTS: Final = "contacts"
+REJECTS: Final = "rejects.parquet"
+
+
+def bucket_file(folder: Path, k: int) -> Path:
+    """The file of a bucket."""
+    return folder / f"bucket-{k:04}.parquet"
+
+
+class BucketedLog:
+    """An event log on disk in buckets of contacts; each is an event log with the span and meaning of the whole.
+
+    Made by `bucket_log`; contacts belong to buckets by a hash of their ids, as in `EventLog.partition`.
+
+    Attributes:
+        folder: where it is.
+        n_buckets: how many buckets there are.
+        n_by_event: how many events there are of each kind.
+        start_us, end_us: the first and the last event's instant, microseconds since 1970-01-01T00:00Z.
+    """
+
+    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
+        self.folder = folder
+        self.n_buckets: int = meta["n_buckets"]
+        self.n_by_event: dict[str, int] = meta["n_by_event"]
+        self.start_us, self.end_us = meta["span"]
+        self._meta = meta
+
+    @classmethod
+    def open(cls, folder: str | Path) -> BucketedLog:
+        """The log in a folder.
+
+        Raises:
+            DataError: when there is none.
+        """
+        folder = Path(folder)
+        try:
+            meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise DataError(f"{folder}: there is no log in buckets here; bucket_log makes one") from None
+        return cls(folder, meta)
+
+    @property
+    def n_events(self) -> int:
+        """How many events there are."""
+        return sum(self.n_by_event.values())
+
+    @property
+    def n_contacts(self) -> int:
+        """How many contacts there are, those without events included."""
+        return sum(self._meta["n_contacts"])
+
+    @property
+    def event_names(self) -> list[str]:
+        """The kinds of events, sorted."""
+        return list(self.n_by_event)
+
+    @property
+    def start_at(self) -> datetime:
+        """The instant of the first event."""
+        return instant(self.start_us)
+
+    @property
+    def end_at(self) -> datetime:
+        """The instant of the last event."""
+        return instant(self.end_us)
+
+    def has_consent(self, purpose: str) -> bool:
+        """Whether any event gives or withdraws consent for a purpose, or for all (rule 34)."""
+        return not {None, purpose}.isdisjoint(self._meta["consent"])
+
+    @property
+    def rejects(self) -> pa.Table:
+        """Arrow table of what was set aside: source, row, column, value, reason."""
+        import pyarrow.parquet as pq
+
+        path = self.folder / REJECTS
+        return pq.read_table(path) if path.exists() else no_rejects()
+
+    def bucket(self, k: int) -> EventLog:
+        """One bucket, read now.
+
+        Raises:
+            ValueError: when there is no such bucket.
+        """
+        if not 0 <= k < self.n_buckets:
+            raise ValueError(f"bucket {k} of {self.n_buckets} does not exist; buckets count from 0")
+        return EventLog.part_in(
+            bucket_file(self.folder / EVENTS, k), bucket_file(self.folder / CONTACTS, k),
+            span=(self.start_us, self.end_us), timezone=self._meta["timezone"],
+        )  # fmt: skip
+
+    def buckets(self) -> Iterator[EventLog]:
+        """Each bucket in turn; whoever keeps none of them needs the memory of one."""
+        return map(self.bucket, range(self.n_buckets))
+
+    def __repr__(self) -> str:
+        return (
+            f"BucketedLog({counted(self.n_events, 'event')} of {counted(self.n_contacts, 'contact')} in "
+            f"{counted(self.n_buckets, 'bucket')}, {counted(len(self.n_by_event), 'kind')}, "
+            f"{self.start_at:%Y-%m-%d} to {self.end_at:%Y-%m-%d})"
+        )

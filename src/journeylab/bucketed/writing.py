@@ -1,0 +1,451 @@
+"""From a source of any size to a log in buckets, in bounded memory: seen once, then written, a part at a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from journeylab.attributes import CHANGED, as_texts, reject_bad_changes, reject_bad_zones
+from journeylab.columnvalues import TextsSeen, marked_texts
+from journeylab.errors import DataError
+from journeylab.instants import check_zone, instants
+from journeylab.interning import intern
+from journeylab.keyedhash import unit_hashes
+from journeylab.logreading import FIXED, are_numbers, check_columns, ids_of, mapped, reject_missing
+from journeylab.logsource import open_source
+from journeylab.progress import Progress, Tell, shown
+from journeylab.rejects import Rejects
+from journeylab.tablesource import of_table
+
+from .kinds import TYPES, ColumnsSeen, Written, is_text, plain
+from .log import CONTACTS, EVENTS, META, REJECTS, BucketedLog, bucket_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from journeylab.tablesource import Source
+
+__all__ = ["bucket_log"]
+
+_FORMAT: Final = 1
+_ROWS: Final = 1 << 18
+_EVENTS_A_BUCKET: Final = 2_000_000
+_MOST_BUCKETS: Final = 512
+"""Each has a file open while a log is written."""
+_BUFFERED: Final = 256 << 20
+_CONSENT: Final = ("consent_given", "consent_withdrawn")
+_ROW: Final = "(row)"
+"""The column of contacts that has their rows in the source, until it is known that none is there twice."""
+
+
+def bucket_log(
+    source: Any,
+    folder: str | Path,
+    *,
+    contacts: Any = None,
+    columns: Mapping[str, str] | None = None,
+    event: str | None = None,
+    timezone: str | None = None,
+    rejects: Literal["error", "set_aside"] = "error",
+    query: str | None = None,
+    n_buckets: int | None = None,
+    progress: Progress = None,
+) -> BucketedLog:
+    """The event log of a source of any size, written to a folder as Parquet in buckets of contacts.
+
+    The source is read twice, a part at a time: first for what its columns are, then for its rows. Parquet files and
+    folders of them are never in memory as a whole; other sources are as large as they are when they are read.
+
+    Args:
+        source: as for `EventLog.read`, as are `contacts`, `columns`, `event`, `timezone`, `rejects` and `query`.
+        folder: where the log goes; it must not be there yet.
+        contacts: the contacts and their attributes.
+        columns: their names there to names here.
+        event: the name of the one kind of event.
+        timezone: the zone of times that do not say theirs.
+        rejects: `"error"` or `"set_aside"`, into `BucketedLog.rejects`.
+        query: the SQL query that gives the events of a database.
+        n_buckets: how many; by default as many as give each about two million events.
+        progress: `True` for a bar, or what to call with the rows done and in all; see `progress`.
+
+    Raises:
+        DataError: as `EventLog.read`; and when the folder is there already.
+
+    >>> import tempfile
+    >>> rows = [{"contact": n, "event": "visit", "occurred_at": "2026-03-01T00:00:00Z"} for n in range(5)]
+    >>> with tempfile.TemporaryDirectory() as here:
+    ...     log = bucket_log(rows, f"{here}/log", n_buckets=2)
+    ...     print(log, [one.contact_ids.to_pylist() for one in log.buckets()])
+    BucketedLog(5 events of 5 contacts in 2 buckets, 1 kind, 2026-03-01 to 2026-03-01) [[0, 1, 3, 4], [2]]
+    """
+    if timezone is not None:
+        check_zone(timezone)
+    if rejects not in ("error", "set_aside"):
+        raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
+    if n_buckets is not None and not 1 <= n_buckets <= _MOST_BUCKETS:
+        raise DataError(f"n_buckets={n_buckets}: there are 1 to {_MOST_BUCKETS:,} buckets")
+    folder = Path(folder)
+    if folder.exists():
+        raise DataError(f"{folder} is there already; name a folder that is not")
+    people = open_source(contacts, what="contacts") if contacts is not None else None
+    events, people = mapped(open_source(source, query), people, dict(columns or {}))
+    check_columns(events, people, event)
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    with shown(progress, "bucketing the event log") as tell:
+        seen = _Seen.of(events, people, event, timezone, tell)
+        n = n_buckets or max(1, min(_MOST_BUCKETS, -(-seen.n_rows // _EVENTS_A_BUCKET)))
+        try:
+            made = _Made(new, n, seen, timezone)
+            bad = [*made.events(events, event, tell), *made.contacts(people)]
+            if rejects == "error" and bad:
+                raise DataError("\n".join(str(one.error(n_rows)) for one, n_rows in bad))
+            if made.span is None:
+                error = events.rejects.error(seen.n_rows)
+                raise DataError(f"{events.name}: there are no events left, all rows are bad: {error}", error.rejects)
+            made.finish([one for one, _ in bad], events.name)
+            new.rename(folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return BucketedLog.open(folder)
+
+
+@dataclass
+class _Numbers:
+    """Whether the contacts of a source are whole numbers, as far as its parts were seen."""
+
+    are_numbers: bool = True
+    n_seen: int = 0
+
+    def add(self, column: pa.ChunkedArray, source: Source) -> None:
+        """Looks at a part; one without any contact tells nothing."""
+        if column.null_count < len(column):
+            self.n_seen += 1
+            self.are_numbers = are_numbers(source, column) and self.are_numbers
+
+    def join(self, given: _Numbers, events: Source, people: Source) -> None:
+        """Makes the contacts of both tables alike, where a file of texts does not say what they are.
+
+        Raises:
+            DataError: when both say it, and differ.
+        """
+        if self.are_numbers != given.are_numbers and given.n_seen:
+            if not (events.is_text or people.is_text):
+                what = ["whole numbers" if one.are_numbers else "texts" for one in (self, given)]
+                raise DataError(
+                    f"contacts are {what[0]} in the events, but {what[1]} in the contacts table; make them alike"
+                )
+            self.are_numbers = False
+
+
+@dataclass
+class _Seen:
+    """What a source is, seen as a whole.
+
+    Attributes:
+        n_rows: how many rows the events have.
+        ids_are_numbers: whether contacts are whole numbers.
+        properties: how each property of events is written.
+        attributes: how each attribute of contacts is written.
+        kinds: a contacts table without rows, whose columns say what attributes are, also those known from changes only.
+    """
+
+    n_rows: int
+    ids_are_numbers: bool
+    properties: list[Written]
+    attributes: list[Written]
+    kinds: pa.Table
+
+    @classmethod
+    def of(cls, events: Source, people: Source | None, event: str | None, zone: str | None, tell: Tell) -> _Seen:
+        """Looks at all parts of the events and of the contacts."""
+        names = [name for name in events.columns if name not in FIXED]
+        properties = ColumnsSeen(names, zone, knows_only_texts=events.is_text)
+        changes: dict[str, TextsSeen] = {}
+        n_rows, numbers, given = 0, _Numbers(), _Numbers()
+        for part in events.parts(events.columns, _ROWS):
+            n_rows += len(part)
+            tell(n_rows, 0)
+            properties.add(part)
+            numbers.add(part["contact"], events)
+            for name, texts in _changes(part, event):
+                changes.setdefault(name, TextsSeen()).add(texts)
+        attributes: list[Written] = []
+        types: dict[str, Any] = {}
+        if people is not None:
+            seen = ColumnsSeen(
+                [one for one in people.columns if one != "contact"], zone, knows_only_texts=people.is_text
+            )
+            for part in people.parts(people.columns, _ROWS):
+                seen.add(part)
+                given.add(part["contact"], people)
+                types = {name: plain(part[name]).type for name in people.columns}
+            attributes = seen.written()
+            numbers.join(given, events, people)
+        as_texts = ("name", "value") if changes else ()
+        return cls(
+            n_rows,
+            numbers.are_numbers and numbers.n_seen > 0,
+            properties.written(as_texts),
+            attributes,
+            _kinds(attributes, types, changes),
+        )
+
+
+def _changes(part: pa.Table, event: str | None) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """The texts of the new values in a part, for each attribute that changes."""
+    import pyarrow.compute as pc
+
+    if event is not None or not {"event", "name", "value"} <= {*part.column_names}:
+        return
+    mine = part.select(["name", "value"]).filter(pc.equal(plain(part["event"]), CHANGED))
+    names = plain(mine["name"])
+    for name in names.unique().drop_null().to_pylist():
+        yield str(name), as_texts(mine["value"].filter(pc.equal(names, name)))
+
+
+def _kinds(attributes: Sequence[Written], types: Mapping[str, Any], changes: Mapping[str, TextsSeen]) -> pa.Table:
+    """A contacts table without rows that says what each attribute is."""
+    import pyarrow as pa
+
+    nothing = {one.name: one.column(pa.chunked_array([], types[one.name]), None, Rejects("")) for one in attributes}
+    marked = [one.name for one in attributes if one.is_marked]
+    for name, seen in changes.items():
+        if name not in nothing or pa.types.is_null(nothing[name].type):
+            kind = seen.kind()
+            nothing[name] = pa.chunked_array([], TYPES[kind]())
+            marked += [name] if kind == "text" else []
+    return marked_texts(pa.table(nothing), marked)
+
+
+@dataclass
+class _Made:
+    """A log in buckets that is being written to a folder."""
+
+    folder: Path
+    n_buckets: int
+    seen: _Seen
+    zone: str | None
+    n_by_event: Counter[str] = field(default_factory=Counter)
+    span: tuple[int, int] | None = None
+    consent: set[str | None] = field(default_factory=set)
+
+    def events(self, source: Source, event: str | None, tell: Tell) -> Iterator[tuple[Rejects, int]]:
+        """Writes the good rows of the events, and gives what was wrong with the others."""
+        import pyarrow as pa
+
+        n_rows = 0
+        with _Writer(self.folder / EVENTS, self.n_buckets) as writer:
+            for table in source.parts(source.columns, _ROWS):
+                rejects = _rejects_of_part(source, n_rows, len(table))
+                part = of_table(source.name, table, rejects, is_text=source.is_text)
+                made = self._event_rows(part, event, rejects)
+                kept = rejects.kept(len(table))
+                made = made.filter(pa.array(kept))
+                self._note(made)
+                writer.add(made)
+                source.rejects.absorb(rejects, np.arange(n_rows, n_rows + len(table)))
+                n_rows += len(table)
+                tell(n_rows, self.seen.n_rows)
+        if not n_rows and not source.rejects:
+            raise DataError(f"{source.name}: there are no events")
+        if source.rejects:
+            yield source.rejects, n_rows
+
+    def _event_rows(self, part: Source, event: str | None, rejects: Rejects) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = part.read(part.columns)
+        n_rows = len(table)
+        columns = {"contact": ids_of(part, rejects, table["contact"], as_numbers=self.seen.ids_are_numbers)}
+        if event is None:
+            kind = plain(table["event"])
+            if not (is_text(kind.type) or pa.types.is_null(kind.type)):
+                raise DataError(f"{part.name}: column 'event' is of type {kind.type}; events are named by texts")
+            reject_missing(kind, "event", rejects)
+            columns["event"] = kind.cast(pa.string())
+        else:
+            columns["event"] = pa.chunked_array([pa.repeat(pa.scalar(event), n_rows)])
+        for name in ("occurred_at", "received_at"):
+            if name in part.columns:
+                columns[name] = instants(table[name], name, self.zone, rejects).cast(pa.timestamp("us", "UTC"))
+        reject_missing(table["occurred_at"], "occurred_at", rejects)
+        for one in self.seen.properties:
+            columns[one.name] = one.column(table[one.name], self.zone, rejects)
+        changed = np.flatnonzero(pc.fill_null(pc.equal(columns["event"], CHANGED), fill_value=False).to_numpy())
+        if len(changed):
+            reject_bad_changes(part, changed, self.seen.kinds, self.zone, rejects)
+        return marked_texts(pa.table(columns), [one.name for one in self.seen.properties if one.is_marked])
+
+    def _note(self, rows: pa.Table) -> None:
+        """Notes what is known of the whole: its span, its kinds of events, and for which purposes it has consent."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not len(rows):
+            return
+        self.n_by_event.update({one["values"]: one["counts"] for one in pc.value_counts(rows["event"]).to_pylist()})
+        ends = pc.min_max(rows["occurred_at"].cast(pa.int64())).as_py()
+        low, high = (ends["min"], ends["max"]) if self.span is None else self.span
+        self.span = min(low, ends["min"]), max(high, ends["max"])
+        about = rows.filter(pc.is_in(rows["event"], pa.array(_CONSENT)))
+        if len(about) and "purpose" in rows.column_names:
+            self.consent |= set(as_texts(about["purpose"]).unique().to_pylist())
+        elif len(about):
+            self.consent.add(None)
+
+    def contacts(self, source: Source | None) -> Iterator[tuple[Rejects, int]]:
+        """Writes the good rows of the contacts, and gives what was wrong with the others."""
+        import pyarrow as pa
+
+        if source is None:
+            return
+        n_rows = 0
+        with _Writer(self.folder / CONTACTS, self.n_buckets) as writer:
+            for table in source.parts(source.columns, _ROWS):
+                rejects = _rejects_of_part(source, n_rows, len(table))
+                ids = ids_of(source, rejects, table["contact"], as_numbers=self.seen.ids_are_numbers)
+                columns = {"contact": ids, _ROW: pa.array(np.arange(n_rows, n_rows + len(table)))}
+                for one in self.seen.attributes:
+                    columns[one.name] = one.column(table[one.name], self.zone, rejects)
+                if "timezone" in columns:
+                    reject_bad_zones(columns["timezone"], "timezone", rejects)
+                made = marked_texts(pa.table(columns), [one.name for one in self.seen.attributes if one.is_marked])
+                writer.add(made.filter(ids.is_valid()))
+                source.rejects.absorb(rejects, np.arange(n_rows, n_rows + len(table)))
+                n_rows += len(table)
+        self._once(source, n_rows)
+        if source.rejects:
+            yield source.rejects, n_rows
+
+    def _once(self, source: Source, n_rows: int) -> None:
+        """Rejects contacts that are there again, and leaves bad rows out."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        for k in range(self.n_buckets):
+            path = bucket_file(self.folder / CONTACTS, k)
+            if not path.exists():
+                continue
+            found = pq.read_table(path, columns=["contact", _ROW])
+            codes, _ = intern(found["contact"])
+            _, first = np.unique(codes, return_index=True)
+            again = np.setdiff1d(np.arange(len(codes)), first)
+            rows = found[_ROW].to_numpy()
+            earlier = dict(zip(codes[first].tolist(), source.rejects.number(rows[first]).tolist(), strict=True))
+            place = source.rejects.place
+            reasons = pa.array([f"is also on {place} {earlier[code]}" for code in codes[again].tolist()], pa.string())
+            source.rejects.add(rows[again], "contact", pc.take(found["contact"], pa.array(again)), reasons)
+        keep = source.rejects.kept(n_rows)
+        for k in range(self.n_buckets):
+            path = bucket_file(self.folder / CONTACTS, k)
+            if path.exists():
+                table = pq.read_table(path)
+                kept = table.filter(pa.array(keep[table[_ROW].to_numpy()])).drop_columns(_ROW)
+                pq.write_table(self._with_kinds(kept), path)
+
+    def _with_kinds(self, contacts: pa.Table) -> pa.Table:
+        """Contacts with a column for each attribute that is known from changes only, which says what it is."""
+        import pyarrow as pa
+
+        for name in self.seen.kinds.column_names:
+            one = self.seen.kinds.schema.field(name)
+            if name not in contacts.column_names:
+                contacts = contacts.append_column(one, pa.nulls(len(contacts), one.type))
+            elif pa.types.is_null(contacts.schema.field(name).type):
+                place = contacts.column_names.index(name)
+                contacts = contacts.set_column(place, one, pa.nulls(len(contacts), one.type))
+        return contacts
+
+    def finish(self, bad: Sequence[Rejects], source: str) -> None:
+        """Writes what the log is as a whole."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        ids = pa.int64() if self.seen.ids_are_numbers else pa.string()
+        nobody = self._with_kinds(pa.schema([("contact", ids)]).empty_table())
+        counts = []
+        for k in range(self.n_buckets):
+            path = bucket_file(self.folder / CONTACTS, k)
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                pq.write_table(nobody, path)
+            people = pq.read_table(path, columns=["contact"])["contact"]
+            there = pq.read_table(bucket_file(self.folder / EVENTS, k), columns=["contact"])["contact"]
+            counts.append(len(pa.chunked_array([*people.chunks, *there.chunks], ids).unique()))
+        assert self.span is not None
+        meta = {
+            "format": _FORMAT, "source": source, "timezone": self.zone, "n_buckets": self.n_buckets,
+            "span": self.span, "n_contacts": counts, "n_by_event": dict(sorted(self.n_by_event.items())),
+            "consent": sorted(self.consent, key=str),
+        }  # fmt: skip
+        if bad:
+            pq.write_table(pa.concat_tables([one.table for one in bad]), self.folder / REJECTS)
+        (self.folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def _rejects_of_part(source: Source, start: int, n_rows: int) -> Rejects:
+    """Empty rejects for rows from one on, which are numbered as in the whole."""
+    return source.rejects.of(np.arange(start, start + n_rows))
+
+
+class _Writer:
+    """Files of buckets to which tables are added; their rows go on in their order."""
+
+    def __init__(self, folder: Path, n_buckets: int) -> None:
+        self._folder, self._n = folder, n_buckets
+        self._files: dict[int, pq.ParquetWriter] = {}
+        self._waiting: list[list[pa.Table]] = [[] for _ in range(n_buckets)]
+        self._n_bytes = 0
+
+    def __enter__(self) -> _Writer:
+        self._folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        import pyarrow.parquet as pq
+
+        self._flush()
+        for file in self._files.values():
+            file.close()
+        for k in {*range(self._n)} - {*self._files} if self._files else ():
+            nothing = next(iter(self._files.values())).schema.empty_table()
+            pq.write_table(nothing, bucket_file(self._folder, k))
+
+    def add(self, table: pa.Table) -> None:
+        """Adds the rows of a table, each to the bucket of its contact."""
+        import pyarrow as pa
+
+        codes, ids = intern(table["contact"])
+        bucket = (unit_hashes(ids) % np.uint64(self._n)).astype(np.int64)[codes]
+        order = np.argsort(bucket, kind="stable")
+        sorted_rows = table.take(pa.array(order))
+        ends = np.searchsorted(bucket[order], np.arange(self._n + 1))
+        for k in np.flatnonzero(np.diff(ends)).tolist():
+            self._waiting[k].append(sorted_rows.slice(ends[k], ends[k + 1] - ends[k]))
+        self._n_bytes += table.nbytes
+        if self._n_bytes > _BUFFERED:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for k, tables in enumerate(self._waiting):
+            if tables:
+                whole = pa.concat_tables(tables)
+                if k not in self._files:
+                    self._files[k] = pq.ParquetWriter(bucket_file(self._folder, k), whole.schema)
+                self._files[k].write_table(whole)
+                tables.clear()
+        self._n_bytes = 0

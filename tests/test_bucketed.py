@@ -1,0 +1,252 @@
+"""A log in buckets on disk: the same contacts, events and meaning as the log in memory, whatever the buckets."""
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import journeylab as jl
+from journeylab import datasets
+from journeylab.bucketed import BucketedLog, bucket_log, writing
+from strategies import worlds
+from worlds import arms_of, entries_of, log_of, replay_of, sends_of, tables_of, visits_of
+
+few, many = (settings(max_examples=n, suppress_health_check=[*HealthCheck]) for n in (12, 400))
+AT = "2026-03-01T09:00:00Z"
+
+
+def kinds(log):
+    """What each property and attribute is, or why it is none."""
+
+    def of(read, name):
+        try:
+            return read(name).kind
+        except jl.DataError as problem:
+            return str(problem)
+
+    # What changes say stays the text that it is, and a bucket without any has none to look at.
+    names = {*log.property_names} - {"name", "value"}
+    return {name: of(log.property, name) for name in names} | {
+        f"contact.{name}": of(log.attribute, name) for name in log.attribute_names
+    }
+
+
+def plainly(table):
+    """The rows of a table as Python has them, without what changes say, which attributes have."""
+    values = table.drop(columns=["name", "value"], errors="ignore").astype(object)
+    return values.where(values.notna(), None).to_dict("records")
+
+
+def by_contact(table):
+    return table.sort_values(["contact", "entry"], kind="stable").astype(str).reset_index(drop=True)
+
+
+def same(bucketed, whole):
+    """The buckets are the log's own parts."""
+    assert (bucketed.n_events, bucketed.n_contacts) == (whole.n_events, whole.n_contacts)
+    assert (bucketed.start_at, bucketed.end_at) == (whole.start_at, whole.end_at)
+    assert bucketed.event_names == whole.event_names
+    expected = kinds(whole)
+    for k, one in enumerate(bucketed.buckets()):
+        part = whole.partition(k, bucketed.n_buckets)
+        assert set(one.contact_ids.to_pylist()) == set(part.contact_ids.to_pylist())
+        assert (one.start_us, one.end_us) == (part.start_us, part.end_us)
+        assert kinds(one) == expected
+        first = dict(zip(one.contact_ids.to_pylist(), one.first_at.tolist(), strict=True))
+        assert first == dict(zip(part.contact_ids.to_pylist(), part.first_at.tolist(), strict=True))
+        assert plainly(one.events()) == plainly(part.events())
+        assert plainly(one.contacts()) == plainly(part.contacts())
+
+
+@pytest.mark.parametrize("n_buckets", [3, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 16))])
+def test_the_shop_in_buckets_is_the_shop(n_buckets, tmp_path):
+    folder = datasets.fixtures() / "shop"
+    bucketed = bucket_log(
+        folder / "events.parquet", tmp_path / "log", contacts=folder / "contacts.parquet", n_buckets=n_buckets
+    )
+    same(bucketed, datasets.shop())
+
+
+def test_replays_of_buckets_add_up_to_the_replay(tmp_path):
+    folder = datasets.fixtures() / "shop"
+    bucketed = bucket_log(
+        folder / "events.parquet", tmp_path / "log", contacts=folder / "contacts.parquet", n_buckets=5
+    )
+    journey = jl.Journey.read(datasets.journey_file("trial_welcome"))
+    whole = jl.replay(journey, datasets.shop())
+    parts = [jl.replay(journey, one, assumed_consent=whole.assumed_consent) for one in bucketed.buckets()]
+    assert sum(part.n_entries for part in parts) == whole.n_entries
+    visits = pd.concat([part.visits for part in parts], ignore_index=True)
+    pd.testing.assert_frame_equal(by_contact(visits), by_contact(whole.visits))
+    assert whole.assumed_consent == set()
+    assert bucketed.has_consent("marketing")
+
+
+EVENT = st.fixed_dictionaries(
+    {
+        "contact": st.sampled_from(["ada", "bo", "cy", "di", "ed"]),
+        "event": st.sampled_from(["signup", "visit", "purchase"]),
+        "occurred_at": st.sampled_from([AT, "2026-03-02T09:00:00Z", "2026-03-03 10:00:00+01:00"]),
+    },
+    optional={
+        "amount": st.one_of(st.integers(0, 9), st.floats(0, 9).map(lambda value: round(value, 2))),
+        "plan": st.sampled_from(["trial", "paid", "007", ""]),
+        "on": st.sampled_from(["2026-03-01", "2026-02-30"]),
+        "day": st.sampled_from(["2026-03-01", "2026-03-31"]),
+        "until": st.sampled_from([AT, "2026-03-09T00:00:00+01:00"]),
+        "is_new": st.booleans(),
+    },
+)
+CHANGE = st.fixed_dictionaries(
+    {
+        "contact": st.sampled_from(["ada", "bo", "cy"]),
+        "event": st.just("attribute_changed"),
+        "occurred_at": st.sampled_from([AT, "2026-03-02T09:00:00Z"]),
+    }
+).flatmap(
+    lambda row: st.sampled_from(
+        [("age", "31"), ("age", "4.5"), ("country", "PL"), ("country", "12"), ("since", "2026-03-01"), ("vip", "true"),
+         ("code", "007"), ("code", "8")]
+    ).map(lambda pair: {**row, "name": pair[0], "value": pair[1]})
+)  # fmt: skip
+PEOPLE = st.lists(
+    st.fixed_dictionaries(
+        {"contact": st.sampled_from(["ada", "bo", "cy", "zed"])},
+        optional={"country": st.sampled_from(["PL", "DE"]), "age": st.integers(18, 99), "born": st.just("2001-02-03")},
+    ),
+    max_size=4,
+    unique_by=lambda row: row["contact"],
+)
+
+
+any_log = given(st.lists(st.one_of(EVENT, CHANGE), min_size=1, max_size=30), PEOPLE, st.integers(1, 4), st.booleans())
+
+
+@few
+@any_log
+def test_any_log_in_buckets_is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv):
+    is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv=as_csv)
+
+
+@pytest.mark.nightly
+@many
+@any_log
+def test_any_of_many_logs_in_buckets_is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv):
+    is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv=as_csv)
+
+
+def is_the_log(tmp_path_factory, rows, people, n_buckets, *, as_csv):
+    here = tmp_path_factory.mktemp("any")
+    events, contacts = rows, people or None
+    if as_csv:
+        events, contacts = here / "events.csv", here / "contacts.csv" if people else None
+        pd.DataFrame(rows).to_csv(events, index=False)
+        if people:
+            pd.DataFrame(people).to_csv(contacts, index=False)
+    said, whole, bucketed = [], None, None
+    try:
+        whole = jl.EventLog.read(events, contacts=contacts, cache=False)
+    except jl.DataError as problem:
+        said.append(str(problem))
+    try:
+        bucketed = bucket_log(events, here / "log", contacts=contacts, n_buckets=n_buckets)
+    except jl.DataError as problem:
+        said.append(str(problem))
+    if whole is None or bucketed is None:
+        assert len(said) == 2
+        assert said[0] == said[1]
+    else:
+        same(bucketed, whole)
+
+
+@few
+@given(worlds(), st.integers(1, 4))
+def test_worlds_in_buckets_are_the_worlds(tmp_path_factory, world, n_buckets):
+    is_the_world(tmp_path_factory, world, n_buckets)
+
+
+@pytest.mark.nightly
+@many
+@given(worlds(), st.integers(1, 4))
+def test_many_worlds_in_buckets_are_the_worlds(tmp_path_factory, world, n_buckets):
+    is_the_world(tmp_path_factory, world, n_buckets)
+
+
+def is_the_world(tmp_path_factory, world, n_buckets):
+    assume(world.events)
+    events, contacts = tables_of(world)
+    bucketed = bucket_log(events, tmp_path_factory.mktemp("world") / "log", contacts=contacts, n_buckets=n_buckets)
+    log = log_of(world)
+    same(bucketed, log)
+    whole = replay_of(world, log)
+    until, assumed = whole.until, whole.assumed_consent
+    parts = [replay_of(world, one, until=until, assumed_consent=assumed) for one in bucketed.buckets()]
+    for rows_of in (visits_of, entries_of, sends_of, arms_of):
+        found = [row for part in parts for row in rows_of(part)]
+        assert sorted(found, key=repr) == sorted(rows_of(whole), key=repr)
+
+
+def test_parts_of_a_file_make_no_difference(tmp_path, monkeypatch):
+    rows = [
+        {"contact": n % 7, "event": "visit", "occurred_at": pd.Timestamp(AT) + pd.Timedelta(minutes=n), "n": float(n)}
+        for n in range(100)
+    ]
+    pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows)), tmp_path / "events.parquet", row_group_size=9)
+    monkeypatch.setattr(writing, "_ROWS", 10)
+    monkeypatch.setattr(writing, "_BUFFERED", 100)
+    same(
+        bucket_log(tmp_path / "events.parquet", tmp_path / "log", n_buckets=3),
+        jl.EventLog.read(tmp_path / "events.parquet", cache=False),
+    )
+
+
+def test_bad_rows_are_named_as_in_the_whole_or_set_aside(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_ROWS", 3)
+    lines = [f"c{n % 3},visit,{AT if n % 4 else 'soon'},{n if n != 5 else 'five'}" for n in range(12)]
+    events, people = tmp_path / "events.csv", tmp_path / "contacts.csv"
+    events.write_text("\n".join(["contact,event,occurred_at,n", *lines]))
+    people.write_text("contact,timezone\nc0,Europe/Warsaw\nc1,Mars\nc0,UTC\nc9,UTC\n")
+    with pytest.raises(jl.DataError) as whole:
+        jl.EventLog.read(events, contacts=people, cache=False)
+    with pytest.raises(jl.DataError) as bucketed:
+        bucket_log(events, tmp_path / "log", contacts=people, n_buckets=2)
+    assert str(bucketed.value) == str(whole.value)
+    assert not (tmp_path / "log").exists()
+    kept = jl.EventLog.read(events, contacts=people, cache=False, rejects="set_aside")
+    found = bucket_log(events, tmp_path / "log", contacts=people, n_buckets=2, rejects="set_aside")
+    same(found, kept)
+    assert found.rejects.to_pylist() == kept.rejects.to_pylist()
+
+
+@pytest.mark.parametrize("rejects", ["error", "set_aside"])
+def test_where_every_row_is_bad_it_is_said_as_of_the_whole(tmp_path, rejects):
+    (tmp_path / "events.csv").write_text(f"contact,event,occurred_at\nada,visit,soon\n,visit,{AT}\n")
+    said = []
+    for made in (
+        lambda: jl.EventLog.read(tmp_path / "events.csv", cache=False, rejects=rejects),
+        lambda: bucket_log(tmp_path / "events.csv", tmp_path / "log", rejects=rejects),
+    ):
+        with pytest.raises(jl.DataError) as refused:
+            made()
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path):
+    rows = [{"contact": 1, "event": "visit", "occurred_at": AT}]
+    with pytest.raises(jl.DataError, match="there is no log in buckets here"):
+        BucketedLog.open(tmp_path)
+    with pytest.raises(jl.DataError, match="n_buckets=0: there are 1 to 512 buckets"):
+        bucket_log(rows, tmp_path / "log", n_buckets=0)
+    with pytest.raises(jl.DataError, match="there is no column 'contact'") as refused:
+        bucket_log([{"who": 1, "event": "visit", "occurred_at": AT}], tmp_path / "log", contacts=[{"customer_id": 1}])
+    assert str(refused.value).count("there is no column 'contact'") == 2
+    assert not list(tmp_path.iterdir())
+    made = bucket_log(rows, tmp_path / "log")
+    assert (made.n_buckets, repr(BucketedLog.open(tmp_path / "log"))) == (1, repr(made))
+    with pytest.raises(jl.DataError, match="is there already"):
+        bucket_log(rows, tmp_path / "log")
+    with pytest.raises(ValueError, match="bucket 1 of 1 does not exist"):
+        made.bucket(1)
