@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -153,9 +154,7 @@ def test_entries_are_written_for_a_siem(folder: Path, run: Run) -> None:
         lines = run("audit", "export", "--format", form).splitlines()
         assert len(lines) == 4
         assert "bounces" in lines[3]
-        assert not any(
-            "ada" in one.replace("metadata", "") or "news" in one.replace("news.akacja", "") for one in lines
-        )
+        assert not any(re.search(r"\bada\b|\bnews\b(?!\.akacja)", one) for one in lines)  # hashes may have ada inside
     assert len(run("audit", "export", "--format", "ecs", "--from", "3").splitlines()) == 2
     assert "did you mean 'cef'" in run("audit", "export", "--format", "cfe", status=2)
     assert "write tls://HOST:PORT" in run("audit", "export", "--format", "cef", "--to", "udp://x", status=2)
