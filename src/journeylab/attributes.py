@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .tablesource import Source
 
-__all__ = ["CHANGED", "Attribute", "Changes", "attribute_of", "reject_bad_changes", "reject_bad_zones"]
+__all__ = ["CHANGED", "Attribute", "Changes", "as_texts", "attribute_of", "reject_bad_changes", "reject_bad_zones"]
 
 CHANGED = "attribute_changed"
 _NEEDED = ("name", "value")
@@ -89,6 +89,7 @@ class Changes:
 
 
 def as_texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values as texts, without dictionaries."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(values.type):

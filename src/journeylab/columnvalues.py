@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Column", "Kind", "TextsSeen", "column_floats", "column_of", "fitting", "from_values", "is_marked_text",
-    "kind_of_texts", "marked_texts", "parsed", "understood",
+    "is_text_type", "kind_of_texts", "marked_texts", "parsed", "understood",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["number", "flag", "text", "instant", "date", "unknown"]
@@ -108,6 +108,13 @@ def from_values(name: str, values: list[Any], rejects: Rejects, *, mixed: bool =
         return pa.chunked_array([pa.array(values, from_pandas=True)])
     except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise DataError(f"{rejects.source}: column {name!r} cannot be read: {error}") from None
+
+
+def is_text_type(kind: pa.DataType) -> bool:
+    """Whether a type is one of texts."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 class TextsSeen:
@@ -221,7 +228,7 @@ def column_of(column: pa.ChunkedArray, name: str, zone: str | None, source: str,
         return Column("unknown", np.full(len(column), np.nan))
     if pa.types.is_boolean(kind):
         return Column("flag", column_floats(column))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text_type(kind):
         return _texts(column, name, zone, rejects, is_text=is_text)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         if pa.types.is_integer(kind) and len(column) > column.null_count:

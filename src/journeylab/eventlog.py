@@ -36,7 +36,7 @@ from .instants import check_zone, instants
 from .logreading import Prepared, Properties, mapped, prepare, properties_of, renamed
 from .logsource import open_source
 from .progress import Progress, shown
-from .rejects import Rejects
+from .rejects import Rejects, check_choice
 from .resulttables import Tables
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ class EventLog(Tables):
         """
         if timezone is not None:
             check_zone(timezone)
-        if rejects not in ("error", "set_aside"):
-            raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
+        check_choice(rejects)
         mapping = dict(columns or {})
         arguments = {"columns": mapping, "event": event, "timezone": timezone, "rejects": rejects}
         entry = logcache.entry_for([source, contacts], arguments, cache) if query is None else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .attributes import CHANGED, reject_bad_changes, reject_bad_zones
-from .columnvalues import is_marked_text, marked_texts, understood
+from .columnvalues import is_marked_text, is_text_type, marked_texts, understood
 from .errors import DataError, known, listed
 from .eventindex import Occurrences, group_by_kind
 from .instants import instants
@@ -143,8 +143,7 @@ def are_numbers(source: Source, column: pa.ChunkedArray) -> bool:
     import pyarrow.compute as pc
 
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not (is_text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+    if not (is_text_type(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise DataError(
             f"{source.name}: column 'contact' is of type {kind}; contacts are whole numbers or texts"
             + (
@@ -153,7 +152,7 @@ def are_numbers(source: Source, column: pa.ChunkedArray) -> bool:
                 else ""
             )
         )
-    if is_text and source.is_text:
+    if is_text_type(kind) and source.is_text:
         return bool(pc.all(pc.match_substring_regex(column, _WHOLE)).as_py())
     return bool(pa.types.is_integer(kind))
 
@@ -199,7 +198,7 @@ def _kinds(
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
         column, kind = column.cast(pa.string()), pa.string()
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+    if not is_text_type(kind):
         raise DataError(f"{source.name}: column 'event' is of type {kind}; events are named by texts")
     reject_missing(column, "event", rejects)
     codes, values = intern(column)

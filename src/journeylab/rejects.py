@@ -12,10 +12,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Rejects", "no_rejects"]
+__all__ = ["Rejects", "check_choice", "no_rejects"]
 
 _SHOWN = 5
 _VALUE_WIDTH = 60
+
+
+def check_choice(rejects: object) -> None:
+    """Accepts what may be done with bad rows.
+
+    Raises:
+        DataError: when it is neither `"error"` nor `"set_aside"`.
+    """
+    if rejects not in ("error", "set_aside"):
+        raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
 
 
 def no_rejects() -> pa.Table:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from journeylab.columnvalues import Kind, TextsSeen, fitting, parsed
+from journeylab.columnvalues import Kind, TextsSeen, fitting, is_marked_text, is_text_type, parsed
 from journeylab.errors import DataError
 from journeylab.rejects import Rejects
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TYPES", "ColumnsSeen", "Written", "is_text", "plain"]
+__all__ = ["TYPES", "ColumnsSeen", "Written", "plain"]
 
 _UTC: Final = "UTC"
 
@@ -78,13 +78,6 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is one of texts."""
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
 class ColumnsSeen:
     """What some columns of a source are, as far as its parts were seen.
 
@@ -103,11 +96,9 @@ class ColumnsSeen:
 
     def add(self, table: pa.Table) -> None:
         """Looks at a part."""
-        from journeylab.columnvalues import is_marked_text
-
         for name in self._names:
             column = plain(table[name])
-            if not is_text(column.type):
+            if not is_text_type(column.type):
                 continue
             if is_marked_text(table, name):
                 self._marked.add(name)

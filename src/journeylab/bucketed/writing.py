@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from journeylab.attributes import CHANGED, as_texts, reject_bad_changes, reject_bad_zones
-from journeylab.columnvalues import TextsSeen, marked_texts
+from journeylab.columnvalues import TextsSeen, is_text_type, marked_texts
 from journeylab.errors import DataError
 from journeylab.instants import check_zone, instants
 from journeylab.interning import intern
@@ -21,10 +21,10 @@ from journeylab.keyedhash import unit_hashes
 from journeylab.logreading import FIXED, are_numbers, check_columns, ids_of, mapped, reject_missing
 from journeylab.logsource import open_source
 from journeylab.progress import Progress, Tell, shown
-from journeylab.rejects import Rejects
+from journeylab.rejects import Rejects, check_choice
 from journeylab.tablesource import of_table
 
-from .kinds import TYPES, ColumnsSeen, Written, is_text, plain
+from .kinds import TYPES, ColumnsSeen, Written, plain
 from .log import CONTACTS, EVENTS, META, REJECTS, BucketedLog, bucket_file
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def bucket_log(
     """
     if timezone is not None:
         check_zone(timezone)
-    if rejects not in ("error", "set_aside"):
-        raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
+    check_choice(rejects)
     if n_buckets is not None and not 1 <= n_buckets <= _MOST_BUCKETS:
         raise DataError(f"n_buckets={n_buckets}: there are 1 to {_MOST_BUCKETS:,} buckets")
     folder = Path(folder)
@@ -190,11 +189,10 @@ class _Seen:
                 types = {name: plain(part[name]).type for name in people.columns}
             attributes = seen.written()
             numbers.join(given, events, people)
-        as_texts = ("name", "value") if changes else ()
         return cls(
             n_rows,
             numbers.are_numbers and numbers.n_seen > 0,
-            properties.written(as_texts),
+            properties.written(("name", "value") if changes else ()),
             attributes,
             _kinds(attributes, types, changes),
         )
@@ -269,7 +267,7 @@ class _Made:
         columns = {"contact": ids_of(part, rejects, table["contact"], as_numbers=self.seen.ids_are_numbers)}
         if event is None:
             kind = plain(table["event"])
-            if not (is_text(kind.type) or pa.types.is_null(kind.type)):
+            if not (is_text_type(kind.type) or pa.types.is_null(kind.type)):
                 raise DataError(f"{part.name}: column 'event' is of type {kind.type}; events are named by texts")
             reject_missing(kind, "event", rejects)
             columns["event"] = kind.cast(pa.string())

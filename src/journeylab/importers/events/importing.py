@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from journeylab.display import block, counted, frame
 from journeylab.errors import DataError
 from journeylab.instants import check_zone
-from journeylab.rejects import no_rejects
+from journeylab.rejects import check_choice, no_rejects
 from journeylab.resulttables import Tables
 
 from .adapter import MARKETING, Adapter
@@ -160,8 +160,7 @@ def import_events(
     """
     if timezone is not None:
         check_zone(timezone)
-    if rejects not in ("error", "set_aside"):
-        raise DataError(f'rejects={rejects!r} is not known; it is "error" or "set_aside"')
+    check_choice(rejects)
     adapter = adapter_of(system)
     told = Told(_checked(name or adapter.name), timezone, purpose, frozenset(numbers))
     called = {f"{told.name}/{theirs}": ours for theirs, ours in _called(messages).items()}
