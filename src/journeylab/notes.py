@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .bucketed import BucketedLog
     from .eventlog import EventLog
 
 __all__ = ["notes_on"]
@@ -28,7 +29,7 @@ _MOST_NAMES = 12
 
 def notes_on(
     compiled: Compiled,
-    log: EventLog,
+    log: EventLog | BucketedLog,
     policy: Policy,
     *,
     until_us: int,

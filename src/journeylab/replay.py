@@ -17,23 +17,23 @@ import pandas as pd
 
 from . import layout as o
 from .advice import SendTimesGiven
+from .bucketed import BucketedLog
 from .clock import microseconds
 from .display import MOST_DRAWINGS, block, counted, rest
 from .drawing import svg
 from .errors import DataError, known
-from .execution import run
 from .journey import Journey, Policy
 from .language import plural, say
-from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .notes import notes_on
 from .program import Compiled
-from .progress import Progress, shown
-from .records import Drawn, Tally, assignments, counts_table, drawn, tables, tally
+from .progress import Progress
+from .records import Tally, counts_table
+from .replayruns import TABLES, OverBuckets, OverLog, Runs, Told
 from .resulttables import Tables
 from .tablesource import Table
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
-from .worlds import Call, Journeys, Ready, Score, horizon_of, prepared
+from .worlds import Call, Journeys, Score, consent_assumed, horizon_of, prepared
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -45,7 +45,7 @@ __all__ = ["Replay", "replay"]
 
 def replay(
     journeys: Journeys,
-    log: EventLog,
+    log: EventLog | BucketedLog,
     *,
     until: datetime | str | None = None,
     match: timedelta | str = "1d",
@@ -61,7 +61,8 @@ def replay(
 
     Args:
         journeys: one journey, a portfolio, journeys that run together, or releases of them (rules 26 and 28).
-        log: the prepared event log.
+        log: the event log, in memory or in buckets; the latter are worked on in processes, within the log's budget of
+            memory, and whoever is stopped finds again what is done when it is asked for again.
         until: the horizon, an aware instant or ISO text; by default the log's last instant (rule 35).
         match: how far a logged `sent` may lie from the replayed send to answer for it (rule 33).
         policy: what holds over all journeys; by default the portfolio's.
@@ -80,18 +81,27 @@ def replay(
         DefinitionError: when a journey is unsound or names what the log does not have, with all faults.
         DataError: when a score, a send time or the horizon does not fit.
     """
-    ready = prepared(
-        journeys, log, until=until, match=match, policy=policy, scores=scores, send_times=send_times, calls=calls,
-        assumed_consent=assumed_consent, live=live,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "until": until, "match": match, "policy": policy, "scores": scores, "send_times": send_times, "calls": calls,
+        "assumed_consent": assumed_consent, "live": live,
+    }  # fmt: skip
+    if isinstance(log, BucketedLog):
+        given["until"] = horizon_of(until, log)
+        if assumed_consent is None:
+            given["assumed_consent"] = consent_assumed(journeys, log.has_consent)
+    ready = prepared(journeys, log.bucket(0) if isinstance(log, BucketedLog) else log, **given)
 
     def again(horizon: datetime) -> Replay:
         return replay(
-            journeys, log, until=horizon, match=match, policy=policy, scores=scores, send_times=send_times, calls=calls,
-            assumed_consent=ready.assumed_consent, live=live, progress=progress,
-        )  # fmt: skip
+            journeys, log, progress=progress, **given | {"until": horizon, "assumed_consent": ready.assumed_consent}
+        )
 
-    return Replay(*ready[:5], ready, progress, again)
+    runs: Runs
+    if isinstance(log, BucketedLog):
+        runs = OverBuckets(ready.compiled, Told.of(ready), journeys, log, given, progress)
+    else:
+        runs = OverLog(ready, progress)
+    return Replay(ready.compiled, log, ready.until, ready.policy, ready.assumed_consent, runs, again)
 
 
 @dataclass(eq=False, repr=False)
@@ -99,8 +109,9 @@ class Replay(Tables):
     """What journeys would have seen and done over a log.
 
     The counts (`branches`, `nodes`, `summary`) are there at once. `visits`, `entries`, `sends` and `assignments` are
-    tables of every contact; they are made when one of them is first asked for. Everything is determined by the
-    definition and the log, so making them later changes nothing.
+    tables of every contact; they are made when one of them is first asked for, and `write` puts one into a file, of a
+    log in buckets without ever having it in memory. Everything is determined by the definition and the log, so making
+    them later changes nothing.
 
     `until` is the horizon (aware UTC), `assumed_consent` the purposes whose consent was assumed (rule 34), `tally` has
     the machine's counts, `n_contacts` is how many contacts entered at least once.
@@ -120,38 +131,36 @@ class Replay(Tables):
     )
 
     compiled: Compiled
-    log: EventLog
+    log: EventLog | BucketedLog
     until: datetime
     policy: Policy
     assumed_consent: frozenset[str]
-    _ready: Ready
-    _progress: Progress
+    _runs: Runs
     _again: Callable[[datetime], Replay]
     tally: Tally = field(init=False)
     n_contacts: int = field(init=False)
 
     def __post_init__(self) -> None:
-        outs = self._run(record=False)
-        self.tally = tally(self.compiled, outs)
-        self.n_contacts = int(sum(out.used[O_CONTACTS] for out in outs))
-        n_sends, n_contacts = (int(sum(out.used[of] for out in outs)) for of in (O_BY_FALLBACK, O_FALLBACK_CONTACTS))
-        self._by_fallback = n_sends, n_contacts
-
-    def _run(self, *, record: bool) -> list[Out]:
-        with shown(self._progress, "listing visits" if record else "replaying") as tell:
-            return run(
-                self.compiled.program,
-                self._ready.world,
-                len(self.compiled.exits),
-                self.log.n_contacts,
-                record=record,
-                progress=tell,
-            )
+        self.tally, self.n_contacts, self._by_fallback = self._runs.counted()
 
     @property
     def journeys(self) -> list[Journey]:
         """The journeys, by descending priority and then by name."""
         return [release.journey for release in self.compiled.releases]
+
+    @property
+    def log_in_memory(self) -> EventLog:
+        """The log, for what looks at the events of contacts.
+
+        Raises:
+            DataError: when it is one in buckets.
+        """
+        if isinstance(self.log, BucketedLog):
+            raise DataError(
+                f"{self.log.folder}: this looks at the events of contacts, and the log is in buckets; take those "
+                "contacts whom it is about into memory: log.of(contacts)"
+            )
+        return self.log
 
     def __repr__(self) -> str:
         names = ", ".join(self.compiled.groups)
@@ -258,16 +267,12 @@ class Replay(Tables):
                 self.log,
                 self.policy,
                 until_us=microseconds(self.until),
-                match=timedelta(microseconds=int(self._ready.world.limits[o.L_MATCH])),
+                match=self._runs.told.match,
                 assumed_consent=self.assumed_consent,
-                events=self._ready.names.event_names,
-                has_send_times=len(self._ready.advice.times) > 0,
+                events=self._runs.told.events,
+                has_send_times=self._runs.told.has_send_times,
                 by_fallback=self._by_fallback,
-                calls=[
-                    name
-                    for name, is_asked in zip(self.compiled.calls, self._ready.world.asked_calls, strict=True)
-                    if is_asked
-                ],
+                calls=self._runs.told.calls,
                 by_edge=self.tally.n_by_edge,
                 n_without_consent=int(self.tally.n_by_journey[:, o.T_NO_CONSENT].sum()),
                 n_endless=int(self.tally.n_by_journey[:, o.T_ENDLESS].sum()),
@@ -278,11 +283,6 @@ class Replay(Tables):
     # Tables of every contact
 
     @cached_property
-    def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Drawn]:
-        outs = self._run(record=True)
-        return (*tables(self.compiled, self.log, outs, self._ready.advice), drawn(self.log, outs))
-
-    @property
     def visits(self) -> pd.DataFrame:
         """Every visit, sorted by contact, entry, arrived_at.
 
@@ -291,18 +291,18 @@ class Replay(Tables):
         `branch` (text; missing for open visits, exits, and visits ended by leaving the journey), `evidence` (observed,
         predicted or assumed; rule 31).
         """
-        return self._records[0]
+        return self._runs.table("visits")
 
-    @property
+    @cached_property
     def entries(self) -> pd.DataFrame:
         """Every entry, sorted by contact, entry.
 
         Columns: `contact, journey, version, entry`, `entered_at`, `left_at` (missing while inside), `exit` (text;
         missing while inside), `converted` (bool, rule 15), `held_out` (bool: by the journey or the policy, rule 23).
         """
-        return self._records[1]
+        return self._runs.table("entries")
 
-    @property
+    @cached_property
     def sends(self) -> pd.DataFrame:
         """Every send that was made or skipped, sorted by contact, entry, decided_at.
 
@@ -313,7 +313,7 @@ class Replay(Tables):
         number whose bit h is set where hour h of the week could have been chosen) and `slot_propensity` (0..1, the
         probability of the hour; missing where the send went at another time than the chosen one).
         """
-        return self._records[2]
+        return self._runs.table("sends")
 
     @cached_property
     def assignments(self) -> pd.DataFrame:
@@ -323,8 +323,26 @@ class Replay(Tables):
         entering, else the contact), `node` (`holdout` for the journey's holdout, `policy_holdout` for the policy's),
         `arm` (text; `holdout` or `treated` of a holdout), `probability` (0..1), `assigned_at` (UTC).
         """
-        visits, entries, _, chance = self._records
-        return assignments(self.compiled, visits, entries, chance, self._ready.names.unit_texts)
+        return self._runs.table("assignments")
+
+    def write(self, path: str | Path, table: str = "visits") -> int:
+        """Writes one of the tables of every contact to a Parquet or CSV file; how many rows it has.
+
+        Of a log in buckets it is never in memory as a whole.
+
+        Args:
+            path: the file; its name ends in `.parquet` or `.csv`.
+            table: `visits`, `entries`, `sends` or `assignments`.
+
+        Raises:
+            DataError: when there is no such table, or the file is of another kind.
+        """
+        if table not in TABLES:
+            raise DataError(f"no table {table!r} to be written; {known(table, TABLES, 'tables')}")
+        path = Path(path)
+        if path.suffix not in (".parquet", ".csv"):
+            raise DataError(f"{path}: a table is written as .parquet or .csv")
+        return self._runs.write(table, path)
 
     # What they add up to
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ResultTables", "Tables", "UnknownTable", "arrow_of"]
+__all__ = ["ResultTables", "Tables", "UnknownTable", "arrow_of", "write_frame"]
 
 
 class UnknownTable(DataError, KeyError):
@@ -132,6 +133,15 @@ def arrow_of(frame: pd.DataFrame) -> pa.Table:
         frame = frame.reset_index()
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     return table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Writes a frame without its index to a Parquet file, or to CSV where the name ends in that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path, index=False)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

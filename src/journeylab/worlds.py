@@ -6,8 +6,10 @@ analyst gives to what no log has: scores, send times, the outcomes of calls, and
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,16 +23,21 @@ from .durations import parse_duration
 from .errors import DataError, known
 from .execution import Answer, Request, answered, no_answers_yet
 from .journey import Journey, Policy, Portfolio
+from .machine.state import FINGERPRINT
 from .ownsends import answers_of, own_of
 from .program import Compiled, Model, Release, compile_portfolio, for_purpose
+from .sendtimes import SendTimes
 from .tablesource import Table, as_frame, is_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .bucketed import BucketedLog
     from .eventlog import EventLog
 
-__all__ = ["Call", "Journeys", "Ready", "Score", "codes_of", "goal_of", "horizon_of", "prepared"]
+__all__ = [
+    "Call", "Journeys", "Ready", "Score", "codes_of", "consent_assumed", "goal_of", "horizon_of", "key_of", "prepared",
+]  # fmt: skip
 
 Journeys = Journey | Portfolio | Sequence[Journey] | Sequence[Release]
 Call = Callable[[object, datetime], bool]
@@ -113,6 +120,48 @@ def prepared(
     return Ready(compiled, log, horizon, policy, assumed, names, world, kept, advice)
 
 
+def consent_assumed(journeys: Journeys, has_consent: Callable[[str], bool]) -> frozenset[str]:
+    """The purposes of journeys for which a log has no event of giving or withdrawing consent (rule 34)."""
+    return frozenset(
+        one for one in {release.journey.purpose for release in _portfolio(journeys)} if not has_consent(one)
+    )
+
+
+def key_of(journeys: Journeys, given: Mapping[str, Any]) -> Any:
+    """What tells whether results over one log were asked for alike: as JSON, or None where a function answers.
+
+    `given` are arguments of `prepared`.
+    """
+    if any(callable(one) and not is_table(one) for name in ("scores", "calls") for one in (given[name] or {}).values()):
+        return None
+    releases = [
+        [one.journey.journey, one.journey.version, one.from_at, one.until_at, one.pauses, one.share, one.share_salt,
+         None if one.policy is None else one.policy.data(), dict(one.models)]
+        for one in _portfolio(journeys)
+    ]  # fmt: skip
+    own = journeys.policy if isinstance(journeys, Portfolio) else None
+    told = {name: value for name, value in given.items() if name not in ("scores", "calls", "send_times", "policy")}
+    policies = [None if one is None else one.data() for one in (own, given["policy"])]
+    return [FINGERPRINT, releases, policies, told, _digest(given["scores"]), _digest(given["send_times"])]
+
+
+def _digest(value: Any) -> Any:
+    """What tells tables, send times and files apart, those in mappings, too."""
+    if isinstance(value, Mapping):
+        return {name: _digest(one) for name, one in value.items()}
+    if isinstance(value, SendTimes):
+        return value.version
+    if isinstance(value, str | Path):
+        state = Path(value).stat()
+        return [str(value), state.st_size, state.st_mtime_ns]
+    if value is None:
+        return None
+    frame = as_frame(value)
+    digest = hashlib.sha256(repr([*frame.dtypes.astype(str).items()]).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
 def goal_of(journeys: Iterable[Journey]) -> str | None:
     """The event that is the only goal of all journeys together, if there is one."""
     goals = {one.event for journey in journeys for one in journey.exit_when if one.goal}
@@ -135,7 +184,7 @@ def _has_consent(names: LogNames, purpose: str) -> bool:
     return any(names.has_events(event, about) for event in ("consent_given", "consent_withdrawn"))
 
 
-def horizon_of(until: datetime | str | None, log: EventLog) -> datetime:
+def horizon_of(until: datetime | str | None, log: EventLog | BucketedLog) -> datetime:
     """The horizon that is asked for, or the log's last instant (rule 35)."""
     if until is None:
         return instant(log.end_us)

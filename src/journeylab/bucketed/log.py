@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.clock import instant
-from journeylab.display import counted
+from journeylab.display import block, counted, table
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
+from journeylab.execution import n_processors
 from journeylab.rejects import no_rejects
+
+from .budget import PROCESS, budget_of, needed, said
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CONTACTS", "EVENTS", "META", "REJECTS", "BucketedLog", "bucket_file"]
+__all__ = ["CONTACTS", "EVENTS", "FORMAT", "META", "REJECTS", "BucketedLog", "bucket_file"]
+
+FORMAT: Final = 1
 
 META: Final = "log.json"
 EVENTS: Final = "events"
@@ -33,35 +38,70 @@ def bucket_file(folder: Path, k: int) -> Path:
 class BucketedLog:
     """An event log on disk in buckets of contacts; each is an event log with the span and meaning of the whole.
 
-    Made by `bucket_log`; contacts belong to buckets by a hash of their ids, as in `EventLog.partition`.
+    Made by `bucket_log`; contacts belong to buckets by a hash of their ids, as in `EventLog.partition`. `replay`,
+    `simulate`, `backtest`, audiences and experiments take it in place of an `EventLog`, with equal results.
 
     Attributes:
         folder: where it is.
+        memory: how many bytes work on it may take, all processes together.
         n_buckets: how many buckets there are.
         n_by_event: how many events there are of each kind.
         start_us, end_us: the first and the last event's instant, microseconds since 1970-01-01T00:00Z.
     """
 
-    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, meta: dict[str, Any], memory: int) -> None:
+        self.folder, self.memory = folder, memory
         self.n_buckets: int = meta["n_buckets"]
         self.n_by_event: dict[str, int] = meta["n_by_event"]
         self.start_us, self.end_us = meta["span"]
         self._meta = meta
 
     @classmethod
-    def open(cls, folder: str | Path) -> BucketedLog:
+    def open(cls, folder: str | Path, *, memory: str | int | None = None) -> BucketedLog:
         """The log in a folder.
 
+        Args:
+            folder: where `bucket_log` has put it.
+            memory: how much work on it may take, such as "4GiB"; by default half of the machine's memory.
+
         Raises:
-            DataError: when there is none.
+            DataError: when there is none, or `memory` is no size.
         """
-        folder = Path(folder)
+        folder, budget = Path(folder), budget_of(memory)
         try:
             meta = json.loads((folder / META).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise DataError(f"{folder}: there is no log in buckets here; bucket_log makes one") from None
-        return cls(folder, meta)
+        if meta.get("format") != FORMAT:
+            raise DataError(f"{folder}: this log in buckets was written by another version; write it anew")
+        return cls(folder, meta, budget)
+
+    @staticmethod
+    def is_in(folder: str | Path) -> bool:
+        """Whether a folder has a log in buckets."""
+        return (Path(folder) / META).is_file()
+
+    @property
+    def identity(self) -> list[Any]:
+        """What is equal only for the same log as it is now, as JSON."""
+        files = [bucket_file(self.folder / EVENTS, k).stat() for k in range(self.n_buckets)]
+        return [str(self.folder.resolve()), self._meta, [[one.st_size, one.st_mtime_ns] for one in files]]
+
+    def n_processes(self) -> int:
+        """How many processes may work on buckets at once: one to a processor, as many as the budget holds.
+
+        Raises:
+            DataError: when it does not hold one.
+        """
+        bucket = needed(max(self._meta["n_events"]), len(self._meta["properties"]))
+        if bucket > self.memory:
+            raise DataError(
+                f"{self.folder}: its largest bucket has {max(self._meta['n_events']):,} events and needs about "
+                f"{said(bucket)}, more than the budget of {said(self.memory)}; give more memory, or write the log in "
+                f"more buckets than {self.n_buckets}"
+            )
+        # With more than one, this process waits beside them.
+        return max(1, min(n_processors(), (self.memory - PROCESS) // bucket))
 
     @property
     def n_events(self) -> int:
@@ -123,3 +163,6 @@ class BucketedLog:
             f"{counted(self.n_buckets, 'bucket')}, {counted(len(self.n_by_event), 'kind')}, "
             f"{self.start_at:%Y-%m-%d} to {self.end_at:%Y-%m-%d})"
         )
+
+    def _repr_html_(self) -> str:
+        return block(repr(self), table(("event", "events"), [(name, f"{n:,}") for name, n in self.n_by_event.items()]))

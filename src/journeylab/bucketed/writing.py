@@ -15,6 +15,7 @@ import numpy as np
 from journeylab.attributes import CHANGED, as_texts, reject_bad_changes, reject_bad_zones
 from journeylab.columnvalues import TextsSeen, is_text_type, marked_texts
 from journeylab.errors import DataError
+from journeylab.execution import n_processors
 from journeylab.instants import check_zone, instants
 from journeylab.interning import intern
 from journeylab.keyedhash import unit_hashes
@@ -24,8 +25,9 @@ from journeylab.progress import Progress, Tell, shown
 from journeylab.rejects import Rejects, check_choice
 from journeylab.tablesource import of_table
 
+from .budget import PROCESS, budget_of, needed
 from .kinds import TYPES, ColumnsSeen, Written, plain
-from .log import CONTACTS, EVENTS, META, REJECTS, BucketedLog, bucket_file
+from .log import CONTACTS, EVENTS, FORMAT, META, REJECTS, BucketedLog, bucket_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bucket_log"]
 
-_FORMAT: Final = 1
 _ROWS: Final = 1 << 18
 _EVENTS_A_BUCKET: Final = 2_000_000
 _MOST_BUCKETS: Final = 512
@@ -57,6 +58,7 @@ def bucket_log(
     rejects: Literal["error", "set_aside"] = "error",
     query: str | None = None,
     n_buckets: int | None = None,
+    memory: str | int | None = None,
     progress: Progress = None,
 ) -> BucketedLog:
     """The event log of a source of any size, written to a folder as Parquet in buckets of contacts.
@@ -73,7 +75,9 @@ def bucket_log(
         timezone: the zone of times that do not say theirs.
         rejects: `"error"` or `"set_aside"`, into `BucketedLog.rejects`.
         query: the SQL query that gives the events of a database.
-        n_buckets: how many; by default as many as give each about two million events.
+        n_buckets: how many; by default as many as give each two million events at the most, and every processor one
+            within the budget of memory.
+        memory: how much work on the log may take, such as "4GiB"; by default half of the machine's memory.
         progress: `True` for a bar, or what to call with the rows done and in all; see `progress`.
 
     Raises:
@@ -91,7 +95,7 @@ def bucket_log(
     check_choice(rejects)
     if n_buckets is not None and not 1 <= n_buckets <= _MOST_BUCKETS:
         raise DataError(f"n_buckets={n_buckets}: there are 1 to {_MOST_BUCKETS:,} buckets")
-    folder = Path(folder)
+    folder, budget = Path(folder), budget_of(memory)
     if folder.exists():
         raise DataError(f"{folder} is there already; name a folder that is not")
     people = open_source(contacts, what="contacts") if contacts is not None else None
@@ -101,7 +105,7 @@ def bucket_log(
     shutil.rmtree(new, ignore_errors=True)
     with shown(progress, "bucketing the event log") as tell:
         seen = _Seen.of(events, people, event, timezone, tell)
-        n = n_buckets or max(1, min(_MOST_BUCKETS, -(-seen.n_rows // _EVENTS_A_BUCKET)))
+        n = n_buckets or _n_buckets(seen.n_rows, len(seen.properties), budget)
         try:
             made = _Made(new, n, seen, timezone)
             bad = [*made.events(events, event, tell), *made.contacts(people)]
@@ -114,7 +118,14 @@ def bucket_log(
             new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-    return BucketedLog.open(folder)
+    return BucketedLog.open(folder, memory=budget)
+
+
+def _n_buckets(n_rows: int, n_properties: int, budget: int) -> int:
+    """How many buckets let every processor work on one within the budget, none of them large."""
+    room = max(1, (budget - PROCESS) // n_processors() - PROCESS)
+    a_row = needed(1, n_properties) - PROCESS
+    return max(1, min(_MOST_BUCKETS, -(-n_rows // min(_EVENTS_A_BUCKET, max(1, room // (a_row + a_row // 4))))))
 
 
 @dataclass
@@ -372,7 +383,7 @@ class _Made:
 
         ids = pa.int64() if self.seen.ids_are_numbers else pa.string()
         nobody = self._with_kinds(pa.schema([("contact", ids)]).empty_table())
-        counts = []
+        counts, n_events = [], []
         for k in range(self.n_buckets):
             path = bucket_file(self.folder / CONTACTS, k)
             if not path.exists():
@@ -380,12 +391,14 @@ class _Made:
                 pq.write_table(nobody, path)
             people = pq.read_table(path, columns=["contact"])["contact"]
             there = pq.read_table(bucket_file(self.folder / EVENTS, k), columns=["contact"])["contact"]
+            n_events.append(len(there))
             counts.append(len(pa.chunked_array([*people.chunks, *there.chunks], ids).unique()))
         assert self.span is not None
         meta = {
-            "format": _FORMAT, "source": source, "timezone": self.zone, "n_buckets": self.n_buckets,
-            "span": self.span, "n_contacts": counts, "n_by_event": dict(sorted(self.n_by_event.items())),
-            "consent": sorted(self.consent, key=str),
+            "format": FORMAT, "source": source, "timezone": self.zone, "n_buckets": self.n_buckets,
+            "span": self.span, "n_contacts": counts, "n_events": n_events,
+            "properties": sorted(one.name for one in self.seen.properties),
+            "n_by_event": dict(sorted(self.n_by_event.items())), "consent": sorted(self.consent, key=str),
         }  # fmt: skip
         if bad:
             pq.write_table(pa.concat_tables([one.table for one in bad]), self.folder / REJECTS)

@@ -111,7 +111,7 @@ def contact_path(result: Replay, went: str = ANY, place: int = 0, journey: str |
 
 def path_of(result: Replay, contact: Any, entry: int, journey: Journey) -> EntryPath:
     """As `contact_path`, of an entry by its contact and number."""
-    log = result.log
+    log = result.log_in_memory
     name = journey.journey
     visits, sends, entries = (
         one[(one["contact"] == contact) & (one["journey"] == name) & (one["entry"] == entry)]
@@ -176,8 +176,8 @@ def _known(name: str, column: pd.Series[str], what: str) -> str:
 
 
 def _zone(result: Replay, contact: Any, journey: Journey) -> ZoneInfo:
-    if "timezone" in result.log.attribute_names:
-        table = result.log.contacts(result.until)
+    if "timezone" in result.log_in_memory.attribute_names:
+        table = result.log_in_memory.contacts(result.until)
         value = table.loc[table["contact"] == contact, "timezone"].iloc[0]
         if not pd.isna(value):
             return ZoneInfo(str(value))

@@ -101,7 +101,7 @@ def journey_exposures(
     entries = next(iter(firsts.values()))
     if entries.empty:
         raise DataError(f"{title}: nobody entered by the horizon; replay a log in which somebody did")
-    log = next(iter(replays.values())).log
+    log = next(iter(replays.values())).log_in_memory
     units = _units(log, entries, unit)
     arm = arms_of(units, salt, shares)
     held = np.column_stack([firsts[one]["held_out"].to_numpy(bool) for one in replays])
@@ -146,7 +146,7 @@ def _first_entries(replay: Replay, journey: str) -> pd.DataFrame:
     """Each contact's first entry, in order of the contacts' codes."""
     entries = replay.entries
     mine = entries[(entries["journey"] == journey) & (entries["entry"] == 1)]
-    code = codes_of(replay.log, mine[CONTACT], journey)
+    code = codes_of(replay.log_in_memory, mine[CONTACT], journey)
     return mine.iloc[np.argsort(code, kind="stable")].reset_index(drop=True)
 
 

@@ -311,7 +311,7 @@ def exposures_of(
         frame=rows[columns],
         shares=dict(shares),
         control=control,
-        log=any_replay.log,
+        log=any_replay.log_in_memory,
         until=min(any_replay.until, instant(any_replay.log.end_us)),
         name=name,
         sends=_sends_after(replays, rows, journeys, keys),

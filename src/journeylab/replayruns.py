@@ -1,0 +1,190 @@
+"""What a replay runs over: a log in memory, or one in buckets, each by itself; both give the same counts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from . import layout as o
+from .bucketed.merging import merged, part_file, write_part
+from .bucketed.running import each_bucket, kept
+from .execution import run
+from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
+from .program import Compiled
+from .progress import Progress, shown
+from .records import Drawn, Tally, assignments, drawn, tables, tally
+from .resulttables import write_frame
+from .worlds import Journeys, Ready, key_of, prepared
+
+if TYPE_CHECKING:
+    from .bucketed import BucketedLog
+    from .eventlog import EventLog
+
+__all__ = ["TABLES", "Counted", "OverBuckets", "OverLog", "Runs", "Told"]
+
+TABLES = ("visits", "entries", "sends", "assignments")
+
+
+class Counted(NamedTuple):
+    """What a replay counts: the machine's tally, who entered at least once, and the sends and contacts of fallbacks."""
+
+    tally: Tally
+    n_contacts: int
+    by_fallback: tuple[int, int]
+
+
+class Told(NamedTuple):
+    """What a replay's notes tell of how it was asked."""
+
+    events: Sequence[str]
+    match: timedelta
+    has_send_times: bool
+    calls: Sequence[str]
+
+    @classmethod
+    def of(cls, ready: Ready) -> Told:
+        """What is told of a portfolio that is ready."""
+        asked = ready.world.asked_calls
+        return cls(
+            ready.names.event_names,
+            timedelta(microseconds=int(ready.world.limits[o.L_MATCH])),
+            len(ready.advice.times) > 0,
+            [name for name, is_asked in zip(ready.compiled.calls, asked, strict=True) if is_asked],
+        )
+
+
+class Runs(Protocol):
+    """What a replay runs over."""
+
+    told: Told
+
+    def counted(self) -> Counted:
+        """The counts of all contacts."""
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of `TABLES`, of all contacts."""
+
+    def write(self, name: str, path: Path) -> int:
+        """Writes one of `TABLES` to a Parquet or CSV file; how many rows it has."""
+
+
+class OverLog:
+    """A portfolio over a log in memory."""
+
+    def __init__(self, ready: Ready, progress: Progress) -> None:
+        self.told = Told.of(ready)
+        self._ready, self._progress = ready, progress
+
+    def _run(self, *, record: bool) -> list[Out]:
+        ready = self._ready
+        with shown(self._progress, "listing visits" if record else "replaying") as tell:
+            return run(
+                ready.compiled.program, ready.world, len(ready.compiled.exits), ready.log.n_contacts, record=record,
+                progress=tell,
+            )  # fmt: skip
+
+    def counted(self) -> Counted:
+        outs = self._run(record=False)
+        n_sends, n_contacts = (int(sum(out.used[of] for out in outs)) for of in (O_BY_FALLBACK, O_FALLBACK_CONTACTS))
+        n_entered = int(sum(out.used[O_CONTACTS] for out in outs))
+        return Counted(tally(self._ready.compiled, outs), n_entered, (n_sends, n_contacts))
+
+    @cached_property
+    def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Drawn]:
+        outs = self._run(record=True)
+        return (*tables(self._ready.compiled, self._ready.log, outs, self._ready.advice), drawn(self._ready.log, outs))
+
+    @cached_property
+    def _assignments(self) -> pd.DataFrame:
+        visits, entries, _, chance = self._records
+        return assignments(self._ready.compiled, visits, entries, chance, self._ready.names.unit_texts)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return self._assignments if name == "assignments" else self._records[TABLES.index(name)]
+
+    def write(self, name: str, path: Path) -> int:
+        frame = self.table(name)
+        write_frame(frame, path)
+        return len(frame)
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    """A bucket's replay."""
+
+    journeys: Journeys
+    given: Mapping[str, Any]
+
+    def over(self, log: EventLog) -> OverLog:
+        return OverLog(prepared(self.journeys, log, **self.given), None)
+
+
+@dataclass(frozen=True)
+class _Counts(_Replayed):
+    def __call__(self, log: EventLog, k: int, folder: Path) -> Counted:  # noqa: ARG002
+        return self.over(log).counted()
+
+
+@dataclass(frozen=True)
+class _Table(_Replayed):
+    name: str
+
+    def __call__(self, log: EventLog, k: int, folder: Path) -> int:
+        return write_part(self.over(log).table(self.name), part_file(folder, k))
+
+
+class OverBuckets:
+    """A portfolio over a log in buckets: each bucket by itself, in processes, within the log's budget of memory.
+
+    `given` are the arguments of `worlds.prepared`, the horizon and the assumed consent of the whole log among them.
+    """
+
+    def __init__(
+        self, compiled: Compiled, told: Told, journeys: Journeys, log: BucketedLog, given: Mapping[str, Any],
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self.told = told
+        self._compiled, self._journeys, self._log, self._given, self._progress = (
+            compiled,
+            journeys,
+            log,
+            given,
+            progress,
+        )
+        self._key = key_of(journeys, given)
+
+    def _asked(self, what: str) -> Any:
+        return None if self._key is None else ["replay", what, self._key]
+
+    def counted(self) -> Counted:
+        with kept(self._log, self._asked("counts")) as folder, shown(self._progress, "replaying") as tell:
+            parts = each_bucket(self._log, _Counts(self._journeys, self._given), folder, tell)
+        return Counted(
+            Tally(*(sum(of) for of in zip(*(one.tally for one in parts), strict=True))),
+            sum(one.n_contacts for one in parts),
+            (sum(one.by_fallback[0] for one in parts), sum(one.by_fallback[1] for one in parts)),
+        )
+
+    def _each(self, name: str, folder: Path) -> int:
+        with shown(self._progress, f"listing {name}") as tell:
+            return sum(each_bucket(self._log, _Table(self._journeys, self._given, name), folder, tell))
+
+    def table(self, name: str) -> pd.DataFrame:
+        with kept(self._log, self._asked(name)) as folder:
+            self._each(name, folder)
+            frames = [pd.read_parquet(part_file(folder, k)) for k in range(self._log.n_buckets)]
+        frame = pd.concat(frames, ignore_index=True).astype(frames[0].dtypes)
+        # All of a contact is in one bucket, in its order already.
+        return frame.sort_values("contact", kind="stable", ignore_index=True)
+
+    def write(self, name: str, path: Path) -> int:
+        with kept(self._log, self._asked(name)) as folder:
+            n_rows = self._each(name, folder)
+            merged([part_file(folder, k) for k in range(self._log.n_buckets)], path, self._log.memory)
+        return n_rows
