@@ -109,7 +109,7 @@ def test_what_was_open_at_the_end_of_the_log_may_end_in_any_way() -> None:
     simulation = simulated(one, log(2000, days=2.7))  # more than half have not waited for two days
     made = _Making(simulation.summary(), one, None)
     arrived = made._arrived()
-    for i, info in enumerate(simulation.ready.compiled.nodes):
+    for i, info in enumerate(simulation.compiled.nodes):
         n_open = simulation.tally.n_by_node[:, i, o.INSIDE].mean()
         closed = simulation.summary()["nodes"].get(info.name)
         if closed is not None:

@@ -89,11 +89,11 @@ def test_following_only_those_whom_a_send_stirs_changes_no_count():
     for draw in range(6):
         visits = result.visits(draw)
         counted = visits.dropna(subset="branch").groupby(["node", "branch"], observed=True).size()
-        for edge, info in enumerate(result.ready.compiled.edges):
-            name = result.ready.compiled.nodes[info.node].name
+        for edge, info in enumerate(result.compiled.edges):
+            name = result.compiled.nodes[info.node].name
             assert result.tally.n_by_edge[draw, edge].sum() == counted.get((name, info.branch), 0)
         exits = result.entries(draw)["exit"].value_counts()
-        for place, (_, text, _) in enumerate(result.ready.compiled.exits):
+        for place, (_, text, _) in enumerate(result.compiled.exits):
             assert result.tally.n_by_exit[draw, place] == exits.get(text, 0)
 
 
@@ -252,7 +252,7 @@ def test_nothing_is_predicted_twice_for_one_contact_instant_and_message():
     # All welcomes and all reminders are sent at one instant for each contact, whatever the draw.
     assert model.asked.count("welcome_1") == 50
     assert model.asked.count("reminder") == 50
-    assert len(model.asked) == result.answering.n_predicted < result.answering.n_asked
+    assert len(model.asked) == result._runs.answering.n_predicted < result._runs.answering.n_asked
 
 
 def test_features_are_values_as_of_the_send_and_hold_what_the_draw_has_made():
@@ -308,9 +308,9 @@ def test_arguments_out_of_bounds_are_refused(given, message):
 def test_what_no_stream_hears_is_not_made():
     model = ConstantModel(MESSAGES, delivered=1.0, opened=0.5)
     result = simulate(journey(), log_of(30), responses=model, draws=2)
-    compiled = result.ready.compiled
+    compiled = result.compiled
     hello = next(i for i, one in enumerate(compiled.nodes) if one.name == "hello")
-    assert result.answering._wanted[hello, o.DELIVERED] == 0
+    assert result._runs.answering._wanted[hello, o.DELIVERED] == 0
     assert shares(result)["read", "then"] == pytest.approx(0.5, abs=0.2)
 
 

@@ -27,6 +27,7 @@ import pandas as pd
 
 from . import conditions as c
 from . import layout as o
+from .bucketed import BucketedLog
 from .clock import instant, microseconds
 from .display import block, counted, plain, table
 from .errors import DataError, listed
@@ -60,7 +61,7 @@ _FORETOLD = {"sent", "consent_given", "consent_withdrawn", "erased"}
 
 def backtest(
     journey: Journey,
-    log: EventLog,
+    log: EventLog | BucketedLog,
     *,
     cutoff: datetime | str,
     responses: Responses | Callable[..., Responses] | None = None,
@@ -80,7 +81,7 @@ def backtest(
 
     Args:
         journey: the journey, as it ran.
-        log: the event log with its sends.
+        log: the event log with its sends, in memory or in buckets; see `fit_responses` for what is then fitted to.
         cutoff: an aware instant or ISO text; entries from then on are predicted.
         responses: a response model fitted on what was known at the cutoff, or what fits one to that, called as
             `fit_responses`, which is the default.
@@ -103,10 +104,10 @@ def backtest(
     """
     at = _instant(cutoff, log)
     converts = converts or goal_of([journey])
-    known = log.truncated(at)
     if responses is None or callable(responses):
         fit = responses or fit_responses
-        model = fit(known, converts=converts, within=within, rng=rng, progress=progress)
+        seen = log.sample(log.share_in_memory()) if isinstance(log, BucketedLog) else log
+        model = fit(seen.truncated(at), converts=converts, within=within, rng=rng, progress=progress)
     else:
         model = responses
     releases = [Release(journey=journey, until_at=at), Release(journey=journey, from_at=at)]
@@ -121,7 +122,7 @@ def backtest(
     return Backtest(journey, at, model, came, predicted, converts)
 
 
-def _instant(cutoff: datetime | str, log: EventLog) -> datetime:
+def _instant(cutoff: datetime | str, log: EventLog | BucketedLog) -> datetime:
     try:
         when = datetime.fromisoformat(cutoff) if isinstance(cutoff, str) else cutoff
         if isinstance(cutoff, str) and len(cutoff) == len("2026-03-01"):

@@ -79,6 +79,7 @@ class EventLog(Tables):
         whole: EventLog | None = None,
         codes: NDArray[np.int64] | None = None,
         first_at: NDArray[np.int64] | None = None,
+        events_of_whole: Iterable[str] = (),
     ) -> None:
         self.contact_ids: pa.Array = prepared.contact_ids
         self.event_names: list[str] = prepared.event_names
@@ -91,6 +92,7 @@ class EventLog(Tables):
         # A part of a log takes the meaning of columns from the whole, where its contacts have these codes.
         self._whole, self._codes = whole, codes
         self._first_at = first_at
+        self._events_of_whole = frozenset(events_of_whole)
         self._streams: dict[str, Stream] = {}
         self._columns: dict[str, Column] = whole._columns if whole is not None else {}
         self._attributes: dict[str, Attribute] = {}
@@ -158,13 +160,15 @@ class EventLog(Tables):
         return cls(prepared, properties, timezone=timezone, entry=entry)
 
     @classmethod
-    def part_in(cls, events: Path, contacts: Path, *, span: tuple[int, int], timezone: str | None) -> EventLog:
-        """A part of a log, in Parquet files whose columns are what they are in the whole, and the whole's span."""
+    def part_in(
+        cls, events: Any, contacts: Any, *, span: tuple[int, int], timezone: str | None, event_names: Iterable[str]
+    ) -> EventLog:
+        """A part of a log, in tables whose columns are what they are in the whole, with the whole's span and events."""
         prepared, properties = prepare(
             open_source(events), open_source(contacts, what="contacts"), event=None, zone=timezone, rejects="error",
             step=lambda _: None, span=span,
         )  # fmt: skip
-        return cls(prepared, properties, timezone=timezone)
+        return cls(prepared, properties, timezone=timezone, events_of_whole=event_names)
 
     @classmethod
     def from_rows(
@@ -258,6 +262,10 @@ class EventLog(Tables):
         stream = self.stream_where(event_name, None)
         self._entry.add(name, stream)
         return stream
+
+    def occurs(self, event_name: str) -> bool:
+        """Whether the log has any event of a kind, or the log in buckets has of which it is a part."""
+        return event_name in self._events_of_whole or len(self.stream(event_name).at) > 0
 
     def stream_where(
         self, event_name: str, keep: Callable[[NDArray[np.integer[Any]]], NDArray[np.bool_]] | None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Drawn", "Tally", "assignments", "counts_table", "drawn", "tables", "tally"]
+__all__ = ["Drawn", "Tally", "added", "assignments", "counts_table", "drawn", "tables", "tally"]
 
 
 def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
@@ -153,6 +153,11 @@ def tally(compiled: Compiled, outs: Sequence[Out]) -> Tally:
     """The counts of all chunks."""
     empty = new_out(compiled.program, len(compiled.exits), 0)
     return Tally(*(sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields))
+
+
+def added(tallies: Sequence[Tally]) -> Tally:
+    """The counts of all parts of a log."""
+    return Tally(*(sum(of[1:], of[0]) for of in zip(*tallies, strict=True)))
 
 
 def counts_table(compiled: Compiled, n_by_edge: NDArray[Any], n_by_node: NDArray[Any]) -> pd.DataFrame:

@@ -36,6 +36,7 @@ from .visits import branch_table, exits_table, flow, funnel, paths, waiting_time
 from .worlds import Call, Journeys, Score, consent_assumed, horizon_of, prepared
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from plotly.graph_objects import Figure
 
     from .eventlog import EventLog
@@ -324,6 +325,11 @@ class Replay(Tables):
         `arm` (text; `holdout` or `treated` of a holdout), `probability` (0..1), `assigned_at` (UTC).
         """
         return self._runs.table("assignments")
+
+    @cached_property
+    def entrants(self) -> pa.Array:
+        """The contacts who entered at least once: an Arrow array of their ids, ascending."""
+        return self._runs.entrants()
 
     def write(self, path: str | Path, table: str = "visits") -> int:
         """Writes one of the tables of every contact to a Parquet or CSV file; how many rows it has.

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import pandas as pd
 
 from . import layout as o
-from .bucketed.merging import merged, part_file, write_part
+from .bucketed.merging import gathered, merged, write_part
 from .bucketed.running import each_bucket, kept
 from .execution import run
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .program import Compiled
 from .progress import Progress, shown
-from .records import Drawn, Tally, assignments, drawn, tables, tally
+from .records import Drawn, Tally, added, assignments, drawn, tables, tally
 from .resulttables import write_frame
 from .worlds import Journeys, Ready, key_of, prepared
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from .bucketed import BucketedLog
     from .eventlog import EventLog
 
@@ -70,6 +72,9 @@ class Runs(Protocol):
     def table(self, name: str) -> pd.DataFrame:
         """One of `TABLES`, of all contacts."""
 
+    def entrants(self) -> pa.Array:
+        """The contacts who entered, ascending."""
+
     def write(self, name: str, path: Path) -> int:
         """Writes one of `TABLES` to a Parquet or CSV file; how many rows it has."""
 
@@ -108,6 +113,11 @@ class OverLog:
     def table(self, name: str) -> pd.DataFrame:
         return self._assignments if name == "assignments" else self._records[TABLES.index(name)]
 
+    def entrants(self) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.array(self.table("entries")["contact"].unique())
+
     def write(self, name: str, path: Path) -> int:
         frame = self.table(name)
         write_frame(frame, path)
@@ -136,7 +146,13 @@ class _Table(_Replayed):
     name: str
 
     def __call__(self, log: EventLog, k: int, folder: Path) -> int:
-        return write_part(self.over(log).table(self.name), part_file(folder, k))
+        return write_part(self.over(log).table(self.name), folder, k)
+
+
+@dataclass(frozen=True)
+class _Entrants(_Replayed):
+    def __call__(self, log: EventLog, k: int, folder: Path) -> pa.Array:  # noqa: ARG002
+        return self.over(log).entrants()
 
 
 class OverBuckets:
@@ -166,7 +182,7 @@ class OverBuckets:
         with kept(self._log, self._asked("counts")) as folder, shown(self._progress, "replaying") as tell:
             parts = each_bucket(self._log, _Counts(self._journeys, self._given), folder, tell)
         return Counted(
-            Tally(*(sum(of) for of in zip(*(one.tally for one in parts), strict=True))),
+            added([one.tally for one in parts]),
             sum(one.n_contacts for one in parts),
             (sum(one.by_fallback[0] for one in parts), sum(one.by_fallback[1] for one in parts)),
         )
@@ -178,13 +194,19 @@ class OverBuckets:
     def table(self, name: str) -> pd.DataFrame:
         with kept(self._log, self._asked(name)) as folder:
             self._each(name, folder)
-            frames = [pd.read_parquet(part_file(folder, k)) for k in range(self._log.n_buckets)]
-        frame = pd.concat(frames, ignore_index=True).astype(frames[0].dtypes)
-        # All of a contact is in one bucket, in its order already.
-        return frame.sort_values("contact", kind="stable", ignore_index=True)
+            return gathered(folder, self._log.n_buckets)
+
+    def entrants(self) -> pa.Array:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        with kept(self._log, self._asked("entrants")) as folder, shown(self._progress, "listing entrants") as tell:
+            found = each_bucket(self._log, _Entrants(self._journeys, self._given), folder, tell)
+        everybody = pa.concat_arrays(found)
+        return everybody.take(pc.sort_indices(everybody))
 
     def write(self, name: str, path: Path) -> int:
         with kept(self._log, self._asked(name)) as folder:
             n_rows = self._each(name, folder)
-            merged([part_file(folder, k) for k in range(self._log.n_buckets)], path, self._log.memory)
+            merged(folder, self._log.n_buckets, path, self._log.memory)
         return n_rows

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from . import extensions
+from .bucketed import BucketedLog
 from .clock import instant
 from .delays import DelayTable
 from .durations import duration_text
@@ -220,7 +221,7 @@ class ResponseModel(Tables):
 
 
 def fit_responses(
-    log: EventLog,
+    log: EventLog | BucketedLog,
     until: datetime | str | None = None,
     converts: str | None = None,
     features: Sequence[str] | None = None,
@@ -239,7 +240,8 @@ def fit_responses(
     replay; a click without an open counts as one.
 
     Args:
-        log: the event log, with `sent` events and responses that carry their `message`.
+        log: the event log, with `sent` events and responses that carry their `message`. Of one in buckets as large a
+            share of the contacts as its budget of memory holds, chosen by a hash of their ids; all, where it does.
         until: nothing later is looked at: aware, or ISO text; by default the log's end.
         converts: the event that is a conversion (a journey's goal), if conversions are wanted.
         features: values in the language of conditions; by default those that the log offers.
@@ -273,6 +275,8 @@ def fit_responses(
         raise JourneyLabError(
             f"LightGBM finds no OpenMP library ({problem}): install it, on Debian as the package libgomp1"
         ) from None
+    if isinstance(log, BucketedLog):
+        log = log.sample(log.share_in_memory())
     sends = sends_in(log, converts, within, until)
     end_us, start_us = sends.log.end_us, int(sends.at[0])
     n_matured = sends.n_matured(end_us)

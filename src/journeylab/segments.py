@@ -22,14 +22,18 @@ segments, one `Segment`, or the text of a condition.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
 from .binding import LogNames, bare_program
+from .bucketed import BucketedLog
+from .bucketed.running import each_bucket, kept
 from .check import segment_faults
 from .clock import instant, microseconds
 from .conditions import Condition
@@ -97,7 +101,7 @@ class Evaluator:
 
 
 def audience(
-    log: EventLog,
+    log: EventLog | BucketedLog,
     segment: Segment | Condition | str,
     as_of: datetime | str | None = None,
     *,
@@ -124,7 +128,7 @@ def audience(
     return kept.reset_index(drop=True)
 
 
-def membership(log: EventLog, segments: Segments, as_of: datetime | str | None = None) -> pd.DataFrame:
+def membership(log: EventLog | BucketedLog, segments: Segments, as_of: datetime | str | None = None) -> pd.DataFrame:
     """The membership of every contact in each segment: `contact`, and a column for each segment (float, 0..1).
 
     One segment without a name has the column `segment`. Sorted by contact; contacts who do not exist yet are left out.
@@ -133,7 +137,15 @@ def membership(log: EventLog, segments: Segments, as_of: datetime | str | None =
         DefinitionError: when a segment is at fault or does not fit the log.
         DataError: when `as_of` lies outside the log, or there are no segments.
     """
-    evaluator, at_us = _evaluator(log, segments), instant_in(log, as_of, "as_of")
+    at_us = instant_in(log, as_of, "as_of")
+    if isinstance(log, BucketedLog):
+        found = pd.concat(_in_buckets(log, _Membership(segments, at_us), None), ignore_index=True)
+        return found.sort_values("contact", kind="stable", ignore_index=True)
+    return _membership(log, segments, at_us)
+
+
+def _membership(log: EventLog, segments: Segments, at_us: int) -> pd.DataFrame:
+    evaluator = _evaluator(log, segments)
     order = np.argsort(log.rank)
     order = order[evaluator.exists(at_us)[order]]
     columns = {name: evaluator.membership(name, at_us)[order] for name in evaluator.conditions}
@@ -141,7 +153,7 @@ def membership(log: EventLog, segments: Segments, as_of: datetime | str | None =
 
 
 def sizes(
-    log: EventLog,
+    log: EventLog | BucketedLog,
     segments: Segments,
     every: str = "7d",
     *,
@@ -170,26 +182,65 @@ def sizes(
         DataError: when an instant lies outside the log, or no instant of the schedule lies between them.
     """
     _check_at_least(at_least)
-    evaluator = _evaluator(log, segments)
     instants = _schedule(log, every, start, until)
-    rows = []
+    if isinstance(log, BucketedLog):
+        table = pd.concat(_in_buckets(log, _Sizes(segments, instants, at_least), progress))
+        table = table.groupby(["segment", "as_of"], sort=False, as_index=False).sum()
+    else:
+        table = _sizes(log, segments, instants, at_least, progress)
+    table["audience_share"] = (table["n_contacts"] / table["n_known"]).where(table["n_known"] > 0)
+    return table
+
+
+def _sizes(log: EventLog, segments: Segments, instants: range, at_least: float, progress: Progress) -> pd.DataFrame:
+    evaluator = _evaluator(log, segments)
+    n_in = {name: list[int]() for name in evaluator.conditions}
+    n_known = []
     with shown(progress, "counting segments") as tell:
         for done, at_us in enumerate(instants):
             exists = evaluator.exists(at_us)
-            for name in evaluator.conditions:
-                is_in = (evaluator.membership(name, at_us) >= at_least) & exists
-                rows.append((name, instant(at_us), int(is_in.sum()), int(exists.sum())))
+            n_known.append(int(exists.sum()))
+            for name, counts in n_in.items():
+                counts.append(int(((evaluator.membership(name, at_us) >= at_least) & exists).sum()))
             tell(done + 1, len(instants))
-    table = pd.DataFrame(rows, columns=["segment", "as_of", "n_contacts", "n_known"])
-    table["as_of"] = table["as_of"].astype("datetime64[us, UTC]")
-    table["audience_share"] = (table["n_contacts"] / table["n_known"]).where(table["n_known"] > 0)
-    place = {name: i for i, name in enumerate(evaluator.conditions)}
-    return table.sort_values(["segment", "as_of"], key=lambda one: one.map(place) if one.name == "segment" else one,
-                             ignore_index=True)  # fmt: skip
+    n = len(instants)
+    return pd.DataFrame(
+        {
+            "segment": pd.Series(np.repeat(np.array([*n_in], object), n), dtype="str"),
+            "as_of": pd.DatetimeIndex(np.tile(np.array(instants, "datetime64[us]"), len(n_in)), tz="UTC"),
+            "n_contacts": np.concatenate([*n_in.values()]),
+            "n_known": np.tile(n_known, len(n_in)),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Membership:
+    segments: Segments
+    at_us: int
+
+    def __call__(self, log: EventLog, k: int, folder: Path) -> pd.DataFrame:  # noqa: ARG002
+        return _membership(log, self.segments, self.at_us)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    segments: Segments
+    instants: range
+    at_least: float
+
+    def __call__(self, log: EventLog, k: int, folder: Path) -> pd.DataFrame:  # noqa: ARG002
+        return _sizes(log, self.segments, self.instants, self.at_least, None)
+
+
+def _in_buckets(log: BucketedLog, work: Any, progress: Progress) -> list[pd.DataFrame]:
+    """What is found in each bucket; whoever is stopped begins anew, since looking takes little."""
+    with kept(log, None) as folder, shown(progress, "counting segments") as tell:
+        return each_bucket(log, work, folder, tell)
 
 
 def overlap(
-    log: EventLog, segments: Segments, as_of: datetime | str | None = None, *, at_least: float = 0.5
+    log: EventLog | BucketedLog, segments: Segments, as_of: datetime | str | None = None, *, at_least: float = 0.5
 ) -> pd.DataFrame:
     """How many contacts are in exactly each combination of segments, most first.
 
@@ -207,7 +258,7 @@ def overlap(
     return counts.sort_values(order, ascending=False, ignore_index=True)
 
 
-def instant_in(log: EventLog, when: datetime | str | None, what: str) -> int:
+def instant_in(log: EventLog | BucketedLog, when: datetime | str | None, what: str) -> int:
     """The microseconds of an instant within the log; the log's end when there is none.
 
     Raises:
@@ -225,7 +276,9 @@ def instant_in(log: EventLog, when: datetime | str | None, what: str) -> int:
     return at_us
 
 
-def _schedule(log: EventLog, every: str, start: datetime | str | None, until: datetime | str | None) -> range:
+def _schedule(
+    log: EventLog | BucketedLog, every: str, start: datetime | str | None, until: datetime | str | None
+) -> range:
     """The instants of rule 11 that lie between two, in microseconds."""
     try:
         step = parse_duration(every)

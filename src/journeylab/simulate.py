@@ -15,24 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import layout as o
-from .answering import LOCAL_HOUR, Answering
-from .clock import NEVER, microseconds
-from .divergence import diverged_since, events_of, hidden_after, is_near, messages_in
+from .bucketed import BucketedLog
+from .draws import Draws, DrawsInBuckets, Question
 from .errors import DataError, known, listed
-from .execution import run
-from .journey import Policy, Send
+from .journey import Policy
 from .language import say
-from .program import Model
+from .logfacts import LogFacts, facts_of
 from .progress import Progress
-from .records import Tally, tally
 from .simulation import Simulation
 from .tablesource import Table, is_table
-from .worlds import Journeys, Ready, prepared
+from .worlds import Journeys, consent_assumed, horizon_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .advice import SendTimesGiven
     from .eventlog import EventLog
     from .responses import Responses
@@ -42,7 +36,7 @@ __all__ = ["simulate"]
 
 def simulate(
     journeys: Journeys,
-    log: EventLog,
+    log: EventLog | BucketedLog,
     *,
     responses: Responses,
     draws: int = 200,
@@ -64,7 +58,7 @@ def simulate(
 
     Args:
         journeys: one journey, a portfolio, journeys that run together, or releases of them.
-        log: the event log; it decides who enters, and answers the sends that it has (rule 33).
+        log: the event log, in memory or in buckets; it decides who enters, and answers the sends that it has (rule 33).
         responses: the response model; see `responses.fit_responses`, and `responses.Responses` for one's own.
         draws: how many times the model answers.
         level: of the prediction intervals, in 0..1.
@@ -91,60 +85,39 @@ def simulate(
     """
     _check(draws, level, scores)
     notes = _override(responses, override)
-    _check_messages(log, replaces or ())
-    model = Model((*responses.features, LOCAL_HOUR), responses.converts, _conversion(log, responses.converts))
-    given: dict[str, Any] = {
-        "match": match, "policy": policy, "scores": scores, "send_times": send_times, "model": model,
-        "ask_from": forget_from,
-    }  # fmt: skip
-    ready = prepared(journeys, log, until=until, assumed_consent=assumed_consent, **given)
-    own = {info.node.send for info in ready.compiled.nodes if isinstance(info.node, Send)}
-    replaced = own | {*(replaces or ())}
-    since = diverged_since(ready, replaced)
-    on_record = np.flatnonzero(since == NEVER)
-    # An empty list of contacts would stand for all.
-    base = _tally(ready, asks=True, contacts=on_record) if len(on_record) else _nothing(ready)
-    naive = _tally(ready, asks=False)
-    seen = log.hiding(hidden_after(ready, since, replaced, responses.converts, everything=forget_from is not None))
-    ready = prepared(journeys, seen, until=ready.until, assumed_consent=ready.assumed_consent, **given)
-    answering = Answering(
-        ready.compiled,
-        ready.world,
-        responses,
-        like=like or {},
-        n_draws=draws,
-        rng=np.random.default_rng(rng),
-        soft_share=_soft_share(log, forget_from),
-        withdraws=_withdraws(log, forget_from),
-        is_as_logged=forget_from is not None,
-    )
+    if isinstance(log, BucketedLog):
+        until = horizon_of(until, log)
+        assumed_consent = consent_assumed(journeys, log.has_consent) if assumed_consent is None else assumed_consent
+    question = Question(
+        journeys, responses, draws, rng.spawn(1)[0] if isinstance(rng, np.random.Generator) else rng, match, policy,
+        scores, send_times, frozenset(replaces or ()), dict(like or {}), forget_from, until, assumed_consent,
+    )  # fmt: skip
+    runs: Draws | DrawsInBuckets
+    if isinstance(log, BucketedLog):
+        runs = DrawsInBuckets(question, log, progress)
+        _check_messages(runs.facts, question.replaces)
+    else:
+        facts = facts_of(log, responses.converts, forget_from)
+        _check_messages(facts, question.replaces)
+        runs = Draws(question, log, facts, progress)
     notes += [
         say("Responses to {one!r} are assumed to be like those to {other!r}.", one=one, other=other)
-        for one, other in (like or {}).items()
+        for one, other in question.like.items()
     ]
-    notes += _others(log, replaced, forget_from)
-    diverged = np.flatnonzero(since != NEVER)
-    return Simulation(ready, log, diverged, answering, base, naive, draws, level, tuple(notes), progress)
+    if forget_from is None:
+        notes += _others(runs.facts.sent - question.replaced(runs.compiled))
+    return Simulation(runs.compiled, log, runs.until, runs, draws, level, tuple(notes))
 
 
-def _nothing(ready: Ready) -> Tally:
-    return tally(ready.compiled, [])
-
-
-def _others(log: EventLog, replaced: Collection[str], forget_from: datetime | None) -> list[str]:
+def _others(messages: Collection[str]) -> list[str]:
     """What is to be said of messages that are in the log beside the journeys' own."""
-    if "message" not in log.property_names or not len(log.stream("sent").row):
-        return []
-    sent = np.unique(log.property("message").values[log.stream("sent").row])
-    texts = log.property("message").categories or []
-    others = sorted({texts[int(code)] for code in sent if code == code and code >= 0} - {*replaced})
-    if not others or forget_from is not None:
+    if not messages:
         return []
     return [
         say(
             "The log's other messages go on as they were sent: {messages}. Name those that the journey takes the place "
             "of: replaces=[…].",
-            messages=listed(others, most=8),
+            messages=listed(messages, most=8),
         )
     ]
 
@@ -159,11 +132,12 @@ def _check(draws: int, level: float, scores: Mapping[str, Any] | None) -> None:
             raise DataError(f"score {name!r}: a simulation takes scores as tables with contact, score and as_of")
 
 
-def _check_messages(log: EventLog, messages: Collection[str]) -> None:
-    has = messages_in(log)
-    for message in messages:
-        if message not in has:
-            raise DataError(f"replaces: no message {message!r} in the log; {known(message, has, 'messages')}")
+def _check_messages(facts: LogFacts, replaces: Collection[str]) -> None:
+    for message in sorted(replaces):
+        if message not in facts.messages:
+            raise DataError(
+                f"replaces: no message {message!r} in the log; {known(message, facts.messages, 'messages')}"
+            )
 
 
 def _override(responses: Responses, override: str | None) -> list[str]:
@@ -189,46 +163,3 @@ def _override(responses: Responses, override: str | None) -> list[str]:
             failures=said,
         )
     ]
-
-
-def _conversion(log: EventLog, converts: str | None) -> dict[str, float]:
-    """The mean of each numeric property of the event that a conversion is; conditions on predicted ones see it."""
-    if converts is None or converts not in log.event_names:
-        return {}
-    row = log.stream(converts).row
-    means = {}
-    for name in log.property_names:
-        column = log.property(name)
-        if column.kind == "number" and len(row):
-            values = column.values[row]
-            if not np.isnan(values).all():
-                means[name] = float(np.nanmean(values))
-    return means
-
-
-def _tally(ready: Ready, *, asks: bool, contacts: NDArray[np.int64] | None = None) -> Tally:
-    """The counts of a plain replay; where `asks`, of those contacts alone who come to no send that is to be asked."""
-    ready.world.limits[o.L_ASK_SENDS] = int(asks)
-    compiled, n_contacts = ready.compiled, ready.log.n_contacts
-    outs = run(compiled.program, ready.world, len(compiled.exits), n_contacts, record=False, contacts=contacts)
-    ready.world.limits[o.L_ASK_SENDS] = 1
-    return tally(compiled, outs)
-
-
-def _soft_share(log: EventLog, before: datetime | None) -> float:
-    """The share of bounces that are soft, which do not stop further messages."""
-    if "bounce_type" not in log.property_names or "bounced" not in log.event_names:
-        return 0.0
-    stream, column = log.stream("bounced"), log.property("bounce_type")
-    rows = stream.row if before is None else stream.row[stream.at < microseconds(before)]
-    if not len(rows) or column.categories is None or "soft" not in column.categories:
-        return 0.0
-    return float((column.values[rows] == column.categories.index("soft")).mean())
-
-
-def _withdraws(log: EventLog, before: datetime | None) -> bool:
-    """Whether in the log at least half of those who unsubscribe withdraw their consent within a minute."""
-    known_by = int(NEVER) if before is None else microseconds(before)
-    gone, withdrawn = events_of(log, "unsubscribed"), events_of(log, "consent_withdrawn")
-    gone, withdrawn = gone[gone["at"] < known_by], withdrawn[withdrawn["at"] < known_by]
-    return 2 * int(is_near(withdrawn, gone).sum()) >= len(gone)

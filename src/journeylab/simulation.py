@@ -2,64 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 
 from . import layout as o
-from .answering import Answering, silence
 from .conditions import AwaitedMessage, parse_awaited
 from .display import MOST_DRAWINGS, block, counted, plain, rest
 from .drawing import svg
 from .errors import DataError, known
-from .execution import Answers, Asked, in_rounds, offsets_of, run
 from .journey import Journey, WaitFor
 from .language import formatted, plural, say
-from .machine import Out
 from .program import Compiled
-from .progress import Progress, shown
-from .records import Tally, counts_table, tables, tally
+from .records import Tally, counts_table
 from .resulttables import Tables
-from .worlds import Ready
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .bucketed import BucketedLog
+    from .draws import Drawn
     from .eventlog import EventLog
 
-__all__ = ["Simulation"]
-
-AT_ONCE = 1 << 20
-"""How many contacts, each in its draw, are advanced together."""
+__all__ = ["Runs", "Simulation"]
 
 
-class _Silent(NamedTuple):
-    """The sends that contacts come to who respond to none: by contact, with what is predicted of them."""
+class Runs(Protocol):
+    """What a simulation runs over."""
 
-    sends: Asked
-    offsets: NDArray[np.int64]
-    chances: NDArray[np.float32]
-    slots: NDArray[np.int64]
+    def drawn(self) -> Drawn:
+        """The counts of all contacts in all draws."""
 
-
-def _ranges(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All numbers from each start up to its end, after the place of the range that each belongs to."""
-    lengths = end - start
-    place = np.repeat(np.arange(len(start)), lengths)
-    return place, np.arange(len(place)) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-
-
-def _by_draw(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> Tally:
-    """The counts of chunks, each of a draw, added up by draw."""
-    draws: list[list[Out]] = [[] for _ in range(n_draws)]
-    for draw, out in outs:
-        draws[draw].append(out)
-    return Tally(*(np.stack(parts) for parts in zip(*(tally(compiled, one) for one in draws), strict=True)))
+    def table(self, name: str, draw: int) -> pd.DataFrame:
+        """The `visits` or `entries` of one draw."""
 
 
 @dataclass(eq=False, repr=False)
@@ -69,123 +48,25 @@ class Simulation(Tables):
     `branches` and `outcomes` have the figures with their prediction intervals; `visits(draw)` and `entries(draw)` are
     the tables of one draw. Everything is determined by the definition, the log, the model and `rng`.
 
-    `diverged` are the contacts that the model speaks for, `draws` is the number of draws, `level` that of the
-    intervals, `notes` what was overridden or assumed.
+    `until` is the horizon (aware UTC), `draws` the number of draws, `level` that of the intervals, `notes` what was
+    overridden or assumed.
     """
 
     _table_names: ClassVar = ("branches", "outcomes", "visits", "entries")
 
-    ready: Ready
-    log: EventLog
-    diverged: NDArray[np.int64]
-    answering: Answering
-    base: Tally
-    naive: Tally
+    compiled: Compiled
+    log: EventLog | BucketedLog
+    until: datetime
+    _runs: Runs
     draws: int
     level: float
     given_notes: tuple[str, ...]
-    progress: Progress
 
     def __post_init__(self) -> None:
-        self._units = self.log.unit_hashes[self.diverged]
-        silent = self._follow_silence()
-        stirred: list[tuple[int, Out]] = []
-        replaced: list[tuple[int, Out]] = []
-        with shown(self.progress, "drawing responses") as tell:
-            for who, draws, first in self._batches():
-                more, less = self._stirred(who, draws, first)
-                stirred += more
-                replaced += less
-                tell(int(draws[-1]) + 1, self.draws)
-        parts = (
-            _by_draw(self.ready.compiled, stirred, self.draws),
-            _by_draw(self.ready.compiled, replaced, self.draws),
-        )
-        self.tally = Tally(
-            *(more - less + quiet + rest for more, less, quiet, rest in zip(*parts, silent, self.base, strict=True))
-        )
-
-    def _run(
-        self,
-        contacts: NDArray[np.int64],
-        draws: NDArray[np.int64],
-        answer: Callable[[Asked], Answers],
-        known: Answers | None = None,
-        *,
-        record: bool = False,
-    ) -> list[tuple[int, Out]]:
-        compiled = self.ready.compiled
-        return in_rounds(
-            compiled.program, self.ready.world, len(compiled.exits), contacts, draws, answer, known=known, record=record
-        )
-
-    def _follow_silence(self) -> Tally:
-        """The counts of all contacts if nothing came of any send; keeps the sends that they then come to.
-
-        Most sends are not responded to. So this is worked out once, and a draw has to follow only those contacts in
-        whom it stirs something, from their first response on.
-        """
-        contacts, found = self.diverged, []
-
-        def answer(asked: Asked) -> Answers:
-            found.append(asked)
-            return silence(asked)
-
-        outs = self._run(contacts, np.zeros(len(contacts), np.int64), answer)
-        place = np.concatenate([one.place for one in found] or [np.empty(0, np.int64)])
-        order = np.argsort(place, kind="stable")
-        sends = Asked(
-            place[order],
-            np.concatenate([one.rows for one in found] or [np.empty((0, 5), np.int64)])[order],
-            np.concatenate([one.features for one in found] or [np.empty((0, 1))])[order],
-        )
-        chances = self.answering.chances(contacts[sends.place], sends)
-        slots = self.answering.slots(sends, self.log.first_at[contacts[sends.place]])
-        self._silent = _Silent(sends, offsets_of(sends.place, len(contacts)), chances, slots)
-        return tally(self.ready.compiled, [out for _, out in outs])
-
-    def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-        """Who is stirred in which draw, and the place of the first send that is responded to, some draws at a time."""
-        batch: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-        n = 0
-        for draw in range(self.draws):
-            first = self.answering.stirred(self._units, draw, *self._silent)
-            who = np.flatnonzero(first >= 0)
-            batch.append((who, np.full(len(who), draw), first[who]))
-            n += len(who)
-            if n and (n >= AT_ONCE or draw == self.draws - 1):
-                who, draws, first = (np.concatenate(parts) for parts in zip(*batch, strict=True))
-                yield who, draws, first
-                batch, n = [], 0
-
-    def _stirred(
-        self, who: NDArray[np.int64], draws: NDArray[np.int64], first: NDArray[np.int64]
-    ) -> tuple[list[tuple[int, Out]], list[tuple[int, Out]]]:
-        """What happens to contacts who respond, each in its draw; and what would have happened if all stayed silent."""
-        contacts, offsets = self.diverged[who], self._silent.offsets
-        place, send = _ranges(offsets[who], first + 1)
-        sends = Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0)))
-        silent = self._silent
-        known_answers = self.answering.answers(
-            self._units[who[place]], draws[place], sends, silent.chances[send], silent.slots[send]
-        )
-        more = self._run(contacts, draws, self._answerer(contacts, self._units[who], draws), known_answers)
-        place, send = _ranges(offsets[who], offsets[who + 1])
-        quiet = silence(Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0))))
-        return more, self._run(contacts, draws, silence, quiet)
-
-    def _answerer(
-        self, contacts: NDArray[np.int64], units: NDArray[np.uint64], draws: NDArray[np.int64]
-    ) -> Callable[[Asked], Answers]:
-        def answer(asked: Asked) -> Answers:
-            chances = self.answering.chances(contacts[asked.place], asked)
-            slots = self.answering.slots(asked, self.log.first_at[contacts[asked.place]])
-            return self.answering.answers(units[asked.place], draws[asked.place], asked, chances, slots)
-
-        return answer
+        self.tally, self.base, self.naive, self.n_asked, self.n_predicted = self._runs.drawn()
 
     def __repr__(self) -> str:
-        names = ", ".join(self.ready.compiled.groups)
+        names = ", ".join(self.compiled.groups)
         return (
             f"Simulation({names}: {counted(self.draws, 'draw')} of {counted(self.n_entries, 'entry')}, "
             f"{self.observed_share:.0%} of the decisions on record)"
@@ -194,12 +75,7 @@ class Simulation(Tables):
     @property
     def journeys(self) -> list[Journey]:
         """The journeys, by descending priority and then by name."""
-        return [release.journey for release in self.ready.compiled.releases]
-
-    @property
-    def until(self) -> datetime:
-        """The horizon (aware UTC)."""
-        return self.ready.until
+        return [release.journey for release in self.compiled.releases]
 
     @cached_property
     def n_entries(self) -> int:
@@ -241,7 +117,7 @@ class Simulation(Tables):
         answers, whoever happened to be sent; missing where there are none. Shares are missing for nodes that in some
         draw nobody leaves.
         """
-        compiled, counts = self.ready.compiled, self.tally
+        compiled, counts = self.compiled, self.tally
         base = counts_table(compiled, counts.n_by_edge[0], np.ones_like(counts.n_by_node[0]))
         columns = ["journey", "node", "verb", "branch", "target"]
         places = _places(compiled)
@@ -271,7 +147,7 @@ class Simulation(Tables):
         `n_entries` and `entry_share` (means over the draws, 0..1 of the journey's entries), each with `_low` and
         `_high`, and `naive_share`, the same among those entries whose contacts the log answers to the end.
         """
-        compiled = self.ready.compiled
+        compiled = self.compiled
         names = [one.journey.journey for one in compiled.releases]
         rows = pd.DataFrame(
             [(names[release], text, goal) for release, text, goal in compiled.exits]
@@ -301,15 +177,15 @@ class Simulation(Tables):
             ),
             say(
                 "The model answered {sends} in {draws} from {predictions}.",
-                sends=plural("{n} send", "{n} sends", self.answering.n_asked),
+                sends=plural("{n} send", "{n} sends", self.n_asked),
                 draws=plural("{n} draw", "{n} draws", self.draws),
-                predictions=plural("{n} prediction", "{n} predictions", self.answering.n_predicted),
+                predictions=plural("{n} prediction", "{n} predictions", self.n_predicted),
             ),
         ]
         if by[o.ASSUMED]:
             n = formatted(by[o.ASSUMED] / self.draws, ",.0f")
             notes.append(say("{n} decisions are assumed (rules 33 and 35).", n=n))
-        linked = [one.name for one in self.ready.compiled.nodes if _awaits_a_link(one.node)]
+        linked = [one.name for one in self.compiled.nodes if _awaits_a_link(one.node)]
         if linked:
             notes.append(
                 say(
@@ -319,25 +195,18 @@ class Simulation(Tables):
             )
         return notes
 
-    def _tables(self, draw: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        if not 0 <= draw < self.draws:
-            raise DataError(f"draw {draw} does not exist; draws count from 0 to {self.draws - 1}")
-        compiled, n_contacts = self.ready.compiled, self.log.n_contacts
-        contacts, draws = self.diverged, np.full(len(self.diverged), draw)
-        made = self._run(contacts, draws, self._answerer(contacts, self._units, draws), record=True)
-        outs = [out for _, out in made]
-        rest = np.setdiff1d(np.arange(n_contacts), contacts)
-        if len(rest):
-            outs += run(compiled.program, self.ready.world, len(compiled.exits), n_contacts, record=True, contacts=rest)
-        return tables(compiled, self.ready.log, outs, self.ready.advice)
-
     def visits(self, draw: int = 0) -> pd.DataFrame:
         """Every visit of one draw; the columns are those of `replay.Replay.visits`."""
-        return self._tables(draw)[0]
+        return self._table("visits", draw)
 
     def entries(self, draw: int = 0) -> pd.DataFrame:
         """Every entry of one draw; the columns are those of `replay.Replay.entries`."""
-        return self._tables(draw)[1]
+        return self._table("entries", draw)
+
+    def _table(self, name: str, draw: int) -> pd.DataFrame:
+        if not 0 <= draw < self.draws:
+            raise DataError(f"draw {draw} does not exist; draws count from 0 to {self.draws - 1}")
+        return self._runs.table(name, draw)
 
     def summary(self, journey: str | None = None) -> dict[str, Any]:
         """The figures of one journey as plain data: what `journeylab simulate --json` prints."""
@@ -364,7 +233,7 @@ class Simulation(Tables):
             }
             for row in self.outcomes[self.outcomes["journey"] == name].itertuples()
         }
-        release = next(one for one in reversed(self.ready.compiled.releases) if one.journey.journey == name)
+        release = next(one for one in reversed(self.compiled.releases) if one.journey.journey == name)
         return {
             "journey": name,
             "version": release.journey.version,
@@ -379,7 +248,7 @@ class Simulation(Tables):
         }
 
     def _name(self, journey: str | None) -> str:
-        groups = self.ready.compiled.groups
+        groups = self.compiled.groups
         if journey is None and len(groups) == 1:
             return groups[0]
         if journey not in groups:
@@ -390,12 +259,12 @@ class Simulation(Tables):
         """The journey drawn with the mean counts of the draws on its edges, as SVG."""
         name = self._name(journey)
         mean = Tally(*(np.round(part.mean(axis=0)).astype(np.int64) for part in self.tally))
-        counts = counts_table(self.ready.compiled, mean.n_by_edge, mean.n_by_node)
+        counts = counts_table(self.compiled, mean.n_by_edge, mean.n_by_node)
         drawn = next(one for one in self.journeys if one.journey == name)
         return svg(drawn, counts[counts["journey"] == name])
 
     def _repr_html_(self) -> str:
-        names = self.ready.compiled.groups
+        names = self.compiled.groups
         drawn = (self.draw(name) for name in names[:MOST_DRAWINGS])
         return block(repr(self), *drawn, rest(len(names) - MOST_DRAWINGS, "journeys"))
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from journeylab.clock import instant
 from journeylab.display import block, counted, table
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 from journeylab.execution import n_processors
+from journeylab.interning import intern
+from journeylab.keyedhash import unit_hashes
 from journeylab.rejects import no_rejects
 
 from .budget import PROCESS, budget_of, needed, said
@@ -150,12 +154,99 @@ class BucketedLog:
             raise ValueError(f"bucket {k} of {self.n_buckets} does not exist; buckets count from 0")
         return EventLog.part_in(
             bucket_file(self.folder / EVENTS, k), bucket_file(self.folder / CONTACTS, k),
-            span=(self.start_us, self.end_us), timezone=self._meta["timezone"],
+            span=(self.start_us, self.end_us), timezone=self._meta["timezone"], event_names=self.event_names,
         )  # fmt: skip
 
     def buckets(self) -> Iterator[EventLog]:
         """Each bucket in turn; whoever keeps none of them needs the memory of one."""
         return map(self.bucket, range(self.n_buckets))
+
+    def of(self, contacts: Any) -> EventLog:
+        """The log of some contacts in memory, with the span of the whole.
+
+        Args:
+            contacts: their ids, in any order, as the log has them.
+
+        Raises:
+            DataError: when the log does not have one of them, or the budget of memory does not hold them.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pc.unique(pa.array(contacts))
+
+        def keep(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+            try:
+                return pc.is_in(ids, wanted.cast(ids.type))
+            except pa.ArrowInvalid as problem:
+                raise DataError(f"{self.folder}: the contacts are not like those of the log ({problem})") from None
+
+        log = self._in_memory(keep)
+        if log.n_contacts < len(wanted):
+            strange = wanted.filter(pc.invert(pc.is_in(wanted.cast(log.contact_ids.type), log.contact_ids)))
+            raise DataError(
+                f"{self.folder}: {counted(len(strange), 'contact')} are not in the log, the first of them "
+                f"{strange[0].as_py()!r}"
+            )
+        return log
+
+    def sample(self, share: float) -> EventLog:
+        """The log of a share of the contacts in memory, whom their unit hashes choose, whatever the buckets.
+
+        >>> import tempfile
+        >>> from journeylab.bucketed import bucket_log
+        >>> rows = [{"contact": n, "event": "visit", "occurred_at": "2026-03-01T00:00:00Z"} for n in range(50)]
+        >>> with tempfile.TemporaryDirectory() as here:
+        ...     bucket_log(rows, f"{here}/log").sample(0.1)
+        EventLog(7 events of 7 contacts, 1 kind, 2026-03-01 to 2026-03-01)
+
+        Raises:
+            DataError: when the share lies outside 0..1, chooses nobody, or the budget of memory does not hold it.
+        """
+        import pyarrow as pa
+
+        if not 0 < share <= 1:
+            raise DataError(f"a share of contacts lies in 0..1, got {share}")
+
+        def keep(ids: pa.ChunkedArray) -> pa.Array:
+            codes, distinct = intern(ids)
+            return pa.array(((unit_hashes(distinct) >> np.uint64(11)) * 2.0**-53 < share)[codes])
+
+        return self._in_memory(keep)
+
+    def share_in_memory(self) -> float:
+        """The share of contacts that fits into half of the budget of memory, for what looks at many at once; at most 1.
+
+        It is 1, a half, a quarter and so on, so that little changes with the budget.
+        """
+        share = 1.0
+        while needed(int(self.n_events * share), len(self._meta["properties"])) * 2 > self.memory:
+            share /= 2
+        return share
+
+    def _in_memory(self, keep: Callable[[pa.ChunkedArray], Any]) -> EventLog:
+        """The log of the contacts that `keep` picks from a column of ids, read bucket by bucket."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        events, people, n = list[pa.Table](), list[pa.Table](), 0
+        for k in range(self.n_buckets):
+            for folder, into in ((EVENTS, events), (CONTACTS, people)):
+                table = pq.read_table(bucket_file(self.folder / folder, k))
+                into.append(table.filter(keep(table["contact"])))
+            n += len(events[-1])
+            need = needed(n, len(self._meta["properties"]))
+            if need > self.memory:
+                raise DataError(
+                    f"{self.folder}: {n:,} events of the contacts asked for need {said(need)}, more than the budget of "
+                    f"{said(self.memory)}; ask for fewer contacts, or give more memory"
+                )
+        if not n:
+            raise DataError(f"{self.folder}: the contacts asked for have no events")
+        return EventLog.part_in(
+            pa.concat_tables(events), pa.concat_tables(people),
+            span=(self.start_us, self.end_us), timezone=self._meta["timezone"], event_names=self.event_names,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return (

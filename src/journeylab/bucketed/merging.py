@@ -11,23 +11,32 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["merged", "part_file", "write_part"]
+__all__ = ["gathered", "merged", "write_part"]
 
 _ROWS: Final = 1 << 17
 
 
-def part_file(folder: Path, k: int) -> Path:
+def _part_file(folder: Path, k: int) -> Path:
     """The file of a bucket's part of a table."""
     return folder / f"part-{k:04}.parquet"
 
 
-def write_part(frame: pd.DataFrame, path: Path) -> int:
-    """Writes a bucket's part, which is in the order of contacts; how many rows it has."""
-    frame.to_parquet(path, index=False)
+def write_part(frame: pd.DataFrame, folder: Path, k: int) -> int:
+    """Writes a bucket's part of a table, which is in the order of contacts; how many rows it has."""
+    frame.to_parquet(_part_file(folder, k), index=False)
     return len(frame)
 
 
-def merged(parts: Sequence[Path], path: Path, memory: int) -> None:
+def gathered(folder: Path, n_buckets: int) -> pd.DataFrame:
+    """The parts of all buckets as one table in memory, contacts ascending, each contact's rows as they are."""
+    import pandas as pd
+
+    frames = [pd.read_parquet(_part_file(folder, k)) for k in range(n_buckets)]
+    frame = pd.concat(frames, ignore_index=True).astype(frames[0].dtypes)
+    return frame.sort_values("contact", kind="stable", ignore_index=True)
+
+
+def merged(folder: Path, n_buckets: int, path: Path, memory: int) -> None:
     """Writes the parts' rows to a Parquet or CSV file as one table, contacts ascending, each contact's as they are.
 
     What does not fit into half of the budget is sorted on disk, beside the file.
@@ -36,6 +45,7 @@ def merged(parts: Sequence[Path], path: Path, memory: int) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    parts = [_part_file(folder, k) for k in range(n_buckets)]
     like = pq.read_table(parts[0])
     new = path.with_name(f".{path.name}.new")
     batches = (_like(batch, like) for batch in _sorted(parts, path.parent, memory))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from journeylab.bucketed import BucketedLog
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
 from journeylab.progress import Progress
@@ -89,7 +90,8 @@ def exposed_units(
 
     Args:
         experiment: what was asked.
-        source: the event log in which it ran (or, for a plan, will run); or the plain table of an experiment on one.
+        source: the event log in which it ran (or, for a plan, will run), in memory or in buckets, of which then those
+            who enter are brought into memory; or the plain table of an experiment on one.
         until: for a log the horizon: what came later is not looked at.
         send_times: for a log what `at: best` asks; see `replay`.
         query: for a table in a database.
@@ -100,17 +102,36 @@ def exposed_units(
         DefinitionError: when a journey does not fit the log.
     """
     if experiment.is_of_table:
-        if isinstance(source, EventLog):
+        if isinstance(source, EventLog | BucketedLog):
             raise DataError(f"{experiment.experiment} is an experiment on a table, and this is an event log")
         return Exposed(experiment, _table_of(experiment, source, query), None)
-    if not isinstance(source, EventLog):
+    if not isinstance(source, EventLog | BucketedLog):
         raise DataError(f"{experiment.experiment} is an experiment on journeys: it needs an event log")
-    exposures, run = _exposures_of(experiment, source, until=until, send_times=send_times, progress=progress)
+    given: dict[str, Any] = {"until": until, "send_times": send_times, "progress": progress}
+    if isinstance(source, BucketedLog):
+        source, given["assumed_consent"] = _log_of_exposed(experiment, source, **given)
+    exposures, run = _exposures_of(experiment, source, **given)
     if experiment.start_at is not None:
         exposures = exposures.since(experiment.start_at)
     units = _units_of(experiment, exposures, machines=False)
     is_together = run is not None and not {*run.compiled.groups} <= {*exposures.journeys}
     return Exposed(experiment, units, exposures, run if is_together else None)
+
+
+def _log_of_exposed(experiment: Experiment, log: BucketedLog, **given: Any) -> tuple[EventLog, frozenset[str]]:
+    """The log of all contacts who enter a journey of the experiment, in memory, and the consent that is assumed.
+
+    Of all others nothing is exposed and nothing counts.
+    """
+    import pyarrow as pa
+
+    from journeylab.replay import replay
+
+    together = experiment.portfolio or next(iter(experiment.definitions.values()))
+    apart = experiment.journey is None
+    runs = [replay(one, log, **given) for one in ([*experiment.definitions.values()] if apart else [together])]
+    everybody = pa.chunked_array([run.entrants for run in runs])
+    return log.of(everybody.unique()), frozenset().union(*(run.assumed_consent for run in runs))
 
 
 def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTable:

@@ -108,7 +108,7 @@ class EventValues:
                     )
                     self.notes.append(note)
                 stream = stream.where(~by_machine)
-            if not len(self.log.stream(event).at):
+            if not self.log.occurs(event):
                 self.notes.append(say("There is no `{event}` in this log: every value of it is 0.", event=event))
             elif where is not None:
                 stream = stream.where(_meeting(self.log, where, stream.row))
@@ -118,7 +118,7 @@ class EventValues:
 
 def source_of(source: str, log: EventLog) -> tuple[str, str | None]:
     """The event and the property that a source names; an event of that very name, dots included, comes first."""
-    if source in log.event_names or "." not in source:
+    if "." not in source or source in log.event_names or log.occurs(source):
         return source, None
     event, _, prop = source.rpartition(".")
     return event, prop
@@ -130,13 +130,13 @@ def check_sources(log: EventLog, metrics: Iterable[Metric]) -> None:
     Raises:
         DataError: when an event never occurs or has no such property, or a property is asked of where an event counts.
     """
-    there = [name for name in log.event_names if len(log.stream(name).at)]
+    there = [name for name in log.event_names if log.occurs(name)]
     faults = []
     for metric in metrics:
         for value in metric.columns():
             event, prop = source_of(value.source, log)
             place = f"metric {metric.name!r}"
-            if event not in there and event not in _MAY_BE_NONE:
+            if not log.occurs(event) and event not in _MAY_BE_NONE:
                 faults.append(f"{place}: no event {event!r} in this log; {known(event, there, 'events')}")
             elif value.how == "sum" and prop is None:
                 faults.append(f"{place}: {value.source!r} is an event and has no sum; write event.property")

@@ -1,0 +1,350 @@
+"""Draws of a response model: what happens to each contact in each of them, over a log in memory or in buckets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+
+from . import layout as o
+from .answering import LOCAL_HOUR, Answering, silence
+from .bucketed.merging import gathered, write_part
+from .bucketed.running import each_bucket, kept
+from .clock import NEVER
+from .divergence import diverged_since, hidden_after
+from .execution import Answers, Asked, in_rounds, offsets_of, run
+from .journey import Policy, Send
+from .logfacts import LogFacts, facts_of
+from .machine import Out
+from .program import Compiled, Model
+from .progress import Progress, shown
+from .records import Tally, added, tables, tally
+from .tablesource import Table
+from .worlds import Journeys, Ready, key_of, prepared
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .advice import SendTimesGiven
+    from .bucketed import BucketedLog
+    from .eventlog import EventLog
+    from .responses import Responses
+
+__all__ = ["Drawn", "Draws", "DrawsInBuckets", "Question"]
+
+AT_ONCE = 1 << 20
+"""How many contacts, each in its draw, are advanced together."""
+
+
+class _Silent(NamedTuple):
+    """The sends that contacts come to who respond to none: by contact, with what is predicted of them."""
+
+    sends: Asked
+    offsets: NDArray[np.int64]
+    chances: NDArray[np.float32]
+    slots: NDArray[np.int64]
+
+
+def _ranges(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All numbers from each start up to its end, after the place of the range that each belongs to."""
+    lengths = end - start
+    place = np.repeat(np.arange(len(start)), lengths)
+    return place, np.arange(len(place)) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
+
+
+def _by_draw(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> Tally:
+    """The counts of chunks, each of a draw, added up by draw."""
+    draws: list[list[Out]] = [[] for _ in range(n_draws)]
+    for draw, out in outs:
+        draws[draw].append(out)
+    return Tally(*(np.stack(parts) for parts in zip(*(tally(compiled, one) for one in draws), strict=True)))
+
+
+class Drawn(NamedTuple):
+    """What a model's draws count.
+
+    Attributes:
+        tally: the counts of all contacts by draw.
+        base: those of a plain replay of the contacts for whom the log speaks to the end.
+        naive: those of a plain replay of all.
+        n_asked, n_predicted: how many sends the model answered, and how many predictions that took.
+    """
+
+    tally: Tally
+    base: Tally
+    naive: Tally
+    n_asked: int
+    n_predicted: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a simulation is asked; see `simulate.simulate`.
+
+    Attributes:
+        until, assumed_consent: None where the log that is simulated over decides.
+    """
+
+    journeys: Journeys
+    responses: Responses
+    draws: int
+    rng: np.random.Generator | int
+    match: timedelta | str
+    policy: Policy | None
+    scores: Mapping[str, Table] | None
+    send_times: SendTimesGiven | None
+    replaces: frozenset[str]
+    like: Mapping[str, str]
+    forget_from: datetime | None
+    until: datetime | str | None
+    assumed_consent: Collection[str] | None
+
+    def prepared(self, log: EventLog, facts: LogFacts, **more: Any) -> Ready:
+        """The journeys ready to run over a log, or a part of the one whose facts these are."""
+        features, converts = (*self.responses.features, LOCAL_HOUR), self.responses.converts
+        given: dict[str, Any] = {"until": self.until, "assumed_consent": self.assumed_consent, **more}
+        return prepared(
+            self.journeys, log, match=self.match, policy=self.policy, scores=self.scores, send_times=self.send_times,
+            model=Model(features, converts, facts.means), ask_from=self.forget_from, **given,
+        )  # fmt: skip
+
+    def key(self) -> Any:
+        """What tells whether two questions are alike, as JSON."""
+        given = {
+            "scores": self.scores, "calls": None, "send_times": self.send_times, "policy": self.policy,
+            "match": self.match, "until": self.until, "assumed_consent": sorted(self.assumed_consent or ()),
+            "replaces": sorted(self.replaces), "like": self.like, "forget_from": self.forget_from, "draws": self.draws,
+        }  # fmt: skip
+        model = hashlib.sha256(cloudpickle.dumps((self.responses, self.rng))).hexdigest()
+        return ["simulate", model, key_of(self.journeys, given)]
+
+    def replaced(self, compiled: Compiled) -> set[str]:
+        """The messages of the log that the journeys take the place of."""
+        return {info.node.send for info in compiled.nodes if isinstance(info.node, Send)} | self.replaces
+
+
+class Draws:
+    """The draws of a response model over a log in memory.
+
+    `facts` are of the log, or of the one in buckets whose part it is. `diverged` are the contacts that the model
+    speaks for.
+    """
+
+    def __init__(self, question: Question, log: EventLog, facts: LogFacts, progress: Progress) -> None:
+        self.facts, self.log, self.draws, self.progress = facts, log, question.draws, progress
+        ready = question.prepared(log, facts)
+        replaced, converts = question.replaced(ready.compiled), question.responses.converts
+        since = diverged_since(ready, replaced)
+        on_record = np.flatnonzero(since == NEVER)
+        # An empty list of contacts would stand for all.
+        self.base = _tally(ready, asks=True, contacts=on_record) if len(on_record) else tally(ready.compiled, [])
+        self.naive = _tally(ready, asks=False)
+        hidden = hidden_after(ready, since, replaced, converts, everything=question.forget_from is not None)
+        self.ready = question.prepared(
+            log.hiding(hidden), facts, until=ready.until, assumed_consent=ready.assumed_consent
+        )
+        self.answering = Answering(
+            self.ready.compiled,
+            self.ready.world,
+            question.responses,
+            like=question.like,
+            n_draws=question.draws,
+            rng=np.random.default_rng(question.rng),
+            soft_share=facts.soft_share,
+            withdraws=facts.withdraws,
+            is_as_logged=question.forget_from is not None,
+        )
+        self.compiled, self.until = self.ready.compiled, self.ready.until
+        self.diverged = np.flatnonzero(since != NEVER)
+        self._follow()
+
+    def drawn(self) -> Drawn:
+        """The counts of all contacts in all draws."""
+        return Drawn(self.tally, self.base, self.naive, self.answering.n_asked, self.answering.n_predicted)
+
+    def _follow(self) -> None:
+        self._units = self.log.unit_hashes[self.diverged]
+        silent = self._follow_silence()
+        stirred: list[tuple[int, Out]] = []
+        replaced: list[tuple[int, Out]] = []
+        with shown(self.progress, "drawing responses") as tell:
+            for who, draws, first in self._batches():
+                more, less = self._stirred(who, draws, first)
+                stirred += more
+                replaced += less
+                tell(int(draws[-1]) + 1, self.draws)
+        parts = (
+            _by_draw(self.ready.compiled, stirred, self.draws),
+            _by_draw(self.ready.compiled, replaced, self.draws),
+        )
+        self.tally = Tally(
+            *(more - less + quiet + rest for more, less, quiet, rest in zip(*parts, silent, self.base, strict=True))
+        )
+
+    def _run(
+        self,
+        contacts: NDArray[np.int64],
+        draws: NDArray[np.int64],
+        answer: Callable[[Asked], Answers],
+        known: Answers | None = None,
+        *,
+        record: bool = False,
+    ) -> list[tuple[int, Out]]:
+        compiled = self.ready.compiled
+        return in_rounds(
+            compiled.program, self.ready.world, len(compiled.exits), contacts, draws, answer, known=known, record=record
+        )
+
+    def _follow_silence(self) -> Tally:
+        """The counts of all contacts if nothing came of any send; keeps the sends that they then come to.
+
+        Most sends are not responded to. So this is worked out once, and a draw has to follow only those contacts in
+        whom it stirs something, from their first response on.
+        """
+        contacts, found = self.diverged, []
+
+        def answer(asked: Asked) -> Answers:
+            found.append(asked)
+            return silence(asked)
+
+        outs = self._run(contacts, np.zeros(len(contacts), np.int64), answer)
+        place = np.concatenate([one.place for one in found] or [np.empty(0, np.int64)])
+        order = np.argsort(place, kind="stable")
+        sends = Asked(
+            place[order],
+            np.concatenate([one.rows for one in found] or [np.empty((0, 5), np.int64)])[order],
+            np.concatenate([one.features for one in found] or [np.empty((0, 1))])[order],
+        )
+        chances = self.answering.chances(contacts[sends.place], sends)
+        slots = self.answering.slots(sends, self.log.first_at[contacts[sends.place]])
+        self._silent = _Silent(sends, offsets_of(sends.place, len(contacts)), chances, slots)
+        return tally(self.ready.compiled, [out for _, out in outs])
+
+    def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+        """Who is stirred in which draw, and the place of the first send that is responded to, some draws at a time."""
+        batch: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        n = 0
+        for draw in range(self.draws):
+            first = self.answering.stirred(self._units, draw, *self._silent)
+            who = np.flatnonzero(first >= 0)
+            batch.append((who, np.full(len(who), draw), first[who]))
+            n += len(who)
+            if n and (n >= AT_ONCE or draw == self.draws - 1):
+                who, draws, first = (np.concatenate(parts) for parts in zip(*batch, strict=True))
+                yield who, draws, first
+                batch, n = [], 0
+
+    def _stirred(
+        self, who: NDArray[np.int64], draws: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> tuple[list[tuple[int, Out]], list[tuple[int, Out]]]:
+        """What happens to contacts who respond, each in its draw; and what would have happened if all stayed silent."""
+        contacts, offsets = self.diverged[who], self._silent.offsets
+        place, send = _ranges(offsets[who], first + 1)
+        sends = Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0)))
+        silent = self._silent
+        known_answers = self.answering.answers(
+            self._units[who[place]], draws[place], sends, silent.chances[send], silent.slots[send]
+        )
+        more = self._run(contacts, draws, self._answerer(contacts, self._units[who], draws), known_answers)
+        place, send = _ranges(offsets[who], offsets[who + 1])
+        quiet = silence(Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0))))
+        return more, self._run(contacts, draws, silence, quiet)
+
+    def _answerer(
+        self, contacts: NDArray[np.int64], units: NDArray[np.uint64], draws: NDArray[np.int64]
+    ) -> Callable[[Asked], Answers]:
+        def answer(asked: Asked) -> Answers:
+            chances = self.answering.chances(contacts[asked.place], asked)
+            slots = self.answering.slots(asked, self.log.first_at[contacts[asked.place]])
+            return self.answering.answers(units[asked.place], draws[asked.place], asked, chances, slots)
+
+        return answer
+
+    def table(self, name: str, draw: int) -> pd.DataFrame:
+        compiled, n_contacts = self.ready.compiled, self.log.n_contacts
+        contacts, draws = self.diverged, np.full(len(self.diverged), draw)
+        made = self._run(contacts, draws, self._answerer(contacts, self._units, draws), record=True)
+        outs = [out for _, out in made]
+        rest = np.setdiff1d(np.arange(n_contacts), contacts)
+        if len(rest):
+            outs += run(compiled.program, self.ready.world, len(compiled.exits), n_contacts, record=True, contacts=rest)
+        visits, entries, _ = tables(compiled, self.ready.log, outs, self.ready.advice)
+        return visits if name == "visits" else entries
+
+
+def _tally(ready: Ready, *, asks: bool, contacts: NDArray[np.int64] | None = None) -> Tally:
+    """The counts of a plain replay; where `asks`, of those contacts alone who come to no send that is to be asked."""
+    ready.world.limits[o.L_ASK_SENDS] = int(asks)
+    compiled, n_contacts = ready.compiled, ready.log.n_contacts
+    outs = run(compiled.program, ready.world, len(compiled.exits), n_contacts, record=False, contacts=contacts)
+    ready.world.limits[o.L_ASK_SENDS] = 1
+    return tally(compiled, outs)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A bucket's draws."""
+
+    question: Question
+    facts: LogFacts
+
+    def __call__(self, log: EventLog, k: int, folder: Path) -> Drawn:  # noqa: ARG002
+        return Draws(self.question, log, self.facts, None).drawn()
+
+
+@dataclass(frozen=True)
+class _Table:
+    question: Question
+    facts: LogFacts
+    name: str
+    draw: int
+
+    def __call__(self, log: EventLog, k: int, folder: Path) -> int:
+        return write_part(Draws(self.question, log, self.facts, None).table(self.name, self.draw), folder, k)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    question: Question
+
+    def __call__(self, log: EventLog, k: int, folder: Path) -> LogFacts:  # noqa: ARG002
+        return facts_of(log, self.question.responses.converts, self.question.forget_from)
+
+
+class DrawsInBuckets:
+    """The draws of a response model over a log in buckets: each bucket by itself, with the same fates as in the whole.
+
+    `question` has the horizon and the assumed consent of the whole.
+    """
+
+    def __init__(self, question: Question, log: BucketedLog, progress: Progress) -> None:
+        self._question, self._log, self._progress = question, log, progress
+        with kept(log, None) as folder, shown(progress, "looking at the log") as tell:
+            self.facts = LogFacts.sum(each_bucket(log, _Facts(question), folder, tell))
+        ready = question.prepared(log.bucket(0), self.facts)
+        self.compiled, self.until = ready.compiled, ready.until
+
+    def drawn(self) -> Drawn:
+        """The counts of all contacts in all draws."""
+        with kept(self._log, self._question.key()) as folder, shown(self._progress, "drawing responses") as tell:
+            parts = each_bucket(self._log, _Drawn(self._question, self.facts), folder, tell)
+        return Drawn(
+            added([one.tally for one in parts]),
+            added([one.base for one in parts]),
+            added([one.naive for one in parts]),
+            sum(one.n_asked for one in parts),
+            sum(one.n_predicted for one in parts),
+        )
+
+    def table(self, name: str, draw: int) -> pd.DataFrame:
+        """The visits or entries of one draw."""
+        with kept(self._log, None) as folder, shown(self._progress, f"listing {name}") as tell:
+            each_bucket(self._log, _Table(self._question, self.facts, name, draw), folder, tell)
+            return gathered(folder, self._log.n_buckets)
