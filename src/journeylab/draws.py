@@ -15,7 +15,7 @@ import pandas as pd
 
 from . import layout as o
 from .answering import LOCAL_HOUR, Answering, silence
-from .bucketed.merging import gathered, write_part
+from .bucketed.merging import Part, gathered, write_part
 from .bucketed.running import each_bucket, kept
 from .clock import NEVER
 from .divergence import diverged_since, hidden_after
@@ -306,7 +306,7 @@ class _Table:
     name: str
     draw: int
 
-    def __call__(self, log: EventLog, k: int, folder: Path) -> int:
+    def __call__(self, log: EventLog, k: int, folder: Path) -> Part:
         return write_part(Draws(self.question, log, self.facts, None).table(self.name, self.draw), folder, k)
 
 
@@ -346,5 +346,4 @@ class DrawsInBuckets:
     def table(self, name: str, draw: int) -> pd.DataFrame:
         """The visits or entries of one draw."""
         with kept(self._log, None) as folder, shown(self._progress, f"listing {name}") as tell:
-            each_bucket(self._log, _Table(self._question, self.facts, name, draw), folder, tell)
-            return gathered(folder, self._log.n_buckets)
+            return gathered(each_bucket(self._log, _Table(self._question, self.facts, name, draw), folder, tell))

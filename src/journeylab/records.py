@@ -72,7 +72,9 @@ def tables(
     """The visits, entries and sends of all chunks; see `replay.Replay` for their columns."""
     first_entry = np.cumsum([0, *(out.used[O_ENTRIES] for out in outs)])
     entries = _recorded(outs)
-    visits = np.concatenate([out.visits[: out.used[O_VISITS]] for out in outs] or [np.empty((0, o.V_COLUMNS), int)])
+    visits = np.concatenate(
+        [out.visits[: out.used[O_VISITS]] for out in outs] or [np.empty((0, o.V_COLUMNS), np.int32)]
+    )
     times = np.concatenate([out.times[: out.used[O_VISITS]] for out in outs] or [np.empty((0, 2), int)])
     n_visits = [int(out.used[O_VISITS]) for out in outs]
     record = visits[:, o.V_ENTRY].astype(np.int64) + np.repeat(first_entry[:-1], n_visits)
@@ -116,7 +118,7 @@ def _sends(
     rows["decided_at"] = _instants(times[decided, 1])
     rows["is_sent"] = reason == o.BECAUSE_NOT
     rows["reason"] = _named(reason - 1, [str(one) for one in o.REASONS[1:]])
-    rows["evidence"] = table.loc[decided, "evidence"].to_numpy()
+    rows["evidence"] = pd.array(table.loc[decided, "evidence"].to_numpy(object), dtype="str")
     return decided, rows
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import pandas as pd
 
 from . import layout as o
-from .bucketed.merging import gathered, merged, write_part
+from .bucketed.merging import Part, gathered, merged, write_part
 from .bucketed.running import each_bucket, kept
 from .execution import run
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
@@ -145,7 +145,7 @@ class _Counts(_Replayed):
 class _Table(_Replayed):
     name: str
 
-    def __call__(self, log: EventLog, k: int, folder: Path) -> int:
+    def __call__(self, log: EventLog, k: int, folder: Path) -> Part:
         return write_part(self.over(log).table(self.name), folder, k)
 
 
@@ -187,14 +187,17 @@ class OverBuckets:
             (sum(one.by_fallback[0] for one in parts), sum(one.by_fallback[1] for one in parts)),
         )
 
-    def _each(self, name: str, folder: Path) -> int:
+    def _parts(self, name: str, folder: Path) -> list[Part]:
         with shown(self._progress, f"listing {name}") as tell:
-            return sum(each_bucket(self._log, _Table(self._journeys, self._given, name), folder, tell))
+            return each_bucket(self._log, _Table(self._journeys, self._given, name), folder, tell)
 
     def table(self, name: str) -> pd.DataFrame:
         with kept(self._log, self._asked(name)) as folder:
-            self._each(name, folder)
-            return gathered(folder, self._log.n_buckets)
+            return gathered(self._parts(name, folder))
+
+    def write(self, name: str, path: Path) -> int:
+        with kept(self._log, self._asked(name)) as folder:
+            return merged(self._parts(name, folder), path, self._log.memory)
 
     def entrants(self) -> pa.Array:
         import pyarrow as pa
@@ -204,9 +207,3 @@ class OverBuckets:
             found = each_bucket(self._log, _Entrants(self._journeys, self._given), folder, tell)
         everybody = pa.concat_arrays(found)
         return everybody.take(pc.sort_indices(everybody))
-
-    def write(self, name: str, path: Path) -> int:
-        with kept(self._log, self._asked(name)) as folder:
-            n_rows = self._each(name, folder)
-            merged(folder, self._log.n_buckets, path, self._log.memory)
-        return n_rows

@@ -59,5 +59,7 @@ def said(size: int) -> str:
     >>> said(4294967296), said(900 << 20)
     ('4GiB', '900MiB')
     """
+    if size < 1 << 20:
+        return f"{size:,} bytes"
     whole = size / (1 << 30) if size >= 1 << 30 else size / (1 << 20)
     return f"{whole:.3g}{'GiB' if size >= 1 << 30 else 'MiB'}"

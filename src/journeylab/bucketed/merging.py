@@ -5,39 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["gathered", "merged", "write_part"]
+__all__ = ["Part", "gathered", "merged", "write_part"]
 
 _ROWS: Final = 1 << 17
 
 
-def _part_file(folder: Path, k: int) -> Path:
-    """The file of a bucket's part of a table."""
-    return folder / f"part-{k:04}.parquet"
+class Part(NamedTuple):
+    """A bucket's part of a table, in a file of its own.
+
+    Attributes:
+        path: the file.
+        n_rows: how many rows it has.
+        like: the part without its rows; types and categories are those of every part.
+    """
+
+    path: Path
+    n_rows: int
+    like: pd.DataFrame
 
 
-def write_part(frame: pd.DataFrame, folder: Path, k: int) -> int:
-    """Writes a bucket's part of a table, which is in the order of contacts; how many rows it has."""
-    frame.to_parquet(_part_file(folder, k), index=False)
-    return len(frame)
+def write_part(frame: pd.DataFrame, folder: Path, k: int) -> Part:
+    """Writes a bucket's part of a table, which is in the order of contacts."""
+    path = folder / f"part-{k:04}.parquet"
+    frame.to_parquet(path, index=False)
+    return Part(path, len(frame), frame.iloc[:0].copy())
 
 
-def gathered(folder: Path, n_buckets: int) -> pd.DataFrame:
+def gathered(parts: Sequence[Part]) -> pd.DataFrame:
     """The parts of all buckets as one table in memory, contacts ascending, each contact's rows as they are."""
     import pandas as pd
 
-    frames = [pd.read_parquet(_part_file(folder, k)) for k in range(n_buckets)]
-    frame = pd.concat(frames, ignore_index=True).astype(frames[0].dtypes)
+    kinds = parts[0].like.dtypes
+    frame = pd.concat([pd.read_parquet(one.path).astype(kinds) for one in parts], ignore_index=True)
     return frame.sort_values("contact", kind="stable", ignore_index=True)
 
 
-def merged(folder: Path, n_buckets: int, path: Path, memory: int) -> None:
-    """Writes the parts' rows to a Parquet or CSV file as one table, contacts ascending, each contact's as they are.
+def merged(parts: Sequence[Part], path: Path, memory: int) -> int:
+    """Writes the parts' rows to a Parquet or CSV file as one table, as `gathered` orders them; how many there are.
 
     What does not fit into half of the budget is sorted on disk, beside the file.
     """
@@ -45,28 +55,32 @@ def merged(folder: Path, n_buckets: int, path: Path, memory: int) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = [_part_file(folder, k) for k in range(n_buckets)]
-    like = pq.read_table(parts[0])
+    like = parts[0].like
+    schema = pa.Schema.from_pandas(like, preserve_index=False)
     new = path.with_name(f".{path.name}.new")
-    batches = (_like(batch, like) for batch in _sorted(parts, path.parent, memory))
+    tables = (_like(batch, like, schema) for batch in _sorted(parts, path.parent, memory))
     try:
         if path.suffix == ".csv":
-            for i, batch in enumerate(batches):
-                frame = pa.Table.from_batches([batch]).to_pandas()
-                frame.to_csv(new, index=False, header=i == 0, mode="a" if i else "w")
+            like.to_csv(new, index=False)
+            for table in tables:
+                table.to_pandas().to_csv(new, index=False, header=False, mode="a")
         else:
-            with pq.ParquetWriter(new, like.schema) as file:
-                for batch in batches:
-                    file.write_batch(batch)
+            with pq.ParquetWriter(new, schema) as file:
+                for table in tables:
+                    file.write_table(table)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+    return sum(one.n_rows for one in parts)
 
 
-def _sorted(parts: Sequence[Path], beside: Path, memory: int) -> Iterator[pa.RecordBatch]:
-    """The rows of all parts in batches, at least one."""
+def _sorted(parts: Sequence[Part], beside: Path, memory: int) -> Iterator[pa.RecordBatch]:
+    """The rows of all parts in batches."""
     import duckdb
 
+    files = [str(one.path) for one in parts if one.n_rows]
+    if not files:
+        return
     with TemporaryDirectory(prefix=".journeylab-", dir=beside) as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{memory // 2}B'")
         connection.execute("SET temp_directory = ?", [spill])
@@ -74,37 +88,24 @@ def _sorted(parts: Sequence[Path], beside: Path, memory: int) -> Iterator[pa.Rec
         relation = connection.sql(
             "SELECT * EXCLUDE (file_row_number) FROM read_parquet($parts, file_row_number = true) "
             "ORDER BY contact, file_row_number",
-            params={"parts": [str(one) for one in parts]},
+            params={"parts": files},
         )
-        reader = relation.to_arrow_reader(_ROWS)
-        n = 0
-        for batch in reader:
-            n += 1
-            yield batch
-        if not n:
-            yield _empty(reader.schema)
+        yield from relation.to_arrow_reader(_ROWS)
 
 
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-
-
-def _like(batch: pa.RecordBatch, like: pa.Table) -> pa.RecordBatch:
+def _like(batch: pa.RecordBatch, like: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     """A batch in the schema of the parts, the categories of names included."""
     import pyarrow as pa
 
-    columns = [_column(batch.column(name), like[name]) for name in like.column_names]
-    return pa.RecordBatch.from_arrays(columns, schema=like.schema)
+    return pa.table([_column(batch.column(one.name), like[one.name], one.type) for one in schema], schema=schema)
 
 
-def _column(column: pa.Array, like: pa.ChunkedArray) -> Any:
+def _column(column: pa.Array, like: pd.Series, kind: pa.DataType) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_dictionary(like.type):
-        return column.cast(like.type)
-    categories = like.combine_chunks().dictionary if like.num_chunks else pa.array([], like.type.value_type)
-    places = pc.index_in(column.cast(categories.type), categories).cast(like.type.index_type)
-    return pa.DictionaryArray.from_arrays(places, categories, ordered=like.type.ordered)
+    if not pa.types.is_dictionary(kind):
+        return column.cast(kind)
+    categories = pa.array(like.cat.categories, kind.value_type)
+    places = pc.index_in(column.cast(kind.value_type), categories).cast(kind.index_type)
+    return pa.DictionaryArray.from_arrays(places, categories, ordered=kind.ordered)

@@ -10,8 +10,9 @@ import typer
 
 from journeylab.display import counted
 
-from .options import AsJson, Query, RejectsFile, Timezone
+from .options import AsJson, Columns, Contacts, Event, Memory, Query, RejectsFile, Timezone
 from .screen import show_json, step, table_lines
+from .source import write_rejects
 
 if TYPE_CHECKING:
     from journeylab.importers.events import ImportedEvents
@@ -131,6 +132,54 @@ def _lines(got: ImportedEvents, log: Path, contacts: Path | None, rejects: Path 
         yield f"{counted(n_contacts, 'contact')} came and were not kept; --contacts FILE.parquet keeps them"
     kept = f" and {counted(n_contacts, 'contact')}: {contacts}" if contacts is not None else ""
     yield f"the log has {counted(len(got.events), 'event')}: {log}{kept}"
+
+
+@events.command("bucket")
+def bucket(
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="The event log, of any size.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the log in buckets goes; not there yet.")],
+    contacts: Contacts = None,
+    columns: Columns = None,
+    event: Event = None,
+    timezone: Timezone = None,
+    query: Query = None,
+    rejects: RejectsFile = None,
+    n_buckets: Annotated[
+        int | None, typer.Option("--buckets", min=1, max=512, metavar="N", help="How many; by default by the memory.")
+    ] = None,
+    memory: Memory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write an event log that is larger than memory into buckets of contacts, as Parquet.
+
+    `replay`, `simulate`, `backtest` and `experiment` take the folder as --events and work on as many buckets at once as
+    --memory holds. Whatever the buckets, the results are those of the log in memory.
+
+    \b
+    Examples:
+      journeylab events bucket events.parquet events.buckets --contacts contacts.parquet --memory 4GiB
+      journeylab events bucket exports/ log --columns customer_id=contact,date=occurred_at --timezone UTC
+    """
+    from journeylab.bucketed import bucket_log
+
+    with step("writing the log into buckets") as writing:
+        log = bucket_log(
+            source, folder, contacts=contacts, columns=columns, event=event, timezone=timezone, query=query,
+            rejects="error" if rejects is None else "set_aside", n_buckets=n_buckets, memory=memory,
+            progress=writing.progress,
+        )  # fmt: skip
+        writing.done = f"wrote {counted(log.n_events, 'event')} into {counted(log.n_buckets, 'bucket')}"
+    write_rejects(log, rejects)
+    if as_json:
+        span = {"start_at": log.start_at.isoformat(), "end_at": log.end_at.isoformat()}
+        show_json({"folder": str(folder), "n_events": log.n_events, "n_contacts": log.n_contacts,
+                   "n_buckets": log.n_buckets, "n_by_event": log.n_by_event, **span})  # fmt: skip
+        return
+    typer.echo(
+        f"{folder}: {counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')} in "
+        f"{counted(log.n_buckets, 'bucket')}, {log.start_at:%Y-%m-%d} to {log.end_at:%Y-%m-%d}"
+    )
+    typer.echo(f"next: journeylab replay JOURNEY.yaml --events {folder}")
 
 
 @events.command("systems")

@@ -17,6 +17,7 @@ from .options import (
     Contacts,
     Event,
     Language,
+    Memory,
     Query,
     RejectsFile,
     SendTimesFiles,
@@ -89,6 +90,7 @@ def read_experiment(path: Path) -> Experiment:
 def source_of(
     declared: Experiment, events: str | None, table: str | None, contacts: str | None, columns: dict[str, str] | None,
     event: str | None, timezone: str | None, query: str | None, rejects: Path | None,
+    memory: str | None = None,
 ) -> Any:  # fmt: skip
     """The data of a declared experiment: its table's source, or the event log."""
     if declared.is_of_table:
@@ -97,7 +99,7 @@ def source_of(
         return table
     if events is None:
         raise typer.BadParameter(f"{declared.experiment} is on journeys; name the log", param_hint="--events")
-    return Source(events, contacts, columns, event, timezone, query, rejects).read()
+    return Source(events, contacts, columns, event, timezone, query, rejects, memory).opened()
 
 
 def analyzed(
@@ -178,6 +180,7 @@ def plan(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
+    memory: Memory = None,
     until: Until = None,
     send_times: SendTimesFiles = None,
     aa_runs: Annotated[
@@ -206,7 +209,7 @@ def plan(
     from journeylab.experiments.planning import plan_experiment
 
     declared = read_experiment(file)
-    source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
+    source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects, memory)
     announce_compiling()
     with step("planning") as planning:
         found = plan_experiment(
@@ -309,6 +312,7 @@ def analyze(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
+    memory: Memory = None,
     until: Until = None,
     send_times: SendTimesFiles = None,
     plan_file: Annotated[
@@ -366,7 +370,7 @@ def analyze(
         elif by is None or reason is None:
             raise typer.BadParameter("a record says who decided and why: --by and --reason", param_hint="--record")
         declared = read_experiment(Path(data))
-        source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
+        source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects, memory)
         found = analyzed(declared, source, until, send_times, query, past or [])
         plan = None if plan_file is None else _plan_of(plan_file, declared)
         if record is not None:
@@ -437,6 +441,7 @@ def watch(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
+    memory: Memory = None,
     until: Until = None,
     send_times: SendTimesFiles = None,
     looks: Annotated[int, typer.Option("--looks", metavar="N", min=2, help="How many looks the path has.")] = 40,
@@ -457,7 +462,7 @@ def watch(
     from journeylab.experiments.watching import watch as watched
 
     declared = read_experiment(file)
-    source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects)
+    source = source_of(declared, events, table, contacts, columns, event, timezone, query, rejects, memory)
     announce_compiling()
     with step("looking at the units as they came in") as looking:
         exposed = exposed_units(

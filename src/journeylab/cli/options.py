@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsJson", "CapOption", "Columns", "Contacts", "Event", "Events", "Files", "JourneyName", "Language", "Match",
+    "Memory",
     "Query", "RejectsFile", "SendTimesFiles", "Timezone", "Until", "cap_of", "send_times_of",
     "until_of",
 ]  # fmt: skip
@@ -39,6 +40,16 @@ def _match(text: str) -> str:
         return duration_text(parse_duration(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _memory(text: str) -> str:
+    from journeylab.bucketed.budget import budget_of
+
+    try:
+        budget_of(text)
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
 
 
 def until_of(text: str) -> datetime:
@@ -116,7 +127,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 Events = Annotated[
     str,
     typer.Option(
-        "--events", metavar="FILE|URL", help="The event log: Parquet, CSV, JSON Lines, Arrow, or a database's URL."
+        "--events",
+        metavar="FILE|URL",
+        help="The event log: Parquet, CSV, JSON Lines, Arrow, a database's URL, or a folder of `events bucket`.",
     ),
 ]
 Contacts = Annotated[
@@ -138,6 +151,13 @@ Event = Annotated[
 Timezone = Annotated[
     str | None, typer.Option("--timezone", metavar="ZONE", help="The zone of times that do not say theirs: UTC.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", parser=_memory, metavar="SIZE",
+        help="How much memory work on a log in buckets may take: 4GiB; by default half of the machine's.",
+    ),
+]  # fmt: skip
 Query = Annotated[
     str | None, typer.Option("--query", metavar="SQL", help="The query that gives the events of a database.")
 ]

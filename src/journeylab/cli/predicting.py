@@ -22,6 +22,7 @@ from .options import (
     JourneyName,
     Language,
     Match,
+    Memory,
     Query,
     RejectsFile,
     SendTimesFiles,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from journeylab.backtest import Backtest
+    from journeylab.bucketed import BucketedLog
     from journeylab.eventlog import EventLog
     from journeylab.journey import Journey, Policy, Portfolio
     from journeylab.responses import Responses
@@ -105,6 +107,7 @@ def simulate(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
+    memory: Memory = None,
     until: Until = None,
     match: Match = "1h",
     cap: CapOption = None,
@@ -141,7 +144,7 @@ def simulate(
     """
     portfolio = read_portfolio(files, journey)
     hours, policy = send_times_of(send_times), policy_of(portfolio, cap)
-    log = Source(events, contacts, columns, event, timezone, query, rejects).read()
+    log = Source(events, contacts, columns, event, timezone, query, rejects, memory).opened()
     announce_compiling()
     from journeylab.worlds import goal_of
 
@@ -182,6 +185,7 @@ def backtest(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
+    memory: Memory = None,
     match: Match = "1d",
     cap: CapOption = None,
     journey: JourneyName = None,
@@ -203,7 +207,7 @@ def backtest(
       journeylab backtest trial_welcome.yaml --events events.parquet --contacts contacts.parquet --cutoff 2026-04-15
       journeylab backtest welcome.yaml --events events.parquet --cutoff 2026-04-15 --json
     """
-    source = Source(events, contacts, columns, event, timezone, query, rejects)
+    source = Source(events, contacts, columns, event, timezone, query, rejects, memory)
     result = backtested(
         files, source, journey, cap, send_times, model, cutoff=cutoff, converts=converts, within=within, draws=draws,
         level=level, rng=seed, match=match,
@@ -223,7 +227,7 @@ def policy_of(portfolio: Portfolio, cap: str | None) -> Policy:
     return portfolio.policy if given is None else Policy(cap=given)
 
 
-def simulated(portfolio: Portfolio, log: EventLog, **given: Any) -> Simulation:
+def simulated(portfolio: Portfolio, log: EventLog | BucketedLog, **given: Any) -> Simulation:
     """The simulation, with its progress on the screen."""
     from journeylab.simulate import simulate as run
 
@@ -251,7 +255,7 @@ def backtested(
     from journeylab.responses import own_fit
 
     responses = None if model is None else own_fit(model)
-    log = source.read()
+    log = source.opened()
     announce_compiling()
     from journeylab.backtest import backtest as run
 
@@ -264,10 +268,13 @@ def backtested(
     return result
 
 
-def _draw_support(journey: Journey, log: EventLog, match: str, path: Path, language: str) -> None:
+def _draw_support(journey: Journey, log: EventLog | BucketedLog, match: str, path: Path, language: str) -> None:
+    from journeylab.bucketed import BucketedLog
     from journeylab.language import using
     from journeylab.supportmap import support_map
 
+    if isinstance(log, BucketedLog):
+        log = log.sample(1)
     found = support_map(journey, log, match=match)
     path.parent.mkdir(parents=True, exist_ok=True)
     with using(language):
@@ -275,12 +282,22 @@ def _draw_support(journey: Journey, log: EventLog, match: str, path: Path, langu
     typer.echo(f"drew the support map: {path}", err=True)
 
 
-def fitted(log: EventLog, converts: str | None, within: str, seed: int, model: str | None) -> Responses:
+def fitted(log: EventLog | BucketedLog, converts: str | None, within: str, seed: int, model: str | None) -> Responses:
     """The response model, ours or an installed package's, with its progress on the screen."""
+    from journeylab.bucketed import BucketedLog
     from journeylab.responses import fit_responses, own_fit
 
     fit = fit_responses if model is None else own_fit(model)
     with step("fitting the response models") as fitting:
+        if isinstance(log, BucketedLog):
+            share = log.share_in_memory()
+            if share < 1:
+                typer.echo(
+                    f"the response models are fitted to {share:.3g} of the contacts, for more than that do not "
+                    "fit into half of the memory",
+                    err=True,
+                )
+            log = log.sample(share)
         made = fit(log, converts=converts, within=within, rng=seed, progress=fitting.progress)
         fitting.done = f"fitted {counted(len(made.responses), 'response')}"
         if n_sends := getattr(made, "n_sends", None):

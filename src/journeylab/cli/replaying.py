@@ -24,6 +24,7 @@ from .options import (
     JourneyName,
     Language,
     Match,
+    Memory,
     Query,
     RejectsFile,
     SendTimesFiles,
@@ -63,7 +64,7 @@ class Question:
         cap = cap_of(self.cap)
         portfolio = read_portfolio(self.files, self.journey)
         send_times = send_times_of(self.send_times)
-        log = source.read()
+        log = source.opened()
         announce_compiling()
         from journeylab.replay import replay
 
@@ -87,6 +88,7 @@ def replay(
     timezone: Timezone = None,
     query: Query = None,
     rejects: RejectsFile = None,
+    memory: Memory = None,
     until: Until = None,
     match: Match = "1d",
     cap: CapOption = None,
@@ -115,15 +117,16 @@ def replay(
       journeylab replay welcome.yaml winback.yaml --cap 3/7d --events events.parquet --html out.html
       journeylab replay welcome.yaml --events events.parquet --send-times opens=opens.parquet
       journeylab replay welcome.yaml --events postgresql://host/shop --query "SELECT * FROM events" --json
+      journeylab replay welcome.yaml --events events.buckets --memory 4GiB --visits visits.parquet
     """
     if visits is not None and visits.suffix not in _TABLES:
         raise typer.BadParameter(f"{str(visits)!r} ends in neither .parquet nor .csv", param_hint="--visits")
-    source = Source(events, contacts, columns, event, timezone, query, rejects)
+    source = Source(events, contacts, columns, event, timezone, query, rejects, memory)
     result = Question(files, journey, until, match, cap, send_times).replayed(source)
     if visits is not None:
         with step("writing the visits") as writing:
-            _write(result.visits, visits)
-            writing.done = f"wrote {counted(len(result.visits), 'visit')}: {visits}"
+            n_visits = result.write(visits)
+            writing.done = f"wrote {counted(n_visits, 'visit')}: {visits}"
     if html is not None:
         with step("writing the page") as writing:
             result.page(html, language=language)
@@ -134,14 +137,6 @@ def replay(
     for line in _lines(result):
         typer.echo(line)
     typer.echo(_next_step(result, files, has_page=html is not None))
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        table.to_parquet(path, index=False)
-    else:
-        table.to_csv(path, index=False)
 
 
 def _several(result: Replay) -> dict[str, Any]:

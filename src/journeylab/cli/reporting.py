@@ -129,7 +129,7 @@ def simulation(
     """
     portfolio = read_portfolio(files, None)
     hours, policy = send_times_of(send_times), policy_of(portfolio, cap)
-    log = Source(events, contacts, columns, event, timezone, query, rejects).read()
+    log = Source(events, contacts, columns, event, timezone, query, rejects).opened()
     announce_compiling()
     from journeylab.worlds import goal_of
 

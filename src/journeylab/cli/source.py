@@ -13,9 +13,10 @@ from journeylab.display import counted
 from .screen import step
 
 if TYPE_CHECKING:
+    from journeylab.bucketed import BucketedLog
     from journeylab.eventlog import EventLog
 
-__all__ = ["Source"]
+__all__ = ["Source", "write_rejects"]
 
 
 @dataclass(frozen=True)
@@ -29,26 +30,60 @@ class Source:
     timezone: str | None
     query: str | None
     rejects: Path | None
+    memory: str | None = None
+
+    def opened(self) -> EventLog | BucketedLog:
+        """The event log, in buckets where it is kept so; for what does not need it in memory."""
+        from journeylab.bucketed import BucketedLog
+
+        if not BucketedLog.is_in(self.events):
+            if self.memory is not None:
+                raise typer.BadParameter(
+                    f"a budget is kept with a log in buckets: journeylab events bucket {self.events} FOLDER",
+                    param_hint="--memory",
+                )
+            return self.read()
+        given = {
+            "--contacts": self.contacts, "--columns": self.columns, "--event": self.event, "--timezone": self.timezone,
+            "--query": self.query, "--rejects": self.rejects,
+        }  # fmt: skip
+        if said := [name for name, value in given.items() if value]:
+            raise typer.BadParameter(
+                "a log in buckets was understood when it was written; give this to journeylab events bucket",
+                param_hint=said[0],
+            )
+        return BucketedLog.open(self.events, memory=self.memory)
 
     def read(self) -> EventLog:
-        """The event log; what was set aside is written and counted."""
+        """The event log in memory; what was set aside is written and counted."""
+        from journeylab.bucketed import BucketedLog
         from journeylab.eventlog import EventLog
 
         with step("reading the event log") as reading:
-            log = EventLog.read(
-                self.events,
-                contacts=self.contacts,
-                columns=self.columns,
-                event=self.event,
-                timezone=self.timezone,
-                query=self.query,
-                rejects="error" if self.rejects is None else "set_aside",
-                progress=reading.progress,
-            )
+            if BucketedLog.is_in(self.events):
+                kept = self.opened()
+                log = kept.sample(1) if isinstance(kept, BucketedLog) else kept
+            else:
+                log = EventLog.read(
+                    self.events,
+                    contacts=self.contacts,
+                    columns=self.columns,
+                    event=self.event,
+                    timezone=self.timezone,
+                    query=self.query,
+                    rejects="error" if self.rejects is None else "set_aside",
+                    progress=reading.progress,
+                )
             reading.done = f"read {counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')}"
-        if self.rejects is not None:
-            self.rejects.parent.mkdir(parents=True, exist_ok=True)
-            log.rejects.to_pandas().to_csv(self.rejects, index=False)
-            n_rows = len(set(zip(*(log.rejects[name].to_pylist() for name in ("source", "row")), strict=True)))
-            typer.echo(f"set aside {counted(n_rows, 'bad row')}: {self.rejects}", err=True)
+        write_rejects(log, self.rejects)
         return log
+
+
+def write_rejects(log: EventLog | BucketedLog, path: Path | None) -> None:
+    """Writes what was set aside, and says how much it is."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log.rejects.to_pandas().to_csv(path, index=False)
+    n_rows = len(set(zip(*(log.rejects[name].to_pylist() for name in ("source", "row")), strict=True)))
+    typer.echo(f"set aside {counted(n_rows, 'bad row')}: {path}", err=True)

@@ -87,8 +87,8 @@ COMMANDS: Final[Mapping[str, Permission | Literal["everybody"]]] = {
         ("demo", "check", "draw", "diff", "test", "convert", "replay", "simulate", "backtest", "policy",
          "report replay", "report simulation", "report backtest", "report experiment", "report sendtime",
          "report check", "mcp", "lab", "sendtime fit", "sendtime evaluate", "sendtime show", "experiment plan",
-         "experiment analyze", "experiment watch", "events import", "events systems", "audit verify-proof",
-         "audit grants", "grants"), "everybody"
+         "experiment analyze", "experiment watch", "events bucket", "events import", "events systems",
+         "audit verify-proof", "audit grants", "grants"), "everybody"
     ),
     "promote": "promote",
     "run": "send",
