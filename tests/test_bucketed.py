@@ -1,14 +1,19 @@
 """A log in buckets on disk: the same contacts, events and meaning as the log in memory, whatever the buckets."""
 
+import json
+from unittest.mock import patch
+
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import journeylab as jl
-from journeylab import datasets
+from journeylab import datasets, logparts, logsource
 from journeylab.bucketed import BucketedLog, bucket_log, writing
 from journeylab.replayruns import TABLES
 from strategies import worlds
@@ -105,37 +110,64 @@ PEOPLE = st.lists(
 )
 
 
-any_log = given(st.lists(st.one_of(EVENT, CHANGE), min_size=1, max_size=30), PEOPLE, st.integers(1, 4), st.booleans())
+any_log = given(
+    st.lists(st.one_of(EVENT, CHANGE), min_size=1, max_size=30), PEOPLE, st.integers(1, 4),
+    st.sampled_from(["rows", "csv", "csv.gz", "jsonl", "sqlite", "duckdb"]),
+)  # fmt: skip
 
 
 @few
 @any_log
-def test_any_log_in_buckets_is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv):
-    is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv=as_csv)
+def test_any_log_in_buckets_is_the_log(tmp_path_factory, rows, people, n_buckets, kind):
+    is_the_log(tmp_path_factory, rows, people, n_buckets, kind)
 
 
 @pytest.mark.nightly
 @many
 @any_log
-def test_any_of_many_logs_in_buckets_is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv):
-    is_the_log(tmp_path_factory, rows, people, n_buckets, as_csv=as_csv)
+def test_any_of_many_logs_in_buckets_is_the_log(tmp_path_factory, rows, people, n_buckets, kind):
+    is_the_log(tmp_path_factory, rows, people, n_buckets, kind)
 
 
-def is_the_log(tmp_path_factory, rows, people, n_buckets, *, as_csv):
+def source_of(rows, kind, here, what):
+    """Where rows are, and the query that gives them."""
+    if kind == "rows":
+        return rows, None
+    path, frame = here / f"{what}.{kind}", pd.DataFrame(rows)
+    if kind.startswith("csv"):
+        frame.to_csv(path, index=False)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "sqlite":
+        engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+        frame.to_sql(what, engine, index=False)
+        return engine, f"SELECT * FROM {what}"
+    else:
+        connection = duckdb.connect()
+        connection.register("given", pa.Table.from_pandas(frame))
+        connection.execute(f"CREATE TABLE {what} AS FROM given")
+        return connection, f"SELECT * FROM {what}"
+    return path, None
+
+
+def is_the_log(tmp_path_factory, rows, people, n_buckets, kind):
     here = tmp_path_factory.mktemp("any")
-    events, contacts = rows, people or None
-    if as_csv:
-        events, contacts = here / "events.csv", here / "contacts.csv" if people else None
-        pd.DataFrame(rows).to_csv(events, index=False)
-        if people:
-            pd.DataFrame(people).to_csv(contacts, index=False)
+    events, query = source_of(rows, kind, here, "events")
+    contacts = people or None
+    if people and kind in ("csv", "csv.gz", "jsonl"):
+        contacts, _ = source_of(people, kind, here, "contacts")
     said, whole, bucketed = [], None, None
     try:
-        whole = jl.EventLog.read(events, contacts=contacts, cache=False)
+        whole = jl.EventLog.read(events, contacts=contacts, query=query, cache=False)
     except jl.DataError as problem:
         said.append(str(problem))
     try:
-        bucketed = bucket_log(events, here / "log", contacts=contacts, n_buckets=n_buckets)
+        with (
+            patch.object(writing, "_ROWS", 4),
+            patch.object(logparts, "_BLOCK", 300),
+            patch.object(logsource, "_PARTITION", 3),
+        ):
+            bucketed = bucket_log(events, here / "log", contacts=contacts, query=query, n_buckets=n_buckets)
     except jl.DataError as problem:
         said.append(str(problem))
     if whole is None or bucketed is None:
@@ -171,6 +203,38 @@ def is_the_world(tmp_path_factory, world, n_buckets):
         assert found.summary(name) == whole.summary(name)
     for name in TABLES:
         pd.testing.assert_frame_equal(found.tables[name], whole.tables[name])
+
+
+def test_lines_that_are_no_rows_are_numbered_in_whatever_part_they_are(tmp_path):
+    lines = [f"c{n % 9},visit,{AT},{n}" if n % 30_011 != 5 else f"c{n % 9},visit" for n in range(100_000)]
+    lines = ["" if n % 40_009 == 7 else line for n, line in enumerate(lines)]
+    lines[77_777] = "c1,visit,soon,1"
+    (tmp_path / "events.csv").write_text("\n".join(["contact,event,occurred_at,n", *lines]) + "\n")
+    whole = jl.EventLog.read(tmp_path / "events.csv", cache=False, rejects="set_aside")
+    found = bucket_log(tmp_path / "events.csv", tmp_path / "log", n_buckets=2, rejects="set_aside")
+    assert whole.rejects.column("row").to_pylist() == [7, 30018, 60029, 77779, 90040]
+    assert found.rejects.to_pylist() == whole.rejects.to_pylist()
+    assert (found.n_events, found.n_by_event) == (whole.n_events, {"visit": whole.n_events})
+
+
+def test_what_is_not_uniform_is_read_as_a_whole(tmp_path):
+    (tmp_path / "events.jsonl").write_text(
+        f'{{"contact": "a", "event": "visit", "occurred_at": "{AT}", "n": 1}}\n'
+        f'{{"contact": "b", "event": "visit", "occurred_at": "{AT}", "n": "x"}}\n'
+        f'{{"contact": "b", "event": "visit", "occurred_at": "{AT}", "n": "y"}}\n'
+    )
+    with patch.object(logparts, "_BLOCK", 70):
+        found = bucket_log(tmp_path / "events.jsonl", tmp_path / "log", rejects="set_aside")
+    whole = jl.EventLog.read(tmp_path / "events.jsonl", rejects="set_aside", cache=False)
+    assert found.rejects.to_pylist() == whole.rejects.to_pylist()
+    assert found.rejects.num_rows == 1
+    assert not (tmp_path / "log" / "spill").exists()
+
+
+def test_a_database_that_cannot_be_asked_says_so_and_leaves_nothing(tmp_path):
+    with pytest.raises(jl.DataError, match="the query for events failed"):
+        bucket_log(f"sqlite:///{tmp_path}/shop.db", tmp_path / "log", query="SELECT * FROM nothing")
+    assert [one.name for one in tmp_path.iterdir()] in (["shop.db"], [])
 
 
 def test_parts_of_a_file_make_no_difference(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Column", "Kind", "TextsSeen", "column_floats", "column_of", "fitting", "from_values", "is_marked_text",
+    "Column", "Kind", "TextsSeen", "as_text", "column_floats", "column_of", "fitting", "from_values", "is_marked_text",
     "is_text_type", "kind_of_texts", "marked_texts", "parsed", "understood",
 ]  # fmt: skip
 
@@ -77,7 +77,8 @@ def _group(value: Any) -> str:
     return "date" if isinstance(value, date) else type(value).__name__
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value of a column of several types as text."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -91,7 +92,7 @@ def from_values(name: str, values: list[Any], rejects: Rejects, *, mixed: bool =
     groups = Counter(_group(value) for value in values if value is not None)
     usual = groups.most_common(1)[0][0] if groups else "text"
     if len(groups) > 1 and mixed:
-        values, usual = [None if value is None else _as_text(value) for value in values], "text"
+        values, usual = [None if value is None else as_text(value) for value in values], "text"
     elif len(groups) > 1:
         odd = [row for row, value in enumerate(values) if value is not None and _group(value) != usual]
         reasons = pa.array([f"is a {_group(values[row])}, most of the column is a {usual}" for row in odd], pa.string())

@@ -7,6 +7,7 @@ import csv
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -22,7 +23,10 @@ from .tablesource import Source, of_columns, of_table, repeated
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["open_file", "opened"]
+__all__ = [
+    "all_missing", "csv_columns", "csv_options", "is_plain_json", "json_table", "kind_of_file", "open_file", "opened",
+    "readable", "refuse_other_texts", "too_short_or_long",
+]  # fmt: skip
 
 _FORMATS = {
     ".parquet": "parquet",
@@ -72,6 +76,15 @@ def open_file(place: str | Path) -> Source:
     return opened(path.name if url is not None else text, kind, data, _files(path) if url is None else ())
 
 
+def kind_of_file(place: str | Path) -> str | None:
+    """What a file on this machine is, by its ending: `parquet`, `csv`, `jsonl` or `arrow`; None for any other place."""
+    path = Path(place).expanduser()
+    if "://" in str(place) or not path.is_file():
+        return None
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    return _FORMATS.get(suffixes[-1] if suffixes else "")
+
+
 def _files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(path.rglob("*.parquet"))) if path.is_dir() else (path,)
 
@@ -99,11 +112,22 @@ def opened(name: str, kind: str, data: Path | bytes, paths: tuple[Path, ...]) ->
     Raises:
         DataError: when it cannot be read as that.
     """
+    opener = {"parquet": _from_parquet, "csv": _from_csv, "jsonl": _from_json_lines, "arrow": _from_ipc}[kind]
+    with readable(name, kind):
+        return opener(name, data, paths)
+
+
+@contextmanager
+def readable(name: str, kind: str) -> Iterator[None]:
+    """Where a file is read that is `parquet`, `csv`, `jsonl` or `arrow`.
+
+    Raises:
+        DataError: when it cannot be read as that.
+    """
     import pyarrow as pa
 
-    opener = {"parquet": _from_parquet, "csv": _from_csv, "jsonl": _from_json_lines, "arrow": _from_ipc}[kind]
     try:
-        return opener(name, data, paths)
+        yield
     except UnicodeDecodeError:
         raise DataError(f"{name} cannot be read: a name in it is no UTF-8 text") from None
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
@@ -188,10 +212,12 @@ def _sound(table: pa.Table) -> pa.Table:
     return table
 
 
-def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
-    """CSV with a header: every value a text, empty ones missing; the separator is the header's most frequent one."""
-    import pyarrow as pa
+def csv_columns(name: str, data: Path | bytes) -> tuple[list[str], str]:
+    """The columns that a CSV's header names, and its separator, which is the header's most frequent one.
 
+    Raises:
+        DataError: when there is no header, or it names a column twice.
+    """
     with _buffer(data) as stream:
         header = stream.read(1 << 16).decode("utf-8-sig", errors="replace").partition("\n")[0].rstrip("\r")
     if not header:
@@ -204,31 +230,45 @@ def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
     twice = repeated(columns)
     if twice:
         raise DataError(f"{name}: two columns are named {', '.join(map(repr, twice))}; rename one")
+    return columns, delimiter
+
+
+def _from_csv(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
+    """CSV with a header: every value a text, empty ones missing."""
+    import pyarrow as pa
+
+    columns, delimiter = csv_columns(name, data)
     malformed: list[Any] = []
     try:
         table = _csv_table(data, columns, delimiter)
     except pa.ArrowInvalid:  # only without threads does the reader know the numbers of lines
-        _refuse_other_texts(name, data)
+        refuse_other_texts(name, data)
         table = _csv_table(data, columns, delimiter, malformed)
     rejects = Rejects(name, first_row=2)
-    rejects.numbers = np.setdiff1d(
-        np.arange(2, 2 + len(table) + len(malformed)), [row.number for row in malformed], assume_unique=True
-    )
-    rejects.add_lines(
-        np.array([row.number for row in malformed], np.int64),
-        pa.array([row.text for row in malformed], pa.string()),
-        pa.array(
-            [f"has {row.actual_columns} values, the header names {len(columns)}" for row in malformed], pa.string()
-        ),
-    )
-    blank = _all_missing(table)
+    rejects.pass_over(np.array([row.number for row in malformed], np.int64))
+    rejects.add_lines(*too_short_or_long(malformed, len(columns)))
+    blank = all_missing(table)
     if blank.any():
-        table, rejects.numbers = table.filter(pa.array(~blank)), rejects.numbers[~blank]
+        rejects.pass_over(rejects.number(np.flatnonzero(blank)))
+        table = table.filter(pa.array(~blank))
     return of_table(name, table, rejects, paths=paths, is_text=True)
 
 
-def _refuse_other_texts(name: str, data: Path | bytes) -> None:
-    """Refuses what is no UTF-8, before Arrow shows lines of it to Python."""
+def too_short_or_long(malformed: Sequence[Any], n_columns: int) -> tuple[Any, Any, Any]:
+    """The numbers of lines that have too few or too many values, their texts, and what is wrong with each."""
+    import pyarrow as pa
+
+    says = [f"has {row.actual_columns} values, the header names {n_columns}" for row in malformed]
+    texts = pa.array([row.text for row in malformed], pa.string())
+    return np.array([row.number for row in malformed], np.int64), texts, pa.array(says, pa.string())
+
+
+def refuse_other_texts(name: str, data: Path | bytes) -> None:
+    """Refuses what is no UTF-8, before Arrow shows lines of it to Python.
+
+    Raises:
+        DataError: when it is none.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     with _buffer(data) as stream:
         try:
@@ -240,10 +280,8 @@ def _refuse_other_texts(name: str, data: Path | bytes) -> None:
             raise DataError(f"{name} cannot be read as CSV: it is no UTF-8 text; {remedy}") from None
 
 
-def _csv_table(
-    data: Path | bytes, columns: Sequence[str], delimiter: str, malformed: list[Any] | None = None
-) -> pa.Table:
-    """All values as texts; lines that have too few or too many go to `malformed`, without which there may be none."""
+def csv_options(columns: Sequence[str], delimiter: str, malformed: list[Any] | None = None) -> dict[str, Any]:
+    """How Arrow reads all values as texts; lines that have too few or too many go to `malformed`, or are refused."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -252,21 +290,28 @@ def _csv_table(
         malformed.append(row)
         return "skip"
 
+    return {
+        "read_options": arrow_csv.ReadOptions(use_threads=malformed is None),
+        "parse_options": arrow_csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False,
+            invalid_row_handler=None if malformed is None else skip,
+        ),
+        "convert_options": arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True
+        ),
+    }  # fmt: skip
+
+
+def _csv_table(
+    data: Path | bytes, columns: Sequence[str], delimiter: str, malformed: list[Any] | None = None
+) -> pa.Table:
+    from pyarrow import csv as arrow_csv
+
     with _buffer(data) as stream:
-        return arrow_csv.read_csv(
-            stream,
-            read_options=arrow_csv.ReadOptions(use_threads=malformed is None),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False,
-                invalid_row_handler=None if malformed is None else skip,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True
-            ),
-        )  # fmt: skip
+        return arrow_csv.read_csv(stream, **csv_options(columns, delimiter, malformed))
 
 
-def _all_missing(table: pa.Table) -> Any:
+def all_missing(table: pa.Table) -> Any:
     """The rows without a single value, which are blank lines."""
     blank = np.ones(len(table), np.bool_)
     for column in table.columns:
@@ -279,24 +324,14 @@ def _all_missing(table: pa.Table) -> Any:
 def _from_json_lines(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> Source:
     """JSON Lines: texts stay texts, whatever they look like; line by line where a line or a column is not uniform."""
     import pyarrow as pa
-    from pyarrow import json as arrow_json
 
     with _buffer(data) as stream:
         body = stream.read().strip()
     if not body:
         raise DataError(f"{name} is empty; one JSON object is expected on each line")
-    hints: dict[str, Any] = {}
-    while _is_plain(body):
-        options = arrow_json.ParseOptions(explicit_schema=pa.schema(list(hints.items())))
-        try:
-            table = _sound(arrow_json.read_json(pa.BufferReader(body), parse_options=options))
-        except pa.ArrowInvalid:
-            break
-        times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
-        if not times:
-            return of_table(name, table, Rejects(name, first_row=1), paths=paths)
-        # Arrow takes texts for times whether or not they have a zone, and does not tell which.
-        hints |= dict.fromkeys(times, pa.string())
+    if is_plain_json(body):
+        with suppress(pa.ArrowInvalid):
+            return of_table(name, json_table(body, set()), Rejects(name, first_row=1), paths=paths)
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -304,7 +339,27 @@ def _from_json_lines(name: str, data: Path | bytes, paths: tuple[Path, ...]) -> 
     return _from_each_line(name, text, paths)
 
 
-def _is_plain(body: bytes) -> bool:
+def json_table(body: bytes, texts: set[str], schema: pa.Schema | None = None) -> pa.Table:
+    """Lines of JSON as a table, those of a schema where one is given; columns that look like times join the `texts`.
+
+    Raises:
+        pyarrow.ArrowInvalid: when a line is not what the others are.
+    """
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    while True:
+        wanted = schema or pa.schema([pa.field(name, pa.string()) for name in sorted(texts)])
+        options = arrow_json.ParseOptions(explicit_schema=wanted)
+        table = _sound(arrow_json.read_json(pa.BufferReader(body), parse_options=options))
+        # Arrow takes texts for times whether or not they have a zone, and does not tell which.
+        times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+        if not times:
+            return table
+        texts.update(times)
+
+
+def is_plain_json(body: bytes) -> bool:
     """Whether each line has an object, and none many lists and objects in each other.
 
     A text of nothing but `null`, and one that is nested some thousand levels deep, end the whole process in Arrow's
@@ -353,7 +408,7 @@ def _from_each_line(name: str, body: str, paths: tuple[Path, ...]) -> Source:
             numbers.append(number)
         else:
             malformed[number] = line
-    rejects.numbers = np.array(numbers, np.int64)
+    rejects.pass_over(np.setdiff1d(np.arange(1, 1 + max(numbers, default=0)), numbers))
     values = pa.array(malformed.values(), pa.string())
     rejects.add_lines(np.array(list(malformed), np.int64), values, "is no JSON object; one is expected on each line")
     names = list(dict.fromkeys(column for row in rows for column in row))

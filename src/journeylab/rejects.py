@@ -55,13 +55,14 @@ class Rejects:
     """The bad values of one table, by row.
 
     `first_row` is the number people give the table's first row: 0 for a table, 2 for a CSV file, whose header is line
-    1, and 1 for JSON Lines. Where lines were passed over, `numbers` has every row's own number instead.
+    1, and 1 for JSON Lines. Lines that became no rows are `passed`; of a selection of rows, `numbers` has each row's.
     """
 
     def __init__(self, source: str, *, first_row: int = 0) -> None:
         self.source = source
         self.first_row = first_row
         self.numbers: NDArray[np.int64] | None = None
+        self.passed: NDArray[np.int64] | None = None
         self.n_lines_lost = 0
         self._rows: list[NDArray[np.int64]] = []
         self._parts: list[pa.Table] = []
@@ -73,7 +74,18 @@ class Rejects:
 
     def number(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers people give to rows."""
-        return self.numbers[rows] if self.numbers is not None else rows + self.first_row
+        if self.numbers is not None:
+            return self.numbers[rows]
+        numbers: NDArray[np.int64] = rows + self.first_row
+        if self.passed is None:
+            return numbers
+        # How many rows come before each line that was passed over.
+        before = self.passed - np.arange(len(self.passed))
+        return numbers + np.searchsorted(before, numbers, side="right")
+
+    def pass_over(self, numbers: NDArray[np.int64]) -> None:
+        """Notes lines of the file that are no rows, by their numbers."""
+        self.passed = np.union1d(np.empty(0, np.int64) if self.passed is None else self.passed, numbers)
 
     def add(self, rows: NDArray[np.int64], column: str, values: Any, reason: str | pa.Array) -> None:
         """Rejects rows (counted from 0) for their values in a column; `reason` is one for all or one for each."""

@@ -19,8 +19,8 @@ from journeylab.execution import n_processors
 from journeylab.instants import check_zone, instants
 from journeylab.interning import intern
 from journeylab.keyedhash import unit_hashes
+from journeylab.logparts import open_in_parts
 from journeylab.logreading import FIXED, are_numbers, check_columns, ids_of, mapped, reject_missing
-from journeylab.logsource import open_source
 from journeylab.progress import Progress, Tell, shown
 from journeylab.rejects import Rejects, check_choice
 from journeylab.tablesource import of_table
@@ -43,6 +43,8 @@ _MOST_BUCKETS: Final = 512
 """Each has a file open while a log is written."""
 _BUFFERED: Final = 256 << 20
 _CONSENT: Final = ("consent_given", "consent_withdrawn")
+SPILL: Final = "spill"
+"""The folder for what a database gave, until it is in buckets."""
 _ROW: Final = "(row)"
 """The column of contacts that has their rows in the source, until it is known that none is there twice."""
 
@@ -63,8 +65,9 @@ def bucket_log(
 ) -> BucketedLog:
     """The event log of a source of any size, written to a folder as Parquet in buckets of contacts.
 
-    The source is read twice, a part at a time: first for what its columns are, then for its rows. Parquet files and
-    folders of them are never in memory as a whole; other sources are as large as they are when they are read.
+    The source is read twice, a part at a time: first for what its columns are, then for its rows; a database is asked
+    once. Files of Parquet, CSV and JSON Lines on this machine, folders of Parquet, and databases are never in memory as
+    a whole, but JSON or a database in which a column has values of several types is, and so is what comes from a URL.
 
     Args:
         source: as for `EventLog.read`, as are `contacts`, `columns`, `event`, `timezone`, `rejects` and `query`.
@@ -98,15 +101,15 @@ def bucket_log(
     folder, budget = Path(folder), budget_of(memory)
     if folder.exists():
         raise DataError(f"{folder} is there already; name a folder that is not")
-    people = open_source(contacts, what="contacts") if contacts is not None else None
-    events, people = mapped(open_source(source, query), people, dict(columns or {}))
-    check_columns(events, people, event)
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     with shown(progress, "bucketing the event log") as tell:
-        seen = _Seen.of(events, people, event, timezone, tell)
-        n = n_buckets or _n_buckets(seen.n_rows, len(seen.properties), budget)
         try:
+            people = open_in_parts(contacts, new / SPILL, what="contacts") if contacts is not None else None
+            events, people = mapped(open_in_parts(source, new / SPILL, query), people, dict(columns or {}))
+            check_columns(events, people, event)
+            seen = _Seen.of(events, people, event, timezone, tell)
+            n = n_buckets or _n_buckets(seen.n_rows, len(seen.properties), budget)
             made = _Made(new, n, seen, timezone)
             bad = [*made.events(events, event, tell), *made.contacts(people)]
             if rejects == "error" and bad:
@@ -115,6 +118,7 @@ def bucket_log(
                 error = events.rejects.error(seen.n_rows)
                 raise DataError(f"{events.name}: there are no events left, all rows are bad: {error}", error.rejects)
             made.finish([one for one, _ in bad], events.name)
+            shutil.rmtree(new / SPILL, ignore_errors=True)
             new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
