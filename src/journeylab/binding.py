@@ -316,6 +316,21 @@ class LogNames:
         return sorted({event for event, _ in self._streams})
 
     @property
+    def streams(self) -> list[tuple[str, c.Tree | None]]:
+        """The events that the program asks for, with the condition on their properties, by their index."""
+        return list(self._streams)
+
+    @property
+    def properties(self) -> list[str]:
+        """The properties that the program asks for, by their index."""
+        return list(self._properties)
+
+    @property
+    def attributes(self) -> list[str]:
+        """The attributes that the program asks for, by their index, those of units by what they are."""
+        return [self._units.get(name, name) for name in self._attributes]
+
+    @property
     def score_names(self) -> Sequence[str]:
         """The scores that the program asks for, by their index."""
         return list(self._scores)

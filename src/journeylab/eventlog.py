@@ -22,7 +22,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from .logsource import open_source
 from .progress import Progress, shown
 from .rejects import Rejects, check_choice
 from .resulttables import Tables
+from .tablesource import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +47,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "WholeLog"]
 
 _WORTH_CACHING = 100_000
 _WORTH_THREADS = 10_000
 _STEPS = ("read", "check", "index")
+
+
+class WholeLog(NamedTuple):
+    """What a part of a log that was read by itself has to know of the whole.
+
+    Attributes:
+        span: the first and the last event's instant, microseconds since 1970-01-01T00:00Z.
+        events: the kinds of events.
+        consent: the purposes of all events that give or withdraw consent, None where one names no purpose.
+    """
+
+    span: tuple[int, int]
+    events: frozenset[str]
+    consent: frozenset[str | None]
+
+    def has_consent(self, purpose: str) -> bool:
+        """Whether any event gives or withdraws consent for a purpose, or for all (rule 34)."""
+        return not {None, purpose}.isdisjoint(self.consent)
 
 
 class EventLog(Tables):
@@ -65,6 +84,7 @@ class EventLog(Tables):
         start_us: the first event's instant, microseconds since 1970-01-01T00:00Z.
         end_us: the last event's.
         rejects: Arrow table of what was set aside: source, row, column, value, reason.
+        part_of: what is known of the log of which it is a part that was read by itself, else None.
     """
 
     _table_names: ClassVar = ("summary", "contacts", "events", "rejects")
@@ -79,7 +99,7 @@ class EventLog(Tables):
         whole: EventLog | None = None,
         codes: NDArray[np.int64] | None = None,
         first_at: NDArray[np.int64] | None = None,
-        events_of_whole: Iterable[str] = (),
+        part_of: WholeLog | None = None,
     ) -> None:
         self.contact_ids: pa.Array = prepared.contact_ids
         self.event_names: list[str] = prepared.event_names
@@ -92,7 +112,7 @@ class EventLog(Tables):
         # A part of a log takes the meaning of columns from the whole, where its contacts have these codes.
         self._whole, self._codes = whole, codes
         self._first_at = first_at
-        self._events_of_whole = frozenset(events_of_whole)
+        self.part_of = part_of
         self._streams: dict[str, Stream] = {}
         self._columns: dict[str, Column] = whole._columns if whole is not None else {}
         self._attributes: dict[str, Attribute] = {}
@@ -161,14 +181,25 @@ class EventLog(Tables):
 
     @classmethod
     def part_in(
-        cls, events: Any, contacts: Any, *, span: tuple[int, int], timezone: str | None, event_names: Iterable[str]
+        cls,
+        events: Any,
+        contacts: Any,
+        whole: WholeLog,
+        *,
+        timezone: str | None,
+        event: str | None = None,
+        rejects: Literal["error", "set_aside"] = "error",
     ) -> EventLog:
-        """A part of a log, in tables whose columns are what they are in the whole, with the whole's span and events."""
+        """A part of a log, in tables (or sources) whose columns are what they are in the whole; it may have no events.
+
+        `event`, `timezone` and `rejects` are as for `read`.
+        """
         prepared, properties = prepare(
-            open_source(events), open_source(contacts, what="contacts"), event=None, zone=timezone, rejects="error",
-            step=lambda _: None, span=span,
+            events if isinstance(events, Source) else open_source(events),
+            contacts if isinstance(contacts, Source | None) else open_source(contacts, what="contacts"),
+            event=event, zone=timezone, rejects=rejects, step=lambda _: None, span=whole.span,
         )  # fmt: skip
-        return cls(prepared, properties, timezone=timezone, events_of_whole=event_names)
+        return cls(prepared, properties, timezone=timezone, part_of=whole)
 
     @classmethod
     def from_rows(
@@ -263,9 +294,14 @@ class EventLog(Tables):
         self._entry.add(name, stream)
         return stream
 
+    @property
+    def events_known(self) -> list[str]:
+        """The kinds of events of the log, or of the one that it is a part of, sorted."""
+        return self.event_names if self.part_of is None else sorted(self.part_of.events)
+
     def occurs(self, event_name: str) -> bool:
         """Whether the log has any event of a kind, or the log in buckets has of which it is a part."""
-        return event_name in self._events_of_whole or len(self.stream(event_name).at) > 0
+        return (self.part_of is not None and event_name in self.part_of.events) or len(self.stream(event_name).at) > 0
 
     def stream_where(
         self, event_name: str, keep: Callable[[NDArray[np.integer[Any]]], NDArray[np.bool_]] | None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call", "Journeys", "Ready", "Score", "codes_of", "consent_assumed", "goal_of", "horizon_of", "key_of", "prepared",
+    "releases_of",
 ]  # fmt: skip
 
 Journeys = Journey | Portfolio | Sequence[Journey] | Sequence[Release]
@@ -82,7 +83,7 @@ def prepared(
     `own` is what a live log's own sends are, where the log itself does not say it (see `ownsends.own_of`). With a
     `model` the sends that the log does not have are asked for, and from `ask_from` on all of them.
     """
-    portfolio = _portfolio(journeys)
+    portfolio = releases_of(journeys)
     names = LogNames(log)
     if assumed_consent is None:
         purposes = {release.journey.purpose for release in portfolio}
@@ -123,7 +124,7 @@ def prepared(
 def consent_assumed(journeys: Journeys, has_consent: Callable[[str], bool]) -> frozenset[str]:
     """The purposes of journeys for which a log has no event of giving or withdrawing consent (rule 34)."""
     return frozenset(
-        one for one in {release.journey.purpose for release in _portfolio(journeys)} if not has_consent(one)
+        one for one in {release.journey.purpose for release in releases_of(journeys)} if not has_consent(one)
     )
 
 
@@ -137,7 +138,7 @@ def key_of(journeys: Journeys, given: Mapping[str, Any]) -> Any:
     releases = [
         [one.journey.journey, one.journey.version, one.from_at, one.until_at, one.pauses, one.share, one.share_salt,
          None if one.policy is None else one.policy.data(), dict(one.models)]
-        for one in _portfolio(journeys)
+        for one in releases_of(journeys)
     ]  # fmt: skip
     own = journeys.policy if isinstance(journeys, Portfolio) else None
     told = {name: value for name, value in given.items() if name not in ("scores", "calls", "send_times", "policy")}
@@ -168,7 +169,8 @@ def goal_of(journeys: Iterable[Journey]) -> str | None:
     return goals.pop() if len(goals) == 1 else None
 
 
-def _portfolio(journeys: Journey | Portfolio | Sequence[Journey] | Sequence[Release]) -> list[Release]:
+def releases_of(journeys: Journeys) -> list[Release]:
+    """The releases that run, each journey one that takes entries at any time where it is none."""
     if isinstance(journeys, Journey):
         return [Release(journey=journeys)]
     several = journeys.journeys if isinstance(journeys, Portfolio) else journeys
@@ -180,6 +182,8 @@ def _portfolio(journeys: Journey | Portfolio | Sequence[Journey] | Sequence[Rele
 
 def _has_consent(names: LogNames, purpose: str) -> bool:
     """Whether the log has any event of giving or withdrawing consent for a purpose (rule 34)."""
+    if names.log.part_of is not None:
+        return names.log.part_of.has_consent(purpose)
     about = for_purpose(purpose, names)
     return any(names.has_events(event, about) for event in ("consent_given", "consent_withdrawn"))
 

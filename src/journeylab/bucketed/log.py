@@ -13,7 +13,7 @@ import numpy as np
 from journeylab.clock import instant
 from journeylab.display import block, counted, table
 from journeylab.errors import DataError
-from journeylab.eventlog import EventLog
+from journeylab.eventlog import EventLog, WholeLog
 from journeylab.execution import n_processors
 from journeylab.interning import intern
 from journeylab.keyedhash import unit_hashes
@@ -108,6 +108,12 @@ class BucketedLog:
         return max(1, min(n_processors(), (self.memory - PROCESS) // bucket))
 
     @property
+    def whole(self) -> WholeLog:
+        """What each bucket knows of the whole."""
+        span = self.start_us, self.end_us
+        return WholeLog(span, frozenset(self.n_by_event), frozenset(self._meta["consent"]))
+
+    @property
     def n_events(self) -> int:
         """How many events there are."""
         return sum(self.n_by_event.values())
@@ -123,6 +129,11 @@ class BucketedLog:
         return list(self.n_by_event)
 
     @property
+    def events_known(self) -> list[str]:
+        """The kinds of events, sorted; as an event log has them."""
+        return self.event_names
+
+    @property
     def start_at(self) -> datetime:
         """The instant of the first event."""
         return instant(self.start_us)
@@ -134,7 +145,7 @@ class BucketedLog:
 
     def has_consent(self, purpose: str) -> bool:
         """Whether any event gives or withdraws consent for a purpose, or for all (rule 34)."""
-        return not {None, purpose}.isdisjoint(self._meta["consent"])
+        return self.whole.has_consent(purpose)
 
     @property
     def rejects(self) -> pa.Table:
@@ -154,7 +165,7 @@ class BucketedLog:
             raise ValueError(f"bucket {k} of {self.n_buckets} does not exist; buckets count from 0")
         return EventLog.part_in(
             bucket_file(self.folder / EVENTS, k), bucket_file(self.folder / CONTACTS, k),
-            span=(self.start_us, self.end_us), timezone=self._meta["timezone"], event_names=self.event_names,
+            self.whole, timezone=self._meta["timezone"],
         )  # fmt: skip
 
     def buckets(self) -> Iterator[EventLog]:
@@ -245,7 +256,7 @@ class BucketedLog:
             raise DataError(f"{self.folder}: the contacts asked for have no events")
         return EventLog.part_in(
             pa.concat_tables(events), pa.concat_tables(people),
-            span=(self.start_us, self.end_us), timezone=self._meta["timezone"], event_names=self.event_names,
+            self.whole, timezone=self._meta["timezone"],
         )  # fmt: skip
 
     def __repr__(self) -> str:

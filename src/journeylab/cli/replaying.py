@@ -39,6 +39,8 @@ from .source import Source
 if TYPE_CHECKING:
     import pandas as pd
 
+    from journeylab.bucketed import BucketedLog
+    from journeylab.eventlog import EventLog
     from journeylab.replay import Replay
 
 __all__ = ["Question", "entered_text", "replay"]
@@ -64,12 +66,15 @@ class Question:
         cap = cap_of(self.cap)
         portfolio = read_portfolio(self.files, self.journey)
         send_times = send_times_of(self.send_times)
-        log = source.opened()
+        policy = portfolio.policy if cap is None else Policy(cap=cap)
+        if source.is_query:
+            log: EventLog | BucketedLog = source.read_for(portfolio, self.until, self.match, policy)
+        else:
+            log = source.opened()
         announce_compiling()
         from journeylab.replay import replay
 
         with step("replaying") as replaying:
-            policy = portfolio.policy if cap is None else Policy(cap=cap)
             result = replay(
                 portfolio, log, until=self.until, match=self.match, policy=policy, send_times=send_times,
                 progress=replaying.progress,

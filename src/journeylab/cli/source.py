@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from .screen import step
 if TYPE_CHECKING:
     from journeylab.bucketed import BucketedLog
     from journeylab.eventlog import EventLog
+    from journeylab.journey import Policy, Portfolio
 
 __all__ = ["Source", "write_rejects"]
 
@@ -53,6 +55,28 @@ class Source:
                 param_hint=said[0],
             )
         return BucketedLog.open(self.events, memory=self.memory)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether the events come from a database, which can be asked for less than all of them."""
+        return self.query is not None
+
+    def read_for(self, portfolio: Portfolio, until: datetime | None, match: str, policy: Policy) -> EventLog:
+        """As much of the log in a database as a replay of journeys needs; what was set aside is written and counted."""
+        from journeylab.pushdown import read_for
+
+        with step("reading what the journeys need") as reading:
+            log = read_for(
+                portfolio, self.events, str(self.query), contacts=self.contacts, columns=self.columns, event=self.event,
+                timezone=self.timezone, rejects="error" if self.rejects is None else "set_aside", until=until,
+                match=match, policy=policy, progress=reading.progress,
+            )  # fmt: skip
+            reading.done = (
+                f"read the {counted(log.n_events, 'event')} of {counted(log.n_contacts, 'contact')} that the journeys "
+                "look at"
+            )
+        write_rejects(log, self.rejects)
+        return log
 
     def read(self) -> EventLog:
         """The event log in memory; what was set aside is written and counted."""
