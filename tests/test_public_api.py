@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -60,6 +61,12 @@ def _log() -> jl.EventLog:
     )
 
 
+def _bucketed() -> jl.BucketedLog:
+    with TemporaryDirectory() as folder:
+        rows = [{"contact": "ada", "event": "<script>", "occurred_at": "2026-03-01T09:00:00Z"}]
+        return jl.bucket_log(rows, f"{folder}/log")
+
+
 SHOWN: dict[str, Callable[[], object]] = {
     "Journey('hello', 2 nodes, on signup, version": _journey,
     "Portfolio(1 journey: hello)": lambda: jl.Portfolio(journeys=(_journey(),)),
@@ -67,6 +74,7 @@ SHOWN: dict[str, Callable[[], object]] = {
     "Segment(1 weight, bias -1)": lambda: jl.Segment(weights=(Evidence(when="a < 3", weight=2),), bias=-1),
     "Condition('a < 3')": lambda: jl.condition("a < 3"),
     "EventLog(1 event of 1 contact": _log,
+    "BucketedLog(1 event of 1 contact in 1 bucket": _bucketed,
     "Replay(hello: 1 entry of 1 contact until 2026-03-01)": lambda: jl.replay(_journey(), _log()),
 }
 

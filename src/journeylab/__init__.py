@@ -3,7 +3,8 @@
 The map, in the order of the work:
 
 - The data: `EventLog` reads what contacts did; `import_events` makes such a log of other systems' exports, and adds
-  what is new; `datasets` brings two logs to try things on.
+  what is new; `bucket_log` writes one that is larger than memory, as a `BucketedLog`; `read_for` reads of a database
+  what journeys look at; `datasets` brings two logs to try things on.
 - Who: a `Segment` is a named `condition` or weighted evidence; `audience` and `membership` say who is in it as of an
   instant, `sizes` how it grows, `overlap` what it shares with others, `fit` learns its weights from an outcome.
 - The journey: a `Journey` has a `Trigger`, nodes (`Send`, `Wait`, `WaitUntil`, `WaitFor`, `Decide`, `Split`, `Run`,
@@ -65,6 +66,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import canvas, charts, datasets, disclosure, experiments, explorers, sendtime
     from .backtest import Backtest, backtest
+    from .bucketed import BucketedLog, bucket_log
     from .conditions import condition
     from .definitiondiff import diff
     from .errors import DataError, DefinitionError, JourneyLabError
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     )
     from .policy import PolicyValue, estimate_propensities, policy_value, sequential_policy_value
     from .program import Release
+    from .pushdown import read_for
     from .replay import Replay, replay
     from .reports import report
     from .responses import ResponseModel, fit_responses
@@ -110,18 +113,19 @@ if TYPE_CHECKING:
     from .supportmap import SupportMap, support_map
 
 __all__ = [
-    "Backtest", "Best", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog", "Exit",
-    "ExitWhen", "Experiment", "Exported", "Imported", "Journey", "JourneyLabError", "MailFrequency", "Policy",
+    "Backtest", "Best", "BucketedLog", "Call", "Cap", "DataError", "Decide", "DefinitionError", "Emit", "EventLog",
+    "Exit", "ExitWhen", "Experiment", "Exported", "Imported", "Journey", "JourneyLabError", "MailFrequency", "Policy",
     "PolicyValue", "Portfolio", "QuietHours", "Release", "Replay", "ResponseModel", "Run", "Segment", "Send",
     "SendTimes", "Set", "Simulation", "Split", "SupportMap", "Trigger", "Wait", "WaitFor", "WaitUntil", "Window",
-    "audience", "backtest", "canvas", "charts", "condition", "datasets", "diff", "disclosure", "estimate_propensities",
-    "experiments", "explorers", "export_journey", "fit", "fit_responses", "import_events", "import_journeys",
-    "mail_frequency", "membership", "overlap", "policy_value", "promote", "replay", "report", "sendtime",
-    "sequential_policy_value", "simulate", "sizes", "support_map",
+    "audience", "backtest", "bucket_log", "canvas", "charts", "condition", "datasets", "diff", "disclosure",
+    "estimate_propensities", "experiments", "explorers", "export_journey", "fit", "fit_responses", "import_events",
+    "import_journeys", "mail_frequency", "membership", "overlap", "policy_value", "promote", "read_for", "replay",
+    "report", "sendtime", "sequential_policy_value", "simulate", "sizes", "support_map",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
     "backtest": ["Backtest", "backtest"],
+    "bucketed": ["BucketedLog", "bucket_log"],
     "conditions": ["condition"],
     "definitiondiff": ["diff"],
     "errors": ["DataError", "DefinitionError", "JourneyLabError"],
@@ -136,6 +140,7 @@ _NAMES_BY_MODULE = {
     ],
     "policy": ["PolicyValue", "estimate_propensities", "policy_value", "sequential_policy_value"],
     "program": ["Release"],
+    "pushdown": ["read_for"],
     "replay": ["Replay", "replay"],
     "reports": ["report"],
     "responses": ["ResponseModel", "fit_responses"],
