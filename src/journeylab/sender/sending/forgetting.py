@@ -32,7 +32,12 @@ def forget_bytes(store: Store, now: datetime, most: int = 100_000) -> int:
         select(r.message_key)
         .join(t.sends, s.message_key == r.message_key)
         # A message is made before its end: those that were made since are not looked at.
-        .where(t.KEPT, r.rendered_at < now - KEPT, t.state_beside.in_(FINAL), s.settled_at < now - KEPT)
+        .where(
+            t.KEPT[store.engine.dialect.name],
+            r.rendered_at < now - KEPT,
+            t.state_beside.in_(FINAL),
+            s.settled_at < now - KEPT,
+        )
         .order_by(r.rendered_at)
         .limit(_AT_ONCE)
     )

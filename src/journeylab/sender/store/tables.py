@@ -94,8 +94,8 @@ RETURNED: Final = text("event in ('bounced', 'complained')")
 """Which events tell that a message came back: a condition on `events` that has an index."""
 SEEN: Final = text("event in ('clicked', 'opened')")
 """Which events tell that a message was seen: the same."""
-KEPT: Final = text("length(body) > 0")
-"""Which messages still have their bytes: a condition on `renderings` that has an index."""
+KEPT: Final = {"sqlite": text("body <> x''"), "postgresql": text("body <> ''")}
+"""Which messages still have their bytes: a condition on `renderings` that has an index, for each kind of database."""
 _DEAD: Final = text("dead_at is not null")
 _DELIVERED: Final = text("delivered_at is not null")
 _WAITING: Final = text("delivered_at is null and dead_at is null")
@@ -390,7 +390,7 @@ renderings = Table(
     Column("rendered_at", Instant, nullable=False),
     Column("n_changes", Integer),
     Column("catalogue_at", Instant),
-    Index("ix_renderings_kept", "rendered_at", sqlite_where=KEPT, postgresql_where=KEPT),
+    Index("ix_renderings_kept", "rendered_at", sqlite_where=KEPT["sqlite"], postgresql_where=KEPT["postgresql"]),
 )
 """`n_changes` is how many changes of the contact's attributes it knows, and `catalogue_at` of when its products are."""
 

@@ -1,0 +1,125 @@
+"""Intake, ticks, sends and vacuum beside millions of waiting contacts: `python -m benchmarks.scale`.
+
+Each size has a PostgreSQL of its own, filled with contacts who wait, and gone afterwards unless `--folder` keeps it.
+Then workers, real processes of `journeylab run`, share a backlog, and keep up with events at a rate for a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .filling import fill
+from .measuring import batches, looks, polls, sizes, ticks
+from .place import Place, place
+from .sharing import COUNTED, drain, soak
+from .simulation import Costs, most, simulated, used
+
+_EXACT = 1_000_000
+"""Up to so many contacts all can be opened; beyond, nine of ten are twins (see `filling`)."""
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contacts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--folder", type=Path, help="where the store of the last size is, or is to stay")
+    parser.add_argument("--steps", nargs="+", default=["measure", "drain", "soak"], help="measure, drain, soak, model")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--backlog", type=int, default=5_000)
+    parser.add_argument(
+        "--rate", type=float, default=278, help="events a second in the soak; 278 are a million an hour"
+    )
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument(
+        "--settings", nargs="*", default=[], help="statements that are executed before, such as ALTER TABLE"
+    )
+    options = parser.parse_args()
+    if options.steps == ["model"]:
+        model(options.rate)
+        return
+    for n in options.contacts:
+        with place(options.folder if n == options.contacts[-1] else None) as one:
+            n_twins = 9 if n > _EXACT else 0
+            n_own = n // (n_twins + 1)
+            print(f"\n{n:,} waiting contacts: filled in {fill(one, n_own, n_twins):,.0f} s", flush=True)
+            for statement in options.settings:
+                one.execute(statement)
+            if "measure" in options.steps:
+                measure(one, n_own)
+            is_last = n == options.contacts[-1]
+            for n_workers in options.workers if is_last and "drain" in options.steps else ():
+                share(one, n_own, n_workers, options.backlog)
+            if is_last and "soak" in options.steps:
+                keep_up(one, n_own, options.workers[-1], options.rate, options.seconds)
+
+
+def measure(one: Place, n: int) -> None:
+    """What single steps take."""
+    store = one.store()
+    batches(one, store, n, 100, 3)
+    ticks(one, store, n, 10, 2)  # compiled, and in memory
+    for of, times in ((1, 200), (10, 50), (100, 10), (1000, 3)):
+        spent = batches(one, store, n, of, times)
+        print(
+            f"intake by {of}: {1 / spent.wall:,.0f} events a second; an event takes {spent.wall * 1e6:,.0f} us, "
+            f"{spent.python * 1e6:,.0f} us of Python and {spent.postgres * 1e6:,.0f} us of PostgreSQL", flush=True,
+        )  # fmt: skip
+    for n_due, times in ((0, 9), (1, 9), (100, 9), (1000, 5), (5000, 3)):
+        if n_due <= n:
+            spent = ticks(one, store, n, n_due, times)
+            print(
+                f"a tick with {n_due:,} due: {spent.wall * 1e3:,.1f} ms, {spent.python * 1e3:,.1f} ms of Python and "
+                f"{spent.postgres * 1e3:,.1f} ms of PostgreSQL", flush=True,
+            )  # fmt: skip
+    print(f"a poll for messages that finds none: {polls(store, 20):.1f} ms")
+    for what, took in looks(one, store).items():
+        print(f"a look at {what}: {took:,.0f} ms", flush=True)
+    store.close()
+    for name, (n_rows, table, indexes) in sizes(one).items():
+        if n_rows > 0:
+            print(f"{name}: {n_rows:,} rows, {table / n_rows:,.0f} + {indexes / n_rows:,.0f} bytes each with indexes")
+
+
+def share(one: Place, n: int, n_workers: int, n_messages: int) -> None:
+    """How workers share a backlog."""
+    store = one.store()
+    done = drain(one, store, n, n_workers, n_messages)
+    print(
+        f"{n_workers} workers: {done.n / done.seconds:,.0f} messages a second from event to the end; each takes "
+        f"{done.spent.python * 1e3:.2f} ms of Python and {done.spent.postgres * 1e3:.2f} ms of PostgreSQL", flush=True,
+    )  # fmt: skip
+    store.close()
+
+
+def keep_up(one: Place, n: int, n_workers: int, rate: float, seconds: float) -> None:
+    """Whether workers keep up with a rate, and what becomes of tables and indexes."""
+    store = one.store()
+    found, before, after, spent, wal = soak(one, store, n, n_workers, rate, seconds)
+    store.close()
+    n_received = found[-1].n_received
+    print(
+        f"{n_workers} workers, {n_received / seconds:,.0f} events a second for {seconds:,.0f} s: processors "
+        f"{spent.python / spent.wall:.2f} of workers and {spent.postgres / spent.wall:.2f} of PostgreSQL; "
+        f"{wal / n_received:,.0f} bytes of WAL an event"
+    )
+    steady = [look for look in found if look.at > seconds / 10]
+    for what, values in (
+        ("due", [look.due_seconds for look in steady]), ("ready", [look.ready_seconds for look in steady])
+    ):  # fmt: skip
+        values.sort()
+        shown = [values[int(len(values) * share)] for share in (0.5, 0.95)]
+        print(
+            f"the oldest that is {what}, in seconds: median {shown[0]:.1f}, 95 % {shown[1]:.1f}, most {values[-1]:.1f}"
+        )
+    for name in sorted(after):
+        cells = [f"{what} {now - was:+,}" for what, was, now in zip(COUNTED, before[name], after[name], strict=True)]
+        print(f"{name}: {', '.join(cells)}; dead {after[name][1]:,}")
+
+
+def model(rate: float) -> None:
+    """Lags and the most that goes, beyond this machine."""
+
+
+if __name__ == "__main__":
+    main()
