@@ -1,4 +1,4 @@
-"""Many waiting contacts: the benchmark's are what the sender itself writes, and what runs again and again is indexed."""
+"""Many waiting contacts: the benchmark's are what the sender writes, and what runs again and again is indexed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
-from sqlalchemy import event, select
-
 from benchmarks.scale.filling import fill, name_of
 from benchmarks.scale.measuring import visits_of
 from benchmarks.scale.place import Clock, Place, came_in, place
 from benchmarks.sender import sink
+from sqlalchemy import event, select
+
 from journeylab.sender.live.intake import receive
 from journeylab.sender.live.productionlog import verify
 from journeylab.sender.process import Sender, WhatRuns
@@ -33,8 +32,8 @@ _OTHERWISE = {"event_id", "seq", "sealed_key", "salt", "commitment", "leaf_hash"
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A sender with contacts who wait, and what a busy one has beside: messages that went, and what others were told."""
+def shop() -> Iterator[Place]:
+    """A sender with contacts who wait, and what a busy one has beside: messages, calls, what others were told."""
     with place() as one:
         fill(one, N)
         one.execute(
@@ -52,9 +51,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "select 'crm', contact, '{}', created_at, created_at, 1, created_at from contacts"
         )
         one.execute(
-            "insert into calls (call_key, journey, contact, entry, node, visit, release_id, service, state, planned_at, "
-            "attempts, settled_at) select contact, 'scale', contact, 9, 'call', 1, 1, 'crm', 'succeeded', created_at, 1, "
-            "created_at from contacts"
+            "insert into calls (call_key, journey, contact, entry, node, visit, release_id, service, state, "
+            "planned_at, attempts, settled_at) select contact, 'scale', contact, 9, 'call', 1, 1, 'crm', 'succeeded', "
+            "created_at, 1, created_at from contacts"
         )
         one.execute("insert into hits (message_key, kind, method, at, settled_at) select message_key, 'open', 'GET', "
                     "now(), now() from sends")  # fmt: skip
@@ -112,7 +111,7 @@ def test_the_machine_finds_them_recorded_as_it_would_decide(shop: Place) -> None
 class Explained(psycopg.Cursor[Any]):
     """A cursor that first asks how the database will go about a statement."""
 
-    plans: list[tuple[str, Any]] = []
+    plans: ClassVar[list[tuple[str, Any]]] = []
 
     def execute(self, query: Any, params: Any = None, **others: Any) -> Any:
         self._explain(query, params)

@@ -13,7 +13,6 @@ from .filling import fill
 from .measuring import batches, looks, polls, sizes, ticks
 from .place import Place, place
 from .sharing import COUNTED, drain, soak
-from .simulation import Costs, most, simulated, used
 
 _EXACT = 1_000_000
 """Up to so many contacts all can be opened; beyond, nine of ten are twins (see `filling`)."""

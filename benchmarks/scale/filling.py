@@ -64,7 +64,7 @@ class _Pattern(NamedTuple):
 
 
 def fill(place: Place, n: int, n_twins: int = 0, n_processes: int = 2) -> float:
-    """Adds contacts up to `n` who wait, after those that are there, each with some twins; how many seconds that took."""
+    """Adds contacts up to `n` who wait, each with some twins; how many seconds that took."""
     began = time.monotonic()
     first = place.execute("select count(*) from contacts where contact like 'c%0'")[0][0]
     if first >= n:
@@ -92,7 +92,7 @@ def fill(place: Place, n: int, n_twins: int = 0, n_processes: int = 2) -> float:
 
 @contextmanager
 def _unindexed(place: Place) -> Iterator[None]:
-    """Without the indexes that no constraint needs, and without waiting for the disk; both are there again afterwards."""
+    """Without indexes that no constraint needs, and without waiting for the disk; both are back afterwards."""
     indexes = place.execute(
         "select indexname, indexdef from pg_indexes where tablename = any('{contacts,events,entries,visits,audit}') "
         "and not exists (select from pg_constraint where conname = indexname)"

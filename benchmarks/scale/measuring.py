@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
 import psutil
 from sqlalchemy import Connection, text
 
@@ -27,7 +28,7 @@ from journeylab.sender.store import Store
 from .filling import name_of
 from .place import Place
 
-__all__ = ["Spent", "batches", "looks", "sizes", "spending", "ticks"]
+__all__ = ["Spent", "batches", "looks", "polls", "sizes", "spending", "ticks", "visits_of"]
 
 _TABLES: Final = ("contacts", "events", "entries", "visits", "sends", "renderings", "audit")
 
@@ -74,8 +75,8 @@ def spending(place: Place, processes: Sequence[psutil.Process] = ()) -> Iterator
 
 def visits_of(n: int, n_contacts: int, event: str = "visit") -> list[Incoming]:
     """Events of contacts drawn from all who wait, each with the source's own id."""
-    drawn = random.sample(range(n_contacts), n) if n <= n_contacts else random.choices(range(n_contacts), k=n)
-    return [Incoming(name_of(i), event, None, {"page": "home"}, f"{random.getrandbits(96):024x}") for i in drawn]
+    drawn = np.random.default_rng().choice(n_contacts, n, replace=n > n_contacts).tolist()
+    return [Incoming(name_of(i), event, None, {"page": "home"}, secrets.token_hex(12)) for i in drawn]
 
 
 def batches(place: Place, store: Store, n_contacts: int, of: int, n: int) -> Spent:

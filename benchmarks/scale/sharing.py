@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import psutil
@@ -75,7 +75,7 @@ class Shared:
 
 
 def drain(place: Place, store: Store, n_contacts: int, n_workers: int, n: int) -> Shared:
-    """Lets contacts ask for a message all at once, and workers advance them, send, and advance them again to the end."""
+    """Lets contacts ask for a message at once, and workers advance them, send, and advance them to the end."""
     with working(place, n_workers) as processes:
         given = visits_of(n, n_contacts, "ask")
         since = place.execute("select clock_timestamp()")[0][0]
@@ -109,7 +109,7 @@ class Second:
 def soak(
     place: Place, store: Store, n_contacts: int, n_workers: int, rate: float, seconds: float, asks: float = 0.05
 ) -> tuple[list[Second], dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]], Spent, int]:
-    """Events at a rate for some time, of which a share asks for a message; looks, counts before and after, bytes of WAL.
+    """Events at a rate for a while, a share of which ask for a message: looks, counts before and after, bytes of WAL.
 
     Events come in requests of a fifth of a second's worth, by this process.
     """
