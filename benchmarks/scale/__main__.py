@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from .filling import fill
 from .measuring import batches, looks, polls, sizes, ticks
 from .place import Place, place
 from .sharing import COUNTED, drain, soak
+from .simulation import MEASURED, most, simulated
 
 _EXACT = 1_000_000
 """Up to so many contacts all can be opened; beyond, nine of ten are twins (see `filling`)."""
@@ -30,12 +33,14 @@ def main() -> None:
         "--rate", type=float, default=278, help="events a second in the soak; 278 are a million an hour"
     )
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--asks", type=float, default=0.05, help="the share of events after which a message goes")
+    parser.add_argument("--cores", type=float, nargs=2, default=[1, 1], help="of the workers, and of PostgreSQL: model")
     parser.add_argument(
         "--settings", nargs="*", default=[], help="statements that are executed before, such as ALTER TABLE"
     )
     options = parser.parse_args()
     if options.steps == ["model"]:
-        model(options.rate)
+        model(options.rate, options.asks, tuple(options.cores))
         return
     for n in options.contacts:
         with place(options.folder if n == options.contacts[-1] else None) as one:
@@ -50,7 +55,7 @@ def main() -> None:
             for n_workers in options.workers if is_last and "drain" in options.steps else ():
                 share(one, n_own, n_workers, options.backlog)
             if is_last and "soak" in options.steps:
-                keep_up(one, n_own, options.workers[-1], options.rate, options.seconds)
+                keep_up(one, n_own, options.workers[-1], options.rate, options.seconds, options.asks)
 
 
 def measure(one: Place, n: int) -> None:
@@ -91,33 +96,44 @@ def share(one: Place, n: int, n_workers: int, n_messages: int) -> None:
     store.close()
 
 
-def keep_up(one: Place, n: int, n_workers: int, rate: float, seconds: float) -> None:
+def keep_up(one: Place, n: int, n_workers: int, rate: float, seconds: float, asks: float) -> None:
     """Whether workers keep up with a rate, and what becomes of tables and indexes."""
     store = one.store()
-    found, before, after, spent, wal = soak(one, store, n, n_workers, rate, seconds)
+    found = soak(one, store, n, n_workers, rate, seconds, asks)
     store.close()
-    n_received = found[-1].n_received
+    spent, n_received = found.spent, found.looks[-1].n_received
     print(
-        f"{n_workers} workers, {n_received / seconds:,.0f} events a second for {seconds:,.0f} s: processors "
-        f"{spent.python / spent.wall:.2f} of workers and {spent.postgres / spent.wall:.2f} of PostgreSQL; "
-        f"{wal / n_received:,.0f} bytes of WAL an event"
+        f"{n_workers} workers, {n_received / seconds:,.0f} events a second for {seconds:,.0f} s, {len(found.lags):,} "
+        f"messages: processors {spent.python / spent.wall:.2f} of workers and {spent.postgres / spent.wall:.2f} of "
+        f"PostgreSQL; {found.wal / n_received:,.0f} bytes of WAL an event"
     )
-    steady = [look for look in found if look.at > seconds / 10]
-    for what, values in (
-        ("due", [look.due_seconds for look in steady]), ("ready", [look.ready_seconds for look in steady])
-    ):  # fmt: skip
-        values.sort()
-        shown = [values[int(len(values) * share)] for share in (0.5, 0.95)]
+    for what, place_ in (("its tick", 0), ("its message is accepted", 1)):
+        values = np.percentile([one[place_] for one in found.lags], (50, 95, 99))
+        print(f"from an event until {what}: " + _shown(dict(zip((50, 95, 99), values, strict=True))))
+    print(f"most that were due at once: {max(look.n_due for look in found.looks):,}")
+    for name in sorted(found.after):
+        pairs = zip(COUNTED, found.before[name], found.after[name], strict=True)
         print(
-            f"the oldest that is {what}, in seconds: median {shown[0]:.1f}, 95 % {shown[1]:.1f}, most {values[-1]:.1f}"
+            f"{name}: {', '.join(f'{what} {now - was:+,}' for what, was, now in pairs)}; dead {found.after[name][1]:,}"
         )
-    for name in sorted(after):
-        cells = [f"{what} {now - was:+,}" for what, was, now in zip(COUNTED, before[name], after[name], strict=True)]
-        print(f"{name}: {', '.join(cells)}; dead {after[name][1]:,}")
 
 
-def model(rate: float) -> None:
-    """Lags and the most that goes, beyond this machine."""
+def _shown(percentiles: dict[int, float]) -> str:
+    return ", ".join(f"{share} % {value:.1f} s" for share, value in percentiles.items())
+
+
+def model(rate: float, asks: float, cores: tuple[float, float]) -> None:
+    """Lags by rate and number of workers, and the most events that go, by the costs measured."""
+    for n_workers in (1, 2, 4, 8):
+        limit = most(MEASURED, asks, n_workers, cores)
+        print(f"{n_workers} workers: {limit:,.0f} events a second ({limit * 3600:,.0f} an hour) take 70 % of a side")
+        for one in (rate, *(limit * share for share in (0.5, 1.0, 1.25))):
+            if one <= limit * 1.3:
+                lags = simulated(MEASURED, one, asks, n_workers, cores)
+                print(
+                    f"  {one:,.0f} a second: until the tick {_shown(lags.advanced)}; until acceptance "
+                    f"{_shown(lags.accepted)}; at work {lags.used[0]:.0%} and {lags.used[1]:.0%}"
+                )
 
 
 if __name__ == "__main__":

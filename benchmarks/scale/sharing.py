@@ -21,7 +21,7 @@ from journeylab.sender.store import Store
 from .measuring import Spent, spending, visits_of
 from .place import Place
 
-__all__ = ["Second", "Shared", "drain", "soak", "working"]
+__all__ = ["COUNTED", "Shared", "Soaked", "drain", "soak", "working"]
 
 _COUNTS: Final = (
     "select relname, n_live_tup, n_dead_tup, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_newpage_upd, n_tup_del, "
@@ -84,14 +84,18 @@ def drain(place: Place, store: Store, n_contacts: int, n_workers: int, n: int) -
                 with store.writing() as connection:
                     receive(connection, given[start : start + 5000], store.now(connection))
             began = time.perf_counter()
-            _wait(lambda: _is_done(place, since, n))
+            _wait(lambda: _is_done(place))
             seconds = time.perf_counter() - began
-    return Shared(n, seconds, Spent(*(value / n for value in (spent.wall, spent.python, spent.postgres))))
-
-
-def _is_done(place: Place, since: datetime, n: int) -> bool:
     done = _count(place, f"sends where gated_at >= '{since}' and state = 'accepted'")
-    return done >= n and not _count(place, "contacts where next_at <= now()")
+    return Shared(done, seconds, Spent(*(value / done for value in (spent.wall, spent.python, spent.postgres))))
+
+
+def _is_done(place: Place) -> bool:
+    found = place.execute(
+        "select not exists (select from contacts where next_at <= now()) and not exists "
+        "(select from sends where state in ('planned', 'ready', 'claimed', 'transmitting'))"  # as of one instant
+    )
+    return bool(found[0][0])
 
 
 @dataclass(frozen=True)
@@ -106,16 +110,29 @@ class Second:
     n_received: int
 
 
-def soak(
-    place: Place, store: Store, n_contacts: int, n_workers: int, rate: float, seconds: float, asks: float = 0.05
-) -> tuple[list[Second], dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]], Spent, int]:
-    """Events at a rate for a while, a share of which ask for a message: looks, counts before and after, bytes of WAL.
+@dataclass(frozen=True)
+class Soaked:
+    """What came of events at a rate: looks at each second, counts before and after, what was spent, bytes of WAL.
 
-    Events come in requests of a fifth of a second's worth, by this process.
+    `lags` are, for those who asked, the seconds until their tick began and until their message was accepted.
     """
+
+    looks: list[Second]
+    before: dict[str, tuple[Any, ...]]
+    after: dict[str, tuple[Any, ...]]
+    spent: Spent
+    wal: int
+    lags: list[tuple[float, float]]
+
+
+def soak(
+    place: Place, store: Store, n_contacts: int, n_workers: int, rate: float, seconds: float, asks: float
+) -> Soaked:
+    """Events at a rate for a while, a share of which ask for a message, in requests of a fifth of a second's worth."""
     of, found, n = max(1, round(rate / 5)), [], 0
     with working(place, n_workers) as processes:
         before, wal = _counted(place), place.execute("select pg_current_wal_lsn()")[0][0]
+        since = place.execute("select clock_timestamp()")[0][0]
         with spending(place, processes) as spent:
             began = time.monotonic()
             while (now := time.monotonic() - began) < seconds:
@@ -124,15 +141,25 @@ def soak(
                     if len(found) <= now:
                         found.append(_looked(place, now, n))
                     continue
-                n_asks = round(of * asks)
+                n_asks = int((n + of) * asks) - int(n * asks)
                 some = visits_of(of - n_asks, n_contacts) + visits_of(n_asks, n_contacts, "ask")
                 with store.writing() as connection:
                     receive(connection, some, store.now(connection))
                 n += of
             found.append(_looked(place, seconds, n))
         written = place.execute(f"select pg_wal_lsn_diff(pg_current_wal_lsn(), '{wal}')::bigint")[0][0]
+        time.sleep(10)  # what was asked for last arrives, and counts get to where they are read
         after = _counted(place)
-    return found, before, after, spent, written
+    return Soaked(found, before, after, spent, written, _lags(place, since))
+
+
+def _lags(place: Place, since: datetime) -> list[tuple[float, float]]:
+    rows = place.execute(
+        "select extract(epoch from planned_at - received_at), extract(epoch from settled_at - received_at) "
+        "from sends join events using (contact) "
+        f"where event = 'ask' and received_at >= '{since}' and gated_at >= received_at and state = 'accepted'"
+    )
+    return [(float(advanced), float(accepted)) for advanced, accepted in rows]
 
 
 def _counted(place: Place) -> dict[str, tuple[Any, ...]]:
