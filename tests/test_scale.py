@@ -157,3 +157,9 @@ def test_what_runs_again_and_again_goes_through_no_table_of_many_rows(shop: Plac
     scans = {(name, query) for query, plan in Explained.plans for name in gone_through(plan) if name in large}
     assert len({query for query, _ in Explained.plans}) > 80
     assert not scans
+
+
+def test_rows_that_change_have_room_in_their_page(shop: Place) -> None:
+    options = dict(shop.execute("select relname, reloptions from pg_class where reloptions is not null"))
+    for table in ("contacts", "entries", "visits", "sends"):
+        assert {*options[table]} == {"fillfactor=85", "autovacuum_vacuum_scale_factor=0.05"}

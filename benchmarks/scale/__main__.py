@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from .filling import fill
-from .measuring import batches, looks, polls, sizes, ticks
+from .measuring import batches, looks, pasts, polls, sizes, ticks
 from .place import Place, place
-from .sharing import COUNTED, drain, soak
+from .sharing import COUNTED, drain, idle, soak
 from .simulation import MEASURED, most, simulated
 
 _EXACT = 1_000_000
@@ -77,6 +77,10 @@ def measure(one: Place, n: int) -> None:
                 f"{spent.postgres * 1e3:,.1f} ms of PostgreSQL", flush=True,
             )  # fmt: skip
     print(f"a poll for messages that finds none: {polls(store, 20):.1f} ms")
+    n_events = 0
+    for more in (0, 90, 900):
+        n_events += more
+        print(f"a contact who has some {n_events:,} events, in a tick of 100: {pasts(store, one, n, more):.2f} ms")
     for what, took in looks(one, store).items():
         print(f"a look at {what}: {took:,.0f} ms", flush=True)
     store.close()
@@ -88,10 +92,13 @@ def measure(one: Place, n: int) -> None:
 def share(one: Place, n: int, n_workers: int, n_messages: int) -> None:
     """How workers share a backlog."""
     store = one.store()
+    alone, rest = drain(one, store, n, n_workers, 1), idle(one, n_workers, 20)
     done = drain(one, store, n, n_workers, n_messages)
     print(
         f"{n_workers} workers: {done.n / done.seconds:,.0f} messages a second from event to the end; each takes "
-        f"{done.spent.python * 1e3:.2f} ms of Python and {done.spent.postgres * 1e3:.2f} ms of PostgreSQL", flush=True,
+        f"{done.spent.python * 1e3:.2f} ms of Python and {done.spent.postgres * 1e3:.2f} ms of PostgreSQL; one alone "
+        f"takes {alone.seconds:.1f} s; a worker at rest {rest.python * 1e3:.0f} ms a second of Python and "
+        f"{rest.postgres * 1e3:.0f} ms of PostgreSQL", flush=True,
     )  # fmt: skip
     store.close()
 

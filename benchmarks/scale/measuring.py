@@ -28,7 +28,7 @@ from journeylab.sender.store import Store
 from .filling import name_of
 from .place import Place
 
-__all__ = ["Spent", "batches", "looks", "polls", "sizes", "spending", "ticks", "visits_of"]
+__all__ = ["Spent", "batches", "looks", "pasts", "polls", "sizes", "spending", "ticks", "visits_of"]
 
 _TABLES: Final = ("contacts", "events", "entries", "visits", "sends", "renderings", "audit")
 
@@ -102,6 +102,27 @@ def ticks(place: Place, store: Store, n_contacts: int, n_due: int, n_runs: int) 
             assert tick(store, runs).n_contacts == n_due
         found.append(spent)
     return Spent(*(median(getattr(one, name) for one in found) for name in ("wall", "python", "postgres")))
+
+
+def pasts(store: Store, place: Place, n_contacts: int, n_events: int, of: int = 100) -> float:
+    """The milliseconds of a tick for each of some contacts who have so many events that their journeys ask for."""
+    runs = WhatRuns(Settings.read(place.settings()))
+    names = [name_of(i) for i in range(n_contacts - of, n_contacts)]
+    took = []
+    for _ in range(n_events):
+        with store.writing() as connection:
+            receive(
+                connection, [Incoming(one, "visit", None, {"page": "home"}) for one in names], store.now(connection)
+            )
+    for _ in range(5):
+        with store.writing() as connection:
+            receive(
+                connection, [Incoming(one, "visit", None, {"page": "home"}) for one in names], store.now(connection)
+            )
+        began = time.perf_counter()
+        assert tick(store, runs).n_contacts == of
+        took.append(time.perf_counter() - began)
+    return median(took) * 1000 / of
 
 
 def drained(store: Store, runs: WhatRuns) -> None:

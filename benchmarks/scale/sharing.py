@@ -21,7 +21,7 @@ from journeylab.sender.store import Store
 from .measuring import Spent, spending, visits_of
 from .place import Place
 
-__all__ = ["COUNTED", "Shared", "Soaked", "drain", "soak", "working"]
+__all__ = ["COUNTED", "Shared", "Soaked", "drain", "idle", "soak", "working"]
 
 _COUNTS: Final = (
     "select relname, n_live_tup, n_dead_tup, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_newpage_upd, n_tup_del, "
@@ -63,6 +63,13 @@ def _wait(is_so: Any, seconds: float = 600) -> None:
 
 def _count(place: Place, what: str) -> int:
     return int(place.execute(f"select count(*) from {what}")[0][0])
+
+
+def idle(place: Place, n_workers: int, seconds: float) -> Spent:
+    """What a worker spends in a second in which there is nothing to do but to look."""
+    with working(place, n_workers) as processes, spending(place, processes) as spent:
+        time.sleep(seconds)
+    return Spent(*(value / (n_workers * seconds) for value in (spent.wall, spent.python, spent.postgres)))
 
 
 @dataclass

@@ -7,7 +7,7 @@ on a machine that did nothing else, times what the processors are short of (proc
 | a worker | how |
 |---|---|
 | ticks | as soon as the last one is over if it found anybody, a second later if not; up to 5,000 contacts |
-| sends | a message after the other on each lane; the gate is asked for all that wait at once |
+| sends | looks for messages once a second where none wait, and works on one after the other |
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ __all__ = ["MEASURED", "Costs", "Lags", "most", "simulated", "used"]
 
 _POLL: Final = 1.0
 _MOST: Final = 5000
+_REQUESTS: Final = 5
+"""How many requests a second bring the events, as in the soak."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +36,28 @@ class Costs:
         tick: of a tick, whoever is in it.
         contact: of each contact in it.
         message: of a message from its claim to its settled reply.
-        latency: of a message, by the clock, when nothing else waits.
+        idle: of a worker in a second in which it only looks.
+        latency: of a message, by the clock, from its claim on, when nothing else waits.
     """
 
     event: tuple[float, float]
     tick: tuple[float, float]
     contact: tuple[float, float]
     message: tuple[float, float]
+    idle: tuple[float, float]
     latency: float
 
 
 MEASURED: Final = Costs(
-    event=(126e-6, 590e-6), tick=(40e-3, 2e-3), contact=(83e-6, 142e-6), message=(5.6e-3, 2.6e-3), latency=0.3
+    event=(126e-6, 590e-6),
+    tick=(40e-3, 2e-3), contact=(83e-6, 142e-6), message=(5.6e-3, 2.6e-3), idle=(80e-3, 50e-3), latency=0.3
 )  # fmt: skip
 """Of the machine in `docs/scale.md`, beside 10 million who wait; `--steps measure drain` gives those of another."""
 
 
 @dataclass(frozen=True)
 class Lags:
-    """How long an event waits for its contact to be advanced, and a message from the event to its acceptance: seconds.
+    """Seconds from an event until the tick that advances its contact, and until its message is accepted.
 
     `used` are the shares of the workers' and of PostgreSQL's processors that are at work.
     """
@@ -72,7 +77,7 @@ def used(costs: Costs, rate: float, asks: float, n_workers: int, cores: tuple[fl
     for place in (0, 1):
         n_ticks = min(float(n_workers) / _POLL, rate * (1 + asks))
         work = rate * (costs.event[place] + (1 + asks) * costs.contact[place] + asks * costs.message[place])
-        found.append((work + n_ticks * costs.tick[place]) / cores[place])
+        found.append((work + n_ticks * costs.tick[place] + n_workers * costs.idle[place]) / cores[place])
     return found[0], found[1]
 
 
@@ -104,14 +109,16 @@ def simulated(
     def clock(of: tuple[float, float]) -> float:
         return of[0] * slow[0] + of[1] * slow[1]
 
-    arrivals = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
+    requests = np.cumsum(rng.exponential(1 / _REQUESTS, int(_REQUESTS * seconds)))
+    arrivals = np.repeat(requests, rng.poisson(rate / _REQUESTS, len(requests)))
     is_asking = rng.random(len(arrivals)) < asks
     due: list[tuple[float, float, int]] = [
-        (at, at, int(asking)) for at, asking in zip(arrivals, is_asking, strict=True)
+        (at, at, int(asking)) for at, asking in zip(arrivals.tolist(), is_asking.tolist(), strict=True)
     ]
     heapq.heapify(due)  # when it is due, when its event came, and what it is: 0 nothing, 1 asks, 2 was sent
     free = [(w * _POLL / n_workers, w) for w in range(n_workers)]
     heapq.heapify(free)
+    sending = [0.0] * n_workers
     advanced, accepted = [], []
     while free and due:
         at, worker = heapq.heappop(free)
@@ -125,17 +132,16 @@ def simulated(
             continue
         done = at + clock(costs.tick) + len(taken) * clock(costs.contact)
         heapq.heappush(free, (done, worker))
-        n_sent = 0
         for _, came, what in taken:
-            if came > seconds / 10 and what != 2:
-                advanced.append(done - came)
+            counts = came > seconds / 10
+            if counts and what != 2:
+                advanced.append(at - came)
             if what == 1:
-                n_sent += 1
-                sent = (
-                    done + rng.random() * _POLL / n_workers + costs.latency + n_sent * clock(costs.message) / n_workers
-                )
+                polled = max(done + rng.random() * _POLL / n_workers, heapq.heappop(sending))
+                heapq.heappush(sending, polled + clock(costs.message))
+                sent = polled + clock(costs.message) + costs.latency
                 heapq.heappush(due, (sent, came, 2))
-                if came > seconds / 10:
+                if counts:
                     accepted.append(sent - came)
     return Lags(_percentiles(advanced), _percentiles(accepted), busy)
 
