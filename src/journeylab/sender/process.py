@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -35,18 +36,18 @@ from journeylab.sender.logs import logger
 from journeylab.sender.mail.recommend import Recommender
 from journeylab.sender.persons.erasure import repeat, stand_in
 from journeylab.sender.persons.retention import retain
-from journeylab.sender.promotion.deviation import compare
+from journeylab.sender.promotion.deviation import compare, counted_of
 from journeylab.sender.promotion.purposes import undeclared_by_releases
 from journeylab.sender.promotion.standing import running as running_releases
 from journeylab.sender.promotion.standing import what_runs
 from journeylab.sender.sending.alerts import raise_alert, resolve
 from journeylab.sender.sending.breaker import watch_rates
 from journeylab.sender.sending.calls import make_calls
+from journeylab.sender.sending.forgetting import forget_bytes
 from journeylab.sender.sending.freshness import watch_ages
 from journeylab.sender.sending.outbox import deliver
 from journeylab.sender.sending.recipients import Recipients
 from journeylab.sender.sending.reconcile import reconcile
-from journeylab.sender.sending.states import FINAL
 from journeylab.sender.sending.statistics import tell_statistics
 from journeylab.sender.sending.timeline import Timeline
 from journeylab.sender.sending.worker import Observe, Worker
@@ -61,12 +62,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender", "WhatRuns"]
 
-KEPT: Final = timedelta(days=7)
-"""How long the bytes of a message are kept after its end."""
 _POLL: Final = 1.0
 _MOST: Final = 5000
 _FAULTS: Final = 3
 _LOOK: Final = timedelta(minutes=1)
+_TIMES: Final = 20
+"""A look that takes long is taken less often: a twentieth of the time at most goes into it."""
 _RETAIN: Final = timedelta(hours=1)
 _BEYOND: Final = "purposes/undeclared"
 
@@ -148,7 +149,8 @@ class Sender:
         self._worker: Worker | None = None
         self._trouble: BaseException | None = None
         self._n_faults = 0
-        self._looked_at: datetime | None = None
+        looks = (self._watch, self._watch_rates, self._watch_forecasts, self._forget)
+        self._looks = dict.fromkeys(looks, datetime.min.replace(tzinfo=UTC))
         self._retained_at: datetime | None = None
         repeat(store, settings, self.running, actor=worker)
         self._keeper = Keeper(store, settings)
@@ -333,41 +335,44 @@ class Sender:
             n = settle_hits(connection, now) + stand_in(connection, now)
             found = reconcile(connection, now, self._timeline)
             n += found.n_accepted + found.n_again
-        if self._looked_at is None or now - self._looked_at >= _LOOK:
-            self._looked_at = now
-            self._look(now)
+        for look, at in self._looks.items():
+            if at <= now and not self._stopping.is_set():
+                began = monotonic()
+                look(now)
+                self._looks[look] = now + max(_LOOK, _TIMES * timedelta(seconds=monotonic() - began))
         return n
 
-    def _look(self, now: datetime) -> None:
-        """What is looked at now and then: the forecast, rates of bounces and complaints, what need not be kept."""
+    def _watch(self, now: datetime) -> None:
+        """Looks at what is short to tell: ages, conflicts, who is held, and which periods are over."""
         with self.store.writing() as connection:
-            self._forget_bytes(connection, now)
             watch_ages(connection, self.settings, now)
             watch_conflicts(connection, now)
-            forget_outdated(connection)
-            if not connection.scalar(select(func.count()).where(t.contacts.c.held_because.is_not(None))):
+            forget_outdated(connection, now)
+            held = select(t.contacts.c.contact).where(t.contacts.c.held_because.is_not(None)).limit(1)
+            if connection.scalar(held) is None:
                 resolve(connection, HELD, now)
-            for release in running_releases(connection):
-                if release.has_forecast:
-                    compare(connection, release.release_id, now)
-        watch_rates(self.store, self.settings, now)
         tell_statistics(self.store, self.settings, now)
+        if self._report is not None and (n := self._report(now)):
+            self._log.info("reports", n_written=n)
+
+    def _watch_forecasts(self, now: datetime) -> None:
+        """Holds what contacts did against forecasts; what takes long of it only reads."""
+        with self.store.reading() as connection:
+            watched = [one.release_id for one in running_releases(connection) if one.has_forecast]
+        for release_id in watched:
+            with self.store.reading() as connection:
+                counts = counted_of(connection, release_id, now)
+            with self.store.writing() as connection:
+                compare(connection, release_id, now, counts)
+
+    def _watch_rates(self, now: datetime) -> None:
+        watch_rates(self.store, self.settings, now)
+
+    def _forget(self, now: datetime) -> None:
+        """Lets go what need not be kept: bytes of messages, and now and then all whose time is over."""
+        forget_bytes(self.store, now)
         if self._retained_at is None or now - self._retained_at >= _RETAIN:
             self._retained_at = now
             gone = retain(self.store, self.settings, self.running, now)
             if any(gone):
                 self._log.info("retention", **gone._asdict())
-        if self._report is not None and (n := self._report(now)):
-            self._log.info("reports", n_written=n)
-
-    def _forget_bytes(self, connection: Connection, now: datetime) -> None:
-        """Drops bytes and addresses of messages that ended some days ago; where their links lead is still known."""
-        of = t.renderings.c
-        ended = (
-            select(of.message_key)
-            .join(t.sends, t.sends.c.message_key == of.message_key)
-            .where(t.sends.c.state.in_(FINAL), t.sends.c.settled_at < now - KEPT, of.body != b"")
-            .limit(1000)
-        )
-        gone = update(t.renderings).where(of.message_key.in_(ended.scalar_subquery()))
-        connection.execute(gone.values(body=b"", address=b""))

@@ -134,7 +134,7 @@ def resumed(connection: Connection, contact: str, actor: str, now: datetime) -> 
     due = func.coalesce(c.next_at, now)
     connection.execute(update(t.contacts).where(c.contact == contact).values(held_because=None, next_at=due))
     act(connection, now, actor, "contact_resumed", "contact", contact=contact, held_because=without_addresses(because))
-    if not connection.scalar(select(func.count()).where(c.held_because.is_not(None))):
+    if connection.scalar(select(c.contact).where(c.held_because.is_not(None)).limit(1)) is None:
         resolve(connection, "contacts/held", now)
     return without_addresses(because)
 

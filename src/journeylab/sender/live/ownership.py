@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from journeylab.language import say
 from journeylab.sender.dependences import stale_reason
@@ -225,11 +225,15 @@ def as_of(
     return found
 
 
-def forget_outdated(connection: Connection) -> int:
-    """How many rows of `outdated` went that ended before any entry began that still runs."""
-    e = t.entries.c
-    first = select(func.min(e.entered_at)).where(e.left_at.is_(None)).scalar_subquery()
-    return connection.execute(delete(t.outdated).where(or_(first.is_(None), t.outdated.c.until_at < first))).rowcount
+def forget_outdated(connection: Connection, now: datetime) -> int:
+    """How many rows of `outdated` went that ended before any entry of their contact began that still runs.
+
+    Those of contacts for whom something is due stay: an entry may begin in the past that is still to be decided.
+    """
+    o, e, c = t.outdated.c, t.entries.c, t.contacts.c
+    runs = select(e.contact).where(e.contact == o.contact, e.left_at.is_(None), e.entered_at <= o.until_at)
+    is_due = select(c.contact).where(c.contact == o.contact, c.next_at <= now)
+    return connection.execute(delete(t.outdated).where(~runs.exists(), ~is_due.exists())).rowcount
 
 
 def watch_conflicts(connection: Connection, now: datetime) -> None:

@@ -13,9 +13,10 @@ nonasymptotic confidence sequences. Annals of Statistics 49, 1055-1080 (the beta
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from journeylab.durations import parse_duration
 from journeylab.errors import DataError
 from journeylab.sender.store import tables as t
+from journeylab.sender.store.bulk import member
 
 from .forecast import EXITS, WITHIN, Expected, Forecast
 
@@ -270,37 +272,38 @@ def counted_of(connection: Connection, release_id: int, now: datetime) -> Counts
 
 def _responses(connection: Connection, release_id: int, now: datetime) -> dict[tuple[str, str], dict[str | None, int]]:
     """How many first sends of each message were opened, and clicked, within 7 days; each kind is a count of its own."""
-    within = parse_duration(WITHIN)
-    sent = (
-        select(t.sends.c.contact, t.sends.c.message, func.min(t.sends.c.gated_at).label("at"))
-        .where((t.sends.c.release_id == release_id) & (t.sends.c.state == "accepted"))
-        .group_by(t.sends.c.contact, t.sends.c.message)
+    within, s, e = parse_duration(WITHIN), t.sends.c, t.events.c
+    first = (
+        select(s.contact, s.message, func.min(s.gated_at).label("at"))
+        .where(s.release_id == release_id, s.state == "accepted")
+        .group_by(s.contact, s.message)
+        .having(func.min(s.gated_at) <= now - within)
+        .subquery()
     )
-    rows = {(row.contact, row.message): row.at for row in connection.execute(sent) if row.at <= now - within}
-    if not rows:
+    sent = select(first.c.message, func.count()).group_by(first.c.message)
+    n: dict[str, int] = {row[0]: row[1] for row in connection.execute(sent)}
+    if not n:
         return {}
-    came: set[tuple[str, str, str]] = set()
-    contacts = select(t.sends.c.contact).where(t.sends.c.release_id == release_id)
-    events = select(t.events.c.contact, t.events.c.event, t.events.c.received_at, t.events.c.properties)
-    kinds = ("opened", "clicked")
-    asked = t.events.c.event.in_(kinds) & t.events.c.contact.in_(contacts)
-    for row in connection.execute(events.where(asked & (t.events.c.received_at > min(rows.values())))):
-        key = row.contact, row.properties.get("message")
-        if key in rows and timedelta(0) < row.received_at - rows[key] <= within:
-            came.add((*key, row.event))
-    n = dict.fromkeys((message for _, message in rows), 0)
-    for _, message in rows:
-        n[message] += 1
+    mine = and_(e.contact == first.c.contact, member(connection, e.properties, "message") == first.c.message)
+    came = (
+        select(first.c.message, e.event, first.c.at, func.min(e.received_at))
+        .join(first, mine)
+        .where(t.SEEN, e.received_at > first.c.at)
+        .group_by(first.c.contact, first.c.message, e.event, first.c.at)
+    )
+    taken: Counter[tuple[str, str]] = Counter()
+    for message, event, at, received_at in connection.execute(came.execution_options(yield_per=10_000)):
+        taken[message, event] += received_at - at <= within
     return {
-        ("response", f"{message}/{kind}"): {
-            kind: (taken := sum(one[1:] == (message, kind) for one in came)), None: n[message] - taken
-        }
-        for message in n
-        for kind in kinds
-    }  # fmt: skip
+        ("response", f"{message}/{kind}"): {kind: taken[message, kind], None: of - taken[message, kind]}
+        for message, of in n.items()
+        for kind in ("opened", "clicked")
+    }
 
 
-def compare(connection: Connection, release_id: int, now: datetime, *, alpha: float = ALPHA) -> pd.DataFrame:
+def compare(
+    connection: Connection, release_id: int, now: datetime, counts: Counts | None = None, *, alpha: float = ALPHA
+) -> pd.DataFrame:
     """The table of `deviations` of a release, with an alert for each node that is outside of the forecast.
 
     An alert's cause is `forecast:JOURNEY:VERSION:NODE`. It is resolved when the node is found within again.
@@ -309,6 +312,7 @@ def compare(connection: Connection, release_id: int, now: datetime, *, alpha: fl
         connection: a transaction that writes.
         release_id: the release; one without a forecast has an empty table.
         now: the store's instant.
+        counts: what has come, by `counted_of`, which takes long where contacts are many; by default it is asked here.
         alpha: the chance of a false alarm.
 
     Raises:
@@ -316,7 +320,7 @@ def compare(connection: Connection, release_id: int, now: datetime, *, alpha: fl
     """
     from journeylab.sender.sending.alerts import raise_alert, resolve
 
-    counts = counted_of(connection, release_id, now)
+    counts = counted_of(connection, release_id, now) if counts is None else counts
     release = connection.execute(select(t.releases).where(t.releases.c.release_id == release_id)).one()
     if "without" in (release.forecast or {"without": ""}):
         return deviations(Forecast(release.journey, release.version, 0.9, 0.0, ()), {})

@@ -12,12 +12,26 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, func, literal_column, select
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Dialect,
+    Insert,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+)
 from sqlalchemy.exc import DBAPIError
 
 from .tables import as_text, aware
 
-__all__ = ["Bulk", "Given", "among", "driven", "held", "insert_into"]
+__all__ = ["Bulk", "Given", "among", "driven", "held", "insert_into", "member"]
 
 _MOST_VALUES: Final = 900
 """SQLite takes 999 or more in one statement."""
@@ -176,3 +190,11 @@ def among(connection: Connection, column: Any, values: Sequence[Any]) -> Any:
     if connection.dialect.name == "sqlite":
         return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
     return column == func.any(list(values))
+
+
+def member(connection: Connection, column: Any, name: str) -> Any:
+    """The text that a column of JSON objects has under a name; null where it has none."""
+    plain = type_coerce(column, Text)
+    if connection.dialect.name == "sqlite":
+        return func.json_extract(plain, f"$.{name}")
+    return func.json_extract_path_text(cast(plain, JSON), name)

@@ -77,7 +77,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
+    "KEPT", "RETURNED", "SEEN", "STATES", "alerts", "approvals", "audit", "audit_positions", "audit_tree", "calls",
     "checkpoints", "conflicts", "connectors", "consents", "contacts", "entries", "erasures", "events", "forgotten",
     "hits", "inbox", "left_out", "metadata", "names", "outbox", "outdated", "pauses", "products", "pulled", "pulls",
     "relays", "releases", "renderings", "reports", "said", "sends", "spans", "state_beside", "statistics",
@@ -94,7 +94,12 @@ RETURNED: Final = text("event in ('bounced', 'complained')")
 """Which events tell that a message came back: a condition on `events` that has an index."""
 SEEN: Final = text("event in ('clicked', 'opened')")
 """Which events tell that a message was seen: the same."""
+KEPT: Final = {"sqlite": text("body <> x''"), "postgresql": text("body <> ''")}
+"""Which messages still have their bytes: a condition on `renderings` that has an index, for each kind of database."""
 _DEAD: Final = text("dead_at is not null")
+_DELIVERED: Final = text("delivered_at is not null")
+_WAITING: Final = text("delivered_at is null and dead_at is null")
+_HELD: Final = text("held_because is not null")
 _UNSPREAD: Final = text("spread_at is null")
 _ABOUT: Final = text("about is not null")
 _PUT: Final = text("taken_at is null")
@@ -205,6 +210,7 @@ contacts = Table(
     Index("ix_contacts_next_at", "next_at"),
     Index("ix_contacts_address_digest", "address_digest"),
     Index("ix_contacts_created_at", "created_at"),
+    Index("ix_contacts_held", "contact", sqlite_where=_HELD, postgresql_where=_HELD),
 )
 
 names = Table(
@@ -384,6 +390,7 @@ renderings = Table(
     Column("rendered_at", Instant, nullable=False),
     Column("n_changes", Integer),
     Column("catalogue_at", Instant),
+    Index("ix_renderings_kept", "rendered_at", sqlite_where=KEPT["sqlite"], postgresql_where=KEPT["postgresql"]),
 )
 """`n_changes` is how many changes of the contact's attributes it knows, and `catalogue_at` of when its products are."""
 
@@ -426,7 +433,8 @@ outbox = Table(
     UniqueConstraint("target", "webhook_id"),
     Index("ix_outbox_unspread", "outbox_id", sqlite_where=_UNSPREAD, postgresql_where=_UNSPREAD),
     Index("ix_outbox_about", "target", "about", sqlite_where=_ABOUT, postgresql_where=_ABOUT),
-    Index("ix_outbox_next_attempt_at", "next_attempt_at"),
+    Index("ix_outbox_waiting", "next_attempt_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    Index("ix_outbox_delivered_at", "delivered_at", sqlite_where=_DELIVERED, postgresql_where=_DELIVERED),
     Index("ix_outbox_dead_at", "dead_at", sqlite_where=_DEAD, postgresql_where=_DEAD),
 )
 

@@ -102,7 +102,7 @@ def ambiguous_sends(connection: Connection, most: int = 50) -> list[Row[Any]]:
 
 def outbox_by_target(connection: Connection) -> dict[str, Deliveries]:
     """What each target is still to be told."""
-    waiting = t.outbox.c.next_attempt_at.is_not(None)
+    waiting = t.outbox.c.delivered_at.is_(None) & t.outbox.c.dead_at.is_(None)
     rows = select(
         t.outbox.c.target,
         func.count().filter(waiting),
