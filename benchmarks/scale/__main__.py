@@ -35,9 +35,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--asks", type=float, default=0.05, help="the share of events after which a message goes")
     parser.add_argument("--cores", type=float, nargs=2, default=[1, 1], help="of the workers, and of PostgreSQL: model")
-    parser.add_argument(
-        "--settings", nargs="*", default=[], help="statements that are executed before, such as ALTER TABLE"
-    )
     options = parser.parse_args()
     if options.steps == ["model"]:
         model(options.rate, options.asks, tuple(options.cores))
@@ -47,8 +44,6 @@ def main() -> None:
             n_twins = 9 if n > _EXACT else 0
             n_own = n // (n_twins + 1)
             print(f"\n{n:,} waiting contacts: filled in {fill(one, n_own, n_twins):,.0f} s", flush=True)
-            for statement in options.settings:
-                one.execute(statement)
             if "measure" in options.steps:
                 measure(one, n_own)
             is_last = n == options.contacts[-1]

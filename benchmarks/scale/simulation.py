@@ -50,7 +50,7 @@ class Costs:
 
 MEASURED: Final = Costs(
     event=(126e-6, 590e-6),
-    tick=(40e-3, 2e-3), contact=(83e-6, 142e-6), message=(5.6e-3, 2.6e-3), idle=(80e-3, 50e-3), latency=0.3
+    tick=(40e-3, 2e-3), contact=(83e-6, 142e-6), message=(5.6e-3, 2.6e-3), idle=(30e-3, 8e-3), latency=0.3
 )  # fmt: skip
 """Of the machine in `docs/scale.md`, beside 10 million who wait; `--steps measure drain` gives those of another."""
 
