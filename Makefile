@@ -56,6 +56,7 @@ bench: $(DEV) ## Measure the speed of replays, simulations, send times, experime
 	$(IN_VENV) -m benchmarks.experiments
 	$(IN_VENV) -m benchmarks.sender
 	$(IN_VENV) -m benchmarks.ticks
+	$(IN_VENV) -m benchmarks.scale --contacts 10000 100000 --seconds 60
 	$(IN_VENV) -m benchmarks.notebooks
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -219,6 +220,13 @@ def recruiting() -> Any:
     return duration(3000, 400.0, "14d")
 
 
+@cache
+def bucketed_log() -> jl.BucketedLog:
+    with TemporaryDirectory() as folder:
+        rows = [{"contact": n, "event": "visit", "occurred_at": "2026-03-01T09:00:00Z"} for n in range(5)]
+        return jl.bucket_log(rows, f"{folder}/log", n_buckets=2)
+
+
 EXAMPLES: dict[str, Callable[[], Any]] = {
     # definitions
     "Send": lambda: jl.Send(send="welcome_1", at="best", expires="2d", next="read"),
@@ -247,6 +255,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "Change": lambda: changes()[0],
     # logs and worlds
     "EventLog": log,
+    "BucketedLog": bucketed_log,
     "Replay": replayed,
     "Simulation": simulated,
     "Backtest": backtested,

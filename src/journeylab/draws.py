@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cloudpickle
 import numpy as np
 import pandas as pd
 
@@ -25,7 +24,7 @@ from .logfacts import LogFacts, facts_of
 from .machine import Out
 from .program import Compiled, Model
 from .progress import Progress, shown
-from .records import Tally, added, tables, tally
+from .records import Tally, added, plain_counts, tables, tally, tally_of
 from .tablesource import Table
 from .worlds import Journeys, Ready, key_of, prepared
 
@@ -122,7 +121,9 @@ class Question:
             "match": self.match, "until": self.until, "assumed_consent": sorted(self.assumed_consent or ()),
             "replaces": sorted(self.replaces), "like": self.like, "forget_from": self.forget_from, "draws": self.draws,
         }  # fmt: skip
-        model = hashlib.sha256(cloudpickle.dumps((self.responses, self.rng))).hexdigest()
+        from loky.backend.reduction import dumps  # written to be told apart by, never to be read
+
+        model = hashlib.sha256(dumps((self.responses, self.rng))).hexdigest()
         return ["simulate", model, key_of(self.journeys, given)]
 
     def replaced(self, compiled: Compiled) -> set[str]:
@@ -297,6 +298,12 @@ class _Drawn:
 
     def __call__(self, log: EventLog, k: int, folder: Path) -> Drawn:  # noqa: ARG002
         return Draws(self.question, log, self.facts, None).drawn()
+
+    def plain(self, result: Drawn) -> Any:
+        return [*map(plain_counts, (result.tally, result.base, result.naive)), result.n_asked, result.n_predicted]
+
+    def made(self, data: Any, k: int, folder: Path) -> Drawn:  # noqa: ARG002
+        return Drawn(tally_of(data[0]), tally_of(data[1]), tally_of(data[2]), data[3], data[4])
 
 
 @dataclass(frozen=True)

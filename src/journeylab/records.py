@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
 
-__all__ = ["Drawn", "Tally", "added", "assignments", "counts_table", "drawn", "tables", "tally"]
+__all__ = [
+    "Drawn",
+    "Tally",
+    "added",
+    "assignments",
+    "counts_table",
+    "drawn",
+    "plain_counts",
+    "tables",
+    "tally",
+    "tally_of",
+]
 
 
 def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
@@ -155,6 +166,16 @@ def tally(compiled: Compiled, outs: Sequence[Out]) -> Tally:
     """The counts of all chunks."""
     empty = new_out(compiled.program, len(compiled.exits), 0)
     return Tally(*(sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields))
+
+
+def plain_counts(counts: Tally) -> list[Any]:
+    """Counts as JSON has them: the shape and the numbers of each table."""
+    return [[one.shape, one.ravel().tolist()] for one in counts]
+
+
+def tally_of(plain: Sequence[Any]) -> Tally:
+    """The counts of `plain_counts`."""
+    return Tally(*(np.array(numbers, np.int64).reshape(shape) for shape, numbers in plain))
 
 
 def added(tallies: Sequence[Tally]) -> Tally:

@@ -28,7 +28,7 @@ from .notes import notes_on
 from .program import Compiled
 from .progress import Progress
 from .records import Tally, counts_table
-from .replayruns import TABLES, OverBuckets, OverLog, Runs, Told
+from .replayruns import TABLES, OverBuckets, OverLog, Runs
 from .resulttables import Tables
 from .tablesource import Table
 from .timetoevent import time_to_exit
@@ -99,7 +99,7 @@ def replay(
 
     runs: Runs
     if isinstance(log, BucketedLog):
-        runs = OverBuckets(ready.compiled, Told.of(ready), journeys, log, given, progress)
+        runs = OverBuckets(ready, journeys, log, given, progress)
     else:
         runs = OverLog(ready, progress)
     return Replay(ready.compiled, log, ready.until, ready.policy, ready.assumed_consent, runs, again)

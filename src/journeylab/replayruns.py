@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import pandas as pd
 
 from . import layout as o
-from .bucketed.merging import Part, gathered, merged, write_part
+from .bucketed.merging import Part, gathered, merged, part_file, write_part
 from .bucketed.running import each_bucket, kept
 from .execution import run
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
-from .program import Compiled
 from .progress import Progress, shown
-from .records import Drawn, Tally, added, assignments, drawn, tables, tally
+from .records import Drawn, Tally, added, assignments, drawn, plain_counts, tables, tally, tally_of
 from .resulttables import write_frame
 from .worlds import Journeys, Ready, key_of, prepared
 
@@ -140,13 +139,26 @@ class _Counts(_Replayed):
     def __call__(self, log: EventLog, k: int, folder: Path) -> Counted:  # noqa: ARG002
         return self.over(log).counted()
 
+    def plain(self, result: Counted) -> Any:
+        return [plain_counts(result.tally), result.n_contacts, result.by_fallback]
+
+    def made(self, data: Any, k: int, folder: Path) -> Counted:  # noqa: ARG002
+        return Counted(tally_of(data[0]), data[1], tuple(data[2]))
+
 
 @dataclass(frozen=True)
 class _Table(_Replayed):
     name: str
+    like: pd.DataFrame
 
     def __call__(self, log: EventLog, k: int, folder: Path) -> Part:
         return write_part(self.over(log).table(self.name), folder, k)
+
+    def plain(self, result: Part) -> int:
+        return result.n_rows
+
+    def made(self, data: int, k: int, folder: Path) -> Part:
+        return Part(part_file(folder, k), data, self.like)
 
 
 @dataclass(frozen=True)
@@ -155,24 +167,26 @@ class _Entrants(_Replayed):
         return self.over(log).entrants()
 
 
+def _empty_tables(ready: Ready) -> dict[str, pd.DataFrame]:
+    """The tables of a replay without rows, by name: what type each column is of."""
+    visits, entries, sends = tables(ready.compiled, ready.log, [], ready.advice)
+    arms = assignments(ready.compiled, visits, entries, drawn(ready.log, []), ready.names.unit_texts)
+    return dict(zip(TABLES, (visits, entries, sends, arms), strict=True))
+
+
 class OverBuckets:
     """A portfolio over a log in buckets: each bucket by itself, in processes, within the log's budget of memory.
 
-    `given` are the arguments of `worlds.prepared`, the horizon and the assumed consent of the whole log among them.
+    `ready` is it over any of them. `given` are the arguments of `worlds.prepared`, the horizon and the assumed consent
+    of the whole log among them.
     """
 
     def __init__(
-        self, compiled: Compiled, told: Told, journeys: Journeys, log: BucketedLog, given: Mapping[str, Any],
-        progress: Progress,
-    ) -> None:  # fmt: skip
-        self.told = told
-        self._compiled, self._journeys, self._log, self._given, self._progress = (
-            compiled,
-            journeys,
-            log,
-            given,
-            progress,
-        )
+        self, ready: Ready, journeys: Journeys, log: BucketedLog, given: Mapping[str, Any], progress: Progress
+    ) -> None:
+        self.told = Told.of(ready)
+        self._journeys, self._given, self._log, self._progress = journeys, given, log, progress
+        self._like = _empty_tables(ready)
         self._key = key_of(journeys, given)
 
     def _asked(self, what: str) -> Any:
@@ -189,7 +203,7 @@ class OverBuckets:
 
     def _parts(self, name: str, folder: Path) -> list[Part]:
         with shown(self._progress, f"listing {name}") as tell:
-            return each_bucket(self._log, _Table(self._journeys, self._given, name), folder, tell)
+            return each_bucket(self._log, _Table(self._journeys, self._given, name, self._like[name]), folder, tell)
 
     def table(self, name: str) -> pd.DataFrame:
         with kept(self._log, self._asked(name)) as folder:

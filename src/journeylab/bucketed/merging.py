@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Part", "gathered", "merged", "write_part"]
+__all__ = ["Part", "gathered", "merged", "part_file", "write_part"]
 
 _ROWS: Final = 1 << 17
 
@@ -30,9 +30,14 @@ class Part(NamedTuple):
     like: pd.DataFrame
 
 
+def part_file(folder: Path, k: int) -> Path:
+    """The file of a bucket's part."""
+    return folder / f"part-{k:04}.parquet"
+
+
 def write_part(frame: pd.DataFrame, folder: Path, k: int) -> Part:
     """Writes a bucket's part of a table, which is in the order of contacts."""
-    path = folder / f"part-{k:04}.parquet"
+    path = part_file(folder, k)
     frame.to_parquet(path, index=False)
     return Part(path, len(frame), frame.iloc[:0].copy())
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -26,11 +24,13 @@ __all__ = ["Work", "each_bucket", "kept"]
 
 R = TypeVar("R")
 Work: TypeAlias = Callable[[EventLog, int, Path], R]
-"""What is done with a bucket: called with it, its number, and the folder for files that are kept with the results."""
+"""What is done with a bucket: called with it, its number, and the folder for files that are kept with the results.
+
+Work that has `plain` and `made`, from a result to JSON and, with the bucket's number and the folder, back, is kept.
+"""
 
 WORTH_PROCESSES: Final = 500_000
 """With fewer events than this, starting processes takes longer than the work."""
-_WORK: Final = "work"
 _KEPT_NS: Final = 7 * 86_400 * 10**9
 
 
@@ -71,37 +71,33 @@ def each_bucket(log: BucketedLog, work: Work[R], folder: Path, tell: Tell) -> li
     Raises:
         DataError: when the budget does not hold a single bucket, or a process ended before its work was done.
     """
-    todo = [k for k in range(log.n_buckets) if not _result_file(folder, k).exists()]
-    n_done = log.n_buckets - len(todo)
-    tell(n_done, log.n_buckets)
+    found = {k: one for k in range(log.n_buckets) if (one := _found(work, k, folder)) is not None}
+    todo = [k for k in range(log.n_buckets) if k not in found]
+    tell(len(found), log.n_buckets)
     n = min(log.n_processes(), len(todo))
     alone = n <= 1 or log.n_events < WORTH_PROCESSES
-    for _ in _one_by_one(log, work, folder, todo) if alone else _beside(log, work, folder, todo, n):
-        n_done += 1
-        tell(n_done, log.n_buckets)
-    return [_read(_result_file(folder, k)) for k in range(log.n_buckets)]
+    for k, result in _one_by_one(log, work, folder, todo) if alone else _beside(log, work, folder, todo, n):
+        found[k] = result
+        tell(len(found), log.n_buckets)
+    return [found[k] for k in range(log.n_buckets)]
 
 
-def _one_by_one(log: BucketedLog, work: Work[Any], folder: Path, todo: list[int]) -> Iterator[None]:
+def _one_by_one(log: BucketedLog, work: Work[R], folder: Path, todo: list[int]) -> Iterator[tuple[int, R]]:
     for k in todo:
-        _keep(_result_file(folder, k), work(log.bucket(k), k, folder))
-        yield
+        yield k, _done(log, work, k, folder)
 
 
-def _beside(log: BucketedLog, work: Work[Any], folder: Path, todo: list[int], n: int) -> Iterator[None]:
+def _beside(log: BucketedLog, work: Work[R], folder: Path, todo: list[int], n: int) -> Iterator[tuple[int, R]]:
     from concurrent.futures import as_completed
 
-    import cloudpickle
     from loky import ProcessPoolExecutor
     from loky.process_executor import TerminatedWorkerError
 
-    (folder / _WORK).write_bytes(cloudpickle.dumps((log, work)))
-    pool = ProcessPoolExecutor(n, timeout=60)
+    pool = ProcessPoolExecutor(n, timeout=60, initializer=_begin, initargs=(log, work, folder))
     try:
-        futures = [pool.submit(_in_process, str(folder), k) for k in todo]
-        for future in as_completed(futures):
-            future.result()
-            yield
+        places = {pool.submit(_in_process, k): k for k in todo}
+        for future in as_completed(places):
+            yield places[future], future.result()
     except TerminatedWorkerError:
         raise DataError(
             f"{log.folder}: a process ended before its bucket was done, most likely for want of memory; the budget is "
@@ -111,30 +107,36 @@ def _beside(log: BucketedLog, work: Work[Any], folder: Path, todo: list[int], n:
         pool.shutdown(kill_workers=True)
 
 
-@lru_cache(1)
-def _work_in(folder: str) -> tuple[BucketedLog, Work[Any]]:
-    """The log and the work that a process was started for."""
-    found: tuple[BucketedLog, Work[Any]] = pickle.loads((Path(folder) / _WORK).read_bytes())
-    return found
+_begun: list[tuple[BucketedLog, Work[Any], Path]] = []
+"""What this process was started for."""
 
 
-def _in_process(folder: str, k: int) -> None:
-    log, work = _work_in(folder)
-    _keep(_result_file(Path(folder), k), work(log.bucket(k), k, Path(folder)))
+def _begin(log: BucketedLog, work: Work[Any], folder: Path) -> None:
+    _begun.append((log, work, folder))
+
+
+def _in_process(k: int) -> Any:
+    log, work, folder = _begun[-1]
+    return _done(log, work, k, folder)
+
+
+def _done(log: BucketedLog, work: Work[R], k: int, folder: Path) -> R:
+    """What the work makes of a bucket, kept as a whole or not at all."""
+    result = work(log.bucket(k), k, folder)
+    if hasattr(work, "plain"):
+        new = folder / f".{k}-{os.getpid()}"
+        new.write_text(json.dumps(work.plain(result)), encoding="utf-8")
+        new.replace(_result_file(folder, k))
+    return result
+
+
+def _found(work: Work[R], k: int, folder: Path) -> R | None:
+    """What is kept of a bucket; None where nothing is."""
+    if not hasattr(work, "made") or not _result_file(folder, k).exists():
+        return None
+    made: R = work.made(json.loads(_result_file(folder, k).read_text(encoding="utf-8")), k, folder)
+    return made
 
 
 def _result_file(folder: Path, k: int) -> Path:
-    return folder / f"bucket-{k:04}.done"
-
-
-def _keep(path: Path, result: object) -> None:
-    """Keeps a result as a whole or not at all."""
-    import cloudpickle
-
-    new = path.with_suffix(f".{os.getpid()}")
-    new.write_bytes(cloudpickle.dumps(result))
-    new.replace(path)
-
-
-def _read(path: Path) -> Any:
-    return pickle.loads(path.read_bytes())
+    return folder / f"bucket-{k:04}.json"

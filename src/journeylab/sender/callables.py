@@ -60,7 +60,7 @@ _BY_PERMISSION: Final[Mapping[Permission, str]] = {
         sender.mail.links.Urls sender.persons.erasure.repeat sender.persons.retention.retain
         sender.connecting.Connections sender.live.ownership.as_of sender.process.Sender sender.process.WhatRuns
         sender.sending.breaker.watch_rates sender.sending.freshness.catalogue_as_of
-        sender.sending.freshness.freshness sender.sending.freshness.watch_ages
+        sender.sending.forgetting.forget_bytes sender.sending.freshness.freshness sender.sending.freshness.watch_ages
         sender.sending.calls.make_calls sender.sending.channels.way_to sender.sending.gate.Case
         sender.sending.gate.let_pass
         sender.sending.journal.refuse_older_copy sender.sending.journal.replay sender.sending.onemail.hand_over
