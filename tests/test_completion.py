@@ -94,7 +94,7 @@ def test_a_package_lists_what_is_public_and_nothing_else(module):
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("import journeylab as jl\njl.rep", ["replay", "replaypage", "report", "reports", "Replay"]),
+        ("import journeylab as jl\njl.rep", ["replay", "replaypage", "replayruns", "report", "reports", "Replay"]),
         ("import journeylab as jl\njl.replay(a, b).vis", ["visits"]),
         ("import journeylab as jl\njl.replay(a, b).to_", ["to_arrow", "to_polars"]),
         ("import journeylab as jl\njl.simulate(a, b, responses=c).outc", ["outcomes"]),

@@ -59,7 +59,7 @@ def test_a_journey_over_what_it_needs_is_that_over_the_shop(shop):
     log = read_for(journey, shop, "SELECT * FROM events", contacts=SHOP / "contacts.parquet")
     whole = datasets.shop()
     assert log.n_events < whole.n_events
-    assert (log.start_us, log.end_us, log.events_known) == (whole.start_us, whole.end_us, whole.event_names)
+    assert (log.start_us, log.end_us, log.known_events) == (whole.start_us, whole.end_us, whole.event_names)
     same(jl.replay(journey, log), jl.replay(journey, whole))
     until = pd.Timestamp("2026-04-01T00:00Z").to_pydatetime()
     earlier = read_for(journey, shop, "SELECT * FROM events", contacts=SHOP / "contacts.parquet", until=until)

@@ -295,7 +295,7 @@ class EventLog(Tables):
         return stream
 
     @property
-    def events_known(self) -> list[str]:
+    def known_events(self) -> list[str]:
         """The kinds of events of the log, or of the one that it is a part of, sorted."""
         return self.event_names if self.part_of is None else sorted(self.part_of.events)
 

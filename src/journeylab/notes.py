@@ -76,8 +76,8 @@ def notes_on(
             names=names,
             marketing=MARKETING,
         )
-    for event in sorted({*events} - _OWN_EVENTS - {*log.events_known}):
-        yield _unknown_event(event, log.events_known)
+    for event in sorted({*events} - _OWN_EVENTS - {*log.known_events}):
+        yield _unknown_event(event, log.known_events)
     if with_counts:
         yield from _sends(compiled, by_edge, match)
     if not has_send_times and compiled.models:
@@ -109,7 +109,7 @@ def notes_on(
             "The log ends on {at}: what ends later is assumed, as if nothing more happened (rule 35).",
             at=instant_text(instant(log.end_us)),
         )
-    if "unsubscribed" in log.events_known and "consent_withdrawn" not in log.events_known:
+    if "unsubscribed" in log.known_events and "consent_withdrawn" not in log.known_events:
         yield say(
             "The log has `unsubscribed` events and no `consent_withdrawn`: an unsubscription does not end these "
             "journeys unless exit_when lists it."

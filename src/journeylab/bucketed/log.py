@@ -129,7 +129,7 @@ class BucketedLog:
         return list(self.n_by_event)
 
     @property
-    def events_known(self) -> list[str]:
+    def known_events(self) -> list[str]:
         """The kinds of events, sorted; as an event log has them."""
         return self.event_names
 
