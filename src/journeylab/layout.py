@@ -44,7 +44,7 @@ N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_COLUMNS 
     OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start or best, E end, F days, G logged, H responses
     OP_WAIT,  # A duration
     OP_WAIT_UNTIL,  # A kind of target, B start or time, C end, D days, E date attribute, F offset
-    OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since
+    OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since, E whether any has a guard
     OP_DECIDE,  # A first clause, B end of clauses
     OP_SPLIT,  # A first arm, B end of arms, C per entry
     OP_RUN,  # A first node of the part

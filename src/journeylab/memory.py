@@ -164,7 +164,7 @@ class _SetItem(AbstractTemplate):  # type: ignore[misc]
 
 def _place(builder: Any, table: Any, index_type: Any, index: Any) -> tuple[Any, Any]:
     """The place of an element behind the table's address, and the tag of what may lie there."""
-    place, column = index, index_type if table.is_row else None
+    place, column = index, index_type if table.is_row or table.columns == 1 else None
     if isinstance(index_type, types.BaseTuple):
         row, within = cgutils.unpack_tuple(builder, index, 2)
         place = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), table.columns)), within)

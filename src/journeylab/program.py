@@ -500,6 +500,7 @@ class _Compiler:
                 events = self.events(awaited.event, awaited.where, where, part.journey.known_segments)
                 self.awaits.append([*events, o.NONE, edge])
         row[o.C] = len(self.awaits)
+        row[o.E] = int(any(guard != o.NONE for _, guard, _, _ in self.awaits[row[o.B] :]))
 
     def _split(self, row: list[int], part: _Part, index: int, name: str, node: Split) -> None:
         row[o.N_OP], row[o.A], row[o.C] = o.OP_SPLIT, len(self.arms), int(node.per == "entry")

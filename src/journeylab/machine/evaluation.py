@@ -73,6 +73,14 @@ def first_evidence(s):  # type: ignore[no-untyped-def]
     return PREDICTED if s.used[N_PREDICTED] == 1 else OBSERVED
 
 
+@inlined
+def rests_on_silence(p, s, e, node):  # type: ignore[no-untyped-def]
+    """That a message was not responded to is assumed where the log has no such send (rule 33)."""
+    memory = e * p.sizes[N_NODES] + node
+    if s.memory[memory, M_SENT] != NEVER and s.memory[memory, M_MATCHED] == 0:
+        rests_on(s, ASSUMED)
+
+
 @jit
 def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
     """Whether the node's message had that response by t (rule 9); silence on an unmatched send is assumed (rule 33)."""
@@ -82,8 +90,7 @@ def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
     at, _ = next_event(w, s, stream, c, sent, LAST)
     if at <= t:
         return True
-    if s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] == 0:
-        rests_on(s, ASSUMED)
+    rests_on_silence(p, s, e, node)
     return False
 
 

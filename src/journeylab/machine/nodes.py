@@ -10,7 +10,7 @@ from journeylab.layout import *
 
 from .besthours import best_at, note_advice, rank_row
 from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at, unit_of
-from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, value_of
+from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, rests_on_silence, value_of
 from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
 from .state import *
 
@@ -33,18 +33,24 @@ def _wait_opens(p, s, e, k):  # type: ignore[no-untyped-def]
 
 @jit
 def _wait_due(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
-    """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline."""
+    """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline.
+
+    Where no await has a guard, that event is the one to go on with, unless a journey makes one meanwhile.
+    """
     node = s.entries[e, E_NODE]
-    due = s.entries[e, E_ARRIVED] + p.nodes[node, A]
+    first, first_at = NONE, NEVER
     for k in range(p.nodes[node, B], p.nodes[node, C]):
         opens = _wait_opens(p, s, e, k)
         if opens != NEVER:
             at, _ = next_event(w, s, p.awaits[k, W_STREAM], c, max(opens, s.entries[e, E_SEEN_AT]), LAST)
-            due = min(due, at)
-    return max(due, t)
+            if at < first_at:
+                first, first_at = k, at
+    s.entries[e, E_AWAITED], s.entries[e, E_AWAITED_AT] = first, first_at
+    s.entries[e, E_KNOWN] = s.used[N_OWN] if p.nodes[node, E] == 0 else NONE
+    return max(min(s.entries[e, E_ARRIVED] + p.nodes[node, A], first_at), t)
 
 
-@in_place
+@jit
 def _first_awaited(p, w, s, out, e, c, t, k):  # type: ignore[no-untyped-def]
     """The instant of the await's first event up to t that was not judged before and holds; NEVER if none."""
     opens, seen_at, seen_own = _wait_opens(p, s, e, k), s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN]
@@ -69,23 +75,39 @@ def _n_own(s, t):  # type: ignore[no-untyped-def]
     return n
 
 
+@jit
+def _find_awaited(p, w, s, out, e, c, until):  # type: ignore[no-untyped-def]
+    """The await whose event up to an instant is the earliest of those that were not judged before; NONE without one."""
+    node = s.entries[e, E_NODE]
+    best, best_at = NONE, NEVER
+    for k in range(p.nodes[node, B], p.nodes[node, C]):
+        at = _first_awaited(p, w, s, out, e, c, until, k)
+        if at < best_at:
+            best, best_at = k, at
+    return best
+
+
 @in_place
 def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     """Goes on with the earliest awaited event, or at the deadline (rules 8 to 10)."""
     node = s.entries[e, E_NODE]
     deadline = s.entries[e, E_ARRIVED] + p.nodes[node, A]
-    until, best, best_at = min(t, deadline), -1, NEVER
-    for k in range(p.nodes[node, B], p.nodes[node, C]):
-        at = _first_awaited(p, w, s, out, e, c, until, k)
-        if at < best_at:
-            best, best_at = k, at
-    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
+    until, is_known = min(t, deadline), s.entries[e, E_KNOWN] == s.used[N_OWN]
+    if is_known:
+        best = s.entries[e, E_AWAITED] if s.entries[e, E_AWAITED_AT] <= until else NONE
+    else:
+        best = _find_awaited(p, w, s, out, e, c, until)
     if best < 0 and t < deadline:
+        s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
         s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, t + 1)
         return NONE
     for k in range(p.nodes[node, B], p.nodes[node, C]):
-        if k != best and p.awaits[k, W_NODE] >= 0:
-            responded(p, w, s, e, p.awaits[k, W_NODE], p.awaits[k, W_STREAM], c, until)
+        of = p.awaits[k, W_NODE]
+        if k != best and of >= 0:
+            if is_known and best < 0:
+                rests_on_silence(p, s, e, of)
+            else:
+                responded(p, w, s, e, of, p.awaits[k, W_STREAM], c, until)
     return p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE]
 
 
@@ -313,7 +335,7 @@ def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
             own = max(row, s.entries[e, E_TRIGGER_ROW]) if s.entries[e, E_STARTED] == t else row  # rule 14
             find_leave(p, w, s, e, c, t, own, NONE)
         if p.nodes[s.entries[e, E_NODE], N_OP] == OP_WAIT_FOR:
-            s.entries[e, E_DUE] = min(s.entries[e, E_DUE], t)
+            s.entries[e, E_DUE], s.entries[e, E_KNOWN] = min(s.entries[e, E_DUE], t), NONE
 
 
 @in_place
@@ -398,12 +420,15 @@ def _step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
 
 @inlined
 def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
-    """Arrives at a node and notes when it has to be looked at; one visit too many ends the entry (rule 24)."""
+    """Arrives at a node and notes when it has to be looked at; one visit too many ends the entry (rule 24).
+
+    That instant, NEVER where the entry has ended.
+    """
     memory, operation = e * p.sizes[N_NODES] + node, p.nodes[node, N_OP]
     if s.memory[memory, M_VISITS] >= p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS]:
         s.entries[e, E_NODE] = node
         end_entry(p, w, s, out, record, e, t, p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS_EXIT])
-        return
+        return NEVER
     s.memory[memory, M_VISITS] += 1
     s.memory[memory, M_ARRIVED] = t
     s.entries[e, E_NODE], s.entries[e, E_ARRIVED] = node, t
@@ -421,6 +446,7 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
     elif w.limits[L_LIVE] == 1:
         s.entries[e, E_SEEN_AT] = NEVER
     s.entries[e, E_DUE] = due
+    return due
 
 
 @jit
@@ -437,40 +463,53 @@ def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
             s.used[N_STATUS] = DONE
 
 
+@inlined
+def _disturbs(w, operation):  # type: ignore[no-untyped-def]
+    """Whether what a node does may change what is due for others: events made, attributes set."""
+    return operation == OP_EMIT or operation == OP_SET or (operation == OP_SEND and w.limits[L_ASK_SENDS] == 1)
+
+
 @in_place
-def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
-    """Does what the entry's node does at t, once; it leaves by a branch unless it stays, ends or asks."""
-    s.used[N_EVIDENCE], s.used[N_REASON] = first_evidence(s), BECAUSE_NOT
-    node = s.entries[e, E_NODE]
-    operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
-    resumes = resumed_at(p, s.entries[e, E_JOURNEY], t)
-    if resumes != t:
-        s.entries[e, E_DUE], edge = resumes, NONE
-    elif operation == OP_SEND:
-        edge = _step_send(p, w, s, out, record, e, c, t)
-    elif operation == OP_WAIT_FOR:
-        edge = _step_wait_for(p, w, s, out, e, c, t)
-    elif operation == OP_DECIDE:
-        edge = _step_decide(p, w, s, out, e, c, t)
-    elif operation == OP_SPLIT:
-        edge = _step_split(p, w, s, e, c)
-    elif operation == OP_EXIT:
-        edge = _step_exit(p, w, s, out, record, e, t)
-    elif operation == OP_SET:
-        edge = _step_set(p, w, s, e, c, t)
-    elif operation == OP_CALL:
-        edge = _step_call(p, w, s, out, e, t)
-    elif operation == OP_EMIT:
-        made = _make_event(s, p.nodes[node, A], t)
-    elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
-        edge = p.nodes[node, N_OTHER_EDGE]
-    if edge < 0 or s.used[N_STATUS] != DONE:
-        return
-    target = p.edges[edge]
-    if operation == OP_RUN:
-        target = p.nodes[node, A]  # into the part; its exit closes the visit
-    else:
-        close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
-    arrive(p, w, s, out, record, e, target, c, t)
-    if made >= 0:
-        _look_again(p, w, s, c, t, OWN_ROW + made - 1)
+def step(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
+    """Does what the entry's node does at t, and what the next ones do as long as they are due before `until`.
+
+    An entry leaves a node by a branch unless it stays, ends or asks.
+    """
+    while True:
+        s.used[N_EVIDENCE], s.used[N_REASON] = first_evidence(s), BECAUSE_NOT
+        node = s.entries[e, E_NODE]
+        operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
+        resumes = resumed_at(p, s.entries[e, E_JOURNEY], t)
+        if resumes != t:
+            s.entries[e, E_DUE], edge = resumes, NONE
+        elif operation == OP_SEND:
+            edge = _step_send(p, w, s, out, record, e, c, t)
+        elif operation == OP_WAIT_FOR:
+            edge = _step_wait_for(p, w, s, out, e, c, t)
+        elif operation == OP_DECIDE:
+            edge = _step_decide(p, w, s, out, e, c, t)
+        elif operation == OP_SPLIT:
+            edge = _step_split(p, w, s, e, c)
+        elif operation == OP_EXIT:
+            edge = _step_exit(p, w, s, out, record, e, t)
+        elif operation == OP_SET:
+            edge = _step_set(p, w, s, e, c, t)
+        elif operation == OP_CALL:
+            edge = _step_call(p, w, s, out, e, t)
+        elif operation == OP_EMIT:
+            made = _make_event(s, p.nodes[node, A], t)
+        elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
+            edge = p.nodes[node, N_OTHER_EDGE]
+        if edge < 0 or s.used[N_STATUS] != DONE:
+            return
+        target = p.edges[edge]
+        if operation == OP_RUN:
+            target = p.nodes[node, A]  # into the part; its exit closes the visit
+        else:
+            close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
+        due = arrive(p, w, s, out, record, e, target, c, t)
+        if made >= 0:
+            _look_again(p, w, s, c, t, OWN_ROW + made - 1)
+        if due >= until or _disturbs(w, operation):
+            return
+        t = due

@@ -46,10 +46,16 @@ def _places(w, stream, c):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def has_any(w, stream, c):  # type: ignore[no-untyped-def]
+    """Whether the log has any event of a stream of the contact."""
+    start, end = _places(w, stream, c)
+    return start < end
+
+
+@inlined
 def has_none(w, s, stream, c):  # type: ignore[no-untyped-def]
     """Whether the contact has no event of a stream at all, which is the most common case of the rare ones."""
-    start, end = _places(w, stream, c)
-    return start == end and s.used[N_OWN] == 0
+    return not has_any(w, stream, c) and s.used[N_OWN] == 0
 
 
 @inlined

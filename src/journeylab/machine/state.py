@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # A running entry; and what is remembered of each of its nodes.
 (
     E_JOURNEY, E_ENTRY, E_STARTED, E_TRIGGER_ROW, E_NODE, E_ARRIVED, E_DUE, E_LEAVE_AT, E_LEAVE_ROW, E_CAUSE,
-    E_HELD, E_UNIT, E_SEEN_AT, E_SEEN_OWN, E_MISSING, E_RECORD, E_COLUMNS,
-) = range(17)  # fmt: skip
+    E_HELD, E_UNIT, E_SEEN_AT, E_SEEN_OWN, E_AWAITED, E_AWAITED_AT, E_KNOWN, E_MISSING, E_RECORD, E_COLUMNS,
+) = range(20)  # fmt: skip
 M_VISITS, M_ARRIVED, M_SENT, M_MATCHED, M_RECORD, M_COLUMNS = range(6)
 # A journey's next trigger; and what is remembered of all entries of one journey, whatever their version.
 G_AT, G_ROW, G_COLUMNS = range(3)
