@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from . import layout as o
-from .machine import O_REQUESTS, Out, State, advance, new_out, new_state
+from .machine import O_REQUESTS, Given, Out, State, advance, given, new_out, new_state
 from .progress import Tell
 
 if TYPE_CHECKING:
@@ -53,22 +54,32 @@ class Answer(NamedTuple):
     at: int
 
 
+class _Run(NamedTuple):
+    """What all chunks of a run share; `states` are those that no thread uses at the moment."""
+
+    program: o.Program
+    n_exits: int
+    given: Given
+    n_requests: int
+    n_next: int
+    contacts: NDArray[np.int64]
+    states: deque[State]
+
+
 def _grown(program: o.Program, n_exits: int, state: State, out: Out, more: int) -> tuple[State, Out]:
     room = len(state.running) * more
-    rooms = len(out.visits) * more, len(out.requests) * more, len(out.next_at)
+    rooms = len(out.visits) * more, len(out.entries) * more, len(out.requests) * more, len(out.next_at)
     return new_state(program, room), new_out(program, n_exits, *rooms)
 
 
-def _chunk(
-    program: o.Program, world: o.World, n_exits: int, record: bool, contacts: NDArray[np.int64], bounds: tuple[int, int]
-) -> Out:
-    """What happens to one chunk of contacts, given all the room that they need."""
-    start, end = bounds
-    n_visits, is_live = (end - start) * 2 if record else 0, int(world.limits[o.L_LIVE])
-    n_requests, n_next = (end - start) * max(int(world.limits[o.L_ASK_SENDS]), is_live), (end - start) * is_live
-    state, out = new_state(program, 8), new_out(program, n_exits, max(64, n_visits), max(64, n_requests), n_next)
-    while not advance(program, world, state, out, record=record, contacts=contacts, start=start, end=end):
-        state, out = _grown(program, n_exits, state, out, 2)
+def _chunk(of: _Run, bounds: tuple[int, int], room: tuple[int, int]) -> Out:
+    """What happens to one chunk of contacts, given all the room that they need; no room for visits, no visits."""
+    n = bounds[1] - bounds[0]
+    state = of.states.pop() if of.states else new_state(of.program, 8)
+    out = new_out(of.program, of.n_exits, *room, max(64, n * of.n_requests), n * of.n_next)
+    while not advance(of.given, state, out, record=room[0] > 0, contacts=of.contacts, bounds=bounds):
+        state, out = _grown(of.program, of.n_exits, state, out, 2)
+    of.states.append(state)
     return out
 
 
@@ -87,12 +98,16 @@ def in_parts(work: Callable[[int, int], T], n: int) -> list[T]:
 
 
 def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
-    """The chunks in which contacts are advanced, none across two groups: so many contacts, or the group of each."""
+    """The chunks in which contacts are advanced, none across two groups: so many contacts, or the group of each.
+
+    However many contacts there are, each thread has some chunks, so that none waits long for another's last.
+    """
     edges = [0, group] if isinstance(group, int) else [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
+    size = max(CHUNK, edges[-1] // (8 * n_processors()) + 1)
     return [
-        (first, min(first + CHUNK, end))
+        (first, min(first + size, end))
         for start, end in itertools.pairwise(edges)
-        for first in range(start, end, CHUNK)
+        for first in range(start, end, size)
     ]
 
 
@@ -105,22 +120,33 @@ def run(
     record: bool,
     contacts: NDArray[np.int64] | None = None,
     bounds: Sequence[tuple[int, int]] | None = None,
+    rooms: Sequence[tuple[int, int]] | None = None,
     progress: Tell | None = None,
 ) -> list[Out]:
-    """What happens to all contacts (or those given by index), in the order of the chunks (or those given)."""
-    listed = np.empty(0, np.int64) if contacts is None else contacts
+    """What happens to all contacts (or those given by index), in the order of the chunks (or those given).
+
+    `rooms` says how many visits and entries each chunk will have, where an earlier run has counted them.
+    """
+    is_live = int(world.limits[o.L_LIVE])
+    of = _Run(
+        program, n_exits, given(program, world), max(int(world.limits[o.L_ASK_SENDS]), is_live), is_live,
+        np.empty(0, np.int64) if contacts is None else contacts, deque(),
+    )  # fmt: skip
     total = n_contacts if contacts is None else len(contacts)
     bounds = chunks(total) if bounds is None else bounds
 
-    def work(one: tuple[int, int]) -> Out:
-        return _chunk(program, world, n_exits, record, listed, one)
+    if rooms is None:
+        rooms = [(max(64, 4 * (end - start)), max(64, 2 * (end - start))) if record else (0, 0) for start, end in bounds]
+
+    def work(one: tuple[int, int], room: tuple[int, int]) -> Out:
+        return _chunk(of, one, room)
 
     # Handing few contacts to threads takes longer than advancing them.
     n_threads = min(len(bounds), n_processors(), 1 + total // CHUNK)
     if n_threads <= 1:
-        return _collect(map(work, bounds), bounds, total, progress)
+        return _collect(map(work, bounds, rooms), bounds, total, progress)
     with ThreadPoolExecutor(n_threads) as pool:
-        return _collect(pool.map(work, bounds), bounds, total, progress)
+        return _collect(pool.map(work, bounds, rooms), bounds, total, progress)
 
 
 def _collect(results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: int, progress: Tell | None) -> list[Out]:

@@ -215,8 +215,9 @@ WORLD = group_type(
 )  # fmt: skip
 K_KIND, K_ID, K_ENTRY, K_VISIT, K_AT = range(5)
 
-# A visit as the machine records it: int64 arrival and leaving, and these int32 columns.
-V_CONTACT, V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_EVIDENCE, V_REASON, V_COLUMNS = range(8)
+# A visit as the machine records it: int64 arrival and leaving, these int32 columns, and int8 marks.
+V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_COLUMNS = range(5)
+V_EVIDENCE, V_REASON, MARKS = range(3)
 # An entry: int64 columns; its unit is a text's code, NONE for the contact; by whom it is held out are bits.
 R_CONTACT, R_JOURNEY, R_ENTRY, R_STARTED, R_LEFT, R_EXIT, R_HELD, R_UNIT, R_COLUMNS = range(9)
 HELD_BY_JOURNEY, HELD_BY_POLICY = 1, 2

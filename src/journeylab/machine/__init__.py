@@ -12,7 +12,7 @@ and attributes as of an instant), `evaluation` (conditions), `entries` (entering
 """
 
 from .evaluation import evaluate, select_events
-from .order import advance, is_compiled
+from .order import Given, advance, given, is_compiled
 from .state import (
     O_BY_FALLBACK,
     O_CHOICES,
@@ -28,6 +28,6 @@ from .state import (
 )
 
 __all__ = [
-    "O_BY_FALLBACK", "O_CHOICES", "O_CONTACTS", "O_ENTRIES", "O_FALLBACK_CONTACTS", "O_REQUESTS", "O_VISITS", "Out",
-    "State", "advance", "evaluate", "is_compiled", "new_out", "new_state", "select_events",
+    "O_BY_FALLBACK", "O_CHOICES", "O_CONTACTS", "O_ENTRIES", "O_FALLBACK_CONTACTS", "O_REQUESTS", "O_VISITS", "Given",
+    "Out", "State", "advance", "evaluate", "given", "is_compiled", "new_out", "new_state", "select_events",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from .state import *
 
 
 @in_place
-def open_visit(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
+def open_visit(p, w, s, out, record, e, node, t):  # type: ignore[no-untyped-def]
     if not record:
         return
     memory = e * p.sizes[N_NODES] + node
@@ -27,13 +27,12 @@ def open_visit(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-
         return
     out.used[O_VISITS] = i + 1
     out.times[i, 0], out.times[i, 1] = t, NEVER
-    out.visits[i, V_CONTACT] = c
     out.visits[i, V_ENTRY] = s.entries[e, E_RECORD]
     out.visits[i, V_NODE] = node
     out.visits[i, V_VISIT] = s.memory[memory, M_VISITS]
     out.visits[i, V_EDGE] = NONE
-    out.visits[i, V_REASON] = BECAUSE_NOT
-    out.visits[i, V_EVIDENCE] = ASSUMED if w.limits[L_UNTIL] > w.limits[L_LOG_END] else first_evidence(s)
+    out.marks[i, V_REASON] = BECAUSE_NOT
+    out.marks[i, V_EVIDENCE] = ASSUMED if w.limits[L_UNTIL] > w.limits[L_LOG_END] else first_evidence(s)
     s.memory[memory, M_RECORD] = i
 
 
@@ -51,8 +50,8 @@ def close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignore
     i = s.memory[e * p.sizes[N_NODES] + node, M_RECORD]
     out.times[i, 1] = t
     out.visits[i, V_EDGE] = edge
-    out.visits[i, V_EVIDENCE] = evidence
-    out.visits[i, V_REASON] = reason
+    out.marks[i, V_EVIDENCE] = evidence
+    out.marks[i, V_REASON] = reason
 
 
 # Leaving (rules 14 to 16).

@@ -432,7 +432,7 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
     s.memory[memory, M_VISITS] += 1
     s.memory[memory, M_ARRIVED] = t
     s.entries[e, E_NODE], s.entries[e, E_ARRIVED] = node, t
-    open_visit(p, w, s, out, record, e, node, c, t)
+    open_visit(p, w, s, out, record, e, node, t)
     due = t
     if operation == OP_WAIT:
         due = t + p.nodes[node, A]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from journeylab.clock import NEVER
 from journeylab.layout import *
@@ -158,24 +158,25 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
     return True
 
 
+Given = tuple[Any, Any]
+"""A program and the world that it runs on, as the compiled machine takes them."""
+
+
+def given(program: Program, world: World) -> Given:
+    """What `advance` takes for a program and a world, for any number of calls."""
+    return addresses(program), addresses(world)
+
+
 def advance(
-    program: Program,
-    world: World,
-    state: State,
-    out: Out,
-    *,
-    record: bool,
-    contacts: NDArray[np.int64],
-    start: int,
-    end: int,
+    given: Given, state: State, out: Out, *, record: bool, contacts: NDArray[np.int64], bounds: tuple[int, int]
 ) -> bool:
-    """Advances contacts[start:end] (contacts start to end where `contacts` is empty); whether there was room.
+    """Advances the contacts in `bounds` (of those listed, of all where none are listed); whether there was room.
 
     A contact with an unanswered request leaves nothing but the request behind. Where False is returned, nothing in
     `out` counts: the caller makes more room in `state` and `out` and advances the same contacts again.
     """
-    groups = [addresses(group) for group in (program, world, state, out)]
-    return bool(_advance(*map(opened, groups), record, contacts, start, end))
+    groups = *given, addresses(state), addresses(out)
+    return bool(_advance(*map(opened, groups), record, contacts, *bounds))
 
 
 def is_compiled() -> bool:

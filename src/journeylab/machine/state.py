@@ -14,6 +14,7 @@ from journeylab import memory as tables
 from journeylab.clock import COMPILED, DAY, NEVER
 from journeylab.layout import (
     N_EXITS,
+    MARKS,
     N_FEATURES,
     PROGRAM,
     Q_COLUMNS,
@@ -78,6 +79,7 @@ class Out(NamedTuple):
     Attributes:
         times: int64 (visit, 2), arrival and leaving (NEVER while open).
         visits: int32 (visit, V_COLUMNS).
+        marks: int8 (visit, MARKS).
         entries: int64 (entry, R_COLUMNS).
         choices: int64 (choice, Q_COLUMNS), what chance chose for explored sends.
         requests: int64 (request, 6): the contact's place and the K_ columns.
@@ -94,6 +96,7 @@ class Out(NamedTuple):
 
     times: NDArray[np.int64]
     visits: NDArray[np.int32]
+    marks: NDArray[np.int8]
     entries: NDArray[np.int64]
     choices: NDArray[np.int64]
     requests: NDArray[np.int64]
@@ -115,7 +118,8 @@ STATE = group_type(
     stack=(types.float64, 1), kept=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 OUT = group_type(
-    "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
+    "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), marks=(types.int8, MARKS),
+    entries=(_INT, R_COLUMNS),
     choices=(_INT, Q_COLUMNS), requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2),
     n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), next_at=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
@@ -144,13 +148,17 @@ def new_state(program: Program, room: int) -> State:
     )
 
 
-def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64, n_next: int = 0) -> Out:
-    """Room for `n_visits` visits and entries, `n_requests` requests and `n_next` instants, with all counts at zero."""
+def new_out(
+    program: Program, n_exits: int, n_visits: int, n_entries: int = 0, n_requests: int = 64, n_next: int = 0
+) -> Out:
+    """Room for so many visits, entries, requests and instants, with all counts at zero."""
+    is_explored = bool((program.bests_x > 0).any())
     return Out(
         times=np.empty((n_visits, 2), np.int64),
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
-        entries=np.empty((n_visits, R_COLUMNS), np.int64),
-        choices=np.empty((n_visits, Q_COLUMNS), np.int64),
+        marks=np.empty((n_visits, MARKS), np.int8),
+        entries=np.empty((n_entries, R_COLUMNS), np.int64),
+        choices=np.empty((n_visits if is_explored else 0, Q_COLUMNS), np.int64),
         requests=np.empty((n_requests, 6), np.int64),
         asked=np.empty(n_requests * int(program.sizes[N_FEATURES]), np.float64),
         n_by_edge=np.zeros((len(program.edges), 3), np.int64),
@@ -159,7 +167,7 @@ def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64,
         n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
         next_at=np.full(n_next, NEVER, np.int64),
         used=np.zeros(O_USED, np.int64),
-        room=np.array([n_visits, n_visits, n_requests, n_next], np.int64),
+        room=np.array([n_visits, n_entries, n_requests, n_next], np.int64),
     )
 
 
