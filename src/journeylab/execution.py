@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
-    "no_answers_yet", "offsets_of", "run", "with_answers",
+    "n_processors", "no_answers_yet", "offsets_of", "rooms", "run", "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
@@ -105,9 +105,7 @@ def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
     edges = [0, group] if isinstance(group, int) else [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
     size = max(CHUNK, edges[-1] // (8 * n_processors()) + 1)
     return [
-        (first, min(first + size, end))
-        for start, end in itertools.pairwise(edges)
-        for first in range(start, end, size)
+        (first, min(first + size, end)) for start, end in itertools.pairwise(edges) for first in range(start, end, size)
     ]
 
 
@@ -136,7 +134,9 @@ def run(
     bounds = chunks(total) if bounds is None else bounds
 
     if rooms is None:
-        rooms = [(max(64, 4 * (end - start)), max(64, 2 * (end - start))) if record else (0, 0) for start, end in bounds]
+        rooms = [
+            (max(64, 4 * (end - start)), max(64, 2 * (end - start))) if record else (0, 0) for start, end in bounds
+        ]
 
     def work(one: tuple[int, int], room: tuple[int, int]) -> Out:
         return _chunk(of, one, room)
@@ -156,6 +156,12 @@ def _collect(results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: i
         if progress is not None:
             progress(end, total)
     return done
+
+
+def rooms(outs: Sequence[Out]) -> list[tuple[int, int]]:
+    """How many visits and entries each chunk had that was counted without recording any."""
+    counts = [(out.n_by_edge.sum() + out.n_by_node.sum(), out.n_by_journey[:, o.T_ENTERED].sum()) for out in outs]
+    return [(int(n_visits), int(n_entries)) for n_visits, n_entries in counts]
 
 
 class Asked(NamedTuple):

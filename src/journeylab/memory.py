@@ -29,6 +29,7 @@ from numba.extending import intrinsic, models, register_model
 
 __all__ = ["Group", "addresses", "float_at", "group_type", "int_at", "opened", "opener"]
 
+
 class Table(types.Type):  # type: ignore[misc]
     """The compiled type of a table, or of a row of one: its elements and columns, and whether nobody writes to it."""
 
@@ -133,7 +134,7 @@ def _index(index: Any) -> Any:
     """The type of an index as it is compiled: an int64 or a pair of them, whose column may be known."""
     if not isinstance(index, types.BaseTuple):
         return index if isinstance(index, types.Literal) else types.int64
-    row, column = index.types
+    _, column = index.types
     return types.Tuple((types.int64, column if isinstance(column, types.Literal) else types.int64))
 
 

@@ -21,14 +21,25 @@ from .clock import microseconds
 from .display import MOST_DRAWINGS, block, counted, rest
 from .drawing import svg
 from .errors import DataError, known
-from .execution import run
+from .execution import rooms, run
 from .journey import Journey, Policy
 from .language import plural, say
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .notes import notes_on
 from .program import Compiled
 from .progress import Progress, shown
-from .records import Drawn, Tally, assignments, counts_table, drawn, tables, tally
+from .records import (
+    Ordered,
+    Tally,
+    assignments,
+    counts_table,
+    drawn,
+    entries_table,
+    in_order,
+    sends_table,
+    tally,
+    visits_table,
+)
 from .resulttables import Tables
 from .tablesource import Table
 from .timetoevent import time_to_exit
@@ -131,13 +142,16 @@ class Replay(Tables):
     n_contacts: int = field(init=False)
 
     def __post_init__(self) -> None:
-        outs = self._run(record=False)
+        outs = self._run(None)
         self.tally = tally(self.compiled, outs)
+        self._rooms = rooms(outs)
         self.n_contacts = int(sum(out.used[O_CONTACTS] for out in outs))
         n_sends, n_contacts = (int(sum(out.used[of] for out in outs)) for of in (O_BY_FALLBACK, O_FALLBACK_CONTACTS))
         self._by_fallback = n_sends, n_contacts
 
-    def _run(self, *, record: bool) -> list[Out]:
+    def _run(self, rooms: Sequence[tuple[int, int]] | None) -> list[Out]:
+        """What happens to all contacts; visits are recorded where it is known how many there are."""
+        record = rooms is not None
         with shown(self._progress, "listing visits" if record else "replaying") as tell:
             return run(
                 self.compiled.program,
@@ -145,6 +159,7 @@ class Replay(Tables):
                 len(self.compiled.exits),
                 self.log.n_contacts,
                 record=record,
+                rooms=rooms,
                 progress=tell,
             )
 
@@ -278,11 +293,12 @@ class Replay(Tables):
     # Tables of every contact
 
     @cached_property
-    def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Drawn]:
-        outs = self._run(record=True)
-        return (*tables(self.compiled, self.log, outs, self._ready.advice), drawn(self.log, outs))
+    def _recorded(self) -> tuple[list[Out], Ordered]:
+        """What the machine recorded: as it did, and in the order of the tables."""
+        outs = self._run(self._rooms)
+        return outs, in_order(self.log, outs)
 
-    @property
+    @cached_property
     def visits(self) -> pd.DataFrame:
         """Every visit, sorted by contact, entry, arrived_at.
 
@@ -291,18 +307,18 @@ class Replay(Tables):
         `branch` (text; missing for open visits, exits, and visits ended by leaving the journey), `evidence` (observed,
         predicted or assumed; rule 31).
         """
-        return self._records[0]
+        return visits_table(self.compiled, self.log, self._recorded[1])
 
-    @property
+    @cached_property
     def entries(self) -> pd.DataFrame:
         """Every entry, sorted by contact, entry.
 
         Columns: `contact, journey, version, entry`, `entered_at`, `left_at` (missing while inside), `exit` (text;
         missing while inside), `converted` (bool, rule 15), `held_out` (bool: by the journey or the policy, rule 23).
         """
-        return self._records[1]
+        return entries_table(self.compiled, self.log, self._recorded[1])
 
-    @property
+    @cached_property
     def sends(self) -> pd.DataFrame:
         """Every send that was made or skipped, sorted by contact, entry, decided_at.
 
@@ -313,7 +329,8 @@ class Replay(Tables):
         number whose bit h is set where hour h of the week could have been chosen) and `slot_propensity` (0..1, the
         probability of the hour; missing where the send went at another time than the chosen one).
         """
-        return self._records[2]
+        outs, ordered = self._recorded
+        return sends_table(self.compiled, self.visits, ordered, outs, self._ready.advice)
 
     @cached_property
     def assignments(self) -> pd.DataFrame:
@@ -323,8 +340,8 @@ class Replay(Tables):
         entering, else the contact), `node` (`holdout` for the journey's holdout, `policy_holdout` for the policy's),
         `arm` (text; `holdout` or `treated` of a holdout), `probability` (0..1), `assigned_at` (UTC).
         """
-        visits, entries, _, chance = self._records
-        return assignments(self.compiled, visits, entries, chance, self._ready.names.unit_texts)
+        chance = drawn(self._recorded[1])
+        return assignments(self.compiled, self.visits, self.entries, chance, self._ready.names.unit_texts)
 
     # What they add up to
 

@@ -466,7 +466,7 @@ def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
 @inlined
 def _disturbs(w, operation):  # type: ignore[no-untyped-def]
     """Whether what a node does may change what is due for others: events made, attributes set."""
-    return operation == OP_EMIT or operation == OP_SET or (operation == OP_SEND and w.limits[L_ASK_SENDS] == 1)
+    return operation in (OP_EMIT, OP_SET) or (operation == OP_SEND and w.limits[L_ASK_SENDS] == 1)
 
 
 @in_place

@@ -13,8 +13,8 @@ from journeylab import clock, keyedhash, layout
 from journeylab import memory as tables
 from journeylab.clock import COMPILED, DAY, NEVER
 from journeylab.layout import (
-    N_EXITS,
     MARKS,
+    N_EXITS,
     N_FEATURES,
     PROGRAM,
     Q_COLUMNS,
