@@ -305,7 +305,7 @@ class LogNames:
         for kind in range(len(self._own)):
             state.own[kind, 1] = kind
         world = self._world({}, program.code, columns)
-        select_events(program, world, state, new_out(program, 0, 0), condition, rows, keep)
+        select_events(program, world, state, new_out(program, 0), condition, rows, keep)
         return keep
 
     # The world

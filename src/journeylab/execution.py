@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from . import layout as o
-from .machine import O_REQUESTS, Given, Out, State, advance, given, new_out, new_state
+from .machine import O_REQUESTS, Given, Out, Rows, State, advance, given, new_out, new_rows, new_state
 from .progress import Tell
 
 if TYPE_CHECKING:
@@ -66,19 +66,17 @@ class _Run(NamedTuple):
     states: deque[State]
 
 
-def _grown(program: o.Program, n_exits: int, state: State, out: Out, more: int) -> tuple[State, Out]:
-    room = len(state.running) * more
-    rooms = len(out.visits) * more, len(out.entries) * more, len(out.requests) * more, len(out.next_at)
-    return new_state(program, room), new_out(program, n_exits, *rooms)
-
-
-def _chunk(of: _Run, bounds: tuple[int, int], room: tuple[int, int]) -> Out:
-    """What happens to one chunk of contacts, given all the room that they need; no room for visits, no visits."""
-    n = bounds[1] - bounds[0]
-    state = of.states.pop() if of.states else new_state(of.program, 8)
-    out = new_out(of.program, of.n_exits, *room, max(64, n * of.n_requests), n * of.n_next)
-    while not advance(of.given, state, out, record=room[0] > 0, contacts=of.contacts, bounds=bounds):
-        state, out = _grown(of.program, of.n_exits, state, out, 2)
+def _chunk(of: _Run, bounds: tuple[int, int], rows: Rows | None, record: bool) -> Out:
+    """What happens to one chunk of contacts, given all the room that they need: of rows, that which is given first."""
+    n, program = bounds[1] - bounds[0], of.program
+    state = of.states.pop() if of.states else new_state(program, 8)
+    if record and rows is None:
+        rows = new_rows(program, max(64, 4 * n), max(64, 2 * n))
+    out = new_out(program, of.n_exits, rows, max(64, n * of.n_requests), n * of.n_next)
+    while not advance(of.given, state, out, record=record, contacts=of.contacts, bounds=bounds):
+        state = new_state(program, 2 * len(state.running))
+        rows = new_rows(program, 2 * len(out.visits), 2 * len(out.entries))
+        out = new_out(program, of.n_exits, rows, 2 * len(out.requests), len(out.next_at))
     of.states.append(state)
     return out
 
@@ -133,20 +131,25 @@ def run(
     total = n_contacts if contacts is None else len(contacts)
     bounds = chunks(total) if bounds is None else bounds
 
-    if rooms is None:
-        rooms = [
-            (max(64, 4 * (end - start)), max(64, 2 * (end - start))) if record else (0, 0) for start, end in bounds
-        ]
+    rows = _parts(program, rooms) if rooms else [None] * len(bounds)
 
-    def work(one: tuple[int, int], room: tuple[int, int]) -> Out:
-        return _chunk(of, one, room)
+    def work(one: tuple[int, int], rows: Rows | None) -> Out:
+        return _chunk(of, one, rows, record)
 
     # Handing few contacts to threads takes longer than advancing them.
     n_threads = min(len(bounds), n_processors(), 1 + total // CHUNK)
     if n_threads <= 1:
-        return _collect(map(work, bounds, rooms), bounds, total, progress)
+        return _collect(map(work, bounds, rows), bounds, total, progress)
     with ThreadPoolExecutor(n_threads) as pool:
-        return _collect(pool.map(work, bounds, rooms), bounds, total, progress)
+        return _collect(pool.map(work, bounds, rows), bounds, total, progress)
+
+
+def _parts(program: o.Program, rooms: Sequence[tuple[int, int]]) -> Sequence[Rows]:
+    """The part of each chunk of tables that just have room for all: large ones cost fewer page faults than many."""
+    visits, entries = (np.cumsum([0, *one]).tolist() for one in zip(*rooms, strict=True))
+    whole = new_rows(program, visits[-1], entries[-1])
+    spans = zip(itertools.pairwise(visits), itertools.pairwise(entries), strict=True)
+    return [whole.part(slice(*of_visits), slice(*of_entries)) for of_visits, of_entries in spans]
 
 
 def _collect(results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: int, progress: Tell | None) -> list[Out]:

@@ -30,8 +30,9 @@ LAST_ROW: int = np.int64(2**61)  # type: ignore[assignment]
     J_REENTRY, J_COOLDOWN, J_CONSENT, J_CONSENT_ASSUMED, J_FIRST_NODE, J_QUIET_START, J_QUIET_END,
     J_CAP_SENDS, J_CAP_WITHIN, J_MAX_VISITS, J_ZONE, J_CAUSES, J_CAUSES_END, J_HOLDOUT_KEY, J_GROUP,
     J_FROM, J_UNTIL, J_MAX_VISITS_EXIT, J_PAUSES, J_PAUSES_END, J_ORDER,
-    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_POLICY_SENDS, J_POLICY_WITHIN, J_COLUMNS,
-) = range(38)  # fmt: skip
+    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_POLICY_SENDS, J_POLICY_WITHIN, J_GATED,
+    J_COLUMNS,
+) = range(39)  # fmt: skip
 X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, X_SHARE_FROM, X_SHARE_TO, JX_COLUMNS = range(6)
 TRIGGER_EVENT, TRIGGER_SEGMENT, TRIGGER_DATE = range(3)
 REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
@@ -44,7 +45,7 @@ N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_COLUMNS 
     OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start or best, E end, F days, G logged, H responses
     OP_WAIT,  # A duration
     OP_WAIT_UNTIL,  # A kind of target, B start or time, C end, D days, E date attribute, F offset
-    OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since, E whether any has a guard
+    OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since, E whether any has a guard, F whether any is of a message
     OP_DECIDE,  # A first clause, B end of clauses
     OP_SPLIT,  # A first arm, B end of arms, C per entry
     OP_RUN,  # A first node of the part
@@ -115,8 +116,8 @@ class Program(NamedTuple):
         code, code_x: int64 operation with two arguments, float64 argument.
         options: float64, the literals of all `in` lists.
         features: int64, the conditions whose values go with the request of a send.
-        sizes: int64, how many journeys, nodes, edges, exits and features there are; the kind of
-            own event that is a conversion, or NONE.
+        sizes: int64, how many journeys, nodes, edges, exits and features there are; the kind of own event that is a
+            conversion, or NONE; how many purposes and caps there are.
     """
 
     journeys: NDArray[np.int64]
@@ -152,7 +153,7 @@ PROGRAM = group_type(
     code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2),
     features=(_INT, 1), sizes=(_INT, 1),
 )  # fmt: skip
-N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_SIZES = range(7)
+N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_PURPOSES, N_CAPS, N_SIZES = range(9)
 
 
 class World(NamedTuple):

@@ -6,8 +6,8 @@ its arrays' addresses. In compiled code `group.table[i, j]`, `group.table[i]` an
 for the arrays themselves; a row of a table with several columns is a table of one. There are no bounds checks and no
 references are counted: the caller keeps the arrays alive and gives every index a row.
 
-The optimiser is told that two tables never overlap, nor two columns of one (type-based alias analysis), so that what was
-read of one is not read again after a write to another: no array may be in two tables.
+The optimiser is told that two tables never overlap, nor two columns of one (type-based alias analysis), so that what
+was read of one is not read again after a write to another: no array may be in two tables.
 
 With numba's compilation disabled the NamedTuples are used as they are.
 """

@@ -219,7 +219,7 @@ class Tally(NamedTuple):
 
 def tally(compiled: Compiled, outs: Sequence[Out]) -> Tally:
     """The counts of all chunks."""
-    empty = new_out(compiled.program, len(compiled.exits), 0)
+    empty = new_out(compiled.program, len(compiled.exits))
     return Tally(*(sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields))
 
 

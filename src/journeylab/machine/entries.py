@@ -10,7 +10,7 @@ from journeylab.layout import *
 from journeylab.memory import float_at, int_at
 
 from .evaluation import first_evidence, holds, value_of
-from .past import as_of, has_none, latest_event, next_event, zone_of
+from .past import as_of, is_clear, latest_event, next_event, zone_of
 from .state import *
 
 # Recording.
@@ -206,9 +206,7 @@ def _weighed(w, s, streams, assumed, c, t):  # type: ignore[no-untyped-def]
 def consent_stands(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
     """Whether consent for the journey's purpose stands as of t (rules 11 and 34)."""
     streams, assumed = p.consents[p.journeys[journey, J_CONSENT]], p.journeys[journey, J_CONSENT_ASSUMED] == 1
-    if assumed and has_none(w, s, streams[WITHDRAWN], c) and has_none(w, s, streams[ERASED], c):
-        return True
-    return _weighed(w, s, streams, assumed, c, t)
+    return (assumed and is_clear(s)) or _weighed(w, s, streams, assumed, c, t)
 
 
 @inlined
@@ -308,7 +306,7 @@ def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-
     entry[E_HELD] = held
     first = e * p.sizes[N_NODES]
     for memory in range(first + p.journeys[journey, J_NODES], first + p.journeys[journey, J_NODES_END]):
-        s.memory[memory, M_VISITS], s.memory[memory, M_ARRIVED], s.memory[memory, M_SENT] = 0, NEVER, NEVER
+        s.memory[memory, M_VISITS] = 0
     out.n_by_journey[journey, T_ENTERED] += 1
     out.n_by_journey[journey, T_CONTACTS] += group[H_ENTRIES] == 1
     out.n_by_journey[journey, T_HELD] += int(held > 0)

@@ -74,17 +74,23 @@ def first_evidence(s):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def sent_at(p, s, e, node):  # type: ignore[no-untyped-def]
+    """When the node last sent its message in the entry; NEVER if it did not."""
+    memory = e * p.sizes[N_NODES] + node
+    return s.memory[memory, M_SENT] if s.memory[memory, M_VISITS] > 0 else NEVER
+
+
+@inlined
 def rests_on_silence(p, s, e, node):  # type: ignore[no-untyped-def]
     """That a message was not responded to is assumed where the log has no such send (rule 33)."""
-    memory = e * p.sizes[N_NODES] + node
-    if s.memory[memory, M_SENT] != NEVER and s.memory[memory, M_MATCHED] == 0:
+    if sent_at(p, s, e, node) != NEVER and s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] == 0:
         rests_on(s, ASSUMED)
 
 
 @jit
 def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
     """Whether the node's message had that response by t (rule 9); silence on an unmatched send is assumed (rule 33)."""
-    sent = s.memory[e * p.sizes[N_NODES] + node, M_SENT]
+    sent = sent_at(p, s, e, node)
     if sent == NEVER:
         return False
     at, _ = next_event(w, s, stream, c, sent, LAST)
@@ -133,7 +139,7 @@ def _push(p, w, s, out, i, journey, e, c, t, row):  # type: ignore[no-untyped-de
             return np.nan
         return float(t - at) if operation == SINCE else property_of(w, s, b, at_row)
     if operation == SENT:
-        return 1.0 if s.memory[e * p.sizes[N_NODES] + a, M_SENT] != NEVER else 0.0
+        return 1.0 if sent_at(p, s, e, a) != NEVER else 0.0
     if operation == RESPONSE:
         return 1.0 if responded(p, w, s, e, a, b, c, t) else 0.0
     if operation == SCORE:

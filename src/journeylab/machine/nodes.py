@@ -10,8 +10,18 @@ from journeylab.layout import *
 
 from .besthours import best_at, note_advice, rank_row
 from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at, unit_of
-from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, rests_on_silence, value_of
-from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
+from .evaluation import (
+    answer_to,
+    ask,
+    first_evidence,
+    holds,
+    responded,
+    rests_on,
+    rests_on_silence,
+    sent_at,
+    value_of,
+)
+from .past import as_of, is_clear, is_logged, latest_event, next_event, zone_of
 from .state import *
 
 # The nodes.
@@ -22,11 +32,11 @@ def _wait_opens(p, s, e, k):  # type: ignore[no-untyped-def]
     """The instant after which an await of a wait_for looks for its event (rules 8 and 9); NEVER if in vain."""
     of = p.awaits[k, W_NODE]
     if of >= 0:
-        return s.memory[e * p.sizes[N_NODES] + of, M_SENT]
+        return sent_at(p, s, e, of)
     since = p.nodes[s.entries[e, E_NODE], D]
     if since == SINCE_ENTRY:
         return s.entries[e, E_STARTED]
-    if since >= 0 and s.memory[e * p.sizes[N_NODES] + since, M_ARRIVED] != NEVER:
+    if since >= 0 and s.memory[e * p.sizes[N_NODES] + since, M_VISITS] > 0:
         return s.memory[e * p.sizes[N_NODES] + since, M_ARRIVED]
     return s.entries[e, E_ARRIVED]
 
@@ -101,13 +111,14 @@ def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
         s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
         s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, t + 1)
         return NONE
-    for k in range(p.nodes[node, B], p.nodes[node, C]):
-        of = p.awaits[k, W_NODE]
-        if k != best and of >= 0:
-            if is_known and best < 0:
-                rests_on_silence(p, s, e, of)
-            else:
-                responded(p, w, s, e, of, p.awaits[k, W_STREAM], c, until)
+    if p.nodes[node, F] == 1:
+        for k in range(p.nodes[node, B], p.nodes[node, C]):
+            of = p.awaits[k, W_NODE]
+            if k != best and of >= 0:
+                if is_known and best < 0:
+                    rests_on_silence(p, s, e, of)
+                else:
+                    responded(p, w, s, e, of, p.awaits[k, W_STREAM], c, until)
     return p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE]
 
 
@@ -142,6 +153,15 @@ def _cap_free(s, t, sends, within, group):  # type: ignore[no-untyped-def]
     return t
 
 
+@jit
+def _is_suppressed(p, w, s, c, t):  # type: ignore[no-untyped-def]
+    """Whether the contact has complained, or mail to it has bounced, by t."""
+    for k in range(2):
+        if latest_event(w, s, p.suppressions[k], c, t)[0] != -NEVER:
+            return True
+    return False
+
+
 @in_place
 def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     """The first gate that does not let the send pass at t, and the instant that it answers with (rule 17)."""
@@ -149,9 +169,8 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     j = p.journeys[journey]
     if not consent_stands(p, w, s, journey, c, t):
         return BECAUSE_CONSENT, NEVER
-    for k in range(2):
-        if not has_none(w, s, p.suppressions[k], c) and latest_event(w, s, p.suppressions[k], c, t)[0] != -NEVER:
-            return BECAUSE_SUPPRESSION, NEVER
+    if not is_clear(s) and _is_suppressed(p, w, s, c, t):
+        return BECAUSE_SUPPRESSION, NEVER
     if n[C] != AT_ANY:
         if n[C] == AT_WINDOW:
             answer = window_at(w.zones, zone_of(p, w, s, journey, c, t), t, n[D], n[E], n[F])
@@ -159,6 +178,8 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
             answer = best_at(p, w, s, e, c, t)
         if answer > t:
             return BECAUSE_AT, answer
+    if j[J_GATED] == 0:
+        return BECAUSE_NOT, t
     if j[J_QUIET_START] >= 0:
         answer = quiet_until(w.zones, zone_of(p, w, s, journey, c, t), t, j[J_QUIET_START], j[J_QUIET_END])
         if answer > t:
@@ -252,7 +273,8 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
         rests_on(s, ASSUMED)
     if is_best:
         note_advice(p, w, s, out, record, e, node, c, t)
-    _count_send(p, s, e, t)
+    if p.sizes[N_CAPS] > 0:
+        _count_send(p, s, e, t)
     s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
     return p.nodes[node, N_EDGE]
 
@@ -429,6 +451,8 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
         s.entries[e, E_NODE] = node
         end_entry(p, w, s, out, record, e, t, p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS_EXIT])
         return NEVER
+    if s.memory[memory, M_VISITS] == 0:
+        s.memory[memory, M_SENT] = NEVER
     s.memory[memory, M_VISITS] += 1
     s.memory[memory, M_ARRIVED] = t
     s.entries[e, E_NODE], s.entries[e, E_ARRIVED] = node, t
@@ -475,13 +499,14 @@ def step(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
 
     An entry leaves a node by a branch unless it stays, ends or asks.
     """
+    journey = s.entries[e, E_JOURNEY]
+    has_pauses = p.journeys[journey, J_PAUSES] < p.journeys[journey, J_PAUSES_END]
     while True:
         s.used[N_EVIDENCE], s.used[N_REASON] = first_evidence(s), BECAUSE_NOT
         node = s.entries[e, E_NODE]
         operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
-        resumes = resumed_at(p, s.entries[e, E_JOURNEY], t)
-        if resumes != t:
-            s.entries[e, E_DUE], edge = resumes, NONE
+        if has_pauses and resumed_at(p, journey, t) != t:
+            s.entries[e, E_DUE], edge = resumed_at(p, journey, t), NONE
         elif operation == OP_SEND:
             edge = _step_send(p, w, s, out, record, e, c, t)
         elif operation == OP_WAIT_FOR:

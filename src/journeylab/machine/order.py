@@ -12,7 +12,7 @@ from journeylab.memory import addresses, opened
 
 from .entries import enter, find_trigger, leave, may_enter
 from .nodes import arrive, say_due, step
-from .past import first_event, has_any
+from .past import find_refusals, first_event, has_any
 from .state import *
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # all is the next.
 
 
-@jit
+@in_place
 def _come_and_go(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
     """Everybody who leaves at t, then every trigger at t, each once, in the contact's order."""
     k = 0
@@ -72,6 +72,7 @@ def _advance_contact(p, w, s, out, record, c, place, first):  # type: ignore[no-
         s.used[k] = 0
     s.used[N_PLACE] = place
     _find_triggers(p, w, s, c)
+    find_refusals(p, w, s, c)
     for journey in range(p.sizes[N_JOURNEYS]):
         for k in range(H_COLUMNS):
             s.groups[journey, k] = 0

@@ -53,9 +53,18 @@ def has_any(w, stream, c):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def has_none(w, s, stream, c):  # type: ignore[no-untyped-def]
-    """Whether the contact has no event of a stream at all, which is the most common case of the rare ones."""
-    return not has_any(w, stream, c) and s.used[N_OWN] == 0
+def find_refusals(p, w, s, c):  # type: ignore[no-untyped-def]
+    """Notes whether the log has anything by which the contact may refuse mail: most have nothing of the kind."""
+    found = has_any(w, p.suppressions[0], c) or has_any(w, p.suppressions[1], c)
+    for purpose in range(p.sizes[N_PURPOSES]):
+        found |= has_any(w, p.consents[purpose, WITHDRAWN], c) or has_any(w, p.consents[purpose, ERASED], c)
+    s.used[N_CLEAR] = int(not found)
+
+
+@inlined
+def is_clear(s):  # type: ignore[no-untyped-def]
+    """Whether neither the log nor a journey has made anything by which the contact may refuse mail."""
+    return s.used[N_CLEAR] == 1 and s.used[N_OWN] == 0
 
 
 @inlined

@@ -57,8 +57,8 @@ def _sort(keys, order, n):  # type: ignore[no-untyped-def]
 
 @entry_point
 def put_rows(  # type: ignore[no-untyped-def]
-    rank, entry_starts, visit_starts, entries, times, visits, marks, first, most,
-    to_contact, to_entry, to_node, to_visit, to_edge, to_evidence, to_reason, to_arrived, to_left, to_record, to_entries,
+    rank, entry_starts, visit_starts, entries, times, visits, marks, first, most, to_contact, to_entry, to_node,
+    to_visit, to_edge, to_evidence, to_reason, to_arrived, to_left, to_record, to_entries,
 ):  # fmt: skip
     """Writes the rows of a chunk to their places among all."""
     order, keys = np.empty(most, np.int64), np.empty((most, 3), np.int64)

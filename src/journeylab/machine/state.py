@@ -41,10 +41,11 @@ G_AT, G_ROW, G_COLUMNS = range(3)
 H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
 # How many rows of each table are in use; what the present step rests on, and why it skips a send; whether the contact
 # could be advanced; whether a model has answered for it; its place among the contacts that are advanced; how many of
-# its sends went at the hour that a model's fallback advised.
+# its sends went at the hour that a model's fallback advised; whether the log has nothing by which it may refuse mail.
 (
-    N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_BY_FALLBACK, N_USED,
-) = range(11)  # fmt: skip
+    N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_BY_FALLBACK, N_CLEAR,
+    N_USED,
+) = range(12)  # fmt: skip
 DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
 O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_CHOICES, O_BY_FALLBACK, O_FALLBACK_CONTACTS, O_USED = range(8)
@@ -148,17 +149,37 @@ def new_state(program: Program, room: int) -> State:
     )
 
 
-def new_out(
-    program: Program, n_exits: int, n_visits: int, n_entries: int = 0, n_requests: int = 64, n_next: int = 0
-) -> Out:
-    """Room for so many visits, entries, requests and instants, with all counts at zero."""
+class Rows(NamedTuple):
+    """Room for what is recorded; see `Out` for the columns."""
+
+    times: NDArray[np.int64]
+    visits: NDArray[np.int32]
+    marks: NDArray[np.int8]
+    entries: NDArray[np.int64]
+    choices: NDArray[np.int64]
+
+    def part(self, visits: slice, entries: slice) -> Rows:
+        """The part for some visits, with their choices, and entries."""
+        return Rows(*(one[visits] for one in self[:3]), self.entries[entries], self.choices[visits])
+
+
+def new_rows(program: Program, n_visits: int, n_entries: int) -> Rows:
+    """Room for so many visits and entries."""
     is_explored = bool((program.bests_x > 0).any())
-    return Out(
+    return Rows(
         times=np.empty((n_visits, 2), np.int64),
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
         marks=np.empty((n_visits, MARKS), np.int8),
         entries=np.empty((n_entries, R_COLUMNS), np.int64),
         choices=np.empty((n_visits if is_explored else 0, Q_COLUMNS), np.int64),
+    )
+
+
+def new_out(program: Program, n_exits: int, rows: Rows | None = None, n_requests: int = 64, n_next: int = 0) -> Out:
+    """Counts at zero, and room for the rows given, for requests and for instants."""
+    rows = new_rows(program, 0, 0) if rows is None else rows
+    return Out(
+        **rows._asdict(),
         requests=np.empty((n_requests, 6), np.int64),
         asked=np.empty(n_requests * int(program.sizes[N_FEATURES]), np.float64),
         n_by_edge=np.zeros((len(program.edges), 3), np.int64),
@@ -167,7 +188,7 @@ def new_out(
         n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
         next_at=np.full(n_next, NEVER, np.int64),
         used=np.zeros(O_USED, np.int64),
-        room=np.array([n_visits, n_entries, n_requests, n_next], np.int64),
+        room=np.array([len(rows.visits), len(rows.entries), n_requests, n_next], np.int64),
     )
 
 
