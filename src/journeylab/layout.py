@@ -65,8 +65,9 @@ SINCE_ARRIVAL, SINCE_ENTRY = -1, -2
 
 # Awaits of a wait_for: a stream, a guard, the node whose message it is (or NONE), the edge to take.
 W_STREAM, W_GUARD, W_NODE, W_EDGE = range(4)
-# Causes to leave: a stream, a guard, the exit.
+# Causes to leave: a stream, a guard, the exit. A journey's first ones are that consent is withdrawn, and erasure.
 C_STREAM, C_GUARD, C_EXIT = range(3)
+REFUSALS = 2
 
 # Conditions in postfix, on a stack of float64 in which NaN is a missing value.
 # Those up to WEEKDAY push a value, those up to DIVIDE and WEIGH combine two, the others change one.

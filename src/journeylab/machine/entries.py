@@ -60,8 +60,11 @@ def close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignore
 @jit
 def find_leave(p, w, s, e, c, t, row, cause):  # type: ignore[no-untyped-def]
     """Notes the entry's next cause to leave: after (t, row), or that very event by a cause listed after `cause`."""
+    apart()
     journey = s.entries[e, E_JOURNEY]
     first, end = p.journeys[journey, J_CAUSES], p.journeys[journey, J_CAUSES_END]
+    if is_clear(s):
+        first += REFUSALS
     best_at, best_row, best_cause = NEVER, LAST, NONE
     for k in range(first, end):
         at, at_row = next_event(w, s, p.causes[k, C_STREAM], c, t, row - 1 if 0 <= cause < k else row)
@@ -142,6 +145,7 @@ def _nth_value(w, s, name, c, k):  # type: ignore[no-untyped-def]
 @jit
 def _next_date(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
     """The first instant after t at which any value of the date in any zone of the contact falls due."""
+    rare()
     name, zone_name, best = p.journeys[journey, J_DATE], w.limits[L_ZONE_ATTRIBUTE], NEVER
     n_zones = 1 + (_n_values(w, s, zone_name, c) if zone_name >= 0 else 0)
     for k in range(_n_values(w, s, name, c)):
@@ -177,6 +181,7 @@ def find_trigger(p, w, s, journey, c, t, row):  # type: ignore[no-untyped-def]
 
 @jit
 def _after_pauses(p, journey, t):  # type: ignore[no-untyped-def]
+    rare()
     for k in range(p.journeys[journey, J_PAUSES], p.journeys[journey, J_PAUSES_END]):
         if p.pauses[k, 0] <= t < p.pauses[k, 1]:
             t = p.pauses[k, 1]
@@ -192,6 +197,7 @@ def resumed_at(p, journey, t):  # type: ignore[no-untyped-def]
 @jit
 def _weighed(w, s, streams, assumed, c, t):  # type: ignore[no-untyped-def]
     """Whether the latest of giving, withdrawing and erasing as of t is a giving, or is assumed to be (rules 11, 34)."""
+    rare()
     ended_at, ended_row = latest_event(w, s, streams[WITHDRAWN], c, t)
     at, row = latest_event(w, s, streams[ERASED], c, t)
     if at > ended_at or (at == ended_at and row > ended_row):
@@ -264,9 +270,10 @@ def unit_of(w, s, e, c):  # type: ignore[no-untyped-def]
     return w.units[c] if unit < 0 else w.unit_values[unit]
 
 
-@in_place
+@jit
 def _held(p, w, s, journey, e, c):  # type: ignore[no-untyped-def]
     """By whom the entry is held out, as bits (rule 23)."""
+    apart()
     held = ZERO
     if p.journeys_x[journey, X_HOLDOUT] > 0:
         drawn = uniform(unit_of(w, s, e, c), np.uint64(p.journeys[journey, J_HOLDOUT_KEY]))
@@ -302,7 +309,9 @@ def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-
         value = as_of(w.attributes, s, unit, unit, c, t)
         if value == value:
             entry[E_UNIT] = np.int64(value)
-    held = _held(p, w, s, journey, e, c)
+    held = ZERO
+    if p.journeys_x[journey, X_HOLDOUT] > 0 or p.journeys_x[journey, X_POLICY_HOLDOUT] > 0:
+        held = _held(p, w, s, journey, e, c)
     entry[E_HELD] = held
     first = e * p.sizes[N_NODES]
     for memory in range(first + p.journeys[journey, J_NODES], first + p.journeys[journey, J_NODES_END]):
@@ -317,5 +326,9 @@ def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-
         out.entries[i, R_CONTACT], out.entries[i, R_JOURNEY], out.entries[i, R_ENTRY] = c, journey, group[H_ENTRIES]
         out.entries[i, R_STARTED], out.entries[i, R_LEFT] = t, NEVER
         out.entries[i, R_EXIT], out.entries[i, R_HELD], out.entries[i, R_UNIT] = NONE, held, entry[E_UNIT]
-    find_leave(p, w, s, e, c, t, row, NONE)
+    n_causes = p.journeys[journey, J_CAUSES_END] - p.journeys[journey, J_CAUSES]
+    if n_causes == REFUSALS and is_clear(s):
+        entry[E_LEAVE_AT], entry[E_LEAVE_ROW], entry[E_CAUSE] = NEVER, LAST, NONE
+    else:
+        find_leave(p, w, s, e, c, t, row, NONE)
     return e

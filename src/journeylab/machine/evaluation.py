@@ -27,6 +27,7 @@ def _true(value):  # type: ignore[no-untyped-def]
 
 @jit
 def _find_answer(w, place, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    rare()
     for i in range(w.answer_offsets[place], w.answer_offsets[place + 1]):
         if (
             w.answers[i, K_KIND] == kind
@@ -48,6 +49,7 @@ def answer_to(w, s, kind, name, entry, visit, t):  # type: ignore[no-untyped-def
 @jit
 def ask(s, out, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
     """Records a request; the contact is advanced again when the world has answered."""
+    rare()
     s.used[N_STATUS] = ASKED
     i = out.used[O_REQUESTS]
     if i >= out.room[ROOM_REQUESTS]:
@@ -90,6 +92,7 @@ def rests_on_silence(p, s, e, node):  # type: ignore[no-untyped-def]
 @jit
 def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
     """Whether the node's message had that response by t (rule 9); silence on an unmatched send is assumed (rule 33)."""
+    apart()
     sent = sent_at(p, s, e, node)
     if sent == NEVER:
         return False
@@ -208,6 +211,7 @@ def _change(p, i, value):  # type: ignore[no-untyped-def]
 @jit
 def value_of(p, w, s, out, condition, journey, e, c, t, row):  # type: ignore[no-untyped-def]
     """The value of a condition or a membership as of t; `e` and `row` are -1 where there is no entry or event."""
+    apart()
     stack, depth = s.stack, 0
     for i in range(p.conditions[condition, 0], p.conditions[condition, 1]):
         operation = p.code[i, 0]

@@ -41,7 +41,7 @@ def _wait_opens(p, s, e, k):  # type: ignore[no-untyped-def]
     return s.entries[e, E_ARRIVED]
 
 
-@jit
+@inlined
 def _wait_due(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline.
 
@@ -77,6 +77,14 @@ def _first_awaited(p, w, s, out, e, c, t, k):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _wait_on(p, w, s, e, c, until):  # type: ignore[no-untyped-def]
+    """Goes on waiting: events up to an instant are judged."""
+    rare()
+    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
+    s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, until + 1)
+
+
+@jit
 def _n_own(s, t):  # type: ignore[no-untyped-def]
     """How many events journeys have made up to t."""
     n = s.used[N_OWN]
@@ -88,6 +96,7 @@ def _n_own(s, t):  # type: ignore[no-untyped-def]
 @jit
 def _find_awaited(p, w, s, out, e, c, until):  # type: ignore[no-untyped-def]
     """The await whose event up to an instant is the earliest of those that were not judged before; NONE without one."""
+    rare()
     node = s.entries[e, E_NODE]
     best, best_at = NONE, NEVER
     for k in range(p.nodes[node, B], p.nodes[node, C]):
@@ -108,8 +117,7 @@ def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     else:
         best = _find_awaited(p, w, s, out, e, c, until)
     if best < 0 and t < deadline:
-        s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
-        s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, t + 1)
+        _wait_on(p, w, s, e, c, until)
         return NONE
     if p.nodes[node, F] == 1:
         for k in range(p.nodes[node, B], p.nodes[node, C]):
@@ -125,6 +133,7 @@ def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
 @jit
 def _until_due(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
     """When a wait_until ends, which may have passed; NEVER when its date is missing."""
+    apart()
     n = p.nodes[node]
     zone = zone_of(p, w, s, n[N_JOURNEY], c, t)
     if n[A] == UNTIL_WINDOW:
@@ -156,21 +165,19 @@ def _cap_free(s, t, sends, within, group):  # type: ignore[no-untyped-def]
 @jit
 def _is_suppressed(p, w, s, c, t):  # type: ignore[no-untyped-def]
     """Whether the contact has complained, or mail to it has bounced, by t."""
+    rare()
     for k in range(2):
         if latest_event(w, s, p.suppressions[k], c, t)[0] != -NEVER:
             return True
     return False
 
 
-@in_place
-def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
-    """The first gate that does not let the send pass at t, and the instant that it answers with (rule 17)."""
+@jit
+def _timed_gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """The first gate of those that open and close by time and by number."""
+    apart()
     n, journey = p.nodes[s.entries[e, E_NODE]], s.entries[e, E_JOURNEY]
     j = p.journeys[journey]
-    if not consent_stands(p, w, s, journey, c, t):
-        return BECAUSE_CONSENT, NEVER
-    if not is_clear(s) and _is_suppressed(p, w, s, c, t):
-        return BECAUSE_SUPPRESSION, NEVER
     if n[C] != AT_ANY:
         if n[C] == AT_WINDOW:
             answer = window_at(w.zones, zone_of(p, w, s, journey, c, t), t, n[D], n[E], n[F])
@@ -178,8 +185,6 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
             answer = best_at(p, w, s, e, c, t)
         if answer > t:
             return BECAUSE_AT, answer
-    if j[J_GATED] == 0:
-        return BECAUSE_NOT, t
     if j[J_QUIET_START] >= 0:
         answer = quiet_until(w.zones, zone_of(p, w, s, journey, c, t), t, j[J_QUIET_START], j[J_QUIET_END])
         if answer > t:
@@ -195,9 +200,23 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     return BECAUSE_NOT, t
 
 
+@in_place
+def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """The first gate that does not let the send pass at t, and the instant that it answers with (rule 17)."""
+    journey = s.entries[e, E_JOURNEY]
+    if not consent_stands(p, w, s, journey, c, t):
+        return BECAUSE_CONSENT, NEVER
+    if not is_clear(s) and _is_suppressed(p, w, s, c, t):
+        return BECAUSE_SUPPRESSION, NEVER
+    if p.nodes[s.entries[e, E_NODE], C] == AT_ANY and p.journeys[journey, J_GATED] == 0:
+        return BECAUSE_NOT, t
+    return _timed_gates(p, w, s, e, c, t)
+
+
 @jit
 def _paused_since(p, journey, arrived, t):  # type: ignore[no-untyped-def]
     """Whether a pause lay between the arrival and now, or held the send until now."""
+    rare()
     for k in range(p.journeys[journey, J_PAUSES], p.journeys[journey, J_PAUSES_END]):
         if p.pauses[k, 0] <= t and p.pauses[k, 1] > arrived:
             return True
@@ -207,6 +226,7 @@ def _paused_since(p, journey, arrived, t):  # type: ignore[no-untyped-def]
 @jit
 def _count_send(p, s, e, t):  # type: ignore[no-untyped-def]
     """Counts a send for the caps."""
+    rare()
     i = s.used[N_SENDS]
     if i >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
@@ -222,6 +242,7 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
     reason, answer = BECAUSE_NOT, t
+    s.used[N_REASON] = BECAUSE_NOT
     actual = answer_to(w, s, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
     known = actual if actual >= 0 else answer_to(w, s, AGAIN, node, s.entries[e, E_ENTRY], visit, NEVER)
     if s.entries[e, E_HELD] > 0:
@@ -282,6 +303,7 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
 @jit
 def _ask_send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Asks what a send is answered with; with the request goes what the contact's past holds as of the send."""
+    rare()
     i, n_features = out.used[O_REQUESTS], p.sizes[N_FEATURES]
     ask(s, out, ASK_SEND, node, s.entries[e, E_ENTRY], visit, t)
     if s.used[N_STATUS] == ASKED:
@@ -314,6 +336,7 @@ def _is_heard(w, kind):  # type: ignore[no-untyped-def]
 @jit
 def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the answers to a send the contact's own events; an answer's value is the kind, its instant when."""
+    rare()
     n = _take_over(s, p.sizes[N_CONVERTED], t)
     if _is_heard(w, p.nodes[node, H] + SENT_EVENT):
         _make_event(s, p.nodes[node, H] + SENT_EVENT, t)
@@ -332,6 +355,7 @@ def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-un
 @jit
 def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
     """Adds an event that the contact's log does not have, behind those of the same instant (rule 1); its place."""
+    rare()
     n = s.used[N_OWN]
     if n >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
@@ -348,6 +372,7 @@ def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
 @jit
 def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
     """After events were made at t, behind (t, row): what they trigger, end and are awaited by (rule 13)."""
+    rare()
     for journey in range(p.sizes[N_JOURNEYS]):
         if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT and s.triggers[journey, G_AT] > t:
             find_trigger(p, w, s, journey, c, t, row)
@@ -373,6 +398,7 @@ def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
 @jit
 def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
     """Goes to the arm with the least -ln(u) / share (rule 22)."""
+    apart()
     node = s.entries[e, E_NODE]
     unit, best, edge = unit_of(w, s, e, c), np.inf, np.int64(-1)
     if p.nodes[node, C] == 1:
@@ -388,6 +414,7 @@ def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
 @jit
 def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     """Sets attributes, and looks where dates fall now."""
+    rare()
     node = s.entries[e, E_NODE]
     for k in range(p.nodes[node, A], p.nodes[node, B]):
         i = s.used[N_SET]
@@ -405,6 +432,7 @@ def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 @jit
 def _step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
     """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
+    rare()
     node = s.entries[e, E_NODE]
     n, edge = p.nodes[node], p.nodes[node, N_EDGE]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
@@ -476,6 +504,7 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
 @jit
 def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
     """Says of an entry at a send or a call when it is due, or since when it waits for somebody to make it."""
+    rare()
     node = s.entries[e, E_NODE]
     operation, at = p.nodes[node, N_OP], s.entries[e, E_DUE]
     if at == NEVER:
@@ -501,8 +530,8 @@ def step(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
     """
     journey = s.entries[e, E_JOURNEY]
     has_pauses = p.journeys[journey, J_PAUSES] < p.journeys[journey, J_PAUSES_END]
+    s.used[N_EVIDENCE] = first_evidence(s)
     while True:
-        s.used[N_EVIDENCE], s.used[N_REASON] = first_evidence(s), BECAUSE_NOT
         node = s.entries[e, E_NODE]
         operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
         if has_pauses and resumed_at(p, journey, t) != t:
@@ -531,7 +560,8 @@ def step(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
         if operation == OP_RUN:
             target = p.nodes[node, A]  # into the part; its exit closes the visit
         else:
-            close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
+            reason = s.used[N_REASON] if operation == OP_SEND else BECAUSE_NOT
+            close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, reason)
         due = arrive(p, w, s, out, record, e, target, c, t)
         if made >= 0:
             _look_again(p, w, s, c, t, OWN_ROW + made - 1)

@@ -129,6 +129,7 @@ def _swap_table(kept, counts, n, columns, first, restore):  # type: ignore[no-un
 @jit
 def _keep_counts(p, s, out, restore):  # type: ignore[no-untyped-def]
     """Keeps the counts before a contact that may ask, or brings them back after it has: it will be advanced again."""
+    rare()
     n = _swap_table(s.kept, out.n_by_edge, p.sizes[N_EDGES], 3, 0, restore)
     n = _swap_table(s.kept, out.n_by_node, p.sizes[N_NODES], 2, n, restore)
     n = _swap_table(s.kept, out.n_by_journey, p.sizes[N_JOURNEYS], T_COLUMNS, n, restore)

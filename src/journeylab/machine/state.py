@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
-from numba import njit, types
+from numba import config, njit, types
+from numba.core.typing import signature
+from numba.extending import intrinsic
 
 from journeylab import clock, keyedhash, layout
 from journeylab import memory as tables
@@ -193,7 +195,8 @@ def new_out(program: Program, n_exits: int, rows: Rows | None = None, n_requests
 
 
 def jit(function: Any) -> Any:
-    return njit(**COMPILED)(function)
+    """What is called where it is needed; numba would hand on `forceinline` to it from whoever calls it first."""
+    return njit(forceinline=False, **COMPILED)(function)
 
 
 def inlined(function: Any) -> Any:
@@ -203,7 +206,25 @@ def inlined(function: Any) -> Any:
 
 def in_place(function: Any) -> Any:
     """For what is called in one place: it becomes a part of its caller, which compiles and runs faster."""
-    return njit(inline="always", **COMPILED)(function)
+    return njit(inline="always", forceinline=False, **COMPILED)(function)
+
+
+def _set_apart(*attributes: str) -> Any:
+    def generate(_context: Any, builder: Any, _made: Any, _arguments: Any) -> Any:
+        for attribute in ("noinline", *attributes):
+            builder.function.attributes.add(attribute)
+        return _context.get_dummy_value()
+
+    def set_apart(_typing_context: Any) -> Any:
+        return signature(types.none), generate
+
+    return (lambda: None) if config.DISABLE_JIT else intrinsic(set_apart)
+
+
+apart = _set_apart()
+"""Called first in a function that is large beside its callers: it stays one of its own, and they stay in registers."""
+rare = _set_apart("cold")
+"""The same for what seldom happens: the optimiser arranges its callers as if it never did."""
 
 
 def _fingerprint() -> str:
