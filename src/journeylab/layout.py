@@ -146,15 +146,15 @@ class Program(NamedTuple):
 
 
 _INT, _FLOAT = types.int64, types.float64
+N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_PURPOSES, N_CAPS, N_SIZES = range(9)
 PROGRAM = group_type(
-    "Program", constant=True, journeys=(_INT, J_COLUMNS), journeys_x=(_FLOAT, JX_COLUMNS), nodes=(_INT, N_COLUMNS),
+    "Program", constant=True, within={"sizes": N_SIZES}, journeys=(_INT, J_COLUMNS), journeys_x=(_FLOAT, JX_COLUMNS), nodes=(_INT, N_COLUMNS),
     edges=(_INT, 1), awaits=(_INT, 4), clauses=(_INT, 2), causes=(_INT, 3), assigned=(_INT, 1), assigned_x=(_FLOAT, 1),
     arms=(_INT, 2), arms_x=(_FLOAT, 1), bests=(_INT, BEST_COLUMNS), bests_x=(_FLOAT, 1), consents=(_INT, 3),
     suppressions=(_INT, 1), conditions=(_INT, 2),
     code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2),
     features=(_INT, 1), sizes=(_INT, 1),
 )  # fmt: skip
-N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_PURPOSES, N_CAPS, N_SIZES = range(9)
 
 
 class World(NamedTuple):
@@ -210,7 +210,7 @@ class World(NamedTuple):
 (L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_RANKED,
  L_FALLBACKS, L_STREAMS, L_PROPERTIES, L_LIVE, L_COLUMNS) = range(15)  # fmt: skip
 WORLD = group_type(
-    "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
+    "World", constant=True, within={"limits": L_COLUMNS}, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
     own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1),
     unit_values=(types.uint64, 1), first_at=(_INT, 1), ranks=(types.uint8, 168), rank_rows=(_INT, 1),
     asked_calls=(types.uint8, 1), answer_offsets=(_INT, 1), answers=(_INT, 5), answers_x=(_FLOAT, 1), limits=(_INT, 1),

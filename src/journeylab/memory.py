@@ -15,7 +15,8 @@ With numba's compilation disabled the NamedTuples are used as they are.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numba
@@ -39,11 +40,14 @@ class Table(types.Type):  # type: ignore[misc]
 
 
 class Group(types.Type):  # type: ignore[misc]
-    """The compiled type of a group of tables, or of further groups, by name."""
+    """The compiled type of a group of tables, or of further groups, by name; `within` is where those within it begin."""
 
-    def __init__(self, name: str, fields: Sequence[tuple[str, Any]]) -> None:
+    def __init__(self, name: str, fields: Sequence[tuple[str, Any]], within: Mapping[str, int]) -> None:
         self.fields = dict(fields)
         self.places = {field: place for place, field in enumerate(self.fields)}
+        starts = accumulate(within.values(), initial=len(self.fields))
+        self.within = dict(zip(within, starts, strict=False))
+        self.size = len(self.fields) + sum(within.values())
         super().__init__(f"Group({name})")
 
 
@@ -54,31 +58,40 @@ class _Address(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, ir.IntType(64))
 
 
-def group_type(name: str, *, constant: bool, **fields: tuple[Any, int] | Group) -> Group:
-    """The type of a group whose tables have the given elements and columns."""
+def group_type(
+    name: str, *, constant: bool, within: Mapping[str, int] | None = None, **fields: tuple[Any, int] | Group
+) -> Group:
+    """The type of a group whose tables have the given elements and columns.
+
+    Tables of int64 numbers that lie `within` the group itself, behind its addresses, have a fixed length. They are read
+    without an address of their own; compiled code has a copy of them.
+    """
     made = [
         (field, one if isinstance(one, Group) else Table(f"{name}.{field}", *one, constant))
         for field, one in fields.items()
     ]
-    return Group(name, made)
+    return Group(name, made, within or {})
 
 
-def addresses(group: Any) -> Any:
-    """The addresses of a NamedTuple's arrays, int64; a nested NamedTuple is kept alive by the returned array's base.
+def addresses(group: Any, kind: Group) -> Any:
+    """The addresses of a NamedTuple's arrays, int64, and the numbers within it; the returned array keeps all alive.
 
     Raises:
         TypeError: for an array that is not C-contiguous.
+        ValueError: for an array within the group of another length.
     """
     if numba.config.DISABLE_JIT:
         return group
     kept, found = [], []
     for name, value in zip(group._fields, group, strict=True):
-        one = addresses(value) if isinstance(value, tuple) else value
+        one = addresses(value, kind.fields[name]) if isinstance(value, tuple) else value
         if not one.flags.c_contiguous:
             raise TypeError(f"{name} must be C-contiguous")
         kept.append(one)
         found.append(one.ctypes.data)
-    table = np.array(found, np.int64).view(_Keeping)
+    table = np.concatenate([np.array(found, np.int64), *(getattr(group, name) for name in kind.within)]).view(_Keeping)
+    if len(table) != kind.size:
+        raise ValueError(f"{kind} has {kind.size} numbers, not {len(table)}")
     table.kept = [kept, group]
     return table
 
@@ -127,6 +140,8 @@ class _Fields(AttributeTemplate):  # type: ignore[misc]
 
 @lower_getattr_generic(Group)  # type: ignore[untyped-decorator]
 def _field(context: Any, builder: Any, kind: Any, value: Any, name: str) -> Any:
+    if name in kind.within:
+        return builder.add(value, ir.Constant(ir.IntType(64), 8 * kind.within[name]))
     return _load(context, builder, types.int64, value, ir.Constant(ir.IntType(64), kind.places[name]))
 
 

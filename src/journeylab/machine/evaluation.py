@@ -251,7 +251,7 @@ def select_events(
     keep: NDArray[np.bool_],
 ) -> None:
     """Marks in `keep` the events, given by their rows, for which a condition on their properties holds."""
-    groups = [addresses(group) for group in (program, world, state, out)]
+    groups = addresses(program, PROGRAM), addresses(world, WORLD), addresses(state, STATE), addresses(out, OUT)
     _select(*map(opened, groups), condition, rows, keep)
 
 
@@ -273,5 +273,5 @@ def evaluate(
     values: NDArray[np.float64],
 ) -> None:
     """Writes into `values` what a condition, a membership or a value is for contacts, each as of an instant."""
-    groups = [addresses(group) for group in (program, world, state, out)]
+    groups = addresses(program, PROGRAM), addresses(world, WORLD), addresses(state, STATE), addresses(out, OUT)
     _evaluate(*map(opened, groups), condition, contacts, at, values)

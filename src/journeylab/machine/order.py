@@ -166,7 +166,7 @@ Given = tuple[Any, Any]
 
 def given(program: Program, world: World) -> Given:
     """What `advance` takes for a program and a world, for any number of calls."""
-    return addresses(program), addresses(world)
+    return addresses(program, PROGRAM), addresses(world, WORLD)
 
 
 def advance(
@@ -177,7 +177,7 @@ def advance(
     A contact with an unanswered request leaves nothing but the request behind. Where False is returned, nothing in
     `out` counts: the caller makes more room in `state` and `out` and advances the same contacts again.
     """
-    groups = *given, addresses(state), addresses(out)
+    groups = *given, addresses(state, STATE), addresses(out, OUT)
     return bool(_advance(*map(opened, groups), record, contacts, *bounds))
 
 

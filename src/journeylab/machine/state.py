@@ -51,8 +51,8 @@ H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
 DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
 O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_CHOICES, O_BY_FALLBACK, O_FALLBACK_CONTACTS, O_USED = range(8)
-ROOM_RUNNING, ROOM_EVENTS = range(2)
-ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS, ROOM_NEXT = range(4)
+ROOM_RUNNING, ROOM_EVENTS, N_ROOM = range(3)
+ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS, ROOM_NEXT, O_ROOM = range(5)
 
 HOUR = DAY // 24
 LAST = NEVER
@@ -115,13 +115,13 @@ class Out(NamedTuple):
 
 _INT = types.int64
 STATE = group_type(
-    "State", constant=False, entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
+    "State", constant=False, within={"used": N_USED, "room": N_ROOM}, entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
     triggers=(_INT, G_COLUMNS), groups=(_INT, H_COLUMNS), own=(_INT, 2), sends=(_INT, 2), assigned=(_INT, 2),
     assigned_x=(types.float64, 1),
     stack=(types.float64, 1), kept=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 OUT = group_type(
-    "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), marks=(types.int8, MARKS),
+    "Out", constant=False, within={"room": O_ROOM}, times=(_INT, 2), visits=(types.int32, V_COLUMNS), marks=(types.int8, MARKS),
     entries=(_INT, R_COLUMNS),
     choices=(_INT, Q_COLUMNS), requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2),
     n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), next_at=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
