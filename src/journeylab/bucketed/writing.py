@@ -26,7 +26,7 @@ from journeylab.rejects import Rejects, check_choice
 from journeylab.tablesource import of_table
 
 from .budget import PROCESS, budget_of, needed
-from .kinds import TYPES, ColumnsSeen, Written, plain
+from .kinds import ColumnsSeen, Written, attribute_kinds, changes_in, plain, with_kinds
 from .log import CONTACTS, EVENTS, FORMAT, META, REJECTS, BucketedLog, bucket_file
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Seen:
             tell(n_rows, 0)
             properties.add(part)
             numbers.add(part["contact"], events)
-            for name, texts in _changes(part, event):
+            for name, texts in changes_in(part, event):
                 changes.setdefault(name, TextsSeen()).add(texts)
         attributes: list[Written] = []
         types: dict[str, Any] = {}
@@ -205,34 +205,8 @@ class _Seen:
             numbers.are_numbers and numbers.n_seen > 0,
             properties.written(("name", "value") if changes else ()),
             attributes,
-            _kinds(attributes, types, changes),
+            attribute_kinds(attributes, types, changes),
         )
-
-
-def _changes(part: pa.Table, event: str | None) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """The texts of the new values in a part, for each attribute that changes."""
-    import pyarrow.compute as pc
-
-    if event is not None or not {"event", "name", "value"} <= {*part.column_names}:
-        return
-    mine = part.select(["name", "value"]).filter(pc.equal(plain(part["event"]), CHANGED))
-    names = plain(mine["name"])
-    for name in names.unique().drop_null().to_pylist():
-        yield str(name), as_texts(mine["value"].filter(pc.equal(names, name)))
-
-
-def _kinds(attributes: Sequence[Written], types: Mapping[str, Any], changes: Mapping[str, TextsSeen]) -> pa.Table:
-    """A contacts table without rows that says what each attribute is."""
-    import pyarrow as pa
-
-    nothing = {one.name: one.column(pa.chunked_array([], types[one.name]), None, Rejects("")) for one in attributes}
-    marked = [one.name for one in attributes if one.is_marked]
-    for name, seen in changes.items():
-        if name not in nothing or pa.types.is_null(nothing[name].type):
-            kind = seen.kind()
-            nothing[name] = pa.chunked_array([], TYPES[kind]())
-            marked += [name] if kind == "text" else []
-    return marked_texts(pa.table(nothing), marked)
 
 
 @dataclass
@@ -361,20 +335,7 @@ class _Made:
             if path.exists():
                 table = pq.read_table(path)
                 kept = table.filter(pa.array(keep[table[_ROW].to_numpy()])).drop_columns(_ROW)
-                pq.write_table(self._with_kinds(kept), path)
-
-    def _with_kinds(self, contacts: pa.Table) -> pa.Table:
-        """Contacts with a column for each attribute that is known from changes only, which says what it is."""
-        import pyarrow as pa
-
-        for name in self.seen.kinds.column_names:
-            one = self.seen.kinds.schema.field(name)
-            if name not in contacts.column_names:
-                contacts = contacts.append_column(one, pa.nulls(len(contacts), one.type))
-            elif pa.types.is_null(contacts.schema.field(name).type):
-                place = contacts.column_names.index(name)
-                contacts = contacts.set_column(place, one, pa.nulls(len(contacts), one.type))
-        return contacts
+                pq.write_table(with_kinds(kept, self.seen.kinds), path)
 
     def finish(self, bad: Sequence[Rejects], source: str) -> None:
         """Writes what the log is as a whole."""
@@ -382,7 +343,7 @@ class _Made:
         import pyarrow.parquet as pq
 
         ids = pa.int64() if self.seen.ids_are_numbers else pa.string()
-        nobody = self._with_kinds(pa.schema([("contact", ids)]).empty_table())
+        nobody = with_kinds(pa.schema([("contact", ids)]).empty_table(), self.seen.kinds)
         counts, n_events = [], []
         for k in range(self.n_buckets):
             path = bucket_file(self.folder / CONTACTS, k)
