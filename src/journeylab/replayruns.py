@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .bucketed import BucketedLog
+    from .draws import Drawn as DrawnInAll
+    from .draws import Question
     from .eventlog import EventLog
+    from .logfacts import LogFacts
 
-__all__ = ["TABLES", "Counted", "OverBuckets", "OverLog", "Runs", "Told"]
+__all__ = ["TABLES", "Counted", "DrawsElsewhere", "LogElsewhere", "OverBuckets", "OverLog", "Runs", "Told"]
 
 TABLES = ("visits", "entries", "sends", "assignments")
 
@@ -77,6 +80,49 @@ class Runs(Protocol):
 
     def write(self, name: str, path: Path) -> int:
         """Writes one of `TABLES` to a Parquet or CSV file; how many rows it has."""
+
+
+class DrawsElsewhere(Protocol):
+    """The draws of a response model over a log elsewhere, and what its parts say of the whole."""
+
+    facts: LogFacts
+    compiled: Compiled
+    until: datetime
+
+    def drawn(self) -> DrawnInAll:
+        """The counts of all contacts in all draws."""
+
+    def table(self, name: str, draw: int) -> pd.DataFrame:
+        """The `visits` or `entries` of one draw."""
+
+
+class LogElsewhere(Protocol):
+    """A log that another engine has and works on, as Spark does (see `spark`); with the facts of the whole."""
+
+    name: str
+    event_names: list[str]
+    start_us: int
+    end_us: int
+
+    @property
+    def n_events(self) -> int:
+        """How many events there are."""
+
+    @property
+    def n_contacts(self) -> int:
+        """How many contacts there are, those without events included."""
+
+    def has_consent(self, purpose: str) -> bool:
+        """Whether any event gives or withdraws consent for a purpose, or for all (rule 34)."""
+
+    def nobody(self) -> EventLog:
+        """The log of no contact: what events, properties and attributes there are, and the span."""
+
+    def replayed(self, ready: Ready, journeys: Journeys, given: Mapping[str, Any], progress: Progress) -> Runs:
+        """A replay over it; `ready` is the portfolio over `nobody`."""
+
+    def drawn(self, question: Question, progress: Progress) -> DrawsElsewhere:
+        """The draws of a question over it."""
 
 
 class OverLog:
