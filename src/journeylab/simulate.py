@@ -101,9 +101,7 @@ def simulate(
         runs = Draws(question, log, facts, progress)
     else:
         runs = (
-            DrawsInBuckets(question, log, progress)
-            if isinstance(log, BucketedLog)
-            else log.drawn(question, progress)
+            DrawsInBuckets(question, log, progress) if isinstance(log, BucketedLog) else log.drawn(question, progress)
         )
         _check_messages(runs.facts, question.replaces)
     notes += [

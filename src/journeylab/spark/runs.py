@@ -43,7 +43,7 @@ _BAD_VALUE, _FAULT = -1, -2
 _SHOWN: Final = 5
 _SPARK: Final = {
     "int8": "tinyint", "int16": "smallint", "int32": "int", "int64": "bigint", "float": "float", "double": "double",
-    "bool": "boolean", "string": "string", "large_string": "string", "timestamp[us, tz=UTC]": "timestamp",
+    "bool": "boolean", "string": "string", "timestamp[us, tz=UTC]": "timestamp",
 }  # fmt: skip
 
 
@@ -60,16 +60,17 @@ def frame(result: Replay | Simulation, table: str = "visits", draw: int = 0) -> 
     """
     runs = result._runs
     if isinstance(runs, OverSpark):
-        tables, made = TABLES, lambda: runs.frame(table)
-    elif isinstance(runs, DrawsOverSpark):
-        tables, made = TABLES[:2], lambda: runs.frame(table, draw)
-        if isinstance(result, Simulation) and not 0 <= draw < result.draws:
-            raise DataError(f"draw {draw} does not exist; draws count from 0 to {result.draws - 1}")
-    else:
-        raise DataError("a DataFrame of Spark is made of results over a SparkLog; this one has pandas tables")
+        _check_table(table, TABLES)
+        return runs.frame(table)
+    if isinstance(runs, DrawsOverSpark):
+        _check_table(table, TABLES[:2])
+        return runs.frame(table, draw)
+    raise DataError("a DataFrame of Spark is made of results over a SparkLog; this one has pandas tables")
+
+
+def _check_table(table: str, tables: Sequence[str]) -> None:
     if table not in tables:
         raise DataError(f"no table {table!r}; {known(table, tables, 'tables')}")
-    return made()
 
 
 # On the executors
@@ -173,19 +174,17 @@ def _plainly(table: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     made = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    fields = [
-        one.with_type(one.type.value_type) if pa.types.is_dictionary(one.type) else one for one in made.schema
-    ]
+    fields = [one.with_type(one.type.value_type) if pa.types.is_dictionary(one.type) else one for one in made.schema]
     return made.cast(pa.schema([pa.field(one.name, _narrow(one.type)) for one in fields]))
 
 
 def _narrow(kind: pa.DataType) -> pa.DataType:
-    """A type as Spark has it."""
+    """A type as Spark has it; names of which there are none are texts, too."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", "UTC")
-    return pa.string() if pa.types.is_large_string(kind) else kind
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_null(kind) else kind
 
 
 # On the driver
@@ -365,12 +364,14 @@ class DrawsOverSpark(_OverSpark):
 
         like = [of_draws, one, one]
         found = self._added_up(work, _flat(like, [0, 0]), "drawing responses")
-        tallies, (n_asked, n_predicted) = _unflat(found, like)
-        return Drawn(*tallies, n_asked, n_predicted)
+        (of_all, base, naive), (n_asked, n_predicted) = _unflat(found, like)
+        return Drawn(of_all, base, naive, n_asked, n_predicted)
 
     def frame(self, name: str, draw: int) -> DataFrame:
         """The visits or entries of one draw in Spark."""
         question, facts = self._question, self.facts
+        if not 0 <= draw < question.draws:
+            raise DataError(f"draw {draw} does not exist; draws count from 0 to {question.draws - 1}")
         return self._listed(
             lambda log: Draws(question, log, facts, None).table(name, draw), self._nobody.table(name, draw)
         )
