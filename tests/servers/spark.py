@@ -102,14 +102,9 @@ class Cluster:
             self._session.stop()
             self._session = None
 
-    def seconds_worked(self) -> float:
-        """The processor time of all executors and their Python processes so far, in seconds."""
-        total = 0.0
-        for worker in self._processes[1:]:
-            for process in psutil.Process(worker.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    total += sum(process.cpu_times()[:4])
-        return total
+    def seconds_worked(self) -> list[float]:
+        """The processor time of each worker's executor and its Python processes so far, in seconds."""
+        return [_seconds_of(psutil.Process(worker.pid).children(recursive=True)) for worker in self._processes[1:]]
 
     def stop(self) -> None:
         """Ends the session, the workers with their executors, and the master."""
@@ -128,3 +123,11 @@ class Cluster:
 def _free_port() -> int:
     with socket.create_server((LOOPBACK, 0)) as free:
         return int(free.getsockname()[1])
+
+
+def _seconds_of(processes: list[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total
