@@ -102,6 +102,12 @@ class Cluster:
             self._session.stop()
             self._session = None
 
+    def pin(self) -> None:
+        """Gives each worker, and the executors that it starts from now on, one processor, as a machine of its own."""
+        for worker, processor in zip(self._processes[1:], psutil.Process().cpu_affinity(), strict=False):
+            for thread in psutil.Process(worker.pid).threads():
+                os.sched_setaffinity(thread.id, [processor])
+
     def seconds_worked(self) -> list[float]:
         """The processor time of each worker's executor and its Python processes so far, in seconds."""
         return [_seconds_of(psutil.Process(worker.pid).children(recursive=True)) for worker in self._processes[1:]]
