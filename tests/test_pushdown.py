@@ -157,6 +157,42 @@ def test_what_a_database_does_not_have_is_refused(tmp_path):
         read_for(journey, tmp_path / "events.parquet", "SELECT * FROM events")
 
 
+def test_a_query_is_asked_as_it_stands(tmp_path):
+    there = database(rows(("50% :off", "signup", {"plan": "trial"}), ("ada", "signup", {})), "duckdb", tmp_path)
+    journey = jl.Journey.from_data(TRIAL)
+    for where in ("contact = '50% :off'", "7 % 2 = 1", "contact LIKE '50%'"):
+        assert read_for(journey, there, f"SELECT * FROM events WHERE {where}").contact_ids.to_pylist() == ["50% :off"]
+
+
+def test_instants_that_are_texts_are_compared_as_instants(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/events.db")
+    given = {
+        "contact": ["late", "early", "late", "never"],
+        "event": ["signup", "signup", "visit", "visit"],
+        "occurred_at": ["2026-03-01T23:30:00-05:00", "2026-03-02T01:00:00+00:00", "2026-03-02 06:00:00+02:00",
+                        "2026-03-03T00:00:00+14:00"],
+    }  # fmt: skip
+    pd.DataFrame(given).to_sql("events", engine, index=False)
+    whole = jl.EventLog.read(engine, query="SELECT * FROM events")
+    nodes = {"done": {"exit": "seen"}}
+    segment = {"journey": "known", "trigger": {"segment": "all", "every": "1h"}, "segments": {"all": 'not did("bye")'}}
+    for journey in (
+        jl.Journey.from_data({"journey": "hello", "trigger": {"event": "signup"}, "nodes": nodes}),
+        jl.Journey.from_data({**segment, "nodes": nodes}),
+    ):
+        log = read_for(journey, engine, "SELECT * FROM events")
+        assert (log.start_us, log.end_us) == (whole.start_us, whole.end_us)
+        same(jl.replay(journey, log), jl.replay(journey, whole))
+
+
+def test_the_columns_and_the_span_are_asked_for_once(tmp_path):
+    engine = database(rows(("ada", "signup", {"plan": "trial"}), ("ada", "consent_given", {})), "sqlite", tmp_path)
+    asked = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    read_for(jl.Journey.from_data(TRIAL), engine, "SELECT * FROM events")
+    assert len(asked) == len({*asked}) == 5  # columns, ends, instants since they are texts, kinds, rows
+
+
 any_world = given(worlds(), st.sampled_from(["duckdb", "sqlite"]))
 
 

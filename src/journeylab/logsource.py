@@ -17,6 +17,9 @@ from .tablesource import Source, as_arrow, is_table, of_columns, of_table, repea
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sqlalchemy import Executable
+
+    Query = str | Executable
 
 __all__ = ["database_parts", "open_source"]
 
@@ -27,8 +30,10 @@ _TAKEN = (
 _PARTITION = 50_000
 
 
-def open_source(source: Any, query: str | None = None, *, what: str = "events") -> Source:
+def open_source(source: Any, query: Query | None = None, *, what: str = "events") -> Source:
     """The source behind a path, URL, frame, table or database; `what` names it where it has no name of its own.
+
+    A query is SQL, or for SQLAlchemy one of its own statements.
 
     Raises:
         DataError: when there is no such file, it cannot be read, or nothing of the kind is known.
@@ -50,7 +55,7 @@ def open_source(source: Any, query: str | None = None, *, what: str = "events") 
     return _from_arrow(source, what)
 
 
-def _needed(query: str | None, what: str) -> str:
+def _needed(query: Query | None, what: str) -> Any:
     if query is None:
         raise DataError(f'the {what} come from a database; say which rows with query="SELECT ..."')
     return query
@@ -87,7 +92,7 @@ def _from_arrow(source: Any, what: str) -> Source:
     return of_table(name, as_arrow(source, name), Rejects(name))
 
 
-def database_parts(source: Any, query: str | None, what: str) -> Iterator[pa.Table | None] | None:
+def database_parts(source: Any, query: Query | None, what: str) -> Iterator[pa.Table | None] | None:
     """What a query gives, as Arrow, some rows at a time; None where the source is no database.
 
     A column is of each part's own type; a part in which one has values of several types is None.
@@ -106,7 +111,7 @@ def _is_alchemy(source: Any) -> bool:
     return type(source).__module__.partition(".")[0] == "sqlalchemy"
 
 
-def _sql_tables(database: Any, query: str, what: str) -> Iterator[pa.Table | None]:
+def _sql_tables(database: Any, query: Query, what: str) -> Iterator[pa.Table | None]:
     for names, rows in _sql_parts(database, query, what):
         columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
         if {"name", "value"} <= {*names}:  # the new value of whichever attribute changed is of any type
@@ -116,7 +121,7 @@ def _sql_tables(database: Any, query: str, what: str) -> Iterator[pa.Table | Non
         yield None if rejects else table
 
 
-def _duckdb_parts(connection: Any, query: str, what: str) -> Iterator[pa.Table | None]:
+def _duckdb_parts(connection: Any, query: str, what: str) -> Iterator[pa.Table]:
     import duckdb
     import pyarrow as pa
 
@@ -143,14 +148,10 @@ def _from_duckdb(connection: Any, query: str, what: str) -> Source:
     import pyarrow as pa
 
     name = f"the query for {what}"
-    return of_table(
-        name,
-        pa.concat_tables([one for one in _duckdb_parts(connection, query, what) if one is not None]),
-        Rejects(name),
-    )
+    return of_table(name, pa.concat_tables(_duckdb_parts(connection, query, what)), Rejects(name))
 
 
-def _from_sql(database: Any, query: str, what: str) -> Source:
+def _from_sql(database: Any, query: Query, what: str) -> Source:
     names: list[str] = []
     values: list[list[Any]] = []
     for names, rows in _sql_parts(database, query, what):
@@ -160,7 +161,7 @@ def _from_sql(database: Any, query: str, what: str) -> Source:
     return of_columns(f"the query for {what}", dict(zip(names, values, strict=True)), Rejects(f"the query for {what}"))
 
 
-def _sql_parts(database: Any, query: str, what: str) -> Iterator[tuple[list[str], Sequence[Any]]]:
+def _sql_parts(database: Any, query: Query, what: str) -> Iterator[tuple[list[str], Sequence[Any]]]:
     """The names of a query's columns, and some rows at a time; once without rows where there are none."""
     import sqlalchemy as sa
 
@@ -170,7 +171,8 @@ def _sql_parts(database: Any, query: str, what: str) -> Iterator[tuple[list[str]
         engine = sa.create_engine(database) if isinstance(database, str) else database
         connection = engine.connect() if hasattr(engine, "connect") else engine
         try:
-            result = connection.execute(sa.text(query).execution_options(stream_results=True))
+            statement = sa.text(query) if isinstance(query, str) else query
+            result = connection.execute(statement.execution_options(stream_results=True))
             names, n = list(result.keys()), 0
             twice = repeated(names)
             if twice:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from . import conditions as c
@@ -158,178 +159,203 @@ def read_for(
     asked = _Asked(database, query, dict(columns or {}), event)
     with shown(progress, "reading what the journeys need") as tell:
         people = open_source(contacts, what="contacts") if contacts is not None else None
-        empty, people = mapped(asked.empty(), people, asked.columns)
+        empty, people = mapped(asked.empty, people, asked.columns)
         check_columns(empty, people, event)
         whole = asked.whole(timezone)
         tell(1, 2)
-        given = people.read(people.columns) if people is not None else None
-        columns_alone = _kinds(given, asked.changed(empty.columns), empty)
-        names = EventLog.part_in(empty, columns_alone, whole, timezone=timezone, event=event)
+        names = EventLog.part_in(empty, _kinds(people, asked.changed(), empty), whole, timezone=timezone, event=event)
         needs = needs_of(journeys, names, policy)
         later = None if until is None else until + parse_duration(match)
-        rows = renamed(asked.source(asked.needed(needs, empty.columns, later)), asked.columns_there(empty.columns))
+        rows = renamed(asked.source(asked.needed(needs, empty.columns, later)), asked.columns)
         log = EventLog.part_in(rows, people, whole, timezone=timezone, event=event, rejects=rejects)
         tell(2, 2)
     return log
 
 
-def _kinds(people: pa.Table | None, changed: Iterable[str], events: Source) -> pa.Table:
+def _kinds(people: Source | None, changed: Iterable[str], events: Source) -> pa.Table:
     """A contacts table without rows, with the attributes that are known from changes only."""
     import pyarrow as pa
 
-    made = people.slice(0, 0) if people is not None else pa.table({"contact": events.read(["contact"])["contact"]})
+    if people is None:
+        made = events.read(["contact"])
+    else:
+        some = next(people.parts(people.columns, 1), None)
+        made = (people.read(people.columns) if some is None else some).slice(0, 0)
     for name in changed:
         if name not in made.column_names:
             made = made.append_column(name, pa.nulls(0))
     return made
 
 
-@dataclass(frozen=True)
 class _Asked:
-    """A query in a database, and what is asked of it."""
+    """A query in a database, and what is asked of it; `columns` are names there to names here."""
 
-    database: Any
-    query: str
-    columns: Mapping[str, str]
-    event: str | None
+    def __init__(self, database: Any, query: str, columns: Mapping[str, str], event: str | None) -> None:
+        self.columns, self.event = columns, event
+        self._database, self._query = database, query.strip().rstrip(";")
+        self._is_duckdb = type(database).__name__ == "DuckDBPyConnection"
 
-    def _theirs(self, name: str) -> str:
-        """The database's name of a column."""
-        return {ours: theirs for theirs, ours in self.columns.items()}.get(name, name)
-
-    def columns_there(self, names: Sequence[str]) -> dict[str, str]:
-        """The columns that have other names in the database."""
-        return {theirs: ours for theirs, ours in self.columns.items() if ours in names}
-
-    def _run(self, statement: Any) -> pa.Table:
-        source = self.source(statement)
-        return source.read(source.columns)
-
-    def source(self, statement: Any) -> Source:
-        """What a statement gives."""
-        return open_source(self.database, _text(self.database, statement))
-
+    @cached_property
     def empty(self) -> Source:
         """The query's columns, without rows."""
-        parts = database_parts(self.database, f"SELECT * FROM ({self._plain}) AS events WHERE 1 = 0", "events")
+        sql = f"SELECT * FROM ({self._query}) AS events WHERE 1 = 0"
+        parts = database_parts(self._database, sql, "events")
         if parts is None:
             raise DataError("the events come from a database: an SQLAlchemy or DuckDB one, or its URL")
         table = next(iter(parts))
         assert table is not None
         return of_table("the query for events", table, Rejects("the query for events"))
 
-    @property
-    def _plain(self) -> str:
-        return self.query.strip().rstrip(";")
+    def source(self, statement: Any) -> Source:
+        """What a statement gives."""
+        return open_source(self._database, self._as_text(statement) if self._is_duckdb else statement)
 
-    def _events(self) -> Any:
-        """The query as a table of SQL, and how its columns are named."""
+    def _as_text(self, statement: Any) -> str:
+        """A statement in DuckDB's SQL, its values written in."""
+        from sqlalchemy.dialects import postgresql
+
+        # By names, because other styles of parameters double each percent sign.
+        dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+        return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+
+    def _run(self, statement: Any) -> pa.Table:
+        source = self.source(statement)
+        return source.read(source.columns)
+
+    @cached_property
+    def _events(self) -> sa.Subquery:
+        """The query as a table of SQL."""
         import sqlalchemy as sa
 
-        names = [self._theirs(name) for name in self.empty().columns]
-        return sa.text(self._plain).columns(*[sa.column(name) for name in names]).subquery("events")
+        query = self._query.replace(":", r"\:") if self._is_duckdb else self._query
+        return sa.text(query).columns(*map(sa.column, self.empty.columns)).subquery("events")
+
+    def _column(self, name: str) -> sa.ColumnElement[Any] | None:
+        """A column by its name here; None where there is none."""
+        theirs = {ours: theirs for theirs, ours in self.columns.items()}.get(name, name)
+        return self._events.c.get(theirs)
+
+    @cached_property
+    def _at(self) -> sa.ColumnElement[Any]:
+        at = self._column("occurred_at")
+        assert at is not None
+        return at
+
+    @cached_property
+    def _kind(self) -> sa.ColumnElement[str] | None:
+        return None if self.event is not None else self._column("event")
+
+    @cached_property
+    def _ends(self) -> dict[str, Any]:
+        """The least and the greatest `occurred_at` as the database has them, and how many rows there are."""
+        import sqlalchemy as sa
+
+        asked = sa.select(
+            sa.func.min(self._at).label("first"), sa.func.max(self._at).label("last"), sa.func.count().label("n")
+        )
+        row: dict[str, Any] = self._run(asked.select_from(self._events)).to_pylist()[0]
+        return row
+
+    @property
+    def _are_texts(self) -> bool:
+        """Whether instants are texts, which the database cannot compare as instants."""
+        return isinstance(self._ends["first"], str)
 
     def whole(self, zone: str | None) -> WholeLog:
         """What only the whole log tells.
 
         Raises:
-            DataError: when there are no events.
+            DataError: when there are no events, or no instant of them can be read.
         """
+        import pyarrow.compute as pc
+        import sqlalchemy as sa
+
+        if not self._ends["n"]:
+            raise DataError("the query for events: there are no events")
+        names, consent = {str(self.event)}, set[str | None]()
+        if self._kind is not None:
+            asked = sa.select(self._kind.label("event")).distinct()
+            names = {one for one in self._run(asked)["event"].to_pylist() if one}
+            if names & {*_CONSENT}:
+                about = self._column("purpose")
+                consent = {None}
+                if about is not None:
+                    asked = sa.select(about.label("purpose")).distinct().where(self._kind.in_(_CONSENT))
+                    consent = {*pc.unique(self._run(asked)["purpose"]).to_pylist()}
+        return WholeLog(self._span(zone), frozenset(names), frozenset(consent))
+
+    def _span(self, zone: str | None) -> tuple[int, int]:
         import pyarrow as pa
         import pyarrow.compute as pc
         import sqlalchemy as sa
 
-        events = self._events()
-        at, kind = events.c[self._theirs("occurred_at")], None
-        if self.event is None:
-            kind = events.c[self._theirs("event")]
-        bounds = sa.select(sa.func.min(at).label("first"), sa.func.max(at).label("last"), sa.func.count().label("n"))
-        found = self._run(bounds.select_from(events)).to_pylist()[0]
-        if not found["n"]:
-            raise DataError("the query for events: there are no events")
+        if self._are_texts:
+            found = self._run(sa.select(self._at.label("at")))["at"]
+        else:
+            found = pa.chunked_array([pa.array([self._ends["first"], self._ends["last"]])])
         rejects = Rejects("the query for events")
-        ends = instants(pa.chunked_array([pa.array([found["first"], found["last"]])]), "occurred_at", zone, rejects)
-        if rejects:
-            raise rejects.error(int(found["n"]))
-        first, last = ends.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
-        names = [str(self.event)]
-        if kind is not None:
-            names = [one for one in self._run(sa.select(kind.label("event")).distinct())["event"].to_pylist() if one]
-        consent: set[str | None] = set()
-        if kind is not None and {*names} & {*_CONSENT}:
-            about = events.c.get(self._theirs("purpose"))
-            if about is None:
-                consent = {None}
-            else:
-                asked = sa.select(about.label("purpose")).distinct().where(kind.in_(_CONSENT))
-                consent = {*pc.unique(self._run(asked)["purpose"]).to_pylist()}
-        return WholeLog((int(first), int(last)), frozenset(names), frozenset(consent))
+        ends = pc.min_max(
+            instants(found, "occurred_at", zone, rejects).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        )
+        if ends["min"].as_py() is None:
+            raise rejects.error(len(found))
+        return ends["min"].as_py(), ends["max"].as_py()
 
-    def changed(self, columns: Sequence[str]) -> list[str]:
+    def changed(self) -> list[str]:
         """The attributes that change."""
         import sqlalchemy as sa
 
-        if self.event is not None or "name" not in columns:
+        name = self._column("name")
+        if self._kind is None or name is None:
             return []
-        events = self._events()
-        name, kind = events.c[self._theirs("name")], events.c[self._theirs("event")]
-        found = self._run(sa.select(name.label("name")).distinct().where(kind == CHANGED))["name"].to_pylist()
-        return sorted(str(one) for one in found if one is not None)
+        asked = sa.select(name.label("name")).distinct().where(self._kind == CHANGED)
+        return sorted(str(one) for one in self._run(asked)["name"].to_pylist() if one is not None)
 
-    def needed(self, needs: Needs, columns: Sequence[str], until: datetime | None) -> Any:
-        """The statement that gives the rows and columns that journeys need."""
+    def needed(self, needs: Needs, columns: Sequence[str], until: datetime | None) -> sa.Select[Any]:
+        """The statement that gives the rows, and of the columns (by their names here) those that journeys need."""
         import sqlalchemy as sa
 
-        events = self._events()
-        always = ["contact", "event", "occurred_at", "received_at"]
-        if CHANGED in needs.streams or needs.attributes:
-            always += ["name", "value"]
-        kept = [name for name in columns if name in (*always, *needs.properties)]
-        wanted = [events.c[self._theirs(name)] for name in kept]
-        contact, at = events.c[self._theirs("contact")], events.c[self._theirs("occurred_at")]
-        row = self._row(needs, events, columns)
-        if needs.needs_first or needs.triggers is None:
+        always = ("contact", "event", "occurred_at", "received_at", "name", "value")
+        kept = [name for name in columns if name in always or name in needs.properties]
+        wanted = [column for name in kept if (column := self._column(name)) is not None]
+        contact = self._column("contact")
+        assert contact is not None
+        row = self._row(needs)
+        if needs.needs_first:
+            if self._are_texts:
+                return sa.select(*wanted)
             # A contact's first event says since when it exists.
-            since = sa.func.min(at).over(partition_by=contact).label("journeylab_first_at")
+            since = sa.func.min(self._at).over(partition_by=contact).label("journeylab_first_at")
             inner = sa.select(*wanted, since, row.label("journeylab_is_needed")).subquery("dated")
-            outer = [inner.c[one.name] for one in wanted]
-            is_first = inner.c[at.name] == inner.c.journeylab_first_at
-            return sa.select(*outer).where(sa.or_(inner.c.journeylab_is_needed, is_first))
-        entered = sa.or_(*(self._meets(events, event, where, columns) for event, where in needs.triggers))
-        statement = sa.select(*wanted).where(row, contact.in_(sa.select(contact).where(entered)))
-        return statement if until is None or not self._is_aware() else statement.where(at <= until)
+            is_first = inner.c[self._at.name] == inner.c.journeylab_first_at
+            return sa.select(*(inner.c[one.name] for one in wanted)).where(
+                sa.or_(inner.c.journeylab_is_needed, is_first)
+            )
+        statement = sa.select(*wanted).where(row)
+        if needs.triggers is not None:
+            entered = sa.or_(*(self._meets(event, where) for event, where in needs.triggers))
+            statement = statement.where(contact.in_(sa.select(contact).where(entered)))
+        first = self._ends["first"]
+        is_aware = isinstance(first, datetime) and first.tzinfo is not None
+        return statement.where(self._at <= until) if until is not None and is_aware else statement
 
-    def _is_aware(self) -> bool:
-        """Whether the database's instants are such, so that it can compare them with one."""
-        import sqlalchemy as sa
-
-        events = self._events()
-        at = events.c[self._theirs("occurred_at")]
-        found = self._run(sa.select(sa.func.min(at).label("at")))["at"].to_pylist()[0]
-        return isinstance(found, datetime) and found.tzinfo is not None
-
-    def _row(self, needs: Needs, events: Any, columns: Sequence[str]) -> sa.ColumnElement[bool]:
+    def _row(self, needs: Needs) -> sa.ColumnElement[bool]:
         """Which rows are looked at at all."""
         import sqlalchemy as sa
 
-        parts = [self._meets(events, event, where, columns) for event, all_ in needs.streams.items() for where in all_]
-        if self.event is None and needs.attributes and "name" in columns:
-            kind, name = events.c[self._theirs("event")], events.c[self._theirs("name")]
-            parts.append(sa.and_(kind == CHANGED, name.in_(sorted(needs.attributes))))
+        parts = [self._meets(event, where) for event, wheres in needs.streams.items() for where in wheres]
+        name = self._column("name")
+        if self._kind is not None and name is not None:
+            parts.append(sa.and_(self._kind == CHANGED, name.in_(sorted(needs.attributes))))
         return sa.or_(*parts)
 
-    def _meets(self, events: Any, event: str, where: c.Tree | None, columns: Sequence[str]) -> sa.ColumnElement[bool]:
+    def _meets(self, event: str, where: c.Tree | None) -> sa.ColumnElement[bool]:
         """Which rows are of a kind of event and may meet a condition."""
         import sqlalchemy as sa
 
-        is_kind = sa.literal(event == self.event)
-        if self.event is None:
-            is_kind = events.c[self._theirs("event")] == event
-        told = None if where is None else _sql(where, lambda name: self._column(events, name, columns))
+        is_kind = sa.literal(event == self.event) if self._kind is None else self._kind == event
+        told = None if where is None else _sql(where, self._column)
         return is_kind if told is None else sa.and_(is_kind, told)
-
-    def _column(self, events: Any, name: str, columns: Sequence[str]) -> Any:
-        return events.c[self._theirs(name)] if name in columns else None
 
 
 def _sql(tree: c.Tree, column: Callable[[str], Any]) -> sa.ColumnElement[bool] | None:
@@ -358,15 +384,3 @@ def _sql(tree: c.Tree, column: Callable[[str], Any]) -> sa.ColumnElement[bool] |
 
 def _are_texts(options: Sequence[object]) -> bool:
     return all(isinstance(one, str) for one in options)
-
-
-def _text(database: Any, statement: Any) -> str:
-    """A statement in the database's own SQL, its values written in."""
-    import sqlalchemy as sa
-    from sqlalchemy.dialects import postgresql
-
-    if type(database).__name__ == "DuckDBPyConnection":
-        dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
-    else:
-        dialect = sa.make_url(database).get_dialect()() if isinstance(database, str) else database.engine.dialect
-    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
