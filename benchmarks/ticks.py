@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import insert, select, update
 
 import journeylab as jl
 from journeylab.program import Release
@@ -37,6 +37,8 @@ from journeylab.sender.live.ticks import tick
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
 
+from .scale.place import Clock
+
 LEAST = 10_000
 START = datetime(2026, 3, 2, 10, tzinfo=UTC)
 KEYS = Keys(bytes(32))
@@ -55,20 +57,11 @@ JOURNEY = jl.Journey.from_data(
 )  # fmt: skip
 
 
-class Clock:
-    """A clock that stands still unless it is moved."""
-
-    at = START
-
-    def __call__(self, _: Connection) -> datetime:
-        return self.at
-
-
 class Shop:
     """A store with contacts who consented, in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Clock()
+        self.clock = Clock(START)
         self.path = folder / "sender.db"
         self.store = Store.open(f"sqlite:///{self.path}", KEYS, clock=self.clock, create=True)
         self.running = Running((Version(1, (Release(journey=JOURNEY),)),))

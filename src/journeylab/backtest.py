@@ -106,7 +106,7 @@ def backtest(
     converts = converts or goal_of([journey])
     if responses is None or callable(responses):
         fit = responses or fit_responses
-        seen = log.sample(log.share_in_memory()) if isinstance(log, BucketedLog) else log
+        seen = log.largest_sample() if isinstance(log, BucketedLog) else log
         model = fit(seen.truncated(at), converts=converts, within=within, rng=rng, progress=progress)
     else:
         model = responses

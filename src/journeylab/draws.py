@@ -118,7 +118,7 @@ class Question:
         """What tells whether two questions are alike, as JSON."""
         given = {
             "scores": self.scores, "calls": None, "send_times": self.send_times, "policy": self.policy,
-            "match": self.match, "until": self.until, "assumed_consent": sorted(self.assumed_consent or ()),
+            "match": self.match, "until": self.until, "assumed_consent": self.assumed_consent,
             "replaces": sorted(self.replaces), "like": self.like, "forget_from": self.forget_from, "draws": self.draws,
         }  # fmt: skip
         from loky.backend.reduction import dumps  # written to be told apart by, never to be read
@@ -326,10 +326,7 @@ class _Facts:
 
 
 class DrawsInBuckets:
-    """The draws of a response model over a log in buckets: each bucket by itself, with the same fates as in the whole.
-
-    `question` has the horizon and the assumed consent of the whole.
-    """
+    """The draws of a response model over a log in buckets, each by itself, with the fates of the whole."""
 
     def __init__(self, question: Question, log: BucketedLog, progress: Progress) -> None:
         self._question, self._log, self._progress = question, log, progress

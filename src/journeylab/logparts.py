@@ -65,10 +65,9 @@ def _source(name: str, columns: list[str], stream: Any, rejects: Rejects, **more
     return Source(name, columns, read, rejects, is_lazy=True, stream=stream, **more)
 
 
-def _at_most(tables: Iterator[pa.Table], n_rows: int) -> Iterator[pa.Table]:
-    for table in tables:
-        for start in range(0, len(table), n_rows):
-            yield table.slice(start, n_rows)
+def _at_most(table: pa.Table, n_rows: int) -> Iterator[pa.Table]:
+    for start in range(0, len(table), n_rows):
+        yield table.slice(start, n_rows)
 
 
 # CSV
@@ -85,7 +84,8 @@ def _csv(name: str, path: Path) -> Source:
 
         malformed: list[Any] = []
         blank, n = list[np.ndarray[Any, Any]](), 0
-        refuse_other_texts(name, path)
+        if rejects.passed is None:
+            refuse_other_texts(name, path)
         with readable(name, "csv"), pa.input_stream(str(path)) as file:
             for batch in arrow_csv.open_csv(file, **csv_options(columns, delimiter, malformed)):
                 table = pa.Table.from_batches([batch])
@@ -93,7 +93,7 @@ def _csv(name: str, path: Path) -> Source:
                 blank.append(n + np.flatnonzero(missing))
                 n += len(table)
                 table = table.filter(pa.array(~missing)) if missing.any() else table
-                yield from _at_most(iter([table.select(list(wanted))]), n_rows)
+                yield from _at_most(table.select(list(wanted)), n_rows)
         if rejects.passed is None:
             rejects.pass_over(np.array([row.number for row in malformed], np.int64))
             rejects.add_lines(*too_short_or_long(malformed, len(columns)))
@@ -126,7 +126,7 @@ def _json_lines(name: str, path: Path) -> Source | None:
         with readable(name, "jsonl"):
             for block in _blocks(path):
                 table = json_table(block, texts, whole)
-                yield from _at_most(iter([table.select(list(wanted))]), n_rows)
+                yield from _at_most(table.select(list(wanted)), n_rows)
 
     return _source(name, whole.names, stream, Rejects(name, first_row=1), paths=(path,))
 
@@ -196,7 +196,7 @@ def _spilled(parts: Iterator[pa.Table | None], folder: Path, what: str) -> Sourc
         for path in files:
             with pa.memory_map(str(path)) as file:
                 table = pa.ipc.open_file(file).read_all().select(list(wanted)).cast(schema)
-                yield from _at_most(iter([table]), n_rows)
+                yield from _at_most(table, n_rows)
 
     name = f"the query for {what}"
     return _source(name, whole.names, stream, Rejects(name))

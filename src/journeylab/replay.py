@@ -33,7 +33,7 @@ from .resulttables import Tables
 from .tablesource import Table
 from .timetoevent import time_to_exit
 from .visits import branch_table, exits_table, flow, funnel, paths, waiting_times
-from .worlds import Call, Journeys, Score, consent_assumed, horizon_of, prepared
+from .worlds import Call, Journeys, Score, horizon_of, prepared
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,10 +86,6 @@ def replay(
         "until": until, "match": match, "policy": policy, "scores": scores, "send_times": send_times, "calls": calls,
         "assumed_consent": assumed_consent, "live": live,
     }  # fmt: skip
-    if isinstance(log, BucketedLog):
-        given["until"] = horizon_of(until, log)
-        if assumed_consent is None:
-            given["assumed_consent"] = consent_assumed(journeys, log.has_consent)
     ready = prepared(journeys, log.bucket(0) if isinstance(log, BucketedLog) else log, **given)
 
     def again(horizon: datetime) -> Replay:

@@ -177,8 +177,7 @@ def _empty_tables(ready: Ready) -> dict[str, pd.DataFrame]:
 class OverBuckets:
     """A portfolio over a log in buckets: each bucket by itself, in processes, within the log's budget of memory.
 
-    `ready` is it over any of them. `given` are the arguments of `worlds.prepared`, the horizon and the assumed consent
-    of the whole log among them.
+    `ready` is it over any of them, `given` are the arguments of `worlds.prepared`.
     """
 
     def __init__(

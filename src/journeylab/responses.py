@@ -276,7 +276,7 @@ def fit_responses(
             f"LightGBM finds no OpenMP library ({problem}): install it, on Debian as the package libgomp1"
         ) from None
     if isinstance(log, BucketedLog):
-        log = log.sample(log.share_in_memory())
+        log = log.largest_sample()
     sends = sends_in(log, converts, within, until)
     end_us, start_us = sends.log.end_us, int(sends.at[0])
     n_matured = sends.n_matured(end_us)

@@ -24,7 +24,7 @@ from .logfacts import LogFacts, facts_of
 from .progress import Progress
 from .simulation import Simulation
 from .tablesource import Table, is_table
-from .worlds import Journeys, consent_assumed, horizon_of
+from .worlds import Journeys
 
 if TYPE_CHECKING:
     from .advice import SendTimesGiven
@@ -85,9 +85,6 @@ def simulate(
     """
     _check(draws, level, scores)
     notes = _override(responses, override)
-    if isinstance(log, BucketedLog):
-        until = horizon_of(until, log)
-        assumed_consent = consent_assumed(journeys, log.has_consent) if assumed_consent is None else assumed_consent
     question = Question(
         journeys, responses, draws, rng.spawn(1)[0] if isinstance(rng, np.random.Generator) else rng, match, policy,
         scores, send_times, frozenset(replaces or ()), dict(like or {}), forget_from, until, assumed_consent,

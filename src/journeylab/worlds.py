@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .eventlog import EventLog
 
 __all__ = [
-    "Call", "Journeys", "Ready", "Score", "codes_of", "consent_assumed", "goal_of", "horizon_of", "key_of", "prepared",
+    "Call", "Journeys", "Ready", "Score", "codes_of", "goal_of", "horizon_of", "key_of", "prepared",
     "releases_of",
 ]  # fmt: skip
 
@@ -121,13 +121,6 @@ def prepared(
     return Ready(compiled, log, horizon, policy, assumed, names, world, kept, advice)
 
 
-def consent_assumed(journeys: Journeys, has_consent: Callable[[str], bool]) -> frozenset[str]:
-    """The purposes of journeys for which a log has no event of giving or withdrawing consent (rule 34)."""
-    return frozenset(
-        one for one in {release.journey.purpose for release in releases_of(journeys)} if not has_consent(one)
-    )
-
-
 def key_of(journeys: Journeys, given: Mapping[str, Any]) -> Any:
     """What tells whether results over one log were asked for alike: as JSON, or None where a function answers.
 
@@ -142,6 +135,8 @@ def key_of(journeys: Journeys, given: Mapping[str, Any]) -> Any:
     ]  # fmt: skip
     own = journeys.policy if isinstance(journeys, Portfolio) else None
     told = {name: value for name, value in given.items() if name not in ("scores", "calls", "send_times", "policy")}
+    if given["assumed_consent"] is not None:
+        told["assumed_consent"] = sorted(given["assumed_consent"])
     policies = [None if one is None else one.data() for one in (own, given["policy"])]
     return [FINGERPRINT, releases, policies, told, _digest(given["scores"]), _digest(given["send_times"])]
 

@@ -143,10 +143,6 @@ class BucketedLog:
         """The instant of the last event."""
         return instant(self.end_us)
 
-    def has_consent(self, purpose: str) -> bool:
-        """Whether any event gives or withdraws consent for a purpose, or for all (rule 34)."""
-        return self.whole.has_consent(purpose)
-
     @property
     def rejects(self) -> pa.Table:
         """Arrow table of what was set aside: source, row, column, value, reason."""
@@ -234,6 +230,10 @@ class BucketedLog:
         while needed(int(self.n_events * share), len(self._meta["properties"])) * 2 > self.memory:
             share /= 2
         return share
+
+    def largest_sample(self) -> EventLog:
+        """The log of as many contacts as `share_in_memory` says: what models are fitted to."""
+        return self.sample(self.share_in_memory())
 
     def _in_memory(self, keep: Callable[[pa.ChunkedArray], Any]) -> EventLog:
         """The log of the contacts that `keep` picks from a column of ids, read bucket by bucket."""

@@ -297,7 +297,7 @@ def fitted(log: EventLog | BucketedLog, converts: str | None, within: str, seed:
                     "fit into half of the memory",
                     err=True,
                 )
-            log = log.sample(share)
+            log = log.largest_sample()
         made = fit(log, converts=converts, within=within, rng=seed, progress=fitting.progress)
         fitting.done = f"fitted {counted(len(made.responses), 'response')}"
         if n_sends := getattr(made, "n_sends", None):

@@ -67,7 +67,7 @@ class Question:
         portfolio = read_portfolio(self.files, self.journey)
         send_times = send_times_of(self.send_times)
         policy = portfolio.policy if cap is None else Policy(cap=cap)
-        if source.is_query:
+        if source.query is not None:
             log: EventLog | BucketedLog = source.read_for(portfolio, self.until, self.match, policy)
         else:
             log = source.opened()

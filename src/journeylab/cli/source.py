@@ -56,11 +56,6 @@ class Source:
             )
         return BucketedLog.open(self.events, memory=self.memory)
 
-    @property
-    def is_query(self) -> bool:
-        """Whether the events come from a database, which can be asked for less than all of them."""
-        return self.query is not None
-
     def read_for(self, portfolio: Portfolio, until: datetime | None, match: str, policy: Policy) -> EventLog:
         """As much of the log in a database as a replay of journeys needs; what was set aside is written and counted."""
         from journeylab.pushdown import read_for

@@ -108,9 +108,8 @@ def exposed_units(
     if not isinstance(source, EventLog | BucketedLog):
         raise DataError(f"{experiment.experiment} is an experiment on journeys: it needs an event log")
     given: dict[str, Any] = {"until": until, "send_times": send_times, "progress": progress}
-    if isinstance(source, BucketedLog):
-        source, given["assumed_consent"] = _log_of_exposed(experiment, source, **given)
-    exposures, run = _exposures_of(experiment, source, **given)
+    log = _log_of_exposed(experiment, source, **given) if isinstance(source, BucketedLog) else source
+    exposures, run = _exposures_of(experiment, log, **given)
     if experiment.start_at is not None:
         exposures = exposures.since(experiment.start_at)
     units = _units_of(experiment, exposures, machines=False)
@@ -118,11 +117,8 @@ def exposed_units(
     return Exposed(experiment, units, exposures, run if is_together else None)
 
 
-def _log_of_exposed(experiment: Experiment, log: BucketedLog, **given: Any) -> tuple[EventLog, frozenset[str]]:
-    """The log of all contacts who enter a journey of the experiment, in memory, and the consent that is assumed.
-
-    Of all others nothing is exposed and nothing counts.
-    """
+def _log_of_exposed(experiment: Experiment, log: BucketedLog, **given: Any) -> EventLog:
+    """The log of all contacts who enter a journey of the experiment, in memory; of others nothing counts."""
     import pyarrow as pa
 
     from journeylab.replay import replay
@@ -131,7 +127,7 @@ def _log_of_exposed(experiment: Experiment, log: BucketedLog, **given: Any) -> t
     apart = experiment.journey is None
     runs = [replay(one, log, **given) for one in ([*experiment.definitions.values()] if apart else [together])]
     everybody = pa.chunked_array([run.entrants for run in runs])
-    return log.of(everybody.unique()), frozenset().union(*(run.assumed_consent for run in runs))
+    return log.of(everybody.unique())
 
 
 def _table_of(experiment: Experiment, source: Any, query: str | None) -> UnitTable:
