@@ -3,7 +3,10 @@
 Both give the same counts (checked), on the same processors. Printed are medians of several runs, taken in turn, and
 their ratios: prepared (the log is in memory and prepared; DuckDB has it as a table in memory), cold (from Parquet to
 counts), ten variants of the journey on one prepared log against ten single replays, and the peak memory of the cold
-run in a process of its own, against the log's columns in memory. Then the time for each event as the log grows.
+run in a process of its own, against the log's columns in memory. Then, as the log grows, the time for each event, and
+how many times that of the kernel of `benchmarks.kernel`, which is this one journey by hand and counts alone, it is:
+for a replay, for its walk with every visit recorded, for that with the visits in the order of their table, and for the
+table itself.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import journeylab as jl
+from benchmarks import kernel
+from journeylab.execution import rooms, run
+from journeylab.records import in_order
+from journeylab.worlds import prepared
 
 SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 DAY = 86_400_000_000
@@ -113,11 +121,11 @@ def by_sql(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 def timed(n_runs: int, *works: Callable[[], Any]) -> list[float]:
     """The median seconds of each work, done in turn after one run that does not count, so that all meet one weather."""
     seconds: list[list[float]] = [[] for _ in works]
-    for run in range(n_runs + 1):
+    for turn in range(n_runs + 1):
         for work, taken in zip(works, seconds, strict=True):
             start = time.perf_counter()
             work()
-            if run:
+            if turn:
                 taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in seconds]
 
@@ -182,19 +190,37 @@ def compare(n_events: int, ids: str, n_runs: int, folder: Path) -> None:
 
 
 def grow(sizes: list[int], ids: str, n_runs: int, folder: Path) -> None:
-    """Prints what each event costs in logs of several sizes."""
+    """Prints what each event costs in logs of several sizes, and how many times the kernel's that is."""
     journey = make_journey()
+    print("ns an event, and times the kernel")
+    print(f"{'events':>12}" + "".join(f"{name:>16}" for name in ("cold", "kernel", *WORKS)))
     for n_events in sizes:
         path = make_log(n_events, folder, ids)
-        log = jl.EventLog.read(path, cache=False)
-        cold, prepared = timed(
-            n_runs,
-            lambda path=path: jl.replay(journey, jl.EventLog.read(path, cache=False)),
-            lambda log=log: jl.replay(journey, log),
-        )
-        each = f"cold {cold / n_events * 1e9:6.1f} ns, prepared {prepared / n_events * 1e9:5.1f} ns an event"
-        print(f"{n_events:>12,} events: {each}")
+        (cold,) = timed(n_runs, lambda path=path: jl.replay(journey, jl.EventLog.read(path, cache=False)))
+        least, *taken = timed(n_runs, *works(journey, jl.EventLog.read(path, cache=False)))
+        shown = [f"{cold / n_events * 1e9:16.1f}{least / n_events * 1e9:16.2f}"]
+        shown += [f"{one / n_events * 1e9:9.2f} {one / least:5.1f}x" for one in taken]
+        print(f"{n_events:>12,}" + "".join(shown))
         path.unlink()
+
+
+WORKS = ("replay", "walk", "visits", "in order", "table")
+
+
+def works(journey: jl.Journey, log: jl.EventLog) -> list[Callable[[], Any]]:
+    """The kernel, checked to count the same, and the WORKS on a prepared log."""
+    ready, streams, result = prepared(journey, log), kernel.streams(log), jl.replay(journey, log)
+    assert kernel.counts(streams, log) == branch_counts(result)
+    walk = partial(run, ready.compiled.program, ready.world, len(ready.compiled.exits), log.n_contacts)
+    counted = rooms(walk(record=False))
+    return [
+        lambda: kernel.counts(streams, log),
+        lambda: jl.replay(journey, log),
+        lambda: walk(record=False),
+        lambda: walk(record=True, rooms=counted),
+        lambda: in_order(log, walk(record=True, rooms=counted)),
+        lambda: jl.replay(journey, log).visits,
+    ]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A simulation against single replays: `python -m benchmarks.simulate --events 10000000 --draws 100`.
+"""A simulation against single replays: `python -m benchmarks.simulate --events 1000000 --draws 1000`.
 
 The nine-node journey of `benchmarks.replay`, which was never sent: every send is the model's. The model is fitted to a
 small log of the same messages, of which 9.1 % are opened. Printed are the time of one replay, that of all draws, and
@@ -46,8 +46,8 @@ def make_sends(n_contacts: int = 20_000) -> jl.EventLog:
 def main() -> None:
     """Prints what draws cost."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000)
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--draws", type=int, default=1000)
     arguments = parser.parse_args()
     model = jl.fit_responses(make_sends(), converts="purchase", features=FEATURES)
     predicting = [0.0]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from . import layout as o
 from .errors import DataError, known
+from .execution import recorded
 from .machine import O_CHOICES, O_VISITS, Out
 from .sendtimes import WEEK, SendTimes
 from .tablesource import Table, csv_frame, is_table, parquet_frame
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
     from .program import Compiled
-
 __all__ = ["ADVICE", "Advice", "Advised", "OneSendTimes", "SendTimesGiven", "advised", "advice_of", "ranked", "read"]
 
 OneSendTimes: TypeAlias = SendTimes | Table | str | Path
@@ -178,27 +178,26 @@ class Advised(NamedTuple):
 def advised(compiled: Compiled, advice: Advice, outs: Sequence[Out]) -> Advised:
     """What advised the sends that were made, by the machine's record; visits in the order of the chunks."""
     n_visits = [int(out.used[O_VISITS]) for out in outs]
-    visits = np.concatenate(
-        [np.empty((0, o.V_COLUMNS), np.int32), *(out.visits[:n] for out, n in zip(outs, n_visits, strict=True))]
-    )
+    n = sum(n_visits)
+    if not advice.times:
+        return Advised(np.full(n, -1), (), np.full(n, -1), np.full(n, np.nan), np.full(n, None, object))
+    found = recorded(outs)
     made = [out.choices[: out.used[O_CHOICES]] for out in outs]
     choices = np.concatenate([np.empty((0, o.Q_COLUMNS), np.int64), *made])
     first = np.repeat(np.cumsum([0, *n_visits])[:-1], [len(one) for one in made])
-    mine, n = choices[:, o.Q_VISIT] + first, len(visits)
+    mine, visits = choices[:, o.Q_VISIT] + first, found.visits
     propensity, slots = np.full(n, np.nan), np.full(n, None, object)
     propensity[mine] = np.where(choices[:, o.Q_IN_TIME] == 1, 1 / np.maximum(choices[:, o.Q_OPTIONS], 1), np.nan)
     slots[mine] = [f"{high:014x}{middle:014x}{low:014x}" for low, middle, high in choices[:, o.Q_LOW :].tolist()]
     version, code = np.full(n, -1), np.full(n, -1)
-    versions = [one.version for one in advice.times]
-    if versions:
-        nodes = compiled.program.nodes
-        is_made = (visits[:, o.V_EDGE] >= 0) & (visits[:, o.V_REASON] == o.BECAUSE_NOT)
-        is_best = (nodes[:, o.N_OP] == o.OP_SEND) & (nodes[:, o.C] == o.AT_BEST)
-        asked = np.flatnonzero(is_made & is_best[visits[:, o.V_NODE]])
-        model = compiled.program.bests[nodes[visits[asked, o.V_NODE], o.D], o.BEST_MODEL]
-        row = advice.rows[model, visits[asked, o.V_CONTACT]]
-        version[asked] = np.where(row >= 0, model, -1)
-        by_fallback = np.where(row >= advice.first_fallback, ADVICE.index("fallback"), ADVICE.index("known"))
-        code[asked] = np.where(row >= 0, by_fallback, -1)
-        code[mine] = ADVICE.index("explored")
-    return Advised(version, versions, code, propensity, slots)
+    nodes = compiled.program.nodes
+    is_made = (visits[:, o.V_EDGE] >= 0) & (found.marks[:, o.V_REASON] == o.BECAUSE_NOT)
+    is_best = (nodes[:, o.N_OP] == o.OP_SEND) & (nodes[:, o.C] == o.AT_BEST)
+    asked = np.flatnonzero(is_made & is_best[visits[:, o.V_NODE]])
+    model = compiled.program.bests[nodes[visits[asked, o.V_NODE], o.D], o.BEST_MODEL]
+    row = advice.rows[model, found.contact[asked]]
+    version[asked] = np.where(row >= 0, model, -1)
+    by_fallback = np.where(row >= advice.first_fallback, ADVICE.index("fallback"), ADVICE.index("known"))
+    code[asked] = np.where(row >= 0, by_fallback, -1)
+    code[mine] = ADVICE.index("explored")
+    return Advised(version, [one.version for one in advice.times], code, propensity, slots)

@@ -270,6 +270,11 @@ class LogNames:
             self._kept.streams[event, where] = Stream(*(_ints(array) for array in found))
         return self._streams.setdefault((event, where), len(self._streams))
 
+    @property
+    def stream_arrays(self) -> Sequence[Stream]:
+        """The streams that were asked for, by their index, as the machine walks them."""
+        return [self._kept.streams[key] for key in self._streams]
+
     def _meeting(self, where: c.Tree, rows: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Which events of the log meet a condition; on one text alone it is judged once for each text."""
         names = {part.name for part in c.walk(where) if isinstance(part, c.Property)}
@@ -300,7 +305,7 @@ class LogNames:
         for kind in range(len(self._own)):
             state.own[kind, 1] = kind
         world = self._world({}, program.code, columns)
-        select_events(program, world, state, new_out(program, 0, 0), condition, rows, keep)
+        select_events(program, world, state, new_out(program, 0), condition, rows, keep)
         return keep
 
     # The world
@@ -419,8 +424,7 @@ class LogNames:
     def _world(
         self, given: Mapping[str, Any], code: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]
     ) -> o.World:
-        found = [self._kept.streams[key] for key in self._streams]
-        streams = [[_address(array) for array in one] if len(one.at) else [0, 0, 0] for one in found]
+        streams = [[_address(array) for array in one] if len(one.at) else [0, 0, 0] for one in self.stream_arrays]
         is_read = _properties_read(code)
         properties = [
             _address(columns[name] if name in columns else self._property(name)) if index in is_read else 0

@@ -15,8 +15,7 @@ import pandas as pd
 
 from . import layout as o
 from .clock import NEVER
-from .execution import asked, run
-from .machine import O_ENTRIES, O_VISITS
+from .execution import asked, recorded, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,26 +86,25 @@ def _foreign(ready: Ready, sent: pd.DataFrame) -> pd.DataFrame:
     limits[o.L_ASK_SENDS] = 0
     outs = run(compiled.program, ready.world, len(compiled.exits), ready.log.n_contacts, record=True, contacts=who)
     limits[o.L_ASK_SENDS] = 1
-    entries = np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in outs])
+    found = recorded(outs)
     entered = np.full(ready.log.n_contacts, NEVER)
-    np.minimum.at(entered, entries[:, o.R_CONTACT], entries[:, o.R_STARTED])
-    visits = np.concatenate([out.visits[: out.used[O_VISITS]] for out in outs])
-    left_at = np.concatenate([out.times[: out.used[O_VISITS], 1] for out in outs])
+    np.minimum.at(entered, found.entries[:, o.R_CONTACT], found.entries[:, o.R_STARTED])
+    visits, left_at = found.visits, found.times[:, 1]
     is_send = compiled.program.nodes[visits[:, o.V_NODE], o.N_OP] == o.OP_SEND
     is_made = is_send & (visits[:, o.V_EDGE] == compiled.program.nodes[visits[:, o.V_NODE], o.N_EDGE])
-    is_made &= visits[:, o.V_REASON] == o.BECAUSE_NOT
+    is_made &= found.marks[:, o.V_REASON] == o.BECAUSE_NOT
     made = pd.DataFrame(
         {
-            "contact": visits[is_made, o.V_CONTACT].astype(np.int64),
+            "contact": found.contact[is_made],
             "at": left_at[is_made] - limits[o.L_BEFORE],
             "message": _message_codes(ready)[visits[is_made, o.V_NODE]],
             "made_at": left_at[is_made],
         }
     ).sort_values("at", kind="stable")
     within = sent[sent["at"].to_numpy() >= entered[sent["contact"].to_numpy()]].astype({"message": np.int64})
-    found = pd.merge_asof(within, made, on="at", by=["contact", "message"])
-    late = found["at"] - found["made_at"].fillna(-int(NEVER)) > limits[o.L_MATCH]
-    return found[late.to_numpy()]
+    nearest = pd.merge_asof(within, made, on="at", by=["contact", "message"])
+    late = nearest["at"] - nearest["made_at"].fillna(-int(NEVER)) > limits[o.L_MATCH]
+    return nearest[late.to_numpy()]
 
 
 def _message_codes(ready: Ready) -> NDArray[np.int64]:

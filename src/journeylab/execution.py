@@ -9,22 +9,36 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from . import layout as o
-from .machine import O_REQUESTS, Out, State, advance, new_out, new_state
+from .machine import (
+    O_ENTRIES,
+    O_REQUESTS,
+    O_VISITS,
+    Given,
+    Out,
+    Rows,
+    State,
+    advance,
+    given,
+    new_out,
+    new_rows,
+    new_state,
+)
 from .progress import Tell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
-    "no_answers_yet", "offsets_of", "run", "with_answers",
+    "Answer", "Answers", "Asked", "Recorded", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
+    "n_processors", "no_answers_yet", "offsets_of", "recorded", "rooms", "rows_of", "run", "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
@@ -53,22 +67,30 @@ class Answer(NamedTuple):
     at: int
 
 
-def _grown(program: o.Program, n_exits: int, state: State, out: Out, more: int) -> tuple[State, Out]:
-    room = len(state.running) * more
-    rooms = len(out.visits) * more, len(out.requests) * more, len(out.next_at)
-    return new_state(program, room), new_out(program, n_exits, *rooms)
+class _Run(NamedTuple):
+    """What all chunks of a run share; `states` are those that no thread uses at the moment."""
+
+    program: o.Program
+    n_exits: int
+    given: Given
+    n_requests: int
+    n_next: int
+    contacts: NDArray[np.int64]
+    states: deque[State]
 
 
-def _chunk(
-    program: o.Program, world: o.World, n_exits: int, record: bool, contacts: NDArray[np.int64], bounds: tuple[int, int]
-) -> Out:
-    """What happens to one chunk of contacts, given all the room that they need."""
-    start, end = bounds
-    n_visits, is_live = (end - start) * 2 if record else 0, int(world.limits[o.L_LIVE])
-    n_requests, n_next = (end - start) * max(int(world.limits[o.L_ASK_SENDS]), is_live), (end - start) * is_live
-    state, out = new_state(program, 8), new_out(program, n_exits, max(64, n_visits), max(64, n_requests), n_next)
-    while not advance(program, world, state, out, record=record, contacts=contacts, start=start, end=end):
-        state, out = _grown(program, n_exits, state, out, 2)
+def _chunk(of: _Run, bounds: tuple[int, int], rows: Rows | None, record: bool) -> Out:
+    """What happens to one chunk of contacts, given all the room that they need: of rows, that which is given first."""
+    n, program = bounds[1] - bounds[0], of.program
+    state = of.states.pop() if of.states else new_state(program, 8)
+    if record and rows is None:
+        rows = new_rows(program, max(64, 4 * n), max(64, 2 * n))
+    out = new_out(program, of.n_exits, rows, max(64, n * of.n_requests), n * of.n_next)
+    while not advance(of.given, state, out, record=record, contacts=of.contacts, bounds=bounds):
+        state = new_state(program, 2 * len(state.running))
+        rows = new_rows(program, 2 * len(out.visits), 2 * len(out.entries))
+        out = new_out(program, of.n_exits, rows, 2 * len(out.requests), len(out.next_at))
+    of.states.append(state)
     return out
 
 
@@ -87,12 +109,14 @@ def in_parts(work: Callable[[int, int], T], n: int) -> list[T]:
 
 
 def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
-    """The chunks in which contacts are advanced, none across two groups: so many contacts, or the group of each."""
+    """The chunks in which contacts are advanced, none across two groups: so many contacts, or the group of each.
+
+    However many contacts there are, each thread has some chunks, so that none waits long for another's last.
+    """
     edges = [0, group] if isinstance(group, int) else [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
+    size = max(CHUNK, edges[-1] // (8 * n_processors()) + 1)
     return [
-        (first, min(first + CHUNK, end))
-        for start, end in itertools.pairwise(edges)
-        for first in range(start, end, CHUNK)
+        (first, min(first + size, end)) for start, end in itertools.pairwise(edges) for first in range(start, end, size)
     ]
 
 
@@ -105,22 +129,40 @@ def run(
     record: bool,
     contacts: NDArray[np.int64] | None = None,
     bounds: Sequence[tuple[int, int]] | None = None,
+    rooms: Sequence[tuple[int, int]] | None = None,
     progress: Tell | None = None,
 ) -> list[Out]:
-    """What happens to all contacts (or those given by index), in the order of the chunks (or those given)."""
-    listed = np.empty(0, np.int64) if contacts is None else contacts
+    """What happens to all contacts (or those given by index), in the order of the chunks (or those given).
+
+    `rooms` says how many visits and entries each chunk will have, where an earlier run has counted them.
+    """
+    is_live = int(world.limits[o.L_LIVE])
+    of = _Run(
+        program, n_exits, given(program, world), max(int(world.limits[o.L_ASK_SENDS]), is_live), is_live,
+        np.empty(0, np.int64) if contacts is None else contacts, deque(),
+    )  # fmt: skip
     total = n_contacts if contacts is None else len(contacts)
     bounds = chunks(total) if bounds is None else bounds
 
-    def work(one: tuple[int, int]) -> Out:
-        return _chunk(program, world, n_exits, record, listed, one)
+    rows = _parts(program, rooms) if rooms else [None] * len(bounds)
+
+    def work(one: tuple[int, int], rows: Rows | None) -> Out:
+        return _chunk(of, one, rows, record)
 
     # Handing few contacts to threads takes longer than advancing them.
     n_threads = min(len(bounds), n_processors(), 1 + total // CHUNK)
     if n_threads <= 1:
-        return _collect(map(work, bounds), bounds, total, progress)
+        return _collect(map(work, bounds, rows), bounds, total, progress)
     with ThreadPoolExecutor(n_threads) as pool:
-        return _collect(pool.map(work, bounds), bounds, total, progress)
+        return _collect(pool.map(work, bounds, rows), bounds, total, progress)
+
+
+def _parts(program: o.Program, rooms: Sequence[tuple[int, int]]) -> Sequence[Rows]:
+    """The part of each chunk of tables that just have room for all: large ones cost fewer page faults than many."""
+    visits, entries = (np.cumsum([0, *one]).tolist() for one in zip(*rooms, strict=True))
+    whole = new_rows(program, visits[-1], entries[-1])
+    spans = zip(itertools.pairwise(visits), itertools.pairwise(entries), strict=True)
+    return [whole.part(slice(*of_visits), slice(*of_entries)) for of_visits, of_entries in spans]
 
 
 def _collect(results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: int, progress: Tell | None) -> list[Out]:
@@ -130,6 +172,47 @@ def _collect(results: Iterable[Out], bounds: Sequence[tuple[int, int]], total: i
         if progress is not None:
             progress(end, total)
     return done
+
+
+def rooms(outs: Sequence[Out]) -> list[tuple[int, int]]:
+    """How many visits and entries each chunk had that was counted without recording any."""
+    counts = [(out.n_by_edge.sum() + out.n_by_node.sum(), out.n_by_journey[:, o.T_ENTERED].sum()) for out in outs]
+    return [(int(n_visits), int(n_entries)) for n_visits, n_entries in counts]
+
+
+class Recorded(NamedTuple):
+    """The rows of all chunks in turn, as `machine.Out` has them; `entry` is the row of each visit's entry."""
+
+    entries: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    times: NDArray[np.int64]
+    visits: NDArray[np.int32]
+    marks: NDArray[np.int8]
+
+    @property
+    def contact(self) -> NDArray[np.int64]:
+        """The contact of each visit."""
+        found: NDArray[np.int64] = self.entries[self.entry, o.R_CONTACT]
+        return found
+
+
+def rows_of(outs: Sequence[Out], name: str, used: int) -> list[NDArray[Any]]:
+    """The rows of each chunk's table that are in use."""
+    return [getattr(out, name)[: out.used[used]] for out in outs]
+
+
+def recorded(outs: Sequence[Out]) -> Recorded:
+    """What was recorded, in the order of the chunks."""
+    entries, visits = rows_of(outs, "entries", O_ENTRIES), rows_of(outs, "visits", O_VISITS)
+    first = np.cumsum([0, *map(len, entries)])[:-1]
+    of = [rows[:, o.V_ENTRY] + at for rows, at in zip(visits, first, strict=True)]
+    return Recorded(
+        np.concatenate([np.empty((0, o.R_COLUMNS), np.int64), *entries]),
+        np.concatenate([np.empty(0, np.int64), *of]),
+        np.concatenate([np.empty((0, 2), np.int64), *rows_of(outs, "times", O_VISITS)]),
+        np.concatenate([np.empty((0, o.V_COLUMNS), np.int32), *visits]),
+        np.concatenate([np.empty((0, o.MARKS), np.int8), *rows_of(outs, "marks", O_VISITS)]),
+    )
 
 
 class Asked(NamedTuple):

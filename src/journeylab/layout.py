@@ -30,8 +30,9 @@ LAST_ROW: int = np.int64(2**61)  # type: ignore[assignment]
     J_REENTRY, J_COOLDOWN, J_CONSENT, J_CONSENT_ASSUMED, J_FIRST_NODE, J_QUIET_START, J_QUIET_END,
     J_CAP_SENDS, J_CAP_WITHIN, J_MAX_VISITS, J_ZONE, J_CAUSES, J_CAUSES_END, J_HOLDOUT_KEY, J_GROUP,
     J_FROM, J_UNTIL, J_MAX_VISITS_EXIT, J_PAUSES, J_PAUSES_END, J_ORDER,
-    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_POLICY_SENDS, J_POLICY_WITHIN, J_COLUMNS,
-) = range(38)  # fmt: skip
+    J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_POLICY_SENDS, J_POLICY_WITHIN, J_GATED,
+    J_COLUMNS,
+) = range(39)  # fmt: skip
 X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, X_SHARE_FROM, X_SHARE_TO, JX_COLUMNS = range(6)
 TRIGGER_EVENT, TRIGGER_SEGMENT, TRIGGER_DATE = range(3)
 REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
@@ -44,7 +45,7 @@ N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_COLUMNS 
     OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start or best, E end, F days, G logged, H responses
     OP_WAIT,  # A duration
     OP_WAIT_UNTIL,  # A kind of target, B start or time, C end, D days, E date attribute, F offset
-    OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since
+    OP_WAIT_FOR,  # A within, B first await, C end of awaits, D since, E has a guard, F is of a message (any)
     OP_DECIDE,  # A first clause, B end of clauses
     OP_SPLIT,  # A first arm, B end of arms, C per entry
     OP_RUN,  # A first node of the part
@@ -64,8 +65,9 @@ SINCE_ARRIVAL, SINCE_ENTRY = -1, -2
 
 # Awaits of a wait_for: a stream, a guard, the node whose message it is (or NONE), the edge to take.
 W_STREAM, W_GUARD, W_NODE, W_EDGE = range(4)
-# Causes to leave: a stream, a guard, the exit.
+# Causes to leave: a stream, a guard, the exit. A journey's first ones are that consent is withdrawn, and erasure.
 C_STREAM, C_GUARD, C_EXIT = range(3)
+REFUSALS = 2
 
 # Conditions in postfix, on a stack of float64 in which NaN is a missing value.
 # Those up to WEEKDAY push a value, those up to DIVIDE and WEIGH combine two, the others change one.
@@ -115,8 +117,8 @@ class Program(NamedTuple):
         code, code_x: int64 operation with two arguments, float64 argument.
         options: float64, the literals of all `in` lists.
         features: int64, the conditions whose values go with the request of a send.
-        sizes: int64, how many journeys, nodes, edges, exits and features there are; the kind of
-            own event that is a conversion, or NONE.
+        sizes: int64, how many journeys, nodes, edges, exits and features there are; the kind of own event that is a
+            conversion, or NONE; how many purposes and caps there are.
     """
 
     journeys: NDArray[np.int64]
@@ -144,15 +146,15 @@ class Program(NamedTuple):
 
 
 _INT, _FLOAT = types.int64, types.float64
+N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_PURPOSES, N_CAPS, N_SIZES = range(9)
 PROGRAM = group_type(
-    "Program", constant=True, journeys=(_INT, J_COLUMNS), journeys_x=(_FLOAT, JX_COLUMNS), nodes=(_INT, N_COLUMNS),
-    edges=(_INT, 1), awaits=(_INT, 4), clauses=(_INT, 2), causes=(_INT, 3), assigned=(_INT, 1), assigned_x=(_FLOAT, 1),
-    arms=(_INT, 2), arms_x=(_FLOAT, 1), bests=(_INT, BEST_COLUMNS), bests_x=(_FLOAT, 1), consents=(_INT, 3),
-    suppressions=(_INT, 1), conditions=(_INT, 2),
+    "Program", constant=True, within={"sizes": N_SIZES}, journeys=(_INT, J_COLUMNS), journeys_x=(_FLOAT, JX_COLUMNS),
+    nodes=(_INT, N_COLUMNS), edges=(_INT, 1), awaits=(_INT, 4), clauses=(_INT, 2), causes=(_INT, 3),
+    assigned=(_INT, 1), assigned_x=(_FLOAT, 1), arms=(_INT, 2), arms_x=(_FLOAT, 1), bests=(_INT, BEST_COLUMNS),
+    bests_x=(_FLOAT, 1), consents=(_INT, 3), suppressions=(_INT, 1), conditions=(_INT, 2),
     code=(_INT, 3), code_x=(_FLOAT, 1), options=(_FLOAT, 1), pauses=(_INT, 2),
     features=(_INT, 1), sizes=(_INT, 1),
 )  # fmt: skip
-N_JOURNEYS, N_NODES, N_EDGES, N_EXITS, N_FEATURES, N_CONVERTED, N_SIZES = range(7)
 
 
 class World(NamedTuple):
@@ -208,15 +210,17 @@ class World(NamedTuple):
 (L_START, L_LOG_END, L_UNTIL, L_BEFORE, L_MATCH, L_ZONE_ATTRIBUTE, L_ASK_SENDS, L_ASK_FROM, L_HAS_ANSWERS, L_RANKED,
  L_FALLBACKS, L_STREAMS, L_PROPERTIES, L_LIVE, L_COLUMNS) = range(15)  # fmt: skip
 WORLD = group_type(
-    "World", constant=True, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5), properties=(_INT, 1),
+    "World", constant=True, within={"limits": L_COLUMNS}, streams=(_INT, 3), attributes=(_INT, 5), scores=(_INT, 5),
+    properties=(_INT, 1),
     own_streams=(types.uint8, 1), own_values=(_FLOAT, 1), zones=ZONES, units=(types.uint64, 1),
     unit_values=(types.uint64, 1), first_at=(_INT, 1), ranks=(types.uint8, 168), rank_rows=(_INT, 1),
     asked_calls=(types.uint8, 1), answer_offsets=(_INT, 1), answers=(_INT, 5), answers_x=(_FLOAT, 1), limits=(_INT, 1),
 )  # fmt: skip
 K_KIND, K_ID, K_ENTRY, K_VISIT, K_AT = range(5)
 
-# A visit as the machine records it: int64 arrival and leaving, and these int32 columns.
-V_CONTACT, V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_EVIDENCE, V_REASON, V_COLUMNS = range(8)
+# A visit as the machine records it: int64 arrival and leaving, these int32 columns, and int8 marks.
+V_ENTRY, V_NODE, V_VISIT, V_EDGE, V_COLUMNS = range(5)
+V_EVIDENCE, V_REASON, MARKS = range(3)
 # An entry: int64 columns; its unit is a text's code, NONE for the contact; by whom it is held out are bits.
 R_CONTACT, R_JOURNEY, R_ENTRY, R_STARTED, R_LEFT, R_EXIT, R_HELD, R_UNIT, R_COLUMNS = range(9)
 HELD_BY_JOURNEY, HELD_BY_POLICY = 1, 2

@@ -6,13 +6,17 @@ its arrays' addresses. In compiled code `group.table[i, j]`, `group.table[i]` an
 for the arrays themselves; a row of a table with several columns is a table of one. There are no bounds checks and no
 references are counted: the caller keeps the arrays alive and gives every index a row.
 
+The optimiser is told that two tables never overlap, nor two columns of one (type-based alias analysis), so that what
+was read of one is not read again after a write to another: no array may be in two tables.
+
 With numba's compilation disabled the NamedTuples are used as they are.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numba
@@ -26,23 +30,24 @@ from numba.extending import intrinsic, models, register_model
 
 __all__ = ["Group", "addresses", "float_at", "group_type", "int_at", "opened", "opener"]
 
-_PAIR = types.UniTuple(types.int64, 2)
-
 
 class Table(types.Type):  # type: ignore[misc]
-    """The compiled type of a table: its elements, its columns, and whether nobody writes to it meanwhile."""
+    """The compiled type of a table, or of a row of one: its elements and columns, and whether nobody writes to it."""
 
-    def __init__(self, element: Any, columns: int, constant: bool) -> None:
-        self.element, self.columns, self.constant = element, columns, constant
-        super().__init__(f"Table({element}, {columns}, {constant})")
+    def __init__(self, name: str, element: Any, columns: int, constant: bool, is_row: bool = False) -> None:
+        self.table, self.element, self.columns, self.constant, self.is_row = name, element, columns, constant, is_row
+        super().__init__(f"{'Row' if is_row else 'Table'}({name}, {element}, {columns}, {constant})")
 
 
 class Group(types.Type):  # type: ignore[misc]
-    """The compiled type of a group of tables, or of further groups, by name."""
+    """The compiled type of a group of tables, or of further groups, by name; `within` has where those within begin."""
 
-    def __init__(self, name: str, fields: Sequence[tuple[str, Any]]) -> None:
+    def __init__(self, name: str, fields: Sequence[tuple[str, Any]], within: Mapping[str, int]) -> None:
         self.fields = dict(fields)
         self.places = {field: place for place, field in enumerate(self.fields)}
+        starts = accumulate(within.values(), initial=len(self.fields))
+        self.within = dict(zip(within, starts, strict=False))
+        self.size = len(self.fields) + sum(within.values())
         super().__init__(f"Group({name})")
 
 
@@ -53,28 +58,40 @@ class _Address(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, ir.IntType(64))
 
 
-def group_type(name: str, *, constant: bool, **fields: tuple[Any, int] | Group) -> Group:
-    """The type of a group whose tables have the given elements and columns."""
-    made = [(field, one if isinstance(one, Group) else Table(*one, constant)) for field, one in fields.items()]
-    return Group(name, made)
+def group_type(
+    name: str, *, constant: bool, within: Mapping[str, int] | None = None, **fields: tuple[Any, int] | Group
+) -> Group:
+    """The type of a group whose tables have the given elements and columns.
+
+    Tables of int64 numbers that lie `within` the group itself, behind its addresses, have a fixed length. They are read
+    without an address of their own; compiled code has a copy of them.
+    """
+    made = [
+        (field, one if isinstance(one, Group) else Table(f"{name}.{field}", *one, constant))
+        for field, one in fields.items()
+    ]
+    return Group(name, made, within or {})
 
 
-def addresses(group: Any) -> Any:
-    """The addresses of a NamedTuple's arrays, int64; a nested NamedTuple is kept alive by the returned array's base.
+def addresses(group: Any, kind: Group) -> Any:
+    """The addresses of a NamedTuple's arrays, int64, and the numbers within it; the returned array keeps all alive.
 
     Raises:
         TypeError: for an array that is not C-contiguous.
+        ValueError: for an array within the group of another length.
     """
     if numba.config.DISABLE_JIT:
         return group
     kept, found = [], []
     for name, value in zip(group._fields, group, strict=True):
-        one = addresses(value) if isinstance(value, tuple) else value
+        one = addresses(value, kind.fields[name]) if isinstance(value, tuple) else value
         if not one.flags.c_contiguous:
             raise TypeError(f"{name} must be C-contiguous")
         kept.append(one)
         found.append(one.ctypes.data)
-    table = np.array(found, np.int64).view(_Keeping)
+    table = np.concatenate([np.array(found, np.int64), *(getattr(group, name) for name in kind.within)]).view(_Keeping)
+    if len(table) != kind.size:
+        raise ValueError(f"{kind} has {kind.size} numbers, not {len(table)}")
     table.kept = [kept, group]
     return table
 
@@ -102,11 +119,14 @@ def opener(kind: Group) -> Any:
     return open_group
 
 
-def _load(context: Any, builder: Any, element: Any, address: Any, index: Any, *, constant: bool) -> Any:
+def _load(context: Any, builder: Any, element: Any, address: Any, index: Any, *, tag: Any = None) -> Any:
+    """Loads an element; without a tag it is one that nobody writes to meanwhile."""
     pointer = builder.inttoptr(address, context.get_data_type(element).as_pointer())
     loaded = builder.load(builder.gep(pointer, [index]))
-    if constant:
+    if tag is None:
         loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+    else:
+        loaded.set_metadata("tbaa", tag)
     return context.data_model_manager[element].from_data(builder, loaded)
 
 
@@ -120,57 +140,78 @@ class _Fields(AttributeTemplate):  # type: ignore[misc]
 
 @lower_getattr_generic(Group)  # type: ignore[untyped-decorator]
 def _field(context: Any, builder: Any, kind: Any, value: Any, name: str) -> Any:
-    place = ir.Constant(ir.IntType(64), kind.places[name])
-    return _load(context, builder, types.int64, value, place, constant=True)
+    if name in kind.within:
+        return builder.add(value, ir.Constant(ir.IntType(64), 8 * kind.within[name]))
+    return _load(context, builder, types.int64, value, ir.Constant(ir.IntType(64), kind.places[name]))
+
+
+def _index(index: Any) -> Any:
+    """The type of an index as it is compiled: an int64 or a pair of them, whose column may be known."""
+    if not isinstance(index, types.BaseTuple):
+        return index if isinstance(index, types.Literal) else types.int64
+    _, column = index.types
+    return types.Tuple((types.int64, column if isinstance(column, types.Literal) else types.int64))
 
 
 @infer_global(operator.getitem)
 class _GetItem(AbstractTemplate):  # type: ignore[misc]
+    prefer_literal = True
+
     def generic(self, args: Any, _: Any) -> Any:
         table, index = args
         if not isinstance(table, Table):
             return None
-        if isinstance(index, types.BaseTuple):
-            return signature(table.element, table, _PAIR)
-        row = table.element if table.columns == 1 else Table(table.element, 1, table.constant)
+        if isinstance(index, types.BaseTuple) or table.columns == 1 or table.is_row:
+            return signature(table.element, table, _index(index))
+        row = Table(table.table, table.element, table.columns, table.constant, is_row=True)
         return signature(row, table, types.int64)
 
 
 @infer_global(operator.setitem)
 class _SetItem(AbstractTemplate):  # type: ignore[misc]
+    prefer_literal = True
+
     def generic(self, args: Any, _: Any) -> Any:
         table, index, _ = args
         if not isinstance(table, Table):
             return None
-        return signature(types.none, table, _PAIR if isinstance(index, types.BaseTuple) else types.int64, table.element)
+        return signature(types.none, table, _index(index), table.element)
 
 
-def _place(builder: Any, table: Any, index_type: Any, index: Any) -> Any:
-    if not isinstance(index_type, types.BaseTuple):
-        return index
-    row, column = cgutils.unpack_tuple(builder, index, 2)
-    return builder.add(builder.mul(row, ir.Constant(ir.IntType(64), table.columns)), column)
+def _place(builder: Any, table: Any, index_type: Any, index: Any) -> tuple[Any, Any]:
+    """The place of an element behind the table's address, and the tag of what may lie there."""
+    place, column = index, index_type if table.is_row or table.columns == 1 else None
+    if isinstance(index_type, types.BaseTuple):
+        row, within = cgutils.unpack_tuple(builder, index, 2)
+        place = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), table.columns)), within)
+        column = index_type.types[1]
+    root = builder.module.add_metadata(["tables"])
+    kind = builder.module.add_metadata([table.table, root, ir.Constant(ir.IntType(64), 0)])
+    if isinstance(column, types.Literal):
+        name = f"{table.table}/{column.literal_value}"
+        kind = builder.module.add_metadata([name, kind, ir.Constant(ir.IntType(64), 0)])
+    return place, builder.module.add_metadata([kind, kind, ir.Constant(ir.IntType(64), 0)])
 
 
-@lower_builtin(operator.getitem, Table, types.int64)  # type: ignore[untyped-decorator]
-@lower_builtin(operator.getitem, Table, _PAIR)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.getitem, Table, types.Integer)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.getitem, Table, types.BaseTuple)  # type: ignore[untyped-decorator]
 def _get(context: Any, builder: Any, made: Any, arguments: Any) -> Any:
     table, index_type = made.args
     if isinstance(made.return_type, Table):
         size = context.get_abi_sizeof(context.get_data_type(table.element)) * table.columns
         return builder.add(arguments[0], builder.mul(arguments[1], ir.Constant(ir.IntType(64), size)))
-    place = _place(builder, table, index_type, arguments[1])
-    return _load(context, builder, table.element, arguments[0], place, constant=table.constant)
+    place, tag = _place(builder, table, index_type, arguments[1])
+    return _load(context, builder, table.element, arguments[0], place, tag=None if table.constant else tag)
 
 
-@lower_builtin(operator.setitem, Table, types.int64, types.Any)  # type: ignore[untyped-decorator]
-@lower_builtin(operator.setitem, Table, _PAIR, types.Any)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.setitem, Table, types.Integer, types.Any)  # type: ignore[untyped-decorator]
+@lower_builtin(operator.setitem, Table, types.BaseTuple, types.Any)  # type: ignore[untyped-decorator]
 def _set(context: Any, builder: Any, made: Any, arguments: Any) -> Any:
     table, index_type, _ = made.args
-    place = _place(builder, table, index_type, arguments[1])
+    place, tag = _place(builder, table, index_type, arguments[1])
     pointer = builder.inttoptr(arguments[0], context.get_data_type(table.element).as_pointer())
     data = context.data_model_manager[table.element].as_data(builder, arguments[2])
-    builder.store(data, builder.gep(pointer, [place]))
+    builder.store(data, builder.gep(pointer, [place])).set_metadata("tbaa", tag)
     return context.get_dummy_value()
 
 
@@ -178,7 +219,7 @@ def _reader(element: Any) -> Any:
     @intrinsic
     def read(typing_context: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: Any, made: Any, arguments: Any) -> Any:
-            return _load(context, builder, element, arguments[0], arguments[1], constant=True)
+            return _load(context, builder, element, arguments[0], arguments[1])
 
         return signature(element, types.int64, types.int64), generate
 

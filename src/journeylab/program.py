@@ -293,6 +293,7 @@ class _Compiler:
             row[o.J_CAP_SENDS], row[o.J_CAP_WITHIN] = journey.cap.sends, _us(journey.cap.within)
         if policy.cap:
             row[o.J_POLICY_SENDS], row[o.J_POLICY_WITHIN] = policy.cap.sends, _us(policy.cap.within)
+        row[o.J_GATED] = int(max(row[gate] for gate in (o.J_QUIET_START, o.J_CAP_SENDS, o.J_POLICY_SENDS)) >= 0)
         row[o.J_MAX_VISITS], row[o.J_ZONE] = journey.max_visits, self.names.zone(journey.timezone)
         row[o.J_MAX_VISITS_EXIT] = self.exit(index, "max_visits")
         row[o.J_CAUSES] = len(self.causes)
@@ -500,6 +501,8 @@ class _Compiler:
                 events = self.events(awaited.event, awaited.where, where, part.journey.known_segments)
                 self.awaits.append([*events, o.NONE, edge])
         row[o.C] = len(self.awaits)
+        row[o.E] = int(any(guard != o.NONE for _, guard, _, _ in self.awaits[row[o.B] :]))
+        row[o.F] = int(any(of != o.NONE for _, _, of, _ in self.awaits[row[o.B] :]))
 
     def _split(self, row: list[int], part: _Part, index: int, name: str, node: Split) -> None:
         row[o.N_OP], row[o.A], row[o.C] = o.OP_SPLIT, len(self.arms), int(node.per == "entry")
@@ -608,6 +611,8 @@ def _sizes(work: _Compiler, features: Sequence[int], converted: int) -> np.ndarr
     sizes[o.N_JOURNEYS], sizes[o.N_NODES] = len(work.journeys), len(work.nodes)
     sizes[o.N_EDGES], sizes[o.N_EXITS] = len(work.edges), len(work.exits)
     sizes[o.N_FEATURES], sizes[o.N_CONVERTED] = len(features), converted
+    sizes[o.N_PURPOSES] = len(work.consents)
+    sizes[o.N_CAPS] = sum(int(row[cap] >= 0) for row in work.journeys for cap in (o.J_CAP_SENDS, o.J_POLICY_SENDS))
     return sizes
 
 

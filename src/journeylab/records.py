@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 
 from . import layout as o
 from .advice import Advice, advised
-from .clock import NEVER
+from .execution import n_processors, rows_of
 from .journey import Send
-from .machine import O_ENTRIES, O_VISITS, Out, new_out
+from .machine import O_ENTRIES, O_VISITS, Out, count_rows, new_out, put_rows
 from .program import Compiled
 
 if TYPE_CHECKING:
@@ -21,42 +22,78 @@ if TYPE_CHECKING:
     from .eventlog import EventLog
 
 __all__ = [
-    "Drawn",
-    "Tally",
-    "added",
-    "assignments",
-    "counts_table",
-    "drawn",
-    "plain_counts",
-    "tables",
-    "tally",
-    "tally_of",
-]
+    "Drawn", "Ordered", "Tally", "added", "assignments", "counts_table", "drawn", "entries_table", "in_order",
+    "plain_counts", "sends_table", "tables", "tally", "tally_of", "visits_table",
+]  # fmt: skip
 
 
 def _instants(at: NDArray[np.int64]) -> pd.DatetimeIndex:
-    """Aware UTC instants; NEVER is missing."""
-    missing = np.datetime64("NaT", "us")
-    return pd.DatetimeIndex(np.where(at == NEVER, missing, at.astype("datetime64[us]")), tz="UTC")
+    """Aware UTC instants of microseconds, in which a missing one is as numpy has it."""
+    return pd.DatetimeIndex(np.ascontiguousarray(at).view("datetime64[us]"), tz="UTC")
 
 
 def _named(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical:
     """Names by code, -1 missing; equal names are one category."""
     categories = sorted(set(names))
     place = {name: i for i, name in enumerate(categories)}
-    table = np.array([place[name] for name in names] + [-1], np.int64)
-    return pd.Categorical.from_codes(table[codes], categories)
+    table = np.array([place[name] for name in names] + [-1], np.min_scalar_type(-1 - len(categories)))
+    return pd.Categorical.from_codes(table[codes], categories, validate=False)
 
 
-def _recorded(outs: Sequence[Out]) -> NDArray[np.int64]:
-    """The rows of all entries."""
-    return np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in outs] or [np.empty((0, o.R_COLUMNS), int)])
+class Ordered(NamedTuple):
+    """All visits by column, sorted by contact, entry, arrived_at; `entries` are all entries' rows by contact, entry.
+
+    Instants are in microseconds, left_at the missing one while open. `record` is the visit's place in `Recorded`.
+    """
+
+    contact: NDArray[np.int32]
+    entry: NDArray[np.int32]
+    node: NDArray[np.int32]
+    visit: NDArray[np.int32]
+    edge: NDArray[np.int32]
+    evidence: NDArray[np.int8]
+    reason: NDArray[np.int8]
+    arrived_at: NDArray[np.int64]
+    left_at: NDArray[np.int64]
+    record: NDArray[np.int64]
+    entries: NDArray[np.int64]
 
 
-def _by_contact(log: EventLog, entries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows of entries, sorted by contact, entry."""
-    order = np.lexsort((entries[:, o.R_JOURNEY], entries[:, o.R_ENTRY], log.rank[entries[:, o.R_CONTACT]]))
-    return entries[order]
+def _room_for(n_visits: int, n_entries: int) -> Ordered:
+    def numbers() -> NDArray[np.int32]:
+        return np.empty(n_visits, np.int32)
+
+    def codes() -> NDArray[np.int8]:
+        return np.empty(n_visits, np.int8)
+
+    def instants() -> NDArray[np.int64]:
+        return np.empty(n_visits, np.int64)
+
+    return Ordered(
+        contact=numbers(), entry=numbers(), node=numbers(), visit=numbers(), edge=numbers(), evidence=codes(),
+        reason=codes(), arrived_at=instants(), left_at=instants(), record=instants(),
+        entries=np.empty((n_entries, o.R_COLUMNS), np.int64),
+    )  # fmt: skip
+
+
+def in_order(log: EventLog, outs: Sequence[Out]) -> Ordered:
+    """What was recorded, in the order of the tables.
+
+    Rows are counted by contact and the counts added up in the order of contacts' ids: that is where each begins. Then
+    every chunk is written to its place by a thread of its own.
+    """
+    rank, entries = log.rank, rows_of(outs, "entries", O_ENTRIES)
+    times, visits, marks = (rows_of(outs, name, O_VISITS) for name in ("times", "visits", "marks"))
+    entry_starts, visit_starts = np.zeros(len(rank) + 1, np.int64), np.zeros(len(rank) + 1, np.int64)
+    with ThreadPoolExecutor(n_processors()) as pool:
+        most = list(pool.map(lambda *of: count_rows(rank, *of, entry_starts, visit_starts), entries, visits))
+        np.cumsum(entry_starts, out=entry_starts)
+        np.cumsum(visit_starts, out=visit_starts)
+        ordered = _room_for(int(visit_starts[-1]), int(entry_starts[-1]))
+        first = np.cumsum([0, *map(len, visits)])[:-1].tolist()
+        of_chunks = zip(entries, times, visits, marks, first, most, strict=True)
+        list(pool.map(lambda of: put_rows(rank, entry_starts, visit_starts, *of, *ordered), of_chunks))
+    return ordered
 
 
 class Drawn(NamedTuple):
@@ -71,72 +108,67 @@ class Drawn(NamedTuple):
     unit: NDArray[np.int64]
 
 
-def drawn(log: EventLog, outs: Sequence[Out]) -> Drawn:
-    """What chance went by in the entries of all chunks."""
-    entries = _by_contact(log, _recorded(outs))
-    return Drawn(entries[:, o.R_JOURNEY], entries[:, o.R_HELD], entries[:, o.R_UNIT])
+def drawn(ordered: Ordered) -> Drawn:
+    """What chance went by in the entries."""
+    return Drawn(*(ordered.entries[:, column] for column in (o.R_JOURNEY, o.R_HELD, o.R_UNIT)))
 
 
 def tables(
     compiled: Compiled, log: EventLog, outs: Sequence[Out], advice: Advice
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The visits, entries and sends of all chunks; see `replay.Replay` for their columns."""
-    first_entry = np.cumsum([0, *(out.used[O_ENTRIES] for out in outs)])
-    entries = _recorded(outs)
-    visits = np.concatenate(
-        [out.visits[: out.used[O_VISITS]] for out in outs] or [np.empty((0, o.V_COLUMNS), np.int32)]
-    )
-    times = np.concatenate([out.times[: out.used[O_VISITS]] for out in outs] or [np.empty((0, 2), int)])
-    n_visits = [int(out.used[O_VISITS]) for out in outs]
-    record = visits[:, o.V_ENTRY].astype(np.int64) + np.repeat(first_entry[:-1], n_visits)
-    rank = log.rank
-    order = np.lexsort((entries[record, o.R_JOURNEY], times[:, 0], entries[record, o.R_ENTRY], rank[visits[:, 0]]))
-    visits, times, of = visits[order], times[order], entries[record[order]]
+    ordered = in_order(log, outs)
+    visits = visits_table(compiled, log, ordered)
+    return visits, entries_table(compiled, log, ordered), sends_table(compiled, visits, ordered, outs, advice)
+
+
+def _journeys(compiled: Compiled) -> tuple[list[str], list[str]]:
+    """The names and versions of the journeys."""
     journeys = [release.journey for release in compiled.releases]
-    names, versions = [one.journey for one in journeys], [one.version for one in journeys]
-    contact = log.contact_ids.take(visits[:, o.V_CONTACT]).to_pandas()
-    node = _named(visits[:, o.V_NODE], [info.name for info in compiled.nodes])
-    visit_table = pd.DataFrame(
+    return [one.journey for one in journeys], [one.version for one in journeys]
+
+
+def visits_table(compiled: Compiled, log: EventLog, ordered: Ordered) -> pd.DataFrame:
+    """The table of visits."""
+    names, versions = _journeys(compiled)
+    return pd.DataFrame(
         {
-            "contact": contact,
-            "journey": _named(of[:, o.R_JOURNEY], names),
-            "version": _named(of[:, o.R_JOURNEY], versions),
-            "entry": of[:, o.R_ENTRY].astype(np.int32),
-            "node": node,
-            "visit": visits[:, o.V_VISIT],
-            "arrived_at": _instants(times[:, 0]),
-            "left_at": _instants(times[:, 1]),
-            "branch": _named(visits[:, o.V_EDGE], [edge.branch for edge in compiled.edges]),
-            "evidence": _named(visits[:, o.V_EVIDENCE], o.EVIDENCE),
-        }
+            "contact": log.contact_ids.take(ordered.contact).to_pandas(),
+            "journey": _named(ordered.node, [names[info.journey] for info in compiled.nodes]),
+            "version": _named(ordered.node, [versions[info.journey] for info in compiled.nodes]),
+            "entry": ordered.entry,
+            "node": _named(ordered.node, [info.name for info in compiled.nodes]),
+            "visit": ordered.visit,
+            "arrived_at": _instants(ordered.arrived_at),
+            "left_at": _instants(ordered.left_at),
+            "branch": _named(ordered.edge, [edge.branch for edge in compiled.edges]),
+            "evidence": _named(ordered.evidence, o.EVIDENCE),
+        },
+        copy=False,
     )
-    decided, sends = _sends(compiled, visit_table, visits, times)
-    sends = sends.assign(**advised(compiled, advice, outs).columns(order[decided]))
-    sends = sends.sort_values(["contact", "entry", "decided_at"], kind="stable", ignore_index=True)
-    return visit_table, _entries(compiled, log, entries, names, versions), sends
 
 
-def _sends(
-    compiled: Compiled, table: pd.DataFrame, visits: NDArray[np.int32], times: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """The visits in which a send was decided, and what was."""
+def sends_table(
+    compiled: Compiled, visits: pd.DataFrame, ordered: Ordered, outs: Sequence[Out], advice: Advice
+) -> pd.DataFrame:
+    """The table of sends: the visits in which one was decided, and what was."""
     messages = [info.node.send if isinstance(info.node, Send) else "" for info in compiled.nodes]
-    is_send = np.array([isinstance(info.node, Send) for info in compiled.nodes], bool)[visits[:, o.V_NODE]]
-    decided = np.flatnonzero(is_send & (visits[:, o.V_EDGE] >= 0))
-    reason = visits[decided, o.V_REASON]
-    rows = table.loc[decided, ["contact", "journey", "entry", "node", "visit"]].reset_index(drop=True)
-    rows["message"] = _named(visits[decided, o.V_NODE], messages)
-    rows["decided_at"] = _instants(times[decided, 1])
+    is_send = np.array([isinstance(info.node, Send) for info in compiled.nodes], bool)[ordered.node]
+    decided = np.flatnonzero(is_send & (ordered.edge >= 0))
+    reason = ordered.reason[decided]
+    rows = visits.loc[decided, ["contact", "journey", "entry", "node", "visit"]].reset_index(drop=True)
+    rows["message"] = _named(ordered.node[decided], messages)
+    rows["decided_at"] = _instants(ordered.left_at[decided])
     rows["is_sent"] = reason == o.BECAUSE_NOT
     rows["reason"] = _named(reason - 1, [str(one) for one in o.REASONS[1:]])
-    rows["evidence"] = pd.array(table.loc[decided, "evidence"].to_numpy(object), dtype="str")
-    return decided, rows
+    rows["evidence"] = pd.array(visits.loc[decided, "evidence"].to_numpy(object), dtype="str")
+    rows = rows.assign(**advised(compiled, advice, outs).columns(ordered.record[decided]))
+    return rows.sort_values(["contact", "entry", "decided_at"], kind="stable", ignore_index=True)
 
 
-def _entries(
-    compiled: Compiled, log: EventLog, entries: NDArray[np.int64], names: Sequence[str], versions: Sequence[str]
-) -> pd.DataFrame:
-    entries = _by_contact(log, entries)
+def entries_table(compiled: Compiled, log: EventLog, ordered: Ordered) -> pd.DataFrame:
+    """The table of entries."""
+    (names, versions), entries = _journeys(compiled), ordered.entries
     goals = np.array([goal for _, _, goal in compiled.exits] + [False], bool)
     return pd.DataFrame(
         {
@@ -164,7 +196,7 @@ class Tally(NamedTuple):
 
 def tally(compiled: Compiled, outs: Sequence[Out]) -> Tally:
     """The counts of all chunks."""
-    empty = new_out(compiled.program, len(compiled.exits), 0)
+    empty = new_out(compiled.program, len(compiled.exits))
     return Tally(*(sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields))
 
 

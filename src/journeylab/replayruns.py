@@ -14,10 +14,24 @@ import pandas as pd
 from . import layout as o
 from .bucketed.merging import Part, gathered, merged, part_file, write_part
 from .bucketed.running import each_bucket, kept
-from .execution import run
+from .execution import rooms, run
 from .machine import O_BY_FALLBACK, O_CONTACTS, O_FALLBACK_CONTACTS, Out
 from .progress import Progress, shown
-from .records import Drawn, Tally, added, assignments, drawn, plain_counts, tables, tally, tally_of
+from .records import (
+    Ordered,
+    Tally,
+    added,
+    assignments,
+    drawn,
+    entries_table,
+    in_order,
+    plain_counts,
+    sends_table,
+    tables,
+    tally,
+    tally_of,
+    visits_table,
+)
 from .resulttables import write_frame
 from .worlds import Journeys, Ready, key_of, prepared
 
@@ -84,33 +98,50 @@ class OverLog:
     def __init__(self, ready: Ready, progress: Progress) -> None:
         self.told = Told.of(ready)
         self._ready, self._progress = ready, progress
+        self._rooms: Sequence[tuple[int, int]] | None = None
 
     def _run(self, *, record: bool) -> list[Out]:
         ready = self._ready
         with shown(self._progress, "listing visits" if record else "replaying") as tell:
             return run(
                 ready.compiled.program, ready.world, len(ready.compiled.exits), ready.log.n_contacts, record=record,
-                progress=tell,
+                rooms=self._rooms, progress=tell,
             )  # fmt: skip
 
     def counted(self) -> Counted:
         outs = self._run(record=False)
+        self._rooms = rooms(outs)
         n_sends, n_contacts = (int(sum(out.used[of] for out in outs)) for of in (O_BY_FALLBACK, O_FALLBACK_CONTACTS))
         n_entered = int(sum(out.used[O_CONTACTS] for out in outs))
         return Counted(tally(self._ready.compiled, outs), n_entered, (n_sends, n_contacts))
 
     @cached_property
-    def _records(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Drawn]:
+    def _recorded(self) -> tuple[list[Out], Ordered]:
+        """What the machine recorded: as it did, and in the order of the tables."""
         outs = self._run(record=True)
-        return (*tables(self._ready.compiled, self._ready.log, outs, self._ready.advice), drawn(self._ready.log, outs))
+        return outs, in_order(self._ready.log, outs)
+
+    @cached_property
+    def _visits(self) -> pd.DataFrame:
+        return visits_table(self._ready.compiled, self._ready.log, self._recorded[1])
+
+    @cached_property
+    def _entries(self) -> pd.DataFrame:
+        return entries_table(self._ready.compiled, self._ready.log, self._recorded[1])
+
+    @cached_property
+    def _sends(self) -> pd.DataFrame:
+        outs, ordered = self._recorded
+        return sends_table(self._ready.compiled, self._visits, ordered, outs, self._ready.advice)
 
     @cached_property
     def _assignments(self) -> pd.DataFrame:
-        visits, entries, _, chance = self._records
-        return assignments(self._ready.compiled, visits, entries, chance, self._ready.names.unit_texts)
+        chance = drawn(self._recorded[1])
+        return assignments(self._ready.compiled, self._visits, self._entries, chance, self._ready.names.unit_texts)
 
     def table(self, name: str) -> pd.DataFrame:
-        return self._assignments if name == "assignments" else self._records[TABLES.index(name)]
+        found: pd.DataFrame = getattr(self, f"_{name}")
+        return found
 
     def entrants(self) -> pa.Array:
         import pyarrow as pa
@@ -170,7 +201,7 @@ class _Entrants(_Replayed):
 def _empty_tables(ready: Ready) -> dict[str, pd.DataFrame]:
     """The tables of a replay without rows, by name: what type each column is of."""
     visits, entries, sends = tables(ready.compiled, ready.log, [], ready.advice)
-    arms = assignments(ready.compiled, visits, entries, drawn(ready.log, []), ready.names.unit_texts)
+    arms = assignments(ready.compiled, visits, entries, drawn(in_order(ready.log, [])), ready.names.unit_texts)
     return dict(zip(TABLES, (visits, entries, sends, arms), strict=True))
 
 

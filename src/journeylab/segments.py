@@ -85,7 +85,7 @@ class Evaluator:
             first_at=self._first_at,
             asked_calls=np.empty(0, np.uint8),
         )
-        self._state, self._out = new_state(self._program, 1), new_out(self._program, 0, 0)
+        self._state, self._out = new_state(self._program, 1), new_out(self._program, 0)
 
     def membership(self, name: str, at_us: int) -> NDArray[np.float64]:
         """The membership of every contact in a segment as of an instant: 0..1 by code."""

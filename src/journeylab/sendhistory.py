@@ -266,7 +266,7 @@ class Features:
             first_at=np.empty(0, np.int64),
             asked_calls=np.empty(0, np.uint8),
         )
-        self._state, self._out = new_state(self._program, 1), new_out(self._program, 0, 0)
+        self._state, self._out = new_state(self._program, 1), new_out(self._program, 0)
 
     def values(self, contact: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.float64]:
         """A row for each (contact, instant of sending), a column for each text: float64, NaN where missing.

@@ -15,7 +15,7 @@ from . import layout as o
 from .advice import advised
 from .clock import NEVER, microseconds
 from .display import block, counted, frame
-from .execution import Answers, Asked, no_answers_yet
+from .execution import Answers, Asked, no_answers_yet, recorded
 from .journey import Send
 from .machine import O_ENTRIES, O_VISITS, Out
 from .program import Compiled, Model
@@ -189,7 +189,7 @@ class ShopRun:
         self._outs, self._answering, self._advice = outs, answering, ready.advice
         self._sent = np.concatenate([np.empty((0, 5), np.int64), *answering.sends])
         for out in outs:  # what the shop has answered is on record: in the log of this run
-            evidence = out.visits[: out.used[O_VISITS], o.V_EVIDENCE]
+            evidence = out.marks[: out.used[O_VISITS], o.V_EVIDENCE]
             evidence[evidence == o.PREDICTED] = o.OBSERVED
 
     def __repr__(self) -> str:
@@ -241,13 +241,9 @@ class ShopRun:
     @cached_property
     def _made(self) -> _Made:
         """The sends that were made, with their propensities, as the visits tell."""
-        first = np.cumsum([0, *(out.used[O_ENTRIES] for out in self._outs)])
-        visits = np.concatenate([out.visits[: out.used[O_VISITS]] for out in self._outs]).astype(np.int64)
-        entries = np.concatenate([out.entries[: out.used[O_ENTRIES]] for out in self._outs])
-        n_visits = [int(out.used[O_VISITS]) for out in self._outs]
-        record = visits[:, o.V_ENTRY] + np.repeat(first[:-1], n_visits)
-        order = np.argsort(record, kind="stable")
-        visits, record = visits[order], record[order]
+        found = recorded(self._outs)
+        order = np.argsort(found.entry, kind="stable")
+        visits, record, entries = found.visits[order].astype(np.int64), found.entry[order], found.entries
         node, edge = visits[:, o.V_NODE], visits[:, o.V_EDGE]
         is_send = np.array([isinstance(info.node, Send) for info in self.compiled.nodes], bool)
         shares = np.array([1.0 if one.probability is None else one.probability for one in self.compiled.edges] + [1.0])
@@ -255,14 +251,14 @@ class ShopRun:
         treated_share = treated.prod(axis=1)[entries[:, o.R_JOURNEY]]
         is_first = np.diff(record, prepend=-1) != 0
         share = shares[edge] * np.where(is_first, treated_share[record], 1.0)
-        is_made = is_send[node] & (edge >= 0) & (visits[:, o.V_REASON] == o.BECAUSE_NOT)
+        is_made = is_send[node] & (edge >= 0) & (found.marks[order, o.V_REASON] == o.BECAUSE_NOT)
         starts = np.flatnonzero(is_first | np.append(False, is_made[:-1]))
         chance = np.multiply.reduceat(share, starts) if len(starts) else share
-        found = chance[np.searchsorted(starts, np.flatnonzero(is_made), side="right") - 1]
+        share = chance[np.searchsorted(starts, np.flatnonzero(is_made), side="right") - 1]
         made, of = visits[is_made], entries[record[is_made]]
         return _Made(
-            made[:, o.V_CONTACT], node[is_made], of[:, o.R_ENTRY], made[:, o.V_VISIT],
-            np.where(found < 1, found, np.nan), order[is_made],
+            of[:, o.R_CONTACT], node[is_made], of[:, o.R_ENTRY], made[:, o.V_VISIT],
+            np.where(share < 1, share, np.nan), order[is_made],
         )  # fmt: skip
 
     @cached_property
@@ -273,12 +269,11 @@ class ShopRun:
         """
         n_by_edge = np.zeros((len(self.compiled.edges), len(o.EVIDENCE)), np.int64)
         n_by_node = np.zeros((len(self.compiled.nodes), 2), np.int64)
-        for out in self._outs:
-            visits = out.visits[: out.used[O_VISITS]]
-            left = out.times[: out.used[O_VISITS], 1] != NEVER
-            taken = left & (visits[:, o.V_EDGE] >= 0)
-            np.add.at(n_by_edge, (visits[taken, o.V_EDGE], visits[taken, o.V_EVIDENCE]), 1)
-            np.add.at(n_by_node, (visits[left & ~taken, o.V_NODE], o.ENDED), 1)
+        found = recorded(self._outs)
+        edge, left = found.visits[:, o.V_EDGE], found.times[:, 1] != NEVER
+        taken = left & (edge >= 0)
+        np.add.at(n_by_edge, (edge[taken], found.marks[taken, o.V_EVIDENCE]), 1)
+        np.add.at(n_by_node, (found.visits[left & ~taken, o.V_NODE], o.ENDED), 1)
         return branch_table(counts_table(self.compiled, n_by_edge, n_by_node))
 
     @cached_property

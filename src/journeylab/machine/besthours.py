@@ -156,6 +156,7 @@ def explored(p, w, s, e, node, c):  # type: ignore[no-untyped-def]
 @jit
 def best_at(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     """The instant with which `at: best` answers at t (rule 17)."""
+    apart()
     node, journey = s.entries[e, E_NODE], s.entries[e, E_JOURNEY]
     best, row, zone = p.bests[p.nodes[node, D]], rank_row(p, w, node, c), zone_of(p, w, s, journey, c, t)
     until = s.entries[e, E_ARRIVED] + best[BEST_WITHIN]
@@ -172,6 +173,7 @@ def best_at(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 @jit
 def note_advice(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
     """Notes of a send that is made whether its hour was explored, with what chance chose from, or the fallback's."""
+    apart()
     row = rank_row(p, w, node, c)
     if row < 0:
         return

@@ -10,14 +10,14 @@ from journeylab.layout import *
 from journeylab.memory import float_at, int_at
 
 from .evaluation import first_evidence, holds, value_of
-from .past import as_of, has_none, latest_event, next_event, zone_of
+from .past import as_of, is_clear, latest_event, next_event, zone_of
 from .state import *
 
 # Recording.
 
 
 @in_place
-def open_visit(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
+def open_visit(p, w, s, out, record, e, node, t):  # type: ignore[no-untyped-def]
     if not record:
         return
     memory = e * p.sizes[N_NODES] + node
@@ -27,13 +27,12 @@ def open_visit(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-
         return
     out.used[O_VISITS] = i + 1
     out.times[i, 0], out.times[i, 1] = t, NEVER
-    out.visits[i, V_CONTACT] = c
     out.visits[i, V_ENTRY] = s.entries[e, E_RECORD]
     out.visits[i, V_NODE] = node
     out.visits[i, V_VISIT] = s.memory[memory, M_VISITS]
     out.visits[i, V_EDGE] = NONE
-    out.visits[i, V_REASON] = BECAUSE_NOT
-    out.visits[i, V_EVIDENCE] = ASSUMED if w.limits[L_UNTIL] > w.limits[L_LOG_END] else first_evidence(s)
+    out.marks[i, V_REASON] = BECAUSE_NOT
+    out.marks[i, V_EVIDENCE] = ASSUMED if w.limits[L_UNTIL] > w.limits[L_LOG_END] else first_evidence(s)
     s.memory[memory, M_RECORD] = i
 
 
@@ -51,8 +50,8 @@ def close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignore
     i = s.memory[e * p.sizes[N_NODES] + node, M_RECORD]
     out.times[i, 1] = t
     out.visits[i, V_EDGE] = edge
-    out.visits[i, V_EVIDENCE] = evidence
-    out.visits[i, V_REASON] = reason
+    out.marks[i, V_EVIDENCE] = evidence
+    out.marks[i, V_REASON] = reason
 
 
 # Leaving (rules 14 to 16).
@@ -61,8 +60,11 @@ def close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignore
 @jit
 def find_leave(p, w, s, e, c, t, row, cause):  # type: ignore[no-untyped-def]
     """Notes the entry's next cause to leave: after (t, row), or that very event by a cause listed after `cause`."""
+    apart()
     journey = s.entries[e, E_JOURNEY]
     first, end = p.journeys[journey, J_CAUSES], p.journeys[journey, J_CAUSES_END]
+    if is_clear(s):
+        first += REFUSALS
     best_at, best_row, best_cause = NEVER, LAST, NONE
     for k in range(first, end):
         at, at_row = next_event(w, s, p.causes[k, C_STREAM], c, t, row - 1 if 0 <= cause < k else row)
@@ -143,6 +145,7 @@ def _nth_value(w, s, name, c, k):  # type: ignore[no-untyped-def]
 @jit
 def _next_date(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
     """The first instant after t at which any value of the date in any zone of the contact falls due."""
+    rare()
     name, zone_name, best = p.journeys[journey, J_DATE], w.limits[L_ZONE_ATTRIBUTE], NEVER
     n_zones = 1 + (_n_values(w, s, zone_name, c) if zone_name >= 0 else 0)
     for k in range(_n_values(w, s, name, c)):
@@ -178,6 +181,7 @@ def find_trigger(p, w, s, journey, c, t, row):  # type: ignore[no-untyped-def]
 
 @jit
 def _after_pauses(p, journey, t):  # type: ignore[no-untyped-def]
+    rare()
     for k in range(p.journeys[journey, J_PAUSES], p.journeys[journey, J_PAUSES_END]):
         if p.pauses[k, 0] <= t < p.pauses[k, 1]:
             t = p.pauses[k, 1]
@@ -193,6 +197,7 @@ def resumed_at(p, journey, t):  # type: ignore[no-untyped-def]
 @jit
 def _weighed(w, s, streams, assumed, c, t):  # type: ignore[no-untyped-def]
     """Whether the latest of giving, withdrawing and erasing as of t is a giving, or is assumed to be (rules 11, 34)."""
+    rare()
     ended_at, ended_row = latest_event(w, s, streams[WITHDRAWN], c, t)
     at, row = latest_event(w, s, streams[ERASED], c, t)
     if at > ended_at or (at == ended_at and row > ended_row):
@@ -207,9 +212,7 @@ def _weighed(w, s, streams, assumed, c, t):  # type: ignore[no-untyped-def]
 def consent_stands(p, w, s, journey, c, t):  # type: ignore[no-untyped-def]
     """Whether consent for the journey's purpose stands as of t (rules 11 and 34)."""
     streams, assumed = p.consents[p.journeys[journey, J_CONSENT]], p.journeys[journey, J_CONSENT_ASSUMED] == 1
-    if assumed and has_none(w, s, streams[WITHDRAWN], c) and has_none(w, s, streams[ERASED], c):
-        return True
-    return _weighed(w, s, streams, assumed, c, t)
+    return (assumed and is_clear(s)) or _weighed(w, s, streams, assumed, c, t)
 
 
 @inlined
@@ -267,9 +270,10 @@ def unit_of(w, s, e, c):  # type: ignore[no-untyped-def]
     return w.units[c] if unit < 0 else w.unit_values[unit]
 
 
-@in_place
+@jit
 def _held(p, w, s, journey, e, c):  # type: ignore[no-untyped-def]
     """By whom the entry is held out, as bits (rule 23)."""
+    apart()
     held = ZERO
     if p.journeys_x[journey, X_HOLDOUT] > 0:
         drawn = uniform(unit_of(w, s, e, c), np.uint64(p.journeys[journey, J_HOLDOUT_KEY]))
@@ -305,11 +309,13 @@ def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-
         value = as_of(w.attributes, s, unit, unit, c, t)
         if value == value:
             entry[E_UNIT] = np.int64(value)
-    held = _held(p, w, s, journey, e, c)
+    held = ZERO
+    if p.journeys_x[journey, X_HOLDOUT] > 0 or p.journeys_x[journey, X_POLICY_HOLDOUT] > 0:
+        held = _held(p, w, s, journey, e, c)
     entry[E_HELD] = held
     first = e * p.sizes[N_NODES]
     for memory in range(first + p.journeys[journey, J_NODES], first + p.journeys[journey, J_NODES_END]):
-        s.memory[memory, M_VISITS], s.memory[memory, M_ARRIVED], s.memory[memory, M_SENT] = 0, NEVER, NEVER
+        s.memory[memory, M_VISITS] = 0
     out.n_by_journey[journey, T_ENTERED] += 1
     out.n_by_journey[journey, T_CONTACTS] += group[H_ENTRIES] == 1
     out.n_by_journey[journey, T_HELD] += int(held > 0)
@@ -320,5 +326,9 @@ def enter(p, w, s, out, record, journey, c, t, row):  # type: ignore[no-untyped-
         out.entries[i, R_CONTACT], out.entries[i, R_JOURNEY], out.entries[i, R_ENTRY] = c, journey, group[H_ENTRIES]
         out.entries[i, R_STARTED], out.entries[i, R_LEFT] = t, NEVER
         out.entries[i, R_EXIT], out.entries[i, R_HELD], out.entries[i, R_UNIT] = NONE, held, entry[E_UNIT]
-    find_leave(p, w, s, e, c, t, row, NONE)
+    n_causes = p.journeys[journey, J_CAUSES_END] - p.journeys[journey, J_CAUSES]
+    if n_causes == REFUSALS and is_clear(s):
+        entry[E_LEAVE_AT], entry[E_LEAVE_ROW], entry[E_CAUSE] = NEVER, LAST, NONE
+    else:
+        find_leave(p, w, s, e, c, t, row, NONE)
     return e

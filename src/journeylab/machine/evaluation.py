@@ -27,6 +27,7 @@ def _true(value):  # type: ignore[no-untyped-def]
 
 @jit
 def _find_answer(w, place, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
+    rare()
     for i in range(w.answer_offsets[place], w.answer_offsets[place + 1]):
         if (
             w.answers[i, K_KIND] == kind
@@ -48,6 +49,7 @@ def answer_to(w, s, kind, name, entry, visit, t):  # type: ignore[no-untyped-def
 @jit
 def ask(s, out, kind, name, entry, visit, t):  # type: ignore[no-untyped-def]
     """Records a request; the contact is advanced again when the world has answered."""
+    rare()
     s.used[N_STATUS] = ASKED
     i = out.used[O_REQUESTS]
     if i >= out.room[ROOM_REQUESTS]:
@@ -73,17 +75,31 @@ def first_evidence(s):  # type: ignore[no-untyped-def]
     return PREDICTED if s.used[N_PREDICTED] == 1 else OBSERVED
 
 
+@inlined
+def sent_at(p, s, e, node):  # type: ignore[no-untyped-def]
+    """When the node last sent its message in the entry; NEVER if it did not."""
+    memory = e * p.sizes[N_NODES] + node
+    return s.memory[memory, M_SENT] if s.memory[memory, M_VISITS] > 0 else NEVER
+
+
+@inlined
+def rests_on_silence(p, s, e, node):  # type: ignore[no-untyped-def]
+    """That a message was not responded to is assumed where the log has no such send (rule 33)."""
+    if sent_at(p, s, e, node) != NEVER and s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] == 0:
+        rests_on(s, ASSUMED)
+
+
 @jit
 def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
     """Whether the node's message had that response by t (rule 9); silence on an unmatched send is assumed (rule 33)."""
-    sent = s.memory[e * p.sizes[N_NODES] + node, M_SENT]
+    apart()
+    sent = sent_at(p, s, e, node)
     if sent == NEVER:
         return False
     at, _ = next_event(w, s, stream, c, sent, LAST)
     if at <= t:
         return True
-    if s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] == 0:
-        rests_on(s, ASSUMED)
+    rests_on_silence(p, s, e, node)
     return False
 
 
@@ -126,7 +142,7 @@ def _push(p, w, s, out, i, journey, e, c, t, row):  # type: ignore[no-untyped-de
             return np.nan
         return float(t - at) if operation == SINCE else property_of(w, s, b, at_row)
     if operation == SENT:
-        return 1.0 if s.memory[e * p.sizes[N_NODES] + a, M_SENT] != NEVER else 0.0
+        return 1.0 if sent_at(p, s, e, a) != NEVER else 0.0
     if operation == RESPONSE:
         return 1.0 if responded(p, w, s, e, a, b, c, t) else 0.0
     if operation == SCORE:
@@ -195,6 +211,7 @@ def _change(p, i, value):  # type: ignore[no-untyped-def]
 @jit
 def value_of(p, w, s, out, condition, journey, e, c, t, row):  # type: ignore[no-untyped-def]
     """The value of a condition or a membership as of t; `e` and `row` are -1 where there is no entry or event."""
+    apart()
     stack, depth = s.stack, 0
     for i in range(p.conditions[condition, 0], p.conditions[condition, 1]):
         operation = p.code[i, 0]
@@ -234,7 +251,7 @@ def select_events(
     keep: NDArray[np.bool_],
 ) -> None:
     """Marks in `keep` the events, given by their rows, for which a condition on their properties holds."""
-    groups = [addresses(group) for group in (program, world, state, out)]
+    groups = addresses(program, PROGRAM), addresses(world, WORLD), addresses(state, STATE), addresses(out, OUT)
     _select(*map(opened, groups), condition, rows, keep)
 
 
@@ -256,5 +273,5 @@ def evaluate(
     values: NDArray[np.float64],
 ) -> None:
     """Writes into `values` what a condition, a membership or a value is for contacts, each as of an instant."""
-    groups = [addresses(group) for group in (program, world, state, out)]
+    groups = addresses(program, PROGRAM), addresses(world, WORLD), addresses(state, STATE), addresses(out, OUT)
     _evaluate(*map(opened, groups), condition, contacts, at, values)

@@ -10,8 +10,18 @@ from journeylab.layout import *
 
 from .besthours import best_at, note_advice, rank_row
 from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at, unit_of
-from .evaluation import answer_to, ask, first_evidence, holds, responded, rests_on, value_of
-from .past import as_of, has_none, is_logged, latest_event, next_event, zone_of
+from .evaluation import (
+    answer_to,
+    ask,
+    first_evidence,
+    holds,
+    responded,
+    rests_on,
+    rests_on_silence,
+    sent_at,
+    value_of,
+)
+from .past import as_of, is_clear, is_logged, latest_event, next_event, zone_of
 from .state import *
 
 # The nodes.
@@ -22,29 +32,35 @@ def _wait_opens(p, s, e, k):  # type: ignore[no-untyped-def]
     """The instant after which an await of a wait_for looks for its event (rules 8 and 9); NEVER if in vain."""
     of = p.awaits[k, W_NODE]
     if of >= 0:
-        return s.memory[e * p.sizes[N_NODES] + of, M_SENT]
+        return sent_at(p, s, e, of)
     since = p.nodes[s.entries[e, E_NODE], D]
     if since == SINCE_ENTRY:
         return s.entries[e, E_STARTED]
-    if since >= 0 and s.memory[e * p.sizes[N_NODES] + since, M_ARRIVED] != NEVER:
+    if since >= 0 and s.memory[e * p.sizes[N_NODES] + since, M_VISITS] > 0:
         return s.memory[e * p.sizes[N_NODES] + since, M_ARRIVED]
     return s.entries[e, E_ARRIVED]
 
 
-@jit
+@inlined
 def _wait_due(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
-    """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline."""
+    """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline.
+
+    Where no await has a guard, that event is the one to go on with, unless a journey makes one meanwhile.
+    """
     node = s.entries[e, E_NODE]
-    due = s.entries[e, E_ARRIVED] + p.nodes[node, A]
+    first, first_at = NONE, NEVER
     for k in range(p.nodes[node, B], p.nodes[node, C]):
         opens = _wait_opens(p, s, e, k)
         if opens != NEVER:
             at, _ = next_event(w, s, p.awaits[k, W_STREAM], c, max(opens, s.entries[e, E_SEEN_AT]), LAST)
-            due = min(due, at)
-    return max(due, t)
+            if at < first_at:
+                first, first_at = k, at
+    s.entries[e, E_AWAITED], s.entries[e, E_AWAITED_AT] = first, first_at
+    s.entries[e, E_KNOWN] = s.used[N_OWN] if p.nodes[node, E] == 0 else NONE
+    return max(min(s.entries[e, E_ARRIVED] + p.nodes[node, A], first_at), t)
 
 
-@in_place
+@jit
 def _first_awaited(p, w, s, out, e, c, t, k):  # type: ignore[no-untyped-def]
     """The instant of the await's first event up to t that was not judged before and holds; NEVER if none."""
     opens, seen_at, seen_own = _wait_opens(p, s, e, k), s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN]
@@ -61,6 +77,14 @@ def _first_awaited(p, w, s, out, e, c, t, k):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _wait_on(p, w, s, e, c, until):  # type: ignore[no-untyped-def]
+    """Goes on waiting: events up to an instant are judged."""
+    rare()
+    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
+    s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, until + 1)
+
+
+@jit
 def _n_own(s, t):  # type: ignore[no-untyped-def]
     """How many events journeys have made up to t."""
     n = s.used[N_OWN]
@@ -69,29 +93,47 @@ def _n_own(s, t):  # type: ignore[no-untyped-def]
     return n
 
 
+@jit
+def _find_awaited(p, w, s, out, e, c, until):  # type: ignore[no-untyped-def]
+    """The await whose event up to an instant is the earliest of those that were not judged before; NONE without one."""
+    rare()
+    node = s.entries[e, E_NODE]
+    best, best_at = NONE, NEVER
+    for k in range(p.nodes[node, B], p.nodes[node, C]):
+        at = _first_awaited(p, w, s, out, e, c, until, k)
+        if at < best_at:
+            best, best_at = k, at
+    return best
+
+
 @in_place
 def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     """Goes on with the earliest awaited event, or at the deadline (rules 8 to 10)."""
     node = s.entries[e, E_NODE]
     deadline = s.entries[e, E_ARRIVED] + p.nodes[node, A]
-    until, best, best_at = min(t, deadline), -1, NEVER
-    for k in range(p.nodes[node, B], p.nodes[node, C]):
-        at = _first_awaited(p, w, s, out, e, c, until, k)
-        if at < best_at:
-            best, best_at = k, at
-    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
+    until, is_known = min(t, deadline), s.entries[e, E_KNOWN] == s.used[N_OWN]
+    if is_known:
+        best = s.entries[e, E_AWAITED] if s.entries[e, E_AWAITED_AT] <= until else NONE
+    else:
+        best = _find_awaited(p, w, s, out, e, c, until)
     if best < 0 and t < deadline:
-        s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, t + 1)
+        _wait_on(p, w, s, e, c, until)
         return NONE
-    for k in range(p.nodes[node, B], p.nodes[node, C]):
-        if k != best and p.awaits[k, W_NODE] >= 0:
-            responded(p, w, s, e, p.awaits[k, W_NODE], p.awaits[k, W_STREAM], c, until)
+    if p.nodes[node, F] == 1:
+        for k in range(p.nodes[node, B], p.nodes[node, C]):
+            of = p.awaits[k, W_NODE]
+            if k != best and of >= 0:
+                if is_known and best < 0:
+                    rests_on_silence(p, s, e, of)
+                else:
+                    responded(p, w, s, e, of, p.awaits[k, W_STREAM], c, until)
     return p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE]
 
 
 @jit
 def _until_due(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
     """When a wait_until ends, which may have passed; NEVER when its date is missing."""
+    apart()
     n = p.nodes[node]
     zone = zone_of(p, w, s, n[N_JOURNEY], c, t)
     if n[A] == UNTIL_WINDOW:
@@ -120,16 +162,21 @@ def _cap_free(s, t, sends, within, group):  # type: ignore[no-untyped-def]
     return t
 
 
-@in_place
-def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
-    """The first gate that does not let the send pass at t, and the instant that it answers with (rule 17)."""
+@jit
+def _is_suppressed(p, w, s, c, t):  # type: ignore[no-untyped-def]
+    """Whether the contact has complained, or mail to it has bounced, by t."""
+    rare()
+    complained, _ = latest_event(w, s, p.suppressions[0], c, t)
+    bounced, _ = latest_event(w, s, p.suppressions[1], c, t)
+    return complained != -NEVER or bounced != -NEVER
+
+
+@jit
+def _timed_gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """The first gate of those that open and close by time and by number."""
+    apart()
     n, journey = p.nodes[s.entries[e, E_NODE]], s.entries[e, E_JOURNEY]
     j = p.journeys[journey]
-    if not consent_stands(p, w, s, journey, c, t):
-        return BECAUSE_CONSENT, NEVER
-    for k in range(2):
-        if not has_none(w, s, p.suppressions[k], c) and latest_event(w, s, p.suppressions[k], c, t)[0] != -NEVER:
-            return BECAUSE_SUPPRESSION, NEVER
     if n[C] != AT_ANY:
         if n[C] == AT_WINDOW:
             answer = window_at(w.zones, zone_of(p, w, s, journey, c, t), t, n[D], n[E], n[F])
@@ -152,9 +199,23 @@ def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     return BECAUSE_NOT, t
 
 
+@in_place
+def _gates(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+    """The first gate that does not let the send pass at t, and the instant that it answers with (rule 17)."""
+    journey = s.entries[e, E_JOURNEY]
+    if not consent_stands(p, w, s, journey, c, t):
+        return BECAUSE_CONSENT, NEVER
+    if not is_clear(s) and _is_suppressed(p, w, s, c, t):
+        return BECAUSE_SUPPRESSION, NEVER
+    if p.nodes[s.entries[e, E_NODE], C] == AT_ANY and p.journeys[journey, J_GATED] == 0:
+        return BECAUSE_NOT, t
+    return _timed_gates(p, w, s, e, c, t)
+
+
 @jit
 def _paused_since(p, journey, arrived, t):  # type: ignore[no-untyped-def]
     """Whether a pause lay between the arrival and now, or held the send until now."""
+    rare()
     for k in range(p.journeys[journey, J_PAUSES], p.journeys[journey, J_PAUSES_END]):
         if p.pauses[k, 0] <= t and p.pauses[k, 1] > arrived:
             return True
@@ -164,6 +225,7 @@ def _paused_since(p, journey, arrived, t):  # type: ignore[no-untyped-def]
 @jit
 def _count_send(p, s, e, t):  # type: ignore[no-untyped-def]
     """Counts a send for the caps."""
+    rare()
     i = s.used[N_SENDS]
     if i >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
@@ -179,6 +241,7 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
     reason, answer = BECAUSE_NOT, t
+    s.used[N_REASON] = BECAUSE_NOT
     actual = answer_to(w, s, ACTUAL, node, s.entries[e, E_ENTRY], visit, NEVER)
     known = actual if actual >= 0 else answer_to(w, s, AGAIN, node, s.entries[e, E_ENTRY], visit, NEVER)
     if s.entries[e, E_HELD] > 0:
@@ -230,7 +293,8 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
         rests_on(s, ASSUMED)
     if is_best:
         note_advice(p, w, s, out, record, e, node, c, t)
-    _count_send(p, s, e, t)
+    if p.sizes[N_CAPS] > 0:
+        _count_send(p, s, e, t)
     s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
     return p.nodes[node, N_EDGE]
 
@@ -238,6 +302,7 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
 @jit
 def _ask_send(p, w, s, out, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Asks what a send is answered with; with the request goes what the contact's past holds as of the send."""
+    rare()
     i, n_features = out.used[O_REQUESTS], p.sizes[N_FEATURES]
     ask(s, out, ASK_SEND, node, s.entries[e, E_ENTRY], visit, t)
     if s.used[N_STATUS] == ASKED:
@@ -270,6 +335,7 @@ def _is_heard(w, kind):  # type: ignore[no-untyped-def]
 @jit
 def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the answers to a send the contact's own events; an answer's value is the kind, its instant when."""
+    rare()
     n = _take_over(s, p.sizes[N_CONVERTED], t)
     if _is_heard(w, p.nodes[node, H] + SENT_EVENT):
         _make_event(s, p.nodes[node, H] + SENT_EVENT, t)
@@ -288,6 +354,7 @@ def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-un
 @jit
 def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
     """Adds an event that the contact's log does not have, behind those of the same instant (rule 1); its place."""
+    rare()
     n = s.used[N_OWN]
     if n >= s.room[ROOM_EVENTS]:
         s.used[N_STATUS] = TOO_SMALL
@@ -304,6 +371,7 @@ def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
 @jit
 def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
     """After events were made at t, behind (t, row): what they trigger, end and are awaited by (rule 13)."""
+    rare()
     for journey in range(p.sizes[N_JOURNEYS]):
         if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT and s.triggers[journey, G_AT] > t:
             find_trigger(p, w, s, journey, c, t, row)
@@ -313,7 +381,7 @@ def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
             own = max(row, s.entries[e, E_TRIGGER_ROW]) if s.entries[e, E_STARTED] == t else row  # rule 14
             find_leave(p, w, s, e, c, t, own, NONE)
         if p.nodes[s.entries[e, E_NODE], N_OP] == OP_WAIT_FOR:
-            s.entries[e, E_DUE] = min(s.entries[e, E_DUE], t)
+            s.entries[e, E_DUE], s.entries[e, E_KNOWN] = min(s.entries[e, E_DUE], t), NONE
 
 
 @in_place
@@ -329,6 +397,7 @@ def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
 @jit
 def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
     """Goes to the arm with the least -ln(u) / share (rule 22)."""
+    apart()
     node = s.entries[e, E_NODE]
     unit, best, edge = unit_of(w, s, e, c), np.inf, np.int64(-1)
     if p.nodes[node, C] == 1:
@@ -344,6 +413,7 @@ def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
 @jit
 def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     """Sets attributes, and looks where dates fall now."""
+    rare()
     node = s.entries[e, E_NODE]
     for k in range(p.nodes[node, A], p.nodes[node, B]):
         i = s.used[N_SET]
@@ -361,6 +431,7 @@ def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 @jit
 def _step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
     """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
+    rare()
     node = s.entries[e, E_NODE]
     n, edge = p.nodes[node], p.nodes[node, N_EDGE]
     visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
@@ -398,16 +469,21 @@ def _step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
 
 @inlined
 def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
-    """Arrives at a node and notes when it has to be looked at; one visit too many ends the entry (rule 24)."""
+    """Arrives at a node and notes when it has to be looked at; one visit too many ends the entry (rule 24).
+
+    That instant, NEVER where the entry has ended.
+    """
     memory, operation = e * p.sizes[N_NODES] + node, p.nodes[node, N_OP]
     if s.memory[memory, M_VISITS] >= p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS]:
         s.entries[e, E_NODE] = node
         end_entry(p, w, s, out, record, e, t, p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS_EXIT])
-        return
+        return NEVER
+    if s.memory[memory, M_VISITS] == 0:
+        s.memory[memory, M_SENT] = NEVER
     s.memory[memory, M_VISITS] += 1
     s.memory[memory, M_ARRIVED] = t
     s.entries[e, E_NODE], s.entries[e, E_ARRIVED] = node, t
-    open_visit(p, w, s, out, record, e, node, c, t)
+    open_visit(p, w, s, out, record, e, node, t)
     due = t
     if operation == OP_WAIT:
         due = t + p.nodes[node, A]
@@ -421,11 +497,13 @@ def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
     elif w.limits[L_LIVE] == 1:
         s.entries[e, E_SEEN_AT] = NEVER
     s.entries[e, E_DUE] = due
+    return due
 
 
 @jit
 def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
     """Says of an entry at a send or a call when it is due, or since when it waits for somebody to make it."""
+    rare()
     node = s.entries[e, E_NODE]
     operation, at = p.nodes[node, N_OP], s.entries[e, E_DUE]
     if at == NEVER:
@@ -437,40 +515,55 @@ def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
             s.used[N_STATUS] = DONE
 
 
+@inlined
+def _disturbs(w, operation):  # type: ignore[no-untyped-def]
+    """Whether what a node does may change what is due for others: events made, attributes set."""
+    return operation in (OP_EMIT, OP_SET) or (operation == OP_SEND and w.limits[L_ASK_SENDS] == 1)
+
+
 @in_place
-def step(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
-    """Does what the entry's node does at t, once; it leaves by a branch unless it stays, ends or asks."""
-    s.used[N_EVIDENCE], s.used[N_REASON] = first_evidence(s), BECAUSE_NOT
-    node = s.entries[e, E_NODE]
-    operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
-    resumes = resumed_at(p, s.entries[e, E_JOURNEY], t)
-    if resumes != t:
-        s.entries[e, E_DUE], edge = resumes, NONE
-    elif operation == OP_SEND:
-        edge = _step_send(p, w, s, out, record, e, c, t)
-    elif operation == OP_WAIT_FOR:
-        edge = _step_wait_for(p, w, s, out, e, c, t)
-    elif operation == OP_DECIDE:
-        edge = _step_decide(p, w, s, out, e, c, t)
-    elif operation == OP_SPLIT:
-        edge = _step_split(p, w, s, e, c)
-    elif operation == OP_EXIT:
-        edge = _step_exit(p, w, s, out, record, e, t)
-    elif operation == OP_SET:
-        edge = _step_set(p, w, s, e, c, t)
-    elif operation == OP_CALL:
-        edge = _step_call(p, w, s, out, e, t)
-    elif operation == OP_EMIT:
-        made = _make_event(s, p.nodes[node, A], t)
-    elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
-        edge = p.nodes[node, N_OTHER_EDGE]
-    if edge < 0 or s.used[N_STATUS] != DONE:
-        return
-    target = p.edges[edge]
-    if operation == OP_RUN:
-        target = p.nodes[node, A]  # into the part; its exit closes the visit
-    else:
-        close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, s.used[N_REASON])
-    arrive(p, w, s, out, record, e, target, c, t)
-    if made >= 0:
-        _look_again(p, w, s, c, t, OWN_ROW + made - 1)
+def step(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
+    """Does what the entry's node does at t, and what the next ones do as long as they are due before `until`.
+
+    An entry leaves a node by a branch unless it stays, ends or asks.
+    """
+    journey = s.entries[e, E_JOURNEY]
+    has_pauses = p.journeys[journey, J_PAUSES] < p.journeys[journey, J_PAUSES_END]
+    s.used[N_EVIDENCE] = first_evidence(s)
+    while True:
+        node = s.entries[e, E_NODE]
+        operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
+        if has_pauses and resumed_at(p, journey, t) != t:
+            s.entries[e, E_DUE], edge = resumed_at(p, journey, t), NONE
+        elif operation == OP_SEND:
+            edge = _step_send(p, w, s, out, record, e, c, t)
+        elif operation == OP_WAIT_FOR:
+            edge = _step_wait_for(p, w, s, out, e, c, t)
+        elif operation == OP_DECIDE:
+            edge = _step_decide(p, w, s, out, e, c, t)
+        elif operation == OP_SPLIT:
+            edge = _step_split(p, w, s, e, c)
+        elif operation == OP_EXIT:
+            edge = _step_exit(p, w, s, out, record, e, t)
+        elif operation == OP_SET:
+            edge = _step_set(p, w, s, e, c, t)
+        elif operation == OP_CALL:
+            edge = _step_call(p, w, s, out, e, t)
+        elif operation == OP_EMIT:
+            made = _make_event(s, p.nodes[node, A], t)
+        elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
+            edge = p.nodes[node, N_OTHER_EDGE]
+        if edge < 0 or s.used[N_STATUS] != DONE:
+            return
+        target = p.edges[edge]
+        if operation == OP_RUN:
+            target = p.nodes[node, A]  # into the part; its exit closes the visit
+        else:
+            reason = s.used[N_REASON] if operation == OP_SEND else BECAUSE_NOT
+            close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, reason)
+        due = arrive(p, w, s, out, record, e, target, c, t)
+        if made >= 0:
+            _look_again(p, w, s, c, t, OWN_ROW + made - 1)
+        if due >= until or _disturbs(w, operation):
+            return
+        t = due

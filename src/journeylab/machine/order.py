@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from journeylab.clock import NEVER
 from journeylab.layout import *
@@ -12,7 +12,7 @@ from journeylab.memory import addresses, opened
 
 from .entries import enter, find_trigger, leave, may_enter
 from .nodes import arrive, say_due, step
-from .past import first_event
+from .past import find_refusals, first_event, has_any
 from .state import *
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # all is the next.
 
 
-@jit
+@in_place
 def _come_and_go(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
     """Everybody who leaves at t, then every trigger at t, each once, in the contact's order."""
     k = 0
@@ -46,17 +46,23 @@ def _come_and_go(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _is_triggered(p, w, s, c):  # type: ignore[no-untyped-def]
-    """Notes each journey's first trigger; whether there is any."""
-    first_at = NEVER
+def _is_triggered(p, w, c):  # type: ignore[no-untyped-def]
+    """Whether the contact may have any trigger; most of those without are told by the log's streams alone."""
+    for journey in range(p.sizes[N_JOURNEYS]):
+        if p.journeys[journey, J_TRIGGER] != TRIGGER_EVENT or has_any(w, p.journeys[journey, J_STREAM], c):
+            return True
+    return False
+
+
+@in_place
+def _find_triggers(p, w, s, c):  # type: ignore[no-untyped-def]
+    """Notes each journey's first trigger."""
     s.used[N_OWN] = s.used[N_SET] = 0
     for journey in range(p.sizes[N_JOURNEYS]):
         if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT:
             s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = first_event(w, p.journeys[journey, J_STREAM], c)
         else:
             find_trigger(p, w, s, journey, c, -NEVER, LAST)
-        first_at = min(first_at, s.triggers[journey, G_AT])
-    return first_at != NEVER
 
 
 @in_place
@@ -65,18 +71,23 @@ def _advance_contact(p, w, s, out, record, c, place, first):  # type: ignore[no-
     for k in range(N_USED):
         s.used[k] = 0
     s.used[N_PLACE] = place
+    _find_triggers(p, w, s, c)
+    find_refusals(p, w, s, c)
     for journey in range(p.sizes[N_JOURNEYS]):
         for k in range(H_COLUMNS):
             s.groups[journey, k] = 0
     while s.used[N_STATUS] == DONE:
-        change_at, due_at, due = NEVER, NEVER, NONE
+        change_at, due_at, due, next_at = NEVER, NEVER, NONE, w.limits[L_UNTIL] + 1
         for journey in range(p.sizes[N_JOURNEYS]):
             change_at = min(change_at, s.triggers[journey, G_AT])
         for k in range(s.used[N_RUNNING]):
             e = s.running[k]
             change_at = min(change_at, s.entries[e, E_LEAVE_AT])
             if s.entries[e, E_DUE] < due_at:
+                next_at = min(next_at, due_at)
                 due_at, due = s.entries[e, E_DUE], e
+            else:
+                next_at = min(next_at, s.entries[e, E_DUE])
         if min(change_at, due_at) > w.limits[L_UNTIL]:
             if place - first < out.room[ROOM_NEXT]:
                 out.next_at[place - first] = min(change_at, due_at)
@@ -84,7 +95,7 @@ def _advance_contact(p, w, s, out, record, c, place, first):  # type: ignore[no-
         if change_at <= due_at:
             _come_and_go(p, w, s, out, record, c, change_at)
         else:
-            step(p, w, s, out, record, due, c, due_at)
+            step(p, w, s, out, record, due, c, due_at, min(change_at, next_at))
     if s.used[N_STATUS] != DONE:
         return
     for k in range(s.used[N_RUNNING]):
@@ -118,6 +129,7 @@ def _swap_table(kept, counts, n, columns, first, restore):  # type: ignore[no-un
 @jit
 def _keep_counts(p, s, out, restore):  # type: ignore[no-untyped-def]
     """Keeps the counts before a contact that may ask, or brings them back after it has: it will be advanced again."""
+    rare()
     n = _swap_table(s.kept, out.n_by_edge, p.sizes[N_EDGES], 3, 0, restore)
     n = _swap_table(s.kept, out.n_by_node, p.sizes[N_NODES], 2, n, restore)
     n = _swap_table(s.kept, out.n_by_journey, p.sizes[N_JOURNEYS], T_COLUMNS, n, restore)
@@ -133,7 +145,7 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
     p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
     for i in range(start, end):
         c = contacts[i] if contacts.shape[0] > 0 else i
-        if not _is_triggered(p, w, s, c):
+        if not _is_triggered(p, w, c):
             continue
         n_visits, n_entries, n_choices = out.used[O_VISITS], out.used[O_ENTRIES], out.used[O_CHOICES]
         if w.limits[L_ASK_SENDS] == 1:
@@ -148,24 +160,25 @@ def _advance(program, world, state, output, record, contacts, start, end):  # ty
     return True
 
 
+Given = tuple[Any, Any]
+"""A program and the world that it runs on, as the compiled machine takes them."""
+
+
+def given(program: Program, world: World) -> Given:
+    """What `advance` takes for a program and a world, for any number of calls."""
+    return addresses(program, PROGRAM), addresses(world, WORLD)
+
+
 def advance(
-    program: Program,
-    world: World,
-    state: State,
-    out: Out,
-    *,
-    record: bool,
-    contacts: NDArray[np.int64],
-    start: int,
-    end: int,
+    given: Given, state: State, out: Out, *, record: bool, contacts: NDArray[np.int64], bounds: tuple[int, int]
 ) -> bool:
-    """Advances contacts[start:end] (contacts start to end where `contacts` is empty); whether there was room.
+    """Advances the contacts in `bounds` (of those listed, of all where none are listed); whether there was room.
 
     A contact with an unanswered request leaves nothing but the request behind. Where False is returned, nothing in
     `out` counts: the caller makes more room in `state` and `out` and advances the same contacts again.
     """
-    groups = [addresses(group) for group in (program, world, state, out)]
-    return bool(_advance(*map(opened, groups), record, contacts, start, end))
+    groups = *given, addresses(state, STATE), addresses(out, OUT)
+    return bool(_advance(*map(opened, groups), record, contacts, *bounds))
 
 
 def is_compiled() -> bool:

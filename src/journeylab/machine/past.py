@@ -16,6 +16,7 @@ from .state import *
 @jit
 def _narrowed(at, low, high, t):  # type: ignore[no-untyped-def]
     """The few places of a long span among which its first event later than t is."""
+    apart()
     while high - low > 8:
         middle = (low + high) // 2
         if int_at(at, middle) > t:
@@ -46,10 +47,25 @@ def _places(w, stream, c):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def has_none(w, s, stream, c):  # type: ignore[no-untyped-def]
-    """Whether the contact has no event of a stream at all, which is the most common case of the rare ones."""
+def has_any(w, stream, c):  # type: ignore[no-untyped-def]
+    """Whether the log has any event of a stream of the contact."""
     start, end = _places(w, stream, c)
-    return start == end and s.used[N_OWN] == 0
+    return start < end
+
+
+@inlined
+def find_refusals(p, w, s, c):  # type: ignore[no-untyped-def]
+    """Notes whether the log has anything by which the contact may refuse mail: most have nothing of the kind."""
+    found = has_any(w, p.suppressions[0], c) or has_any(w, p.suppressions[1], c)
+    for purpose in range(p.sizes[N_PURPOSES]):
+        found |= has_any(w, p.consents[purpose, WITHDRAWN], c) or has_any(w, p.consents[purpose, ERASED], c)
+    s.used[N_CLEAR] = int(not found)
+
+
+@inlined
+def is_clear(s):  # type: ignore[no-untyped-def]
+    """Whether neither the log nor a journey has made anything by which the contact may refuse mail."""
+    return s.used[N_CLEAR] == 1 and s.used[N_OWN] == 0
 
 
 @inlined
@@ -61,6 +77,7 @@ def _belongs(w, s, i, stream):  # type: ignore[no-untyped-def]
 @jit
 def _next_own(w, s, stream, t, row, at, at_row):  # type: ignore[no-untyped-def]
     """The first event after (t, row) that a journey made, or else the (at, at_row) that the log has."""
+    rare()
     for i in range(s.used[N_OWN]):
         own_at = s.own[i, 0]
         if own_at >= at:
@@ -133,6 +150,7 @@ def property_of(w, s, name, row):  # type: ignore[no-untyped-def]
 @jit
 def aggregate(w, s, operation, stream, name, window, c, t):  # type: ignore[no-untyped-def]
     """The count, sum, mean, least or greatest over the events of (t - window, t] (rules 6 and 7)."""
+    apart()
     start, end = _places(w, stream, c)
     high = _first_beyond(w, stream, start, end, t)
     since = -NEVER if window == np.inf else t - np.int64(window)
@@ -174,6 +192,7 @@ def aggregate(w, s, operation, stream, name, window, c, t):  # type: ignore[no-u
 @jit
 def as_of(table, s, name, own_name, c, t):  # type: ignore[no-untyped-def]
     """The value of an attribute (`own_name` as programs set it) or a score as of t."""
+    apart()
     value, since = float_at(table[name, 0], c), -NEVER
     offsets = table[name, 1]
     if offsets != 0:

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
+import numba
 import numpy as np
 from numba import njit, types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
 
 from journeylab import clock, keyedhash, layout
 from journeylab import memory as tables
 from journeylab.clock import COMPILED, DAY, NEVER
 from journeylab.layout import (
+    MARKS,
     N_EXITS,
     N_FEATURES,
     PROGRAM,
@@ -32,23 +36,24 @@ if TYPE_CHECKING:
 # A running entry; and what is remembered of each of its nodes.
 (
     E_JOURNEY, E_ENTRY, E_STARTED, E_TRIGGER_ROW, E_NODE, E_ARRIVED, E_DUE, E_LEAVE_AT, E_LEAVE_ROW, E_CAUSE,
-    E_HELD, E_UNIT, E_SEEN_AT, E_SEEN_OWN, E_MISSING, E_RECORD, E_COLUMNS,
-) = range(17)  # fmt: skip
+    E_HELD, E_UNIT, E_SEEN_AT, E_SEEN_OWN, E_AWAITED, E_AWAITED_AT, E_KNOWN, E_MISSING, E_RECORD, E_COLUMNS,
+) = range(20)  # fmt: skip
 M_VISITS, M_ARRIVED, M_SENT, M_MATCHED, M_RECORD, M_COLUMNS = range(6)
 # A journey's next trigger; and what is remembered of all entries of one journey, whatever their version.
 G_AT, G_ROW, G_COLUMNS = range(3)
 H_ENTRIES, H_RUNNING, H_LAST, H_AT_ONCE, H_COLUMNS = range(5)
 # How many rows of each table are in use; what the present step rests on, and why it skips a send; whether the contact
 # could be advanced; whether a model has answered for it; its place among the contacts that are advanced; how many of
-# its sends went at the hour that a model's fallback advised.
+# its sends went at the hour that a model's fallback advised; whether the log has nothing by which it may refuse mail.
 (
-    N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_BY_FALLBACK, N_USED,
-) = range(11)  # fmt: skip
+    N_RUNNING, N_OWN, N_SENDS, N_SET, N_EVIDENCE, N_REASON, N_STATUS, N_PREDICTED, N_PLACE, N_BY_FALLBACK, N_CLEAR,
+    N_USED,
+) = range(12)  # fmt: skip
 DONE, TOO_SMALL, ASKED = range(3)
 # What is recorded so far.
 O_VISITS, O_ENTRIES, O_REQUESTS, O_CONTACTS, O_CHOICES, O_BY_FALLBACK, O_FALLBACK_CONTACTS, O_USED = range(8)
-ROOM_RUNNING, ROOM_EVENTS = range(2)
-ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS, ROOM_NEXT = range(4)
+ROOM_RUNNING, ROOM_EVENTS, N_ROOM = range(3)
+ROOM_VISITS, ROOM_ENTRIES, ROOM_REQUESTS, ROOM_NEXT, O_ROOM = range(5)
 
 HOUR = DAY // 24
 LAST = NEVER
@@ -78,6 +83,7 @@ class Out(NamedTuple):
     Attributes:
         times: int64 (visit, 2), arrival and leaving (NEVER while open).
         visits: int32 (visit, V_COLUMNS).
+        marks: int8 (visit, MARKS).
         entries: int64 (entry, R_COLUMNS).
         choices: int64 (choice, Q_COLUMNS), what chance chose for explored sends.
         requests: int64 (request, 6): the contact's place and the K_ columns.
@@ -94,6 +100,7 @@ class Out(NamedTuple):
 
     times: NDArray[np.int64]
     visits: NDArray[np.int32]
+    marks: NDArray[np.int8]
     entries: NDArray[np.int64]
     choices: NDArray[np.int64]
     requests: NDArray[np.int64]
@@ -109,13 +116,16 @@ class Out(NamedTuple):
 
 _INT = types.int64
 STATE = group_type(
-    "State", constant=False, entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
+    "State", constant=False, within={"used": N_USED, "room": N_ROOM},
+    entries=(_INT, E_COLUMNS), running=(_INT, 1), memory=(_INT, M_COLUMNS),
     triggers=(_INT, G_COLUMNS), groups=(_INT, H_COLUMNS), own=(_INT, 2), sends=(_INT, 2), assigned=(_INT, 2),
     assigned_x=(types.float64, 1),
     stack=(types.float64, 1), kept=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
 OUT = group_type(
-    "Out", constant=False, times=(_INT, 2), visits=(types.int32, V_COLUMNS), entries=(_INT, R_COLUMNS),
+    "Out", constant=False, within={"room": O_ROOM},
+    times=(_INT, 2), visits=(types.int32, V_COLUMNS), marks=(types.int8, MARKS),
+    entries=(_INT, R_COLUMNS),
     choices=(_INT, Q_COLUMNS), requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2),
     n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), next_at=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
@@ -144,13 +154,39 @@ def new_state(program: Program, room: int) -> State:
     )
 
 
-def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64, n_next: int = 0) -> Out:
-    """Room for `n_visits` visits and entries, `n_requests` requests and `n_next` instants, with all counts at zero."""
-    return Out(
+class Rows(NamedTuple):
+    """Room for what is recorded; see `Out` for the columns."""
+
+    times: NDArray[np.int64]
+    visits: NDArray[np.int32]
+    marks: NDArray[np.int8]
+    entries: NDArray[np.int64]
+    choices: NDArray[np.int64]
+
+    def part(self, visits: slice, entries: slice) -> Rows:
+        """The part for some visits, with their choices, and entries."""
+        return Rows(
+            self.times[visits], self.visits[visits], self.marks[visits], self.entries[entries], self.choices[visits]
+        )
+
+
+def new_rows(program: Program, n_visits: int, n_entries: int) -> Rows:
+    """Room for so many visits and entries."""
+    is_explored = bool((program.bests_x > 0).any())
+    return Rows(
         times=np.empty((n_visits, 2), np.int64),
         visits=np.empty((n_visits, V_COLUMNS), np.int32),
-        entries=np.empty((n_visits, R_COLUMNS), np.int64),
-        choices=np.empty((n_visits, Q_COLUMNS), np.int64),
+        marks=np.empty((n_visits, MARKS), np.int8),
+        entries=np.empty((n_entries, R_COLUMNS), np.int64),
+        choices=np.empty((n_visits if is_explored else 0, Q_COLUMNS), np.int64),
+    )
+
+
+def new_out(program: Program, n_exits: int, rows: Rows | None = None, n_requests: int = 64, n_next: int = 0) -> Out:
+    """Counts at zero, and room for the rows given, for requests and for instants."""
+    rows = new_rows(program, 0, 0) if rows is None else rows
+    return Out(
+        **rows._asdict(),
         requests=np.empty((n_requests, 6), np.int64),
         asked=np.empty(n_requests * int(program.sizes[N_FEATURES]), np.float64),
         n_by_edge=np.zeros((len(program.edges), 3), np.int64),
@@ -159,12 +195,13 @@ def new_out(program: Program, n_exits: int, n_visits: int, n_requests: int = 64,
         n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
         next_at=np.full(n_next, NEVER, np.int64),
         used=np.zeros(O_USED, np.int64),
-        room=np.array([n_visits, n_visits, n_requests, n_next], np.int64),
+        room=np.array([len(rows.visits), len(rows.entries), n_requests, n_next], np.int64),
     )
 
 
 def jit(function: Any) -> Any:
-    return njit(**COMPILED)(function)
+    """What is called where it is needed; numba would hand on `forceinline` to it from whoever calls it first."""
+    return njit(forceinline=False, **COMPILED)(function)
 
 
 def inlined(function: Any) -> Any:
@@ -174,7 +211,26 @@ def inlined(function: Any) -> Any:
 
 def in_place(function: Any) -> Any:
     """For what is called in one place: it becomes a part of its caller, which compiles and runs faster."""
-    return njit(inline="always", **COMPILED)(function)
+    return njit(inline="always", forceinline=False, **COMPILED)(function)
+
+
+def _set_apart(*attributes: str) -> Any:
+    def generate(_context: Any, builder: Any, _made: Any, _arguments: Any) -> Any:
+        for attribute in ("noinline", *attributes):
+            builder.function.attributes.add(attribute)
+        return _context.get_dummy_value()
+
+    def set_apart(_typing_context: Any) -> Any:
+        return signature(types.none), generate
+
+    is_compiled = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+    return intrinsic(set_apart) if is_compiled else lambda: None
+
+
+apart = _set_apart()
+"""Called first in a function that is large beside its callers: it stays one of its own, and they stay in registers."""
+rare = _set_apart("cold")
+"""The same for what seldom happens: the optimiser arranges its callers as if it never did."""
 
 
 def _fingerprint() -> str:

@@ -167,7 +167,7 @@ def _meeting(log: EventLog, where: str, rows: Ints) -> NDArray[np.bool_]:
     world, kept = names.world(program.code, until_us=log.end_us, match_us=0, scores={})
     keep = np.zeros(len(rows), np.bool_)
     select_events(
-        program, world, new_state(program, 1), new_out(program, 0, 0), condition, np.ascontiguousarray(rows), keep
+        program, world, new_state(program, 1), new_out(program, 0), condition, np.ascontiguousarray(rows), keep
     )
     del kept  # alive until here, for the world holds addresses
     return keep

@@ -21,7 +21,7 @@ from journeylab.execution import due
 from journeylab.journey import Call, Send
 from journeylab.language import say
 from journeylab.machine import Out
-from journeylab.records import drawn, tables
+from journeylab.records import drawn, in_order, tables
 from journeylab.sender.sending.alerts import raise_alert
 from journeylab.sender.sending.gate import CONFIRMATION
 from journeylab.sender.sending.states import FINAL, WAITING, move_all
@@ -79,7 +79,7 @@ class Decisions:
         )
         changed = self._write_entries(entries, entered)
         self._write_visits(visits, changed, entered)
-        spans = [ready.compiled.releases[index] for index in drawn(ready.log, outs).release.tolist()]
+        spans = [ready.compiled.releases[index] for index in drawn(in_order(ready.log, outs)).release.tolist()]
         by_entry = zip(_rows(entries, ("journey", "contact", "entry")), spans, strict=True)
         releases = {entry: self.running.of(span) for entry, span in by_entry}
         self._write_sends(ready, visits, releases, sends, changed, _by_contact(ready, due(outs)))
