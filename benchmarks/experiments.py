@@ -22,7 +22,7 @@ from journeylab.experiments.estimation.effects import effects
 from journeylab.experiments.metrics import Count, Mean, Metric, Proportion, Ratio
 from journeylab.experiments.plaintable import read_units
 
-from .replay import timed
+from .compared import Compared, compare, shown
 
 ARMS = ["control", "discount", "reminder"]
 MOST = 2.0
@@ -67,8 +67,8 @@ def sums() -> str:
     return ", ".join(terms)
 
 
-def compare(n: int, n_runs: int, folder: Path) -> float:
-    """Prints the times for a table of one size, and gives their ratio."""
+def compared(n: int, n_runs: int, folder: Path) -> list[Compared]:
+    """The effects of a table of one size against the sums by hand."""
     path = make_units(n, folder)
     with duckdb.connect(config={"threads": os.cpu_count() or 1}) as connection:
         sql = f"SELECT arm, {sums()} FROM read_parquet('{path}') GROUP BY arm"
@@ -83,12 +83,10 @@ def compare(n: int, n_runs: int, folder: Path) -> float:
         first = by_effects()[0]
         control, arm = rows[first.control], rows[first.arm]
         assert np.isclose(first.unadjusted_effect, arm[2] / arm[1] - control[2] / control[1], rtol=1e-9)
-        ours, hand = timed(n_runs, by_effects, by_hand)
-    print(
-        f"{n:,} units, three arms, ten metrics with covariates, {os.cpu_count()} processors: "
-        f"{ours:.2f} s, SQL {hand:.2f} s, {ours / hand:.2f} times as long"
-    )
-    return ours / hand
+        return compare(
+            "effects, three arms, ten metrics with covariates", f"{n:,} units", n_runs, by_effects,
+            {"DuckDB, the sums alone": by_hand},
+        )  # fmt: skip
 
 
 def main() -> None:
@@ -98,8 +96,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        ratio = compare(options.units, options.runs, Path(folder))
-    if ratio > MOST:
+        (row,) = compared(options.units, options.runs, Path(folder))
+    print(shown([row]))
+    if row.ratio < 1 / MOST:
         raise SystemExit(f"effects may take {MOST:g} times as long as the sums by hand")
 
 

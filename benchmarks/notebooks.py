@@ -13,15 +13,16 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import journeylab as jl
-from benchmarks.replay import make_journey, make_log
 from journeylab import datasets
+
+from .compared import Compared, seconds, shown
+from .replay import make_journey, make_log
 
 _FRAMES = """() => new Promise((done) => {
     const times = [];
@@ -82,40 +83,37 @@ def draw(n_nodes: int, folder: Path) -> None:
     )
 
 
-def timed(work: Callable[[Any], Any], values: list[Any]) -> float:
-    """The median seconds of a piece of work."""
-    seconds = []
-    for value in values:
-        began = time.perf_counter()
-        work(value)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
-
-
-def slide(what: str, journey: jl.Journey, log: jl.EventLog, node: str, *, model: Any = None) -> None:
-    """Prints how long the answer to a moved slider takes, against a bare replay."""
+def slide(what: str, journey: jl.Journey, log: jl.EventLog, node: str, *, model: Any = None) -> Compared:
+    """The answer to a moved slider against a bare replay."""
     explorer = jl.explorers.ReplayExplorer(journey, log, responses=model)
+    answered, replayed = cycle([3, 6, 2, 8, 5, 7, 10]), cycle([3, 6, 2, 8, 5, 7, 10])
 
-    def move(days: int) -> None:
+    def move() -> None:
         document = json.loads(explorer.document)
-        document["journeys"][""]["nodes"][node]["wait"] = f"{days}d"
+        document["journeys"][""]["nodes"][node]["wait"] = f"{next(answered)}d"
         explorer.document = json.dumps(document)
 
-    def bare(days: int) -> None:
-        other = journey.nodes[node].model_copy(update={"wait": timedelta(days=days)})
+    def bare() -> None:
+        other = journey.nodes[node].model_copy(update={"wait": timedelta(days=next(replayed))})
         jl.replay(journey.model_copy(update={"nodes": {**journey.nodes, node: other}}), log).branches  # noqa: B018
 
-    move(9)
-    bare(9)
-    days = [3, 6, 2, 8, 5, 7, 10]
-    answer, replay = timed(move, days), timed(bare, days)
+    ours, theirs = seconds(7, move, bare)
     forecast = (
         f", with a forecast from {explorer._sample.n_contacts:,} contacts" if explorer._sample is not None else ""
     )
-    print(
-        f"{what}: a slider answers in {1000 * answer:.0f} ms{forecast}; "
-        f"{answer / replay:.1f} times a bare replay ({1000 * replay:.0f} ms)"
-    )
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return Compared("a slider's answer" + forecast, what, statistics.median(ours), "a bare replay", ratios)
+
+
+def compared(n_events: int, folder: Path) -> list[Compared]:
+    """Sliders over the bundled log, without and with a model, and over a larger one."""
+    trial, shop = jl.Journey.read(datasets.journey_file("trial_welcome")), datasets.shop()
+    log = jl.EventLog.read(make_log(n_events, folder, "int"))
+    return [
+        slide("the bundled log", trial, shop, "pause"),
+        slide("the bundled log", trial, shop, "pause", model=jl.fit_responses(shop)),
+        slide(f"{n_events:,} events", make_journey(), log, "nudge"),
+    ]
 
 
 def main() -> None:
@@ -127,12 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if shutil.which("chromium"):
             draw(given.nodes, Path(folder))
-        trial = jl.Journey.read(datasets.journey_file("trial_welcome"))
-        shop = datasets.shop()
-        slide("the bundled log", trial, shop, "pause")
-        slide("the bundled log", trial, shop, "pause", model=jl.fit_responses(shop))
-        log = jl.EventLog.read(make_log(given.events, Path(folder), "int"))
-        slide(f"{given.events:,} events", make_journey(), log, "nudge")
+        print(shown(compared(given.events, Path(folder))))
 
 
 if __name__ == "__main__":

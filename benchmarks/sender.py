@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import structlog
@@ -35,6 +34,8 @@ from journeylab.sender.sending.worker import Worker
 from journeylab.sender.settings import Relay, Settings
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
+
+from .compared import Compared, of_rates, shown
 
 LEAST = 0.6
 KEYS = Keys(bytes(32))
@@ -147,18 +148,17 @@ def _fill(store: Store, n: int) -> None:
             connection.execute(insert(t.sends), rows)
 
 
-def compare(connections: int, n: int, n_runs: int, driver: str) -> float:
-    """Prints the rates with so many connections, and gives their ratio."""
+def compared(connections: int, n: int, n_runs: int, driver: str) -> list[Compared]:
+    """The sender with so many connections against the loops."""
     with sink() as port:
         relay = Relay(name="main", host="127.0.0.1", port=port, tls="none", connections=connections)
         bare(relay, n // 10)
         runs = [(sent(relay, n, driver), bare(relay, n), plain(relay, n)) for _ in range(n_runs)]
-    ours, loop, library = (median(rates) for rates in zip(*runs, strict=True))
-    print(
-        f"{connections} connections, {n:,} messages of {len(_BODY) / 1000:.0f} kB: {ours:,.0f} a second, "
-        f"{ours / loop:.0%} of a bare loop's {loop:,.0f}, {ours / library:.0%} of smtplib.sendmail's {library:,.0f}"
-    )
-    return float(ours / loop)
+    ours, loop, library = zip(*runs, strict=True)
+    return of_rates(
+        f"sending, {connections} connections", f"{n:,} mails of {len(_BODY) / 1000:.0f} kB", n, ours,
+        {"bare pipelined SMTP that keeps nothing": loop, "smtplib.sendmail": library},
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -170,8 +170,9 @@ def main() -> None:
     parser.add_argument("--driver", choices=["sqlite", "sqlite+pysqlcipher"], default="sqlite")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    ratios = {one: compare(one, options.messages, options.runs, options.driver) for one in options.connections}
-    if max(ratios.values()) < LEAST:
+    rows = [row for one in options.connections for row in compared(one, options.messages, options.runs, options.driver)]
+    print(shown(rows))
+    if max(row.ratio for row in rows if row.alternative.startswith("bare")) < LEAST:
         print(f"short of {LEAST:.0%} of a bare loop")
 
 

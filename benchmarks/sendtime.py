@@ -14,7 +14,6 @@ of them, against LightGBM alone on the same sends.
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 
@@ -32,6 +31,8 @@ from journeylab.sendtime.thompson import ThompsonSlots
 from journeylab.shop import Shop
 from journeylab.shopcontacts import BUSIEST, N_HABITS
 from journeylab.shopreactions import DELAY_SCALE, DELAY_SHAPE, LATE_AFTER, LATENESS, Sends
+
+from .compared import Compared, shown
 
 # How many contacts: with fewer, which weekday is best for everyone (they differ by 2 %) is noise, and costs some models
 # more than contacts' own hours gain.
@@ -122,13 +123,12 @@ def compared(n_each: int, n_contacts: int, seed: int, names: list[str]) -> dict[
     return row
 
 
-def speed(n_contacts: int, n_each: int) -> None:
-    """Prints the time of the habit model beside LightGBM's on the same sends."""
+def speed(n_contacts: int, n_each: int) -> list[Compared]:
+    """The time of the habit model beside LightGBM's on the same sends, once."""
     import lightgbm
 
     log = Shop(n_contacts, seed=1, days=30).mailed(n_each, message=MESSAGE)
     sends = send_table(log, outcome="opened", within="30d")
-    print(sends)
     start = time.perf_counter()
     model = HabitModel().fit(sends)
     fit = time.perf_counter() - start
@@ -157,12 +157,11 @@ def speed(n_contacts: int, n_each: int) -> None:
         rows[:, 1], rows[:, 2] = rows[:, 0] % 24, rows[:, 0] // 24
         booster.predict_proba(rows)
     score_of_other = (time.perf_counter() - start) * n_contacts / few
-    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"habit model: fit {fit:.1f} s, 168 hours for everybody {score:.1f} s")
-    print(f"LightGBM: fit {fit_of_other:.1f} s, 168 hours for everybody {score_of_other:.1f} s, from {few:,} contacts")
-    print(f"fit and hours of both: {(fit + score) / (fit_of_other + score_of_other):.2f} times")
-    print(f"fit and hours against LightGBM's fit alone: {(fit + score) / fit_of_other:.2f} times")
-    print(f"peak memory {gib:.1f} GiB")
+    size, ours = f"{len(sends):,} sends, 168 hours for {n_contacts:,} contacts", fit + score
+    return [
+        Compared("send times, fitted and scored", size, ours, "LightGBM", [(fit_of_other + score_of_other) / ours]),
+        Compared("send times, fitted and scored", size, ours, "LightGBM's fit alone", [fit_of_other / ours]),
+    ]
 
 
 def main() -> None:
@@ -175,7 +174,7 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     arguments = parser.parse_args()
     if arguments.speed:
-        speed(arguments.contacts or 500_000, 10)
+        print(shown(speed(arguments.contacts or 500_000, 10)))
         return
     rows = []
     for n_each in arguments.sends:
