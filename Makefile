@@ -13,6 +13,7 @@ PIP := $(IN_VENV) -m pip --disable-pip-version-check --no-input
 DATE ?= $(shell git log -1 --format=%cs)
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
+BENCH := .venv/.bench-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
@@ -49,15 +50,8 @@ check: $(DEV) ## Lint, check formats, types and layers, run the examples in the 
 	.venv/bin/lint-imports
 	$(IN_VENV) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md
 
-bench: $(DEV) ## Measure the speed of replays, simulations, send times, experiments, the sender and the notebooks
-	$(IN_VENV) -m benchmarks.replay
-	$(IN_VENV) -m benchmarks.simulate
-	$(IN_VENV) -m benchmarks.sendtime --speed
-	$(IN_VENV) -m benchmarks.experiments
-	$(IN_VENV) -m benchmarks.sender
-	$(IN_VENV) -m benchmarks.ticks
-	$(IN_VENV) -m benchmarks.scale --contacts 10000 100000 --seconds 60
-	$(IN_VENV) -m benchmarks.notebooks
+bench: $(BENCH) ## Measure everything beside its alternatives, and write docs/benchmarks.md (half an hour)
+	$(IN_VENV) -m benchmarks --date $(shell date +%F) --write docs/benchmarks.md
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo
 	$(IN_VENV) -m marimo edit notebooks
@@ -84,6 +78,7 @@ vulnerabilities: ## Ask the advisory database about every locked package (needs 
 lock: ## Resolve the locks anew (needs uv)
 	$(LOCK) --extra notebook --extra models --output-file requirements.lock
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
 clean: ## Remove the environment, the caches and what was built
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
@@ -103,6 +98,10 @@ endef
 $(DEV): requirements-dev.lock pyproject.toml
 	$(call install,requirements-dev.lock)
 	@touch $(RUNTIME) $(DEV)
+
+$(BENCH): requirements-bench.lock $(DEV)
+	@$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
+	@touch $(BENCH)
 
 $(RUNTIME): requirements.lock pyproject.toml
 	$(call install,requirements.lock)
