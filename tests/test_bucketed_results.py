@@ -95,6 +95,7 @@ def test_a_table_without_rows_is_written_too(tmp_path):
     nobody = HELLO.model_copy(update={"trigger": jl.Trigger(event="purchase")})
     assert jl.replay(nobody, log).write(tmp_path / "v.parquet") == 0
     assert list(pd.read_parquet(tmp_path / "v.parquet").columns)[:3] == ["contact", "journey", "version"]
+    assert jl.replay(nobody, log).assignments["probability"].dtype == float
 
 
 def test_audiences_are_those_of_the_log(bucketed, shop):
