@@ -332,7 +332,7 @@ class DrawsInBuckets:
         self._question, self._log, self._progress = question, log, progress
         with kept(log, None) as folder, shown(progress, "looking at the log") as tell:
             self.facts = LogFacts.sum(each_bucket(log, _Facts(question), folder, tell))
-        ready = question.prepared(log.bucket(0), self.facts)
+        ready = question.prepared(log.nobody(), self.facts)
         self.compiled, self.until = ready.compiled, ready.until
 
     def drawn(self) -> Drawn:

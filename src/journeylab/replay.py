@@ -86,7 +86,7 @@ def replay(
         "until": until, "match": match, "policy": policy, "scores": scores, "send_times": send_times, "calls": calls,
         "assumed_consent": assumed_consent, "live": live,
     }  # fmt: skip
-    ready = prepared(journeys, log.bucket(0) if isinstance(log, BucketedLog) else log, **given)
+    ready = prepared(journeys, log.nobody() if isinstance(log, BucketedLog) else log, **given)
 
     def again(horizon: datetime) -> Replay:
         return replay(
