@@ -121,6 +121,15 @@ def test_a_simulation_is_that_of_the_log(bucketed, shop, journey):
             jl.simulate(journey, log, replaces=["helo"], **given)
 
 
+def test_a_generator_draws_alike_in_each_bucket(bucketed, shop, journey):
+    sent = [one.send for one in journey.nodes.values() if isinstance(one, jl.Send)]
+    model = ConstantModel(sent, sd=0.3, opened=0.4)
+    found, whole = (
+        jl.simulate(journey, log, responses=model, draws=2, rng=np.random.default_rng(5)) for log in (bucketed, shop)
+    )
+    assert found.summary() == whole.summary()
+
+
 @pytest.mark.long
 def test_a_fit_and_a_backtest_are_those_of_the_log(bucketed, shop):
     welcome = datasets.shop_history().journeys[0]

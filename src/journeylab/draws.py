@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -157,7 +158,7 @@ class Draws:
             question.responses,
             like=question.like,
             n_draws=question.draws,
-            rng=np.random.default_rng(question.rng),
+            rng=np.random.default_rng(deepcopy(question.rng)),  # each part of a log has the same draws
             soft_share=facts.soft_share,
             withdraws=facts.withdraws,
             is_as_logged=question.forget_from is not None,
