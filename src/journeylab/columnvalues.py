@@ -138,6 +138,12 @@ class TextsSeen:
                 self._n_fitting[kind] += pc.sum(pc.match_substring_regex(texts, pattern)).as_py()
         return self
 
+    def join(self, others: TextsSeen) -> None:
+        """Takes in what was seen elsewhere."""
+        self._n_values += others._n_values
+        self._n_fitting.update(others._n_fitting)
+        self._has_codes = self._has_codes or others._has_codes
+
     def kind(self, *, most: bool = False) -> Kind:
         """The kind that all of them, or `most`, can be read as."""
         if not self._n_values:
