@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Answers", "Asked", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
-    "no_answers_yet", "offsets_of", "run", "with_answers",
+    "no_answers_yet", "offsets_of", "run", "use_processors", "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
@@ -72,8 +72,19 @@ def _chunk(
     return out
 
 
+_allotted: int | None = None
+
+
+def use_processors(n: int) -> None:
+    """Lets this process run so many threads at once: where it shares its machine with others like it."""
+    global _allotted
+    _allotted = n
+
+
 def n_processors() -> int:
     """How many threads can run at once."""
+    if _allotted is not None:
+        return _allotted
     return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
 
 
