@@ -90,6 +90,7 @@ def test_a_replay_is_the_replay(replayed, whole):
     for name in TABLES:
         equal(replayed.tables[name], whole.tables[name])
     assert replayed.entrants.equals(whole.entrants)
+    assert repr(replayed.log) in replayed.log._repr_html_()
     until = "2026-04-01T00:00:00Z"
     assert replayed.advance(until).summary() == whole.advance(until).summary()
 

@@ -108,13 +108,19 @@ class ColumnsSeen:
             self._seen.setdefault(name, TextsSeen()).add(column if self._only_texts else distinct)
             self._read(name, distinct)
 
-    def join(self, others: ColumnsSeen) -> None:
+    def plain(self) -> Any:
+        """What was seen, as JSON for `join`."""
+        seen = {name: one.plain() for name, one in self._seen.items()}
+        return [seen, sorted(self._unreadable), sorted(self._naive), sorted(self._marked)]
+
+    def join(self, plain: Any) -> None:
         """Takes in what was seen of the same columns elsewhere."""
-        for name, seen in others._seen.items():
-            self._seen.setdefault(name, TextsSeen()).join(seen)
-        self._unreadable |= others._unreadable
-        self._naive |= others._naive
-        self._marked |= others._marked
+        seen, unreadable, naive, marked = plain
+        for name, texts in seen.items():
+            self._seen.setdefault(name, TextsSeen()).join(texts)
+        self._unreadable.update((name, kind) for name, kind in unreadable)
+        self._naive.update(naive)
+        self._marked.update(marked)
 
     def _read(self, name: str, distinct: pa.Array) -> None:
         """Notes whether texts of a part that look like dates or instants are none, or do not say their zone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.attributes import as_texts
 from journeylab.eventlog import WholeLog
@@ -46,12 +46,17 @@ class WholeSeen:
             named = "purpose" in rows.column_names
             self.consent |= {*as_texts(about["purpose"]).unique().to_pylist()} if named else {None}
 
-    def join(self, others: WholeSeen) -> None:
+    def plain(self) -> Any:
+        """What the rows say, as JSON for `join`."""
+        return [self.n_by_event, self.span, sorted(self.consent, key=str)]
+
+    def join(self, plain: Any) -> None:
         """Takes in what other rows say."""
-        self.n_by_event.update(others.n_by_event)
-        if others.span is not None:
-            self._widen(others.span)
-        self.consent |= others.consent
+        n_by_event, span, consent = plain
+        self.n_by_event.update(n_by_event)
+        if span is not None:
+            self._widen(span)
+        self.consent.update(consent)
 
     def whole(self) -> WholeLog:
         """What a part has to know; there are events."""

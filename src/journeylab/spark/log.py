@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from journeylab.clock import instant
 from journeylab.columnvalues import is_text_type
-from journeylab.display import counted
+from journeylab.display import block, counted, table
 from journeylab.errors import DataError
 from journeylab.instants import check_zone
 from journeylab.logreading import FIXED, check_columns, mapped
@@ -61,7 +61,6 @@ class SparkLog:
         self.meaning, self.n_buckets = meaning, n_buckets
         self.n_by_event: dict[str, int] = dict(sorted(n_by_event.items()))
         self.start_us, self.end_us = meaning.whole.span
-        self.session = events.sparkSession
         self._events, self._contacts, self._schemas = events, contacts, schemas
 
     @classmethod
@@ -168,6 +167,9 @@ class SparkLog:
             f"SparkLog({counted(self.n_events, 'event')} in {counted(self.n_buckets, 'bucket')}, "
             f"{counted(len(self.n_by_event), 'kind')}, {self.start_at:%Y-%m-%d} to {self.end_at:%Y-%m-%d})"
         )
+
+    def _repr_html_(self) -> str:
+        return block(repr(self), table(("event", "events"), [(name, f"{n:,}") for name, n in self.n_by_event.items()]))
 
 
 def _quoted(name: str) -> str:

@@ -6,12 +6,12 @@ cluster can add them up, and problems as rows, too, so that they come to the dri
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import cloudpickle
 import numpy as np
 
 from journeylab.attributes import as_texts
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["COUNTS", "FACTS", "Made", "Work", "columns_of", "counts_of", "facts_in", "plainly", "refuse", "rows_of"]
 
 COUNTS: Final = "place bigint, n bigint, problem string, contact string"
-FACTS: Final = f"facts binary, {COUNTS}"
+FACTS: Final = f"facts string, {COUNTS}"
 _BAD_VALUE, _FAULT = -1, -2
 """The places of what is no count: why values are bad, and what else went wrong."""
 _SHOWN: Final = 5
@@ -88,14 +88,12 @@ def facts_in(meaning: Meaning, work: Work, events: pa.Table, contacts: pa.Table)
     import pyarrow as pa
 
     try:
-        facts = cloudpickle.dumps(work(meaning.log(events, contacts)))
+        facts = json.dumps(work(meaning.log(events, contacts)).plain())
     except JourneyLabError as problem:
         said = _problems(problem, events, contacts)
-        return said.add_column(0, "facts", pa.nulls(len(said), pa.binary()))
+        return said.add_column(0, "facts", pa.nulls(len(said), pa.string()))
     number, text = pa.nulls(1, pa.int64()), pa.nulls(1, pa.string())
-    return pa.table(
-        {"facts": pa.array([facts], pa.binary()), "place": number, "n": number, "problem": text, "contact": text}
-    )
+    return pa.table({"facts": [facts], "place": number, "n": number, "problem": text, "contact": text})
 
 
 def rows_of(schema: pa.Schema, meaning: Meaning, work: Work, events: pa.Table, contacts: pa.Table) -> pa.Table:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import numpy as np
 
 from journeylab.draws import Drawn, Draws, Question
@@ -63,25 +63,6 @@ def _check_table(table: str, tables: Sequence[str]) -> None:
         raise DataError(f"no table {table!r}; {known(table, tables, 'tables')}")
 
 
-# On the executors
-
-
-@lru_cache(1)
-def _loaded(pickled: bytes) -> Any:
-    """What a task was sent, kept for the tasks after it in the same process."""
-    return cloudpickle.loads(pickled)
-
-
-def _sent(session: Any, value: object) -> Callable[[], Any]:
-    """A value that executors have by a broadcast; where a session has none to give, it goes with the function."""
-    pickled = cloudpickle.dumps(value)
-    context = getattr(session, "_sc", None)
-    if context is None:
-        return lambda: _loaded(pickled)
-    broadcast = context.broadcast(pickled)
-    return lambda: _loaded(broadcast.value)
-
-
 def _take_processors() -> None:
     """Lets this process run as many threads as its task has processors."""
     import pyarrow as pa
@@ -91,9 +72,6 @@ def _take_processors() -> None:
     n = 1 if context is None else int(context.cpus())
     use_processors(n)
     pa.set_cpu_count(n)
-
-
-# On the driver
 
 
 @contextmanager
@@ -113,11 +91,10 @@ class _OverSpark:
 
     def _applied(self, made: Made, work: Work, schema: str) -> DataFrame:
         """What is made of each bucket, in a DataFrame."""
-        sent = _sent(self._log.session, (self._log.meaning, work))
+        meaning = self._log.meaning
 
         def on_executor(key: Any, events: pa.Table, contacts: pa.Table) -> pa.Table:  # noqa: ARG001
             _take_processors()
-            meaning, work = sent()
             return made(meaning, work, events.combine_chunks(), contacts.combine_chunks())
 
         return self._log.in_buckets(self._used).applyInArrow(on_executor, schema)
@@ -238,7 +215,7 @@ class DrawsOverSpark(_OverSpark):
         with _told(self._progress, "looking at the log", self._log.n_buckets):
             found = by_bucket.toArrow()
         refuse(found.filter(found["place"].is_valid()))
-        return LogFacts.sum(map(cloudpickle.loads, found["facts"].to_pylist()))
+        return LogFacts.sum(LogFacts.made(json.loads(one)) for one in found["facts"].to_pylist())
 
     @cached_property
     def _nobody(self) -> Draws:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SEEN", "Seen", "looking", "read_seen"]
 
-SEEN: Final = "seen binary"
+SEEN: Final = "seen string"
 """The columns of what `looking` gives."""
 
 
@@ -56,13 +56,19 @@ class Seen:
         for name, texts in changes_in(rows, None):
             self.changes.setdefault(name, TextsSeen()).add(texts.unique())
 
-    def join(self, others: Seen) -> None:
+    def plain(self) -> Any:
+        """What the rows say, as JSON for `join`."""
+        changes = {name: texts.plain() for name, texts in self.changes.items()}
+        return [self.texts.plain(), self.whole.plain(), changes, self.problem]
+
+    def join(self, plain: Any) -> None:
         """Takes in what other rows say."""
-        self.texts.join(others.texts)
-        self.whole.join(others.whole)
-        for name, texts in others.changes.items():
-            self.changes.setdefault(name, TextsSeen()).join(texts)
-        self.problem = self.problem or others.problem
+        texts, whole, changes, problem = plain
+        self.texts.join(texts)
+        self.whole.join(whole)
+        for name, seen in changes.items():
+            self.changes.setdefault(name, TextsSeen()).join(seen)
+        self.problem = self.problem or problem
 
 
 def looking(
@@ -82,7 +88,7 @@ def looking(
                     seen.add_events(part, zone)
         except DataError as problem:
             seen.problem = str(problem)
-        yield pa.record_batch({"seen": pa.array([pickle.dumps(seen)], pa.binary())})
+        yield pa.record_batch({"seen": [json.dumps(seen.plain())]})
 
     return look
 
@@ -95,7 +101,7 @@ def read_seen(rows: Iterable[Any], texts: Sequence[str], zone: str | None) -> Se
     """
     whole = Seen(ColumnsSeen(texts, zone))
     for row in rows:
-        whole.join(pickle.loads(bytes(row[0])))
+        whole.join(json.loads(row[0]))
     if whole.problem is not None:
         raise DataError(whole.problem)
     return whole
