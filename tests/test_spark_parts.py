@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import journeylab as jl
-from journeylab import datasets
+from journeylab import datasets, execution
 from journeylab.logfacts import LogFacts, facts_of
 from journeylab.spark.meaning import BUCKET, CONTACTS, EVENTS, Meaning, texts_of
 from journeylab.spark.parts import COUNTS, FACTS, columns_of, counts_of, facts_in, plainly, refuse, rows_of
 from journeylab.spark.seen import looking, read_seen
+from journeylab.worlds import prepared
 
 SHOP = datasets.fixtures() / "shop"
 AT = "2026-03-01T09:00:00Z"
@@ -161,3 +162,23 @@ def test_an_attribute_may_have_the_name_of_a_column_of_events():
     events = table_of([{"contact": n, "event": "visit", "occurred_at": AT} for n in range(2)])
     meaning = meaning_of(events, people)
     assert [meaning.log(*one).attribute("event").kind for one in in_buckets(events, people, 2)] == ["text", "text"]
+
+
+def test_a_bucket_with_the_columns_alone_that_are_read_of_nobody_gives_the_same_counts(meaning, tables):
+    journey = jl.Journey.read(datasets.journey_file("trial_welcome"))
+    nobody = meaning.log(*(one.schema.empty_table() for one in tables))
+    prepared(journey, nobody)
+    properties, attributes = nobody.names_read
+    assert properties == {"plan", "country", "page", "message", "bounce_type"}
+    assert attributes == {"plan", "country", "timezone"}
+    bucket = in_buckets(*tables)[0]
+    kept = {"contact", "event", "occurred_at", "name", "value"}
+    narrow = (one.select([name for name in one.column_names if name in {*names, *kept}]) for one, names in
+              zip(bucket, nobody.names_read, strict=True))  # fmt: skip
+    assert jl.replay(journey, meaning.log(*narrow)).summary() == jl.replay(journey, meaning.log(*bucket)).summary()
+
+
+def test_a_process_that_shares_its_machine_runs_as_many_threads_as_it_was_given(monkeypatch):
+    monkeypatch.setattr(execution, "_allotted", None)
+    execution.use_processors(3)
+    assert execution.n_processors() == 3
