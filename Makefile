@@ -17,7 +17,7 @@ BENCH := .venv/.bench-installed
 LOCK := uv pip compile pyproject.toml --group build --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: help demo test long browser widgets tour nightly crash check bench notebook fixtures picture words vulnerabilities lock clean
+.PHONY: help demo test long browser widgets tour nightly spark crash check bench notebook fixtures picture words vulnerabilities lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ long: $(DEV) ## Run what takes longer: whole processes, crashes, many drawn worl
 
 nightly: $(DEV) ## Run the long property tests
 	$(IN_VENV) -m pytest -m nightly --hypothesis-profile=nightly
+
+spark: build/spark/installed $(DEV) ## Replay and simulate in Spark on a cluster of its own, and measure it briefly (needs Java 17)
+	PYTHONPATH=$(CURDIR)/build/spark $(IN_VENV) -m pytest -m nightly tests/test_spark.py
+	PYTHONPATH=$(CURDIR)/build/spark $(IN_VENV) -m benchmarks.spark --events 1000000 --pairs 1
 
 crash: $(DEV) ## Kill senders at every point, print what became of the mail, and write docs/crash-table.md (10 minutes)
 	@cd tests && ../$(IN_VENV) -m crash.table --date $(DATE) --write ../docs/crash-table.md
@@ -94,6 +98,13 @@ define install
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@.venv/bin/journeylab doctor --compile >/dev/null
 endef
+
+# PySpark is large and needs Java: it is in no lock, and in a folder that no other target looks into.
+build/spark/installed: | $(DEV)
+	@echo 'Installing PySpark into build/spark: once, half a gigabyte'
+	@$(PIP) install --quiet --upgrade --target build/spark $$($(IN_VENV) -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"])')
+	@touch $@
 
 $(DEV): requirements-dev.lock pyproject.toml
 	$(call install,requirements-dev.lock)

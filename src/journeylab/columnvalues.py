@@ -138,6 +138,17 @@ class TextsSeen:
                 self._n_fitting[kind] += pc.sum(pc.match_substring_regex(texts, pattern)).as_py()
         return self
 
+    def plain(self) -> Any:
+        """What was seen, as JSON for `join`."""
+        return [self._n_values, self._n_fitting, self._has_codes]
+
+    def join(self, plain: Any) -> None:
+        """Takes in what was seen elsewhere."""
+        n_values, n_fitting, has_codes = plain
+        self._n_values += n_values
+        self._n_fitting.update(n_fitting)
+        self._has_codes = self._has_codes or has_codes
+
     def kind(self, *, most: bool = False) -> Kind:
         """The kind that all of them, or `most`, can be read as."""
         if not self._n_values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -157,7 +158,7 @@ class Draws:
             question.responses,
             like=question.like,
             n_draws=question.draws,
-            rng=np.random.default_rng(question.rng),
+            rng=np.random.default_rng(deepcopy(question.rng)),  # each part of a log has the same draws
             soft_share=facts.soft_share,
             withdraws=facts.withdraws,
             is_as_logged=question.forget_from is not None,
@@ -332,7 +333,7 @@ class DrawsInBuckets:
         self._question, self._log, self._progress = question, log, progress
         with kept(log, None) as folder, shown(progress, "looking at the log") as tell:
             self.facts = LogFacts.sum(each_bucket(log, _Facts(question), folder, tell))
-        ready = question.prepared(log.bucket(0), self.facts)
+        ready = question.prepared(log.nobody(), self.facts)
         self.compiled, self.until = ready.compiled, ready.until
 
     def drawn(self) -> Drawn:

@@ -277,6 +277,11 @@ class EventLog(Tables):
         rejects = Rejects(self._properties.source)
         return column_floats(instants(self._properties.read("received_at"), "received_at", self._timezone, rejects))
 
+    @property
+    def names_read(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The properties and the attributes that were asked for so far."""
+        return frozenset(self._columns), frozenset(self._attributes)
+
     def stream(self, event_name: str) -> Stream:
         """The occurrences of one kind of event by contact, by instant and row; none of an unknown kind."""
         if event_name not in self._streams:

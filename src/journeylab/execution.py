@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Answers", "Asked", "Recorded", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
-    "n_processors", "no_answers_yet", "offsets_of", "recorded", "rooms", "rows_of", "run", "with_answers",
+    "n_processors", "no_answers_yet", "offsets_of", "recorded", "rooms", "rows_of", "run", "use_processors",
+    "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
@@ -94,8 +95,19 @@ def _chunk(of: _Run, bounds: tuple[int, int], rows: Rows | None, record: bool) -
     return out
 
 
+_allotted: int | None = None
+
+
+def use_processors(n: int) -> None:
+    """Lets this process run so many threads at once: where it shares its machine with others like it."""
+    global _allotted
+    _allotted = n
+
+
 def n_processors() -> int:
     """How many threads can run at once."""
+    if _allotted is not None:
+        return _allotted
     return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
 
 

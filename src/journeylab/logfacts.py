@@ -69,6 +69,18 @@ class LogFacts:
             converted, sum((part.n for part in parts), Counter()),
         )  # fmt: skip
 
+    def plain(self) -> Any:
+        """The facts as JSON for `made`."""
+        converted = {name: [n, *total.as_integer_ratio()] for name, (n, total) in self.converted.items()}
+        return [sorted(self.messages), sorted(self.sent), converted, self.n]
+
+    @classmethod
+    def made(cls, plain: Any) -> LogFacts:
+        """The facts of which this is `plain`."""
+        messages, sent, converted, n = plain
+        sums = {name: (count, Fraction(*ratio)) for name, (count, *ratio) in converted.items()}
+        return cls(frozenset(messages), frozenset(sent), sums, Counter(n))
+
     @property
     def means(self) -> dict[str, float]:
         """The mean of each numeric property of the event that a conversion is; conditions on predicted ones see it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .bucketed import BucketedLog
     from .eventlog import EventLog
+    from .replayruns import LogElsewhere
 
 __all__ = ["notes_on"]
 
@@ -29,7 +30,7 @@ _MOST_NAMES = 12
 
 def notes_on(
     compiled: Compiled,
-    log: EventLog | BucketedLog,
+    log: EventLog | BucketedLog | LogElsewhere,
     policy: Policy,
     *,
     until_us: int,

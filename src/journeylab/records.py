@@ -244,6 +244,7 @@ def assignments(
         ],
         columns=["journey", "version", "node", "branch", "probability"],
     ).drop_duplicates()
+    arms["probability"] = arms["probability"].astype("float64")  # also where there are none
     keys, of_entry = ["journey", "version", "node", "branch"], ["contact", "journey", "entry"]
     itself = entries["contact"].astype("str")
     named = pd.Series(np.array([*texts, ""], object)[drawn.unit], entries.index, dtype="str")

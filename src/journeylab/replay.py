@@ -22,13 +22,14 @@ from .clock import microseconds
 from .display import MOST_DRAWINGS, block, counted, rest
 from .drawing import svg
 from .errors import DataError, known
+from .eventlog import EventLog
 from .journey import Journey, Policy
 from .language import plural, say
 from .notes import notes_on
 from .program import Compiled
 from .progress import Progress
 from .records import Tally, counts_table
-from .replayruns import TABLES, OverBuckets, OverLog, Runs
+from .replayruns import TABLES, LogElsewhere, OverBuckets, OverLog, Runs
 from .resulttables import Tables
 from .tablesource import Table
 from .timetoevent import time_to_exit
@@ -39,14 +40,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from plotly.graph_objects import Figure
 
-    from .eventlog import EventLog
-
 __all__ = ["Replay", "replay"]
 
 
 def replay(
     journeys: Journeys,
-    log: EventLog | BucketedLog,
+    log: EventLog | BucketedLog | LogElsewhere,
     *,
     until: datetime | str | None = None,
     match: timedelta | str = "1d",
@@ -62,8 +61,9 @@ def replay(
 
     Args:
         journeys: one journey, a portfolio, journeys that run together, or releases of them (rules 26 and 28).
-        log: the event log, in memory or in buckets; the latter are worked on in processes, within the log's budget of
-            memory, and whoever is stopped finds again what is done when it is asked for again.
+        log: the event log, in memory, in buckets or in Spark. Buckets are worked on in processes, within the log's
+            budget of memory, and whoever is stopped finds again what is done when it is asked for again; of Spark see
+            `spark`.
         until: the horizon, an aware instant or ISO text; by default the log's last instant (rule 35).
         match: how far a logged `sent` may lie from the replayed send to answer for it (rule 33).
         policy: what holds over all journeys; by default the portfolio's.
@@ -86,7 +86,7 @@ def replay(
         "until": until, "match": match, "policy": policy, "scores": scores, "send_times": send_times, "calls": calls,
         "assumed_consent": assumed_consent, "live": live,
     }  # fmt: skip
-    ready = prepared(journeys, log.bucket(0) if isinstance(log, BucketedLog) else log, **given)
+    ready = prepared(journeys, log if isinstance(log, EventLog) else log.nobody(), **given)
 
     def again(horizon: datetime) -> Replay:
         return replay(
@@ -96,8 +96,10 @@ def replay(
     runs: Runs
     if isinstance(log, BucketedLog):
         runs = OverBuckets(ready, journeys, log, given, progress)
-    else:
+    elif isinstance(log, EventLog):
         runs = OverLog(ready, progress)
+    else:
+        runs = log.replayed(ready, journeys, given, progress)
     return Replay(ready.compiled, log, ready.until, ready.policy, ready.assumed_consent, runs, again)
 
 
@@ -128,7 +130,7 @@ class Replay(Tables):
     )
 
     compiled: Compiled
-    log: EventLog | BucketedLog
+    log: EventLog | BucketedLog | LogElsewhere
     until: datetime
     policy: Policy
     assumed_consent: frozenset[str]
@@ -150,12 +152,17 @@ class Replay(Tables):
         """The log, for what looks at the events of contacts.
 
         Raises:
-            DataError: when it is one in buckets.
+            DataError: when it is not in memory.
         """
         if isinstance(self.log, BucketedLog):
             raise DataError(
                 f"{self.log.folder}: this looks at the events of contacts, and the log is in buckets; take those "
                 "contacts whom it is about into memory: log.of(contacts)"
+            )
+        if not isinstance(self.log, EventLog):
+            raise DataError(
+                f"{self.log.name}: this looks at the events of contacts, and the log is in Spark; read those contacts "
+                "whom it is about into memory: EventLog.read(events.where(…).toArrow())"
             )
         return self.log
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -39,9 +39,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .bucketed import BucketedLog
+    from .draws import Drawn as DrawnInAll
+    from .draws import Question
     from .eventlog import EventLog
+    from .logfacts import LogFacts
+    from .program import Compiled
 
-__all__ = ["TABLES", "Counted", "OverBuckets", "OverLog", "Runs", "Told"]
+__all__ = ["TABLES", "Counted", "DrawsElsewhere", "LogElsewhere", "OverBuckets", "OverLog", "Runs", "Told"]
 
 TABLES = ("visits", "entries", "sends", "assignments")
 
@@ -90,6 +94,48 @@ class Runs(Protocol):
 
     def write(self, name: str, path: Path) -> int:
         """Writes one of `TABLES` to a Parquet or CSV file; how many rows it has."""
+
+
+class DrawsElsewhere(Protocol):
+    """The draws of a response model over a log elsewhere, and what its parts say of the whole."""
+
+    facts: LogFacts
+    compiled: Compiled
+    until: datetime
+
+    def drawn(self) -> DrawnInAll:
+        """The counts of all contacts in all draws."""
+
+    def table(self, name: str, draw: int) -> pd.DataFrame:
+        """The `visits` or `entries` of one draw."""
+
+
+class LogElsewhere(Protocol):
+    """A log that another engine has and works on, as Spark does (see `spark`)."""
+
+    name: str
+    end_us: int
+
+    @property
+    def known_events(self) -> list[str]:
+        """The kinds of events, sorted."""
+
+    @property
+    def n_events(self) -> int:
+        """How many events there are."""
+
+    @property
+    def n_contacts(self) -> int:
+        """How many contacts there are, those without events included."""
+
+    def nobody(self) -> EventLog:
+        """The log of no contact: what events, properties and attributes there are, and the span."""
+
+    def replayed(self, ready: Ready, journeys: Journeys, given: Mapping[str, Any], progress: Progress) -> Runs:
+        """A replay over it; `ready` is the portfolio over `nobody`."""
+
+    def drawn(self, question: Question, progress: Progress) -> DrawsElsewhere:
+        """The draws of a question over it."""
 
 
 class OverLog:
@@ -208,7 +254,7 @@ def _empty_tables(ready: Ready) -> dict[str, pd.DataFrame]:
 class OverBuckets:
     """A portfolio over a log in buckets: each bucket by itself, in processes, within the log's budget of memory.
 
-    `ready` is it over any of them, `given` are the arguments of `worlds.prepared`.
+    `ready` is it over nobody, `given` are the arguments of `worlds.prepared`.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ import numpy as np
 from .bucketed import BucketedLog
 from .draws import Draws, DrawsInBuckets, Question
 from .errors import DataError, known, listed
+from .eventlog import EventLog
 from .journey import Policy
 from .language import say
 from .logfacts import LogFacts, facts_of
@@ -28,7 +29,7 @@ from .worlds import Journeys
 
 if TYPE_CHECKING:
     from .advice import SendTimesGiven
-    from .eventlog import EventLog
+    from .replayruns import DrawsElsewhere, LogElsewhere
     from .responses import Responses
 
 __all__ = ["simulate"]
@@ -36,7 +37,7 @@ __all__ = ["simulate"]
 
 def simulate(
     journeys: Journeys,
-    log: EventLog | BucketedLog,
+    log: EventLog | BucketedLog | LogElsewhere,
     *,
     responses: Responses,
     draws: int = 200,
@@ -58,7 +59,8 @@ def simulate(
 
     Args:
         journeys: one journey, a portfolio, journeys that run together, or releases of them.
-        log: the event log, in memory or in buckets; it decides who enters, and answers the sends that it has (rule 33).
+        log: the event log, in memory, in buckets or in Spark; it decides who enters, and answers the sends that it has
+            (rule 33).
         responses: the response model; see `responses.fit_responses`, and `responses.Responses` for one's own.
         draws: how many times the model answers.
         level: of the prediction intervals, in 0..1.
@@ -89,14 +91,16 @@ def simulate(
         journeys, responses, draws, rng.spawn(1)[0] if isinstance(rng, np.random.Generator) else rng, match, policy,
         scores, send_times, frozenset(replaces or ()), dict(like or {}), forget_from, until, assumed_consent,
     )  # fmt: skip
-    runs: Draws | DrawsInBuckets
-    if isinstance(log, BucketedLog):
-        runs = DrawsInBuckets(question, log, progress)
-        _check_messages(runs.facts, question.replaces)
-    else:
+    runs: Draws | DrawsInBuckets | DrawsElsewhere
+    if isinstance(log, EventLog):
         facts = facts_of(log, responses.converts, forget_from)
         _check_messages(facts, question.replaces)
         runs = Draws(question, log, facts, progress)
+    else:
+        runs = (
+            DrawsInBuckets(question, log, progress) if isinstance(log, BucketedLog) else log.drawn(question, progress)
+        )
+        _check_messages(runs.facts, question.replaces)
     notes += [
         say("Responses to {one!r} are assumed to be like those to {other!r}.", one=one, other=other)
         for one, other in question.like.items()

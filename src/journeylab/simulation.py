@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .bucketed import BucketedLog
     from .draws import Drawn
     from .eventlog import EventLog
+    from .replayruns import LogElsewhere
 
 __all__ = ["Runs", "Simulation"]
 
@@ -55,7 +56,7 @@ class Simulation(Tables):
     _table_names: ClassVar = ("branches", "outcomes", "visits", "entries")
 
     compiled: Compiled
-    log: EventLog | BucketedLog
+    log: EventLog | BucketedLog | LogElsewhere
     until: datetime
     _runs: Runs
     draws: int

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .bucketed import BucketedLog
     from .eventlog import EventLog
+    from .replayruns import LogElsewhere
 
 __all__ = [
     "Call", "Journeys", "Ready", "Score", "codes_of", "goal_of", "horizon_of", "key_of", "prepared",
@@ -183,7 +184,7 @@ def _has_consent(names: LogNames, purpose: str) -> bool:
     return any(names.has_events(event, about) for event in ("consent_given", "consent_withdrawn"))
 
 
-def horizon_of(until: datetime | str | None, log: EventLog | BucketedLog) -> datetime:
+def horizon_of(until: datetime | str | None, log: EventLog | BucketedLog | LogElsewhere) -> datetime:
     """The horizon that is asked for, or the log's last instant (rule 35)."""
     if until is None:
         return instant(log.end_us)

@@ -6,18 +6,19 @@ of all of them are: numbers, flags, dates and instants by Arrow's types, texts m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from journeylab.columnvalues import Kind, TextsSeen, fitting, is_marked_text, is_text_type, parsed
+from journeylab.attributes import CHANGED, as_texts
+from journeylab.columnvalues import Kind, TextsSeen, fitting, is_marked_text, is_text_type, marked_texts, parsed
 from journeylab.errors import DataError
 from journeylab.rejects import Rejects
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TYPES", "ColumnsSeen", "Written", "plain"]
+__all__ = ["ColumnsSeen", "Written", "attribute_kinds", "changes_in", "plain", "with_kinds"]
 
 _UTC: Final = "UTC"
 
@@ -31,7 +32,7 @@ def _arrow(name: str) -> Callable[[], pa.DataType]:
     return made
 
 
-TYPES: Final[dict[Kind, Callable[[], pa.DataType]]] = {
+_TYPES: Final[dict[Kind, Callable[[], pa.DataType]]] = {
     "number": _arrow("float64"), "flag": _arrow("bool_"), "date": _arrow("date32"), "instant": _arrow("timestamp"),
     "text": _arrow("string"), "unknown": _arrow("null"),
 }  # fmt: skip
@@ -102,14 +103,29 @@ class ColumnsSeen:
                 continue
             if is_marked_text(table, name):
                 self._marked.add(name)
-            self._seen.setdefault(name, TextsSeen()).add(column)
-            self._read(name, column)
+            distinct = column.unique()
+            # Only `most` of a column asks how often each text is there.
+            self._seen.setdefault(name, TextsSeen()).add(column if self._only_texts else distinct)
+            self._read(name, distinct)
 
-    def _read(self, name: str, column: pa.ChunkedArray) -> None:
+    def plain(self) -> Any:
+        """What was seen, as JSON for `join`."""
+        seen = {name: one.plain() for name, one in self._seen.items()}
+        return [seen, sorted(self._unreadable), sorted(self._naive), sorted(self._marked)]
+
+    def join(self, plain: Any) -> None:
+        """Takes in what was seen of the same columns elsewhere."""
+        seen, unreadable, naive, marked = plain
+        for name, texts in seen.items():
+            self._seen.setdefault(name, TextsSeen()).join(texts)
+        self._unreadable.update((name, kind) for name, kind in unreadable)
+        self._naive.update(naive)
+        self._marked.update(marked)
+
+    def _read(self, name: str, distinct: pa.Array) -> None:
         """Notes whether texts of a part that look like dates or instants are none, or do not say their zone."""
         import pyarrow as pa
 
-        distinct = column.unique()
         for kind in ("date", "instant"):
             likely = pa.chunked_array([fitting(distinct, kind)])
             rejects = Rejects("a part")
@@ -137,3 +153,50 @@ class ColumnsSeen:
                 return Written(name, None)
             return Written(name, "text", is_marked=True) if (name, kind) in self._unreadable else Written(name, kind)
         return Written(name, "unknown" if kind == "unknown" else "text", is_marked=kind != "unknown")
+
+
+def changes_in(part: pa.Table, event: str | None) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """The texts of the new values in a part of the events, for each attribute that changes."""
+    import pyarrow.compute as pc
+
+    if event is not None or not {"event", "name", "value"} <= {*part.column_names}:
+        return
+    mine = part.select(["name", "value"]).filter(pc.equal(plain(part["event"]), CHANGED))
+    names = plain(mine["name"])
+    for name in names.unique().drop_null().to_pylist():
+        yield str(name), as_texts(mine["value"].filter(pc.equal(names, name)))
+
+
+def attribute_kinds(
+    attributes: Sequence[Written], types: Mapping[str, pa.DataType], changes: Mapping[str, TextsSeen]
+) -> pa.Table:
+    """A contacts table without rows that says what each attribute is, also those known from changes only.
+
+    `types` are those of the attributes' columns, `changes` what the texts of each attribute's changes are.
+    """
+    import pyarrow as pa
+
+    nothing: dict[str, Any] = {
+        one.name: one.column(pa.chunked_array([], types[one.name]), None, Rejects("")) for one in attributes
+    }
+    marked = [one.name for one in attributes if one.is_marked]
+    for name, seen in changes.items():
+        if name not in nothing or pa.types.is_null(nothing[name].type):
+            kind = seen.kind()
+            nothing[name] = pa.chunked_array([], _TYPES[kind]())
+            marked += [name] if kind == "text" else []
+    return marked_texts(pa.table(nothing), marked)
+
+
+def with_kinds(contacts: pa.Table, kinds: pa.Table) -> pa.Table:
+    """Contacts with a column for each attribute that `attribute_kinds` knows, so that it means what it does there."""
+    import pyarrow as pa
+
+    for name in kinds.column_names:
+        one = kinds.schema.field(name)
+        if name not in contacts.column_names:
+            contacts = contacts.append_column(one, pa.nulls(len(contacts), one.type))
+        elif pa.types.is_null(contacts.schema.field(name).type):
+            place = contacts.column_names.index(name)
+            contacts = contacts.set_column(place, one, pa.nulls(len(contacts), one.type))
+    return contacts

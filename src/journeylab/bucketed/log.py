@@ -164,6 +164,13 @@ class BucketedLog:
             self.whole, timezone=self._meta["timezone"],
         )  # fmt: skip
 
+    def nobody(self) -> EventLog:
+        """The log of no contact: what events, properties and attributes there are, and the span."""
+        import pyarrow.parquet as pq
+
+        events, people = (pq.read_schema(bucket_file(self.folder / one, 0)) for one in (EVENTS, CONTACTS))
+        return EventLog.part_in(events.empty_table(), people.empty_table(), self.whole, timezone=self._meta["timezone"])
+
     def buckets(self) -> Iterator[EventLog]:
         """Each bucket in turn; whoever keeps none of them needs the memory of one."""
         return map(self.bucket, range(self.n_buckets))

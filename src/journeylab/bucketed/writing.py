@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from journeylab.attributes import CHANGED, as_texts, reject_bad_changes, reject_bad_zones
+from journeylab.attributes import CHANGED, reject_bad_changes, reject_bad_zones
 from journeylab.columnvalues import TextsSeen, is_text_type, marked_texts
 from journeylab.errors import DataError
 from journeylab.execution import n_processors
@@ -26,8 +25,9 @@ from journeylab.rejects import Rejects, check_choice
 from journeylab.tablesource import of_table
 
 from .budget import PROCESS, budget_of, needed
-from .kinds import TYPES, ColumnsSeen, Written, plain
+from .kinds import ColumnsSeen, Written, attribute_kinds, changes_in, plain, with_kinds
 from .log import CONTACTS, EVENTS, FORMAT, META, REJECTS, BucketedLog, bucket_file
+from .whole import WholeSeen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,6 @@ _EVENTS_A_BUCKET: Final = 2_000_000
 _MOST_BUCKETS: Final = 512
 """Each has a file open while a log is written."""
 _BUFFERED: Final = 256 << 20
-_CONSENT: Final = ("consent_given", "consent_withdrawn")
 SPILL: Final = "spill"
 """The folder for what a database gave, until it is in buckets."""
 _ROW: Final = "(row)"
@@ -114,7 +113,7 @@ def bucket_log(
             bad = [*made.events(events, event, tell), *made.contacts(people)]
             if rejects == "error" and bad:
                 raise DataError("\n".join(str(one.error(n_rows)) for one, n_rows in bad))
-            if made.span is None:
+            if made.whole.span is None:
                 error = events.rejects.error(seen.n_rows)
                 raise DataError(f"{events.name}: there are no events left, all rows are bad: {error}", error.rejects)
             made.finish([one for one, _ in bad], events.name)
@@ -190,7 +189,7 @@ class _Seen:
             tell(n_rows, 0)
             properties.add(part)
             numbers.add(part["contact"], events)
-            for name, texts in _changes(part, event):
+            for name, texts in changes_in(part, event):
                 changes.setdefault(name, TextsSeen()).add(texts)
         attributes: list[Written] = []
         types: dict[str, Any] = {}
@@ -209,34 +208,8 @@ class _Seen:
             numbers.are_numbers and numbers.n_seen > 0,
             properties.written(("name", "value") if changes else ()),
             attributes,
-            _kinds(attributes, types, changes),
+            attribute_kinds(attributes, types, changes),
         )
-
-
-def _changes(part: pa.Table, event: str | None) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """The texts of the new values in a part, for each attribute that changes."""
-    import pyarrow.compute as pc
-
-    if event is not None or not {"event", "name", "value"} <= {*part.column_names}:
-        return
-    mine = part.select(["name", "value"]).filter(pc.equal(plain(part["event"]), CHANGED))
-    names = plain(mine["name"])
-    for name in names.unique().drop_null().to_pylist():
-        yield str(name), as_texts(mine["value"].filter(pc.equal(names, name)))
-
-
-def _kinds(attributes: Sequence[Written], types: Mapping[str, Any], changes: Mapping[str, TextsSeen]) -> pa.Table:
-    """A contacts table without rows that says what each attribute is."""
-    import pyarrow as pa
-
-    nothing = {one.name: one.column(pa.chunked_array([], types[one.name]), None, Rejects("")) for one in attributes}
-    marked = [one.name for one in attributes if one.is_marked]
-    for name, seen in changes.items():
-        if name not in nothing or pa.types.is_null(nothing[name].type):
-            kind = seen.kind()
-            nothing[name] = pa.chunked_array([], TYPES[kind]())
-            marked += [name] if kind == "text" else []
-    return marked_texts(pa.table(nothing), marked)
 
 
 @dataclass
@@ -247,9 +220,7 @@ class _Made:
     n_buckets: int
     seen: _Seen
     zone: str | None
-    n_by_event: Counter[str] = field(default_factory=Counter)
-    span: tuple[int, int] | None = None
-    consent: set[str | None] = field(default_factory=set)
+    whole: WholeSeen = field(default_factory=WholeSeen)
 
     def events(self, source: Source, event: str | None, tell: Tell) -> Iterator[tuple[Rejects, int]]:
         """Writes the good rows of the events, and gives what was wrong with the others."""
@@ -263,7 +234,7 @@ class _Made:
                 made = self._event_rows(part, event, rejects)
                 kept = rejects.kept(len(table))
                 made = made.filter(pa.array(kept))
-                self._note(made)
+                self.whole.add(made)
                 writer.add(made)
                 source.rejects.absorb(rejects, np.arange(n_rows, n_rows + len(table)))
                 n_rows += len(table)
@@ -298,23 +269,6 @@ class _Made:
         if len(changed):
             reject_bad_changes(part, changed, self.seen.kinds, self.zone, rejects)
         return marked_texts(pa.table(columns), [one.name for one in self.seen.properties if one.is_marked])
-
-    def _note(self, rows: pa.Table) -> None:
-        """Notes what is known of the whole: its span, its kinds of events, and for which purposes it has consent."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        if not len(rows):
-            return
-        self.n_by_event.update({one["values"]: one["counts"] for one in pc.value_counts(rows["event"]).to_pylist()})
-        ends = pc.min_max(rows["occurred_at"].cast(pa.int64())).as_py()
-        low, high = (ends["min"], ends["max"]) if self.span is None else self.span
-        self.span = min(low, ends["min"]), max(high, ends["max"])
-        about = rows.filter(pc.is_in(rows["event"], pa.array(_CONSENT)))
-        if len(about) and "purpose" in rows.column_names:
-            self.consent |= set(as_texts(about["purpose"]).unique().to_pylist())
-        elif len(about):
-            self.consent.add(None)
 
     def contacts(self, source: Source | None) -> Iterator[tuple[Rejects, int]]:
         """Writes the good rows of the contacts, and gives what was wrong with the others."""
@@ -365,20 +319,7 @@ class _Made:
             if path.exists():
                 table = pq.read_table(path)
                 kept = table.filter(pa.array(keep[table[_ROW].to_numpy()])).drop_columns(_ROW)
-                pq.write_table(self._with_kinds(kept), path)
-
-    def _with_kinds(self, contacts: pa.Table) -> pa.Table:
-        """Contacts with a column for each attribute that is known from changes only, which says what it is."""
-        import pyarrow as pa
-
-        for name in self.seen.kinds.column_names:
-            one = self.seen.kinds.schema.field(name)
-            if name not in contacts.column_names:
-                contacts = contacts.append_column(one, pa.nulls(len(contacts), one.type))
-            elif pa.types.is_null(contacts.schema.field(name).type):
-                place = contacts.column_names.index(name)
-                contacts = contacts.set_column(place, one, pa.nulls(len(contacts), one.type))
-        return contacts
+                pq.write_table(with_kinds(kept, self.seen.kinds), path)
 
     def finish(self, bad: Sequence[Rejects], source: str) -> None:
         """Writes what the log is as a whole."""
@@ -386,7 +327,7 @@ class _Made:
         import pyarrow.parquet as pq
 
         ids = pa.int64() if self.seen.ids_are_numbers else pa.string()
-        nobody = self._with_kinds(pa.schema([("contact", ids)]).empty_table())
+        nobody = with_kinds(pa.schema([("contact", ids)]).empty_table(), self.seen.kinds)
         counts, n_events = [], []
         for k in range(self.n_buckets):
             path = bucket_file(self.folder / CONTACTS, k)
@@ -397,12 +338,11 @@ class _Made:
             there = pq.read_table(bucket_file(self.folder / EVENTS, k), columns=["contact"])["contact"]
             n_events.append(len(there))
             counts.append(len(pa.chunked_array([*people.chunks, *there.chunks], ids).unique()))
-        assert self.span is not None
         meta = {
             "format": FORMAT, "source": source, "timezone": self.zone, "n_buckets": self.n_buckets,
-            "span": self.span, "n_contacts": counts, "n_events": n_events,
+            "span": self.whole.span, "n_contacts": counts, "n_events": n_events,
             "properties": sorted(one.name for one in self.seen.properties),
-            "n_by_event": dict(sorted(self.n_by_event.items())), "consent": sorted(self.consent, key=str),
+            "n_by_event": dict(sorted(self.whole.n_by_event.items())), "consent": sorted(self.whole.consent, key=str),
         }  # fmt: skip
         if bad:
             pq.write_table(pa.concat_tables([one.table for one in bad]), self.folder / REJECTS)
