@@ -15,7 +15,7 @@ import numpy as np
 from . import layout as o
 from .clock import NEVER
 from .errors import DataError, known
-from .execution import Answers, Asked, in_parts
+from .execution import CHUNK, Answers, Asked, in_parts
 from .journey import Send
 from .keyedhash import mix, purpose_key, uniform
 from .layout import (
@@ -162,22 +162,24 @@ def _draw(  # type: ignore[no-untyped-def]
 
 @entry_point
 def _stir(  # type: ignore[no-untyped-def]
-    chances, factors, edges, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draw,
-    rows, slots, offsets, start, end, first,
+    chances, factors, edges, columns, wanted, quantiles, shares, kind_keys, node_keys, draw_keys, levels, units, draws,
+    rows, slots, offsets, start, end, found,
 ):  # fmt: skip
-    """For each contact the place of its first send that is responded to in a draw, -1 where all stays silent."""
-    kinds, instants = np.empty(len(ORDER) + 1, np.int64), np.empty(len(ORDER) + 1, np.int64)
+    """Writes the contact, the draw and the place of the first send that is responded to into `found`; how many."""
+    kinds, instants, n = np.empty(len(ORDER) + 1, np.int64), np.empty(len(ORDER) + 1, np.int64), 0
     for c in range(start, end):
-        first[c] = -1
-        for i in range(offsets[c], offsets[c + 1]):
-            node = rows[i, K_ID]
-            unit = _fate(units[c], node_keys[node], draw_keys[draw], rows[i, K_ENTRY], rows[i, K_VISIT])
-            if _respond(
-                chances, factors[draw], edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node,
-                levels[node], slots, rows[i, K_AT], kinds, instants,
-            ):  # fmt: skip
-                first[c] = i
-                break
+        for draw in range(draws[0], draws[1]):
+            for i in range(offsets[c], offsets[c + 1]):
+                node = rows[i, K_ID]
+                unit = _fate(units[c], node_keys[node], draw_keys[draw], rows[i, K_ENTRY], rows[i, K_VISIT])
+                if _respond(
+                    chances, factors[draw], edges, columns, wanted, quantiles, shares, kind_keys, unit, i, node,
+                    levels[node], slots, rows[i, K_AT], kinds, instants,
+                ):  # fmt: skip
+                    found[n, 0], found[n, 1], found[n, 2] = c, draw, i
+                    n += 1
+                    break
+    return n
 
 
 class Answering:
@@ -293,23 +295,26 @@ class Answering:
     def stirred(
         self,
         units: NDArray[np.uint64],
-        draw: int,
+        draws: tuple[int, int],
         asked: Asked,
         offsets: NDArray[np.int64],
         chances: NDArray[np.float32],
         slots: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        """The place of each contact's first send that is responded to in a draw, -1 where all stays silent.
+        """Who responds in which of some draws: int64 (contact, draw, first send that is responded to), by contact.
 
-        `asked` are the sends in the order of the contacts, whose first ones `offsets` tells.
+        `draws` are the first and the one behind the last; `asked` are the sends in the order of the contacts, whose
+        first ones `offsets` tells.
         """
-        first = np.empty(len(units), np.int64)
+        n_draws = draws[1] - draws[0]
 
-        def work(start: int, end: int) -> None:
-            _stir(*self._tables(chances), units, draw, asked.rows, slots, offsets, start, end, first)
+        def work(start: int, end: int) -> NDArray[np.int64]:
+            found = np.empty(((end - start) * n_draws, 3), np.int64)
+            n = _stir(*self._tables(chances), units, draws, asked.rows, slots, offsets, start, end, found)
+            return found[:n].copy()
 
-        in_parts(work, len(units))
-        return first
+        parts = in_parts(work, len(units), 1 + CHUNK // n_draws)
+        return np.concatenate([np.empty((0, 3), np.int64), *parts])
 
     def slots(self, asked: Asked, first_at: NDArray[np.int64]) -> NDArray[np.int64]:
         """The slots of each send, int64 (send, 2): of its local hour, and of how long its contact was known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from .logfacts import LogFacts, facts_of
 from .machine import Out
 from .program import Compiled, Model
 from .progress import Progress, shown
-from .records import Tally, added, plain_counts, tables, tally, tally_of
+from .records import Tally, added, plain_counts, tables, tally, tally_by_group, tally_of
 from .tablesource import Table
 from .worlds import Journeys, Ready, key_of, prepared
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawn", "Draws", "DrawsInBuckets", "Question"]
 
-AT_ONCE = 1 << 20
-"""How many contacts, each in its draw, are advanced together."""
+AT_ONCE = 1 << 21
+"""How many contacts, each in its draw, are looked at together; most are not stirred."""
 
 
 class _Silent(NamedTuple):
@@ -57,14 +57,6 @@ def _ranges(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[n
     lengths = end - start
     place = np.repeat(np.arange(len(start)), lengths)
     return place, np.arange(len(place)) + np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-
-
-def _by_draw(compiled: Compiled, outs: list[tuple[int, Out]], n_draws: int) -> Tally:
-    """The counts of chunks, each of a draw, added up by draw."""
-    draws: list[list[Out]] = [[] for _ in range(n_draws)]
-    for draw, out in outs:
-        draws[draw].append(out)
-    return Tally(*(np.stack(parts) for parts in zip(*(tally(compiled, one) for one in draws), strict=True)))
 
 
 class Drawn(NamedTuple):
@@ -174,35 +166,27 @@ class Draws:
     def _follow(self) -> None:
         self._units = self.log.unit_hashes[self.diverged]
         silent = self._follow_silence()
-        stirred: list[tuple[int, Out]] = []
-        replaced: list[tuple[int, Out]] = []
+        size, parts = max(1, AT_ONCE // max(1, len(self.diverged))), []
         with shown(self.progress, "drawing responses") as tell:
-            for who, draws, first in self._batches():
-                more, less = self._stirred(who, draws, first)
-                stirred += more
-                replaced += less
-                tell(int(draws[-1]) + 1, self.draws)
-        parts = (
-            _by_draw(self.ready.compiled, stirred, self.draws),
-            _by_draw(self.ready.compiled, replaced, self.draws),
-        )
+            for start in range(0, self.draws, size):
+                end = min(start + size, self.draws)
+                parts.append(self._stirred(start, end))
+                tell(end, self.draws)
         self.tally = Tally(
-            *(more - less + quiet + rest for more, less, quiet, rest in zip(*parts, silent, self.base, strict=True))
+            *(
+                np.concatenate(stirred) + quiet + rest
+                for *stirred, quiet, rest in zip(*parts, silent, self.base, strict=True)
+            )
         )
 
     def _run(
         self,
         contacts: NDArray[np.int64],
-        draws: NDArray[np.int64],
         answer: Callable[[Asked], Answers],
-        known: Answers | None = None,
-        *,
-        record: bool = False,
-    ) -> list[tuple[int, Out]]:
+        **how: Any,
+    ) -> list[Out]:
         compiled = self.ready.compiled
-        return in_rounds(
-            compiled.program, self.ready.world, len(compiled.exits), contacts, draws, answer, known=known, record=record
-        )
+        return in_rounds(compiled.program, self.ready.world, len(compiled.exits), contacts, answer, **how)
 
     def _follow_silence(self) -> Tally:
         """The counts of all contacts if nothing came of any send; keeps the sends that they then come to.
@@ -216,7 +200,7 @@ class Draws:
             found.append(asked)
             return silence(asked)
 
-        outs = self._run(contacts, np.zeros(len(contacts), np.int64), answer)
+        outs = self._run(contacts, answer)
         place = np.concatenate([one.place for one in found] or [np.empty(0, np.int64)])
         order = np.argsort(place, kind="stable")
         sends = Asked(
@@ -227,37 +211,28 @@ class Draws:
         chances = self.answering.chances(contacts[sends.place], sends)
         slots = self.answering.slots(sends, self.log.first_at[contacts[sends.place]])
         self._silent = _Silent(sends, offsets_of(sends.place, len(contacts)), chances, slots)
-        return tally(self.ready.compiled, [out for _, out in outs])
+        return tally(self.ready.compiled, outs)
 
-    def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-        """Who is stirred in which draw, and the place of the first send that is responded to, some draws at a time."""
-        batch: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-        n = 0
-        for draw in range(self.draws):
-            first = self.answering.stirred(self._units, draw, *self._silent)
-            who = np.flatnonzero(first >= 0)
-            batch.append((who, np.full(len(who), draw), first[who]))
-            n += len(who)
-            if n and (n >= AT_ONCE or draw == self.draws - 1):
-                who, draws, first = (np.concatenate(parts) for parts in zip(*batch, strict=True))
-                yield who, draws, first
-                batch, n = [], 0
+    def _stirred(self, start: int, end: int) -> Tally:
+        """What some draws count of those who respond, beyond what they would count if all of these stayed silent.
 
-    def _stirred(
-        self, who: NDArray[np.int64], draws: NDArray[np.int64], first: NDArray[np.int64]
-    ) -> tuple[list[tuple[int, Out]], list[tuple[int, Out]]]:
-        """What happens to contacts who respond, each in its draw; and what would have happened if all stayed silent."""
-        contacts, offsets = self.diverged[who], self._silent.offsets
-        place, send = _ranges(offsets[who], first + 1)
-        sends = Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0)))
-        silent = self._silent
+        Contacts come one after the other, each in all draws in which it responds, so that its events stay at hand.
+        """
+        found = self.answering.stirred(self._units, (start, end), *self._silent)
+        who, draws, first = np.ascontiguousarray(found.T)
+        contacts, silent = self.diverged[who], self._silent
+        in_groups = {"group": draws - start, "n_groups": end - start}
+        place, send = _ranges(silent.offsets[who], first + 1)
+        sends = Asked(place, silent.sends.rows[send], np.empty((len(place), 0)))
         known_answers = self.answering.answers(
             self._units[who[place]], draws[place], sends, silent.chances[send], silent.slots[send]
         )
-        more = self._run(contacts, draws, self._answerer(contacts, self._units[who], draws), known_answers)
-        place, send = _ranges(offsets[who], offsets[who + 1])
-        quiet = silence(Asked(place, self._silent.sends.rows[send], np.empty((len(place), 0))))
-        return more, self._run(contacts, draws, silence, quiet)
+        more = self._run(contacts, self._answerer(contacts, self._units[who], draws), known=known_answers, **in_groups)
+        place, send = _ranges(silent.offsets[who], silent.offsets[who + 1])
+        quiet = silence(Asked(place, silent.sends.rows[send], np.empty((len(place), 0))))
+        less = self._run(contacts, silence, known=quiet, **in_groups)
+        counts = (tally_by_group(self.ready.compiled, outs, end - start) for outs in (more, less))
+        return Tally(*(of_more - of_less for of_more, of_less in zip(*counts, strict=True)))
 
     def _answerer(
         self, contacts: NDArray[np.int64], units: NDArray[np.uint64], draws: NDArray[np.int64]
@@ -272,8 +247,7 @@ class Draws:
     def table(self, name: str, draw: int) -> pd.DataFrame:
         compiled, n_contacts = self.ready.compiled, self.log.n_contacts
         contacts, draws = self.diverged, np.full(len(self.diverged), draw)
-        made = self._run(contacts, draws, self._answerer(contacts, self._units, draws), record=True)
-        outs = [out for _, out in made]
+        outs = self._run(contacts, self._answerer(contacts, self._units, draws), record=True)
         rest = np.setdiff1d(np.arange(n_contacts), contacts)
         if len(rest):
             outs += run(compiled.program, self.ready.world, len(compiled.exits), n_contacts, record=True, contacts=rest)

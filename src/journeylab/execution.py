@@ -77,6 +77,8 @@ class _Run(NamedTuple):
     n_requests: int
     n_next: int
     contacts: NDArray[np.int64]
+    group: NDArray[np.int64]
+    n_groups: int
     states: deque[State]
 
 
@@ -86,11 +88,13 @@ def _chunk(of: _Run, bounds: tuple[int, int], rows: Rows | None, record: bool) -
     state = of.states.pop() if of.states else new_state(program, 8)
     if record and rows is None:
         rows = new_rows(program, max(64, 4 * n), max(64, 2 * n))
-    out = new_out(program, of.n_exits, rows, max(64, n * of.n_requests), n * of.n_next)
-    while not advance(of.given, state, out, record=record, contacts=of.contacts, bounds=bounds):
+    out = new_out(program, of.n_exits, rows, max(64, n * of.n_requests), n * of.n_next, of.n_groups)
+    while not advance(
+        of.given, state, out, record=record, contacts=of.contacts, bounds=bounds, group=of.group, n_groups=of.n_groups
+    ):
         state = new_state(program, 2 * len(state.running))
         rows = new_rows(program, 2 * len(out.visits), 2 * len(out.entries))
-        out = new_out(program, of.n_exits, rows, 2 * len(out.requests), len(out.next_at))
+        out = new_out(program, of.n_exits, rows, 2 * len(out.requests), len(out.next_at), of.n_groups)
     of.states.append(state)
     return out
 
@@ -111,25 +115,25 @@ def n_processors() -> int:
     return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
 
 
-def in_parts(work: Callable[[int, int], T], n: int) -> list[T]:
-    """What compiled work makes of each part of 0..n, in order, on as many threads as there are processors."""
-    bounds = chunks(n)
+def in_parts(work: Callable[[int, int], T], n: int, least: int = CHUNK) -> list[T]:
+    """What compiled work makes of each part of 0..n, in order, on as many threads as there are processors.
+
+    A part has so many at the least.
+    """
+    bounds = chunks(n, least)
     if len(bounds) <= 1:
         return [work(*one) for one in bounds]
     with ThreadPoolExecutor(n_processors()) as pool:
         return list(pool.map(lambda one: work(*one), bounds))
 
 
-def chunks(group: NDArray[np.int64] | int) -> list[tuple[int, int]]:
-    """The chunks in which contacts are advanced, none across two groups: so many contacts, or the group of each.
+def chunks(n: int, least: int = CHUNK) -> list[tuple[int, int]]:
+    """The chunks in which so many contacts are advanced, each of so many at the least.
 
-    However many contacts there are, each thread has some chunks, so that none waits long for another's last.
+    However many there are, each thread has some chunks, so that none waits long for another's last.
     """
-    edges = [0, group] if isinstance(group, int) else [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(group)]
-    size = max(CHUNK, edges[-1] // (8 * n_processors()) + 1)
-    return [
-        (first, min(first + size, end)) for start, end in itertools.pairwise(edges) for first in range(start, end, size)
-    ]
+    size = max(least, n // (8 * n_processors()) + 1)
+    return [(first, min(first + size, n)) for first in range(0, n, size)]
 
 
 def run(
@@ -140,22 +144,23 @@ def run(
     *,
     record: bool,
     contacts: NDArray[np.int64] | None = None,
-    bounds: Sequence[tuple[int, int]] | None = None,
+    group: NDArray[np.int64] | None = None,
+    n_groups: int = 1,
     rooms: Sequence[tuple[int, int]] | None = None,
     progress: Tell | None = None,
 ) -> list[Out]:
-    """What happens to all contacts (or those given by index), in the order of the chunks (or those given).
+    """What happens to all contacts (or those given by index), in the order of the chunks.
 
-    `rooms` says how many visits and entries each chunk will have, where an earlier run has counted them.
+    `group` says in which of `n_groups` groups each is counted, `rooms` how many visits and entries each chunk will
+    have, where an earlier run has counted them.
     """
-    is_live = int(world.limits[o.L_LIVE])
+    is_live, none = int(world.limits[o.L_LIVE]), np.empty(0, np.int64)
     of = _Run(
         program, n_exits, given(program, world), max(int(world.limits[o.L_ASK_SENDS]), is_live), is_live,
-        np.empty(0, np.int64) if contacts is None else contacts, deque(),
+        none if contacts is None else contacts, none if group is None else group, n_groups, deque(),
     )  # fmt: skip
     total = n_contacts if contacts is None else len(contacts)
-    bounds = chunks(total) if bounds is None else bounds
-
+    bounds = chunks(total)
     rows = _parts(program, rooms) if rooms else [None] * len(bounds)
 
     def work(one: tuple[int, int], rows: Rows | None) -> Out:
@@ -346,27 +351,28 @@ def in_rounds(
     world: o.World,
     n_exits: int,
     contacts: NDArray[np.int64],
-    group: NDArray[np.int64],
     answer: Callable[[Asked], Answers],
     *,
+    group: NDArray[np.int64] | None = None,
+    n_groups: int = 1,
     record: bool = False,
     known: Answers | None = None,
-) -> list[tuple[int, Out]]:
-    """What happens to contacts whose every request is answered, as (group, `Out`) of each chunk.
+) -> list[Out]:
+    """What happens to contacts whose every request is answered.
 
-    A contact may stand in the list several times, once in each group; groups ascend. `answer` is asked a round at a
+    A contact may stand in the list several times, once in each group that is counted. `answer` is asked a round at a
     time, for contacts by their place in the list, and may be given `known` answers beforehand.
     """
-    done: list[tuple[int, Out]] = []
+    done: list[Out] = []
     answers = no_answers_yet() if known is None else known
     pending = np.arange(len(contacts))
     while len(pending):
         now = with_answers(world, answers, len(pending))
-        bounds = chunks(group[pending])
         outs = run(
-            program, now, n_exits, len(pending), record=record, contacts=contacts[pending], bounds=bounds
+            program, now, n_exits, len(pending), record=record, contacts=contacts[pending],
+            group=None if group is None else group[pending], n_groups=n_groups,
         )  # fmt: skip
-        done += [(int(group[pending[start]]), out) for (start, _), out in zip(bounds, outs, strict=True)]
+        done += outs
         found = asked(program, outs)
         pending, answers = pending[found.place], answers.of(found.place)
         more = answer(found._replace(place=pending))

@@ -15,7 +15,7 @@ With numba's compilation disabled the NamedTuples are used as they are.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -73,15 +73,19 @@ def group_type(
     return Group(name, made, within or {})
 
 
-def addresses(group: Any, kind: Group) -> Any:
+def addresses(group: Any, kind: Group, *, n: int = 1, shared_out: Collection[str] = ()) -> Any:
     """The addresses of a NamedTuple's arrays, int64, and the numbers within it; the returned array keeps all alive.
+
+    With `n` it is that many groups, one behind the other: of the tables `shared_out` each has its part of the rows, and
+    all others are the same for all.
 
     Raises:
         TypeError: for an array that is not C-contiguous.
         ValueError: for an array within the group of another length.
     """
     if numba.config.DISABLE_JIT:
-        return group
+        parts = {name: np.split(getattr(group, name), n) for name in shared_out}
+        return [group._replace(**{name: of[k] for name, of in parts.items()}) for k in range(n)]
     kept, found = [], []
     for name, value in zip(group._fields, group, strict=True):
         one = addresses(value, kind.fields[name]) if isinstance(value, tuple) else value
@@ -92,6 +96,10 @@ def addresses(group: Any, kind: Group) -> Any:
     table = np.concatenate([np.array(found, np.int64), *(getattr(group, name) for name in kind.within)]).view(_Keeping)
     if len(table) != kind.size:
         raise ValueError(f"{kind} has {kind.size} numbers, not {len(table)}")
+    if n > 1:
+        table = np.tile(table, n).view(_Keeping)
+        for name in shared_out:
+            table[kind.places[name] :: kind.size] += np.arange(n) * (getattr(group, name).nbytes // n)
     table.kept = [kept, group]
     return table
 
@@ -108,13 +116,17 @@ def opened(group: Any) -> Any:
 
 
 def opener(kind: Group) -> Any:
-    """A function of compiled code that takes what `opened` gave for a group of that type."""
+    """A function of compiled code that takes what `opened` gave for groups of that type, and which of them to open."""
     if numba.config.DISABLE_JIT:
-        return lambda group: group
+        return lambda groups, k: groups[k]
 
     @intrinsic
-    def open_group(typing_context: Any, address: Any) -> Any:
-        return signature(kind, types.int64), lambda _context, _builder, _made, arguments: arguments[0]
+    def open_group(typing_context: Any, address: Any, k: Any) -> Any:
+        def generate(_context: Any, builder: Any, _made: Any, arguments: Any) -> Any:
+            behind = builder.mul(arguments[1], ir.Constant(ir.IntType(64), 8 * kind.size))
+            return builder.add(arguments[0], behind)
+
+        return signature(kind, types.int64, types.int64), generate
 
     return open_group
 

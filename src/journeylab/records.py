@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Drawn", "Ordered", "Tally", "added", "assignments", "counts_table", "drawn", "entries_table", "in_order",
-    "plain_counts", "sends_table", "tables", "tally", "tally_of", "visits_table",
+    "plain_counts", "sends_table", "tables", "tally", "tally_by_group", "tally_of", "visits_table",
 ]  # fmt: skip
 
 
@@ -196,8 +196,14 @@ class Tally(NamedTuple):
 
 def tally(compiled: Compiled, outs: Sequence[Out]) -> Tally:
     """The counts of all chunks."""
-    empty = new_out(compiled.program, len(compiled.exits))
-    return Tally(*(sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields))
+    return Tally(*(one[0] for one in tally_by_group(compiled, outs, 1)))
+
+
+def tally_by_group(compiled: Compiled, outs: Sequence[Out], n_groups: int) -> Tally:
+    """The counts of all chunks, those of each group by themselves in a first dimension."""
+    empty = new_out(compiled.program, len(compiled.exits), n_groups=n_groups)
+    counts = (sum((getattr(out, name) for out in outs), getattr(empty, name)) for name in Tally._fields)
+    return Tally(*(one.reshape(n_groups, len(one) // n_groups, *one.shape[1:]) for one in counts))
 
 
 def plain_counts(counts: Tally) -> list[Any]:

@@ -203,10 +203,9 @@ class Shop:
         answering = Answering(ready.compiled, self._reactions, np.argsort(self._place))
         everybody = np.arange(self.n_contacts)
         done = in_rounds(
-            ready.compiled.program, ready.world, len(ready.compiled.exits), everybody, np.zeros_like(everybody),
-            answering, record=True,
-        )  # fmt: skip
-        return ShopRun(self, ready, [out for _, out in done], answering)
+            ready.compiled.program, ready.world, len(ready.compiled.exits), everybody, answering, record=True
+        )
+        return ShopRun(self, ready, done, answering)
 
     def mailed(self, n_each: int, *, message: str = "news", hour_of_day: int | None = None, seed: int = 0) -> EventLog:
         """The log of one message a week to everybody, from the week after their signup on, simulated.

@@ -236,7 +236,7 @@ def holds(p, w, s, out, condition, journey, e, c, t, row):  # type: ignore[no-un
 
 @entry_point
 def _select(program, world, state, output, condition, rows, keep):  # type: ignore[no-untyped-def]
-    p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
+    p, w, s, out = open_program(program, 0), open_world(world, 0), open_state(state, 0), open_out(output, 0)
     for i in range(rows.shape[0]):
         keep[i] = value_of(p, w, s, out, condition, ZERO, NONE, ZERO, ZERO, rows[i]) != 0.0
 
@@ -257,7 +257,7 @@ def select_events(
 
 @entry_point
 def _evaluate(program, world, state, output, condition, contacts, at, values):  # type: ignore[no-untyped-def]
-    p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
+    p, w, s, out = open_program(program, 0), open_world(world, 0), open_state(state, 0), open_out(output, 0)
     for i in range(values.shape[0]):
         values[i] = value_of(p, w, s, out, condition, ZERO, NONE, contacts[i], at[i], NONE)
 

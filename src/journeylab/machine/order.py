@@ -141,12 +141,14 @@ def _keep_counts(p, s, out, restore):  # type: ignore[no-untyped-def]
 
 
 @entry_point
-def _advance(program, world, state, output, record, contacts, start, end):  # type: ignore[no-untyped-def]
-    p, w, s, out = open_program(program), open_world(world), open_state(state), open_out(output)
+def _advance(program, world, state, output, record, contacts, group, start, end):  # type: ignore[no-untyped-def]
+    p, w, s, out = open_program(program, 0), open_world(world, 0), open_state(state, 0), open_out(output, 0)
     for i in range(start, end):
         c = contacts[i] if contacts.shape[0] > 0 else i
         if not _is_triggered(p, w, c):
             continue
+        if group.shape[0] > 0:
+            out = open_out(output, group[i])
         n_visits, n_entries, n_choices = out.used[O_VISITS], out.used[O_ENTRIES], out.used[O_CHOICES]
         if w.limits[L_ASK_SENDS] == 1:
             _keep_counts(p, s, out, ZERO)
@@ -170,15 +172,25 @@ def given(program: Program, world: World) -> Given:
 
 
 def advance(
-    given: Given, state: State, out: Out, *, record: bool, contacts: NDArray[np.int64], bounds: tuple[int, int]
+    given: Given,
+    state: State,
+    out: Out,
+    *,
+    record: bool,
+    contacts: NDArray[np.int64],
+    bounds: tuple[int, int],
+    group: NDArray[np.int64],
+    n_groups: int,
 ) -> bool:
     """Advances the contacts in `bounds` (of those listed, of all where none are listed); whether there was room.
+
+    `group` says in which group each is counted; where it is empty there is one.
 
     A contact with an unanswered request leaves nothing but the request behind. Where False is returned, nothing in
     `out` counts: the caller makes more room in `state` and `out` and advances the same contacts again.
     """
-    groups = *given, addresses(state, STATE), addresses(out, OUT)
-    return bool(_advance(*map(opened, groups), record, contacts, *bounds))
+    tables = *given, addresses(state, STATE), addresses(out, OUT, n=n_groups, shared_out=BY_GROUP)
+    return bool(_advance(*map(opened, tables), record, contacts, group, *bounds))
 
 
 def is_compiled() -> bool:

@@ -91,7 +91,8 @@ class Out(NamedTuple):
         n_by_edge: int64 (edge, 3), closed visits by branch and evidence.
         n_by_node: int64 (node, 2), visits ended without a branch, and visits still open.
         n_by_exit: int64, entries by exit.
-        n_by_journey: int64 (journey, T_COLUMNS), entries and what became of triggers.
+        n_by_journey: int64 (journey, T_COLUMNS), entries and what became of triggers; this and the three before have
+            the rows of each group of contacts one behind the other, where contacts are counted in groups.
         next_at: int64, of each contact in turn the next instant at which something is due without any further event,
             NEVER where nothing is; empty where nobody asks.
         used: int64, the rows in use.
@@ -129,6 +130,7 @@ OUT = group_type(
     choices=(_INT, Q_COLUMNS), requests=(_INT, 6), asked=(types.float64, 1), n_by_edge=(_INT, 3), n_by_node=(_INT, 2),
     n_by_exit=(_INT, 1), n_by_journey=(_INT, T_COLUMNS), next_at=(_INT, 1), used=(_INT, 1), room=(_INT, 1),
 )  # fmt: skip
+BY_GROUP = ("n_by_edge", "n_by_node", "n_by_exit", "n_by_journey")
 open_program, open_world, open_state, open_out = opener(PROGRAM), opener(WORLD), opener(STATE), opener(OUT)
 
 
@@ -182,17 +184,19 @@ def new_rows(program: Program, n_visits: int, n_entries: int) -> Rows:
     )
 
 
-def new_out(program: Program, n_exits: int, rows: Rows | None = None, n_requests: int = 64, n_next: int = 0) -> Out:
+def new_out(
+    program: Program, n_exits: int, rows: Rows | None = None, n_requests: int = 64, n_next: int = 0, n_groups: int = 1
+) -> Out:
     """Counts at zero, and room for the rows given, for requests and for instants."""
     rows = new_rows(program, 0, 0) if rows is None else rows
     return Out(
         **rows._asdict(),
         requests=np.empty((n_requests, 6), np.int64),
         asked=np.empty(n_requests * int(program.sizes[N_FEATURES]), np.float64),
-        n_by_edge=np.zeros((len(program.edges), 3), np.int64),
-        n_by_node=np.zeros((len(program.nodes), 2), np.int64),
-        n_by_exit=np.zeros(n_exits, np.int64),
-        n_by_journey=np.zeros((len(program.journeys), T_COLUMNS), np.int64),
+        n_by_edge=np.zeros((n_groups * len(program.edges), 3), np.int64),
+        n_by_node=np.zeros((n_groups * len(program.nodes), 2), np.int64),
+        n_by_exit=np.zeros(n_groups * n_exits, np.int64),
+        n_by_journey=np.zeros((n_groups * len(program.journeys), T_COLUMNS), np.int64),
         next_at=np.full(n_next, NEVER, np.int64),
         used=np.zeros(O_USED, np.int64),
         room=np.array([len(rows.visits), len(rows.entries), n_requests, n_next], np.int64),
