@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .eventlog import EventLog
     from .program import Compiled
+
 __all__ = ["ADVICE", "Advice", "Advised", "OneSendTimes", "SendTimesGiven", "advised", "advice_of", "ranked", "read"]
 
 OneSendTimes: TypeAlias = SendTimes | Table | str | Path
