@@ -33,7 +33,7 @@ def test_the_lock_of_the_widgets_names_no_host():
     assert all("integrity" in one for name, one in packages.items() if name)
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
 def test_lock_names_no_host_and_pins_every_package_by_hash(lock):
     text = (ROOT / lock).read_text()
     assert "://" not in text
@@ -43,11 +43,18 @@ def test_lock_names_no_host_and_pins_every_package_by_hash(lock):
     assert all("==" in package and "--hash=sha256:" in package for package in packages)
 
 
-def test_development_lock_has_the_runtime_lock_in_it():
-    def pins(lock: str) -> set[str]:
-        return set(re.findall(r"^[a-z0-9][\w.-]*==[^\s;\\]+", (ROOT / lock).read_text(), flags=re.MULTILINE))
+def pins(lock: str) -> set[str]:
+    return set(re.findall(r"^[a-z0-9][\w.-]*==[^\s;\\]+", (ROOT / lock).read_text(), flags=re.MULTILINE))
 
+
+def test_development_lock_has_the_runtime_lock_in_it():
     assert pins("requirements.lock") <= pins("requirements-dev.lock")
+
+
+def test_what_is_compared_with_changes_no_version():
+    known = {pin.split("==")[0] for pin in pins("requirements-dev.lock")}
+    shared = {pin for pin in pins("requirements-bench.lock") if pin.split("==")[0] in known}
+    assert shared <= pins("requirements-dev.lock")
 
 
 def test_build_backend_is_locked():

@@ -9,6 +9,7 @@ import pytest
 
 import journeylab as jl
 from constantmodel import ConstantModel
+from journeylab import draws, execution
 from journeylab import layout as o
 from journeylab.errors import DataError
 from journeylab.sendtimes import SendTimes
@@ -95,6 +96,16 @@ def test_following_only_those_whom_a_send_stirs_changes_no_count():
         exits = result.entries(draw)["exit"].value_counts()
         for place, (_, text, _) in enumerate(result.compiled.exits):
             assert result.tally.n_by_exit[draw, place] == exits.get(text, 0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("AT_ONCE", 1), ("AT_ONCE", 700), ("COUNTS_AT_ONCE", 200), ("CHUNK", 16)])
+def test_how_much_is_followed_at_once_changes_no_count(monkeypatch, name, value):
+    model = ConstantModel(MESSAGES, opened=0.4, clicked=0.5, unsubscribed=0.05, bounced=0.1, sd=0.2)
+    whole = simulate(journey(), log_of(200), responses=model, draws=9, rng=5).tally
+    module = execution if name == "CHUNK" else draws
+    monkeypatch.setattr(module, name, value)
+    for one, other in zip(whole, simulate(journey(), log_of(200), responses=model, draws=9, rng=5).tally, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_every_draw_has_its_own_fates_and_equal_seeds_have_equal_ones():

@@ -14,6 +14,7 @@ import pytest
 import journeylab as jl
 from journeylab import datasets, execution
 from journeylab.logfacts import LogFacts, facts_of
+from journeylab.spark.log import SparkLog
 from journeylab.spark.meaning import BUCKET, CONTACTS, EVENTS, Meaning, texts_of
 from journeylab.spark.parts import COUNTS, FACTS, columns_of, counts_of, facts_in, plainly, refuse, rows_of
 from journeylab.spark.seen import looking, read_seen
@@ -182,3 +183,15 @@ def test_a_process_that_shares_its_machine_runs_as_many_threads_as_it_was_given(
     monkeypatch.setattr(execution, "_allotted", None)
     execution.use_processors(3)
     assert execution.n_processors() == 3
+
+
+def test_what_a_log_in_spark_is_not_for_says_what_to_do():
+    log = object.__new__(SparkLog)
+    for ask in (
+        lambda: jl.audience(log, 'count("visit") > 0'),
+        lambda: jl.backtest("", log, cutoff="2026-03-01"),
+        lambda: jl.fit_responses(log),
+    ):
+        with pytest.raises(jl.DataError, match="replayed and simulated; everything else takes"):
+            ask()
+    assert not hasattr(log, "rank")

@@ -41,6 +41,8 @@ __all__ = ["Drawn", "Draws", "DrawsInBuckets", "Question"]
 
 AT_ONCE = 1 << 21
 """How many contacts, each in its draw, are looked at together; most are not stirred."""
+COUNTS_AT_ONCE = 1 << 20
+"""How many counts, each of its draw, each chunk of contacts has: eight bytes each."""
 
 
 class _Silent(NamedTuple):
@@ -166,7 +168,8 @@ class Draws:
     def _follow(self) -> None:
         self._units = self.log.unit_hashes[self.diverged]
         silent = self._follow_silence()
-        size, parts = max(1, AT_ONCE // max(1, len(self.diverged))), []
+        n_counts = sum(one.size for one in silent)
+        size, parts = max(1, min(AT_ONCE // max(1, len(self.diverged)), COUNTS_AT_ONCE // n_counts)), []
         with shown(self.progress, "drawing responses") as tell:
             for start in range(0, self.draws, size):
                 end = min(start + size, self.draws)

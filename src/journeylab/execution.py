@@ -115,19 +115,19 @@ def n_processors() -> int:
     return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
 
 
-def in_parts(work: Callable[[int, int], T], n: int, least: int = CHUNK) -> list[T]:
+def in_parts(work: Callable[[int, int], T], n: int, least: int | None = None) -> list[T]:
     """What compiled work makes of each part of 0..n, in order, on as many threads as there are processors.
 
-    A part has so many at the least.
+    A part has `least` at the least, else as many as a chunk of contacts.
     """
-    bounds = chunks(n, least)
+    bounds = chunks(n, CHUNK if least is None else least)
     if len(bounds) <= 1:
         return [work(*one) for one in bounds]
     with ThreadPoolExecutor(n_processors()) as pool:
         return list(pool.map(lambda one: work(*one), bounds))
 
 
-def chunks(n: int, least: int = CHUNK) -> list[tuple[int, int]]:
+def chunks(n: int, least: int) -> list[tuple[int, int]]:
     """The chunks in which so many contacts are advanced, each of so many at the least.
 
     However many there are, each thread has some chunks, so that none waits long for another's last.
@@ -160,7 +160,7 @@ def run(
         none if contacts is None else contacts, none if group is None else group, n_groups, deque(),
     )  # fmt: skip
     total = n_contacts if contacts is None else len(contacts)
-    bounds = chunks(total)
+    bounds = chunks(total, CHUNK)
     rows = _parts(program, rooms) if rooms else [None] * len(bounds)
 
     def work(one: tuple[int, int], rows: Rows | None) -> Out:

@@ -40,6 +40,10 @@ _CHECKED: Final = (*FIXED, "name", "value", "timezone")
 _WHOLE: Final = ("tinyint", "smallint", "int", "bigint")
 
 
+class _NotInSpark(DataError, AttributeError):
+    """What only a log in memory or in buckets has; whoever tries whether it is there is told that it is not."""
+
+
 class SparkLog:
     """An event log in Spark, with the facts of the whole; each bucket of its contacts is an event log of its own.
 
@@ -103,6 +107,16 @@ class SparkLog:
         log = cls(events, contacts, schemas, meaning, seen.whole.n_by_event, n_buckets)
         log.nobody()
         return log
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise _NotInSpark(
+                f"{name}: a log in Spark is replayed and simulated; everything else takes those whom it is about as a "
+                "log in memory, such as jl.EventLog.read(events.where(\"country = 'PL'\").toArrow())"
+            )
 
     @property
     def known_events(self) -> list[str]:
