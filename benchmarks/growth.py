@@ -60,7 +60,7 @@ def cost(step: str, source: Path, buckets: Path, memory: str) -> Cost:
         peak = 0
         while process.poll() is None:
             peak = max(peak, _used(process.pid))
-            time.sleep(0.05)
+            time.sleep(0.2)
     if process.returncode:
         raise SystemExit(process.returncode)
     return Cost(time.perf_counter() - start, peak)
