@@ -36,7 +36,7 @@ def parts(folder: Path, *, quick: bool) -> dict[str, Callable[[], list[Compared]
             *replay.compared(10_000_000 // by, "int", runs, folder),
             *replay.compared_small(1_000_000 // by, runs, folder),
         ],
-        "Simulation": lambda: simulate.compared(1_000_000 // by, 1000 // by, 1, folder),
+        "Simulation": lambda: simulate.compared(1_000_000 // by, 1000 // by, min(runs, 3), folder),
         "Send times": lambda: sendtime.speed(500_000 // by, 10),
         "Experiments": lambda: experiments.compared(10_000_000 // by, runs, folder),
         "Sending": lambda: [
@@ -67,7 +67,7 @@ def report(date: str, folder: Path, *, quick: bool) -> str:
         lines += [f"## {title}", "", shown(compared()), ""]
     if not quick:
         print("The sender at size", file=sys.stderr, flush=True)
-        command = ["-m", "benchmarks.scale", "--contacts", "10000", "100000", "--seconds", "60"]
+        command = ["-m", "benchmarks.scale", "--contacts", "10000", "--seconds", "30"]
         made = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True).stdout
         lines += ["## The sender at size", "", f"`python {' '.join(command)}`:", ""]
         lines += ["```text", made.rstrip(), "```", ""]

@@ -93,7 +93,7 @@ def _chunk(of: _Run, bounds: tuple[int, int], rows: Rows | None, record: bool) -
         of.given, state, out, record=record, contacts=of.contacts, bounds=bounds, group=of.group, n_groups=of.n_groups
     ):
         state = new_state(program, 2 * len(state.running))
-        rows = new_rows(program, 2 * len(out.visits), 2 * len(out.entries))
+        rows = new_rows(program, 64 + 2 * len(out.visits), 64 + 2 * len(out.entries))
         out = new_out(program, of.n_exits, rows, 2 * len(out.requests), len(out.next_at), of.n_groups)
     of.states.append(state)
     return out
