@@ -94,6 +94,8 @@ def drain(place: Place, store: Store, n_contacts: int, n_workers: int, n: int) -
             _wait(lambda: _is_done(place))
             seconds = time.perf_counter() - began
     done = _count(place, f"sends where gated_at >= '{since}' and state = 'accepted'")
+    if not done:
+        raise SystemExit(f"{n_contacts:,} contacts are too few: those who ask have all been sent to; see --contacts")
     return Shared(done, seconds, Spent(*(value / done for value in (spent.wall, spent.python, spent.postgres))))
 
 
