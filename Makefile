@@ -54,7 +54,7 @@ check: $(DEV) ## Lint, check formats, types and layers, run the examples in the 
 	.venv/bin/lint-imports
 	$(IN_VENV) -m pytest --doctest-modules --doctest-glob='*.md' src docs README.md
 
-bench: $(BENCH) ## Measure everything beside its alternatives, and write docs/benchmarks.md (half an hour)
+bench: $(BENCH) ## Measure everything beside its alternatives, and write docs/benchmarks.md (a quarter of an hour)
 	$(IN_VENV) -m benchmarks --date $(shell date +%F) --write docs/benchmarks.md
 
 notebook: $(RUNTIME) ## Open the notebooks in marimo

@@ -1,7 +1,7 @@
 """Every benchmark in one report: `python -m benchmarks --date 2026-11-27 --write docs/benchmarks.md`.
 
-It takes half an hour on two cores, and wants them alone. With `--quick` all is small, to see that it runs, and the
-steps of the sender are left out.
+It takes a quarter of an hour on two cores, and wants them alone. With `--quick` all is small, to see that it runs, and
+the steps of the sender are left out.
 """
 
 from __future__ import annotations

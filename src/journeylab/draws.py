@@ -25,7 +25,17 @@ from .logfacts import LogFacts, facts_of
 from .machine import Out
 from .program import Compiled, Model
 from .progress import Progress, shown
-from .records import Tally, added, plain_counts, tables, tally, tally_by_group, tally_of
+from .records import (
+    Tally,
+    added,
+    entries_table,
+    in_order,
+    plain_counts,
+    tally,
+    tally_by_group,
+    tally_of,
+    visits_table,
+)
 from .tablesource import Table
 from .worlds import Journeys, Ready, key_of, prepared
 
@@ -254,8 +264,8 @@ class Draws:
         rest = np.setdiff1d(np.arange(n_contacts), contacts)
         if len(rest):
             outs += run(compiled.program, self.ready.world, len(compiled.exits), n_contacts, record=True, contacts=rest)
-        visits, entries, _ = tables(compiled, self.ready.log, outs, self.ready.advice)
-        return visits if name == "visits" else entries
+        listed = visits_table if name == "visits" else entries_table
+        return listed(compiled, self.ready.log, in_order(self.ready.log, outs))
 
 
 def _tally(ready: Ready, *, asks: bool, contacts: NDArray[np.int64] | None = None) -> Tally:

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Answers", "Asked", "Recorded", "Request", "answered", "asked", "chunks", "due", "in_parts", "in_rounds",
-    "n_processors", "no_answers_yet", "offsets_of", "recorded", "rooms", "rows_of", "run", "use_processors",
-    "with_answers",
+    "n_processors", "no_answers_yet", "offsets_of", "on_threads", "recorded", "rooms", "rows_of", "run",
+    "use_processors", "with_answers",
 ]  # fmt: skip
 
 CHUNK = 1 << 15
@@ -120,11 +120,15 @@ def in_parts(work: Callable[[int, int], T], n: int, least: int | None = None) ->
 
     A part has `least` at the least, else as many as a chunk of contacts.
     """
-    bounds = chunks(n, CHUNK if least is None else least)
-    if len(bounds) <= 1:
-        return [work(*one) for one in bounds]
+    return on_threads(lambda bounds: work(*bounds), chunks(n, CHUNK if least is None else least))
+
+
+def on_threads(work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
+    """What compiled work makes of each part, in order, on as many threads as there are processors; one part on this."""
+    if len(parts) <= 1:
+        return [work(one) for one in parts]
     with ThreadPoolExecutor(n_processors()) as pool:
-        return list(pool.map(lambda one: work(*one), bounds))
+        return list(pool.map(work, parts))
 
 
 def chunks(n: int, least: int) -> list[tuple[int, int]]:

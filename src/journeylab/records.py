@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 
 from . import layout as o
 from .advice import Advice, advised
-from .execution import n_processors, rows_of
+from .execution import on_threads, rows_of
 from .journey import Send
 from .machine import O_ENTRIES, O_VISITS, Out, count_rows, new_out, put_rows
 from .program import Compiled
@@ -85,14 +84,14 @@ def in_order(log: EventLog, outs: Sequence[Out]) -> Ordered:
     rank, entries = log.rank, rows_of(outs, "entries", O_ENTRIES)
     times, visits, marks = (rows_of(outs, name, O_VISITS) for name in ("times", "visits", "marks"))
     entry_starts, visit_starts = np.zeros(len(rank) + 1, np.int64), np.zeros(len(rank) + 1, np.int64)
-    with ThreadPoolExecutor(n_processors()) as pool:
-        most = list(pool.map(lambda *of: count_rows(rank, *of, entry_starts, visit_starts), entries, visits))
-        np.cumsum(entry_starts, out=entry_starts)
-        np.cumsum(visit_starts, out=visit_starts)
-        ordered = _room_for(int(visit_starts[-1]), int(entry_starts[-1]))
-        first = np.cumsum([0, *map(len, visits)])[:-1].tolist()
-        of_chunks = zip(entries, times, visits, marks, first, most, strict=True)
-        list(pool.map(lambda of: put_rows(rank, entry_starts, visit_starts, *of, *ordered), of_chunks))
+    counted = list(zip(entries, visits, strict=True))
+    most = on_threads(lambda of: count_rows(rank, *of, entry_starts, visit_starts), counted)
+    np.cumsum(entry_starts, out=entry_starts)
+    np.cumsum(visit_starts, out=visit_starts)
+    ordered = _room_for(int(visit_starts[-1]), int(entry_starts[-1]))
+    first = np.cumsum([0, *map(len, visits)])[:-1].tolist()
+    of_chunks = list(zip(entries, times, visits, marks, first, most, strict=True))
+    on_threads(lambda of: put_rows(rank, entry_starts, visit_starts, *of, *ordered), of_chunks)
     return ordered
 
 
@@ -114,10 +113,9 @@ def drawn(ordered: Ordered) -> Drawn:
 
 
 def tables(
-    compiled: Compiled, log: EventLog, outs: Sequence[Out], advice: Advice
+    compiled: Compiled, log: EventLog, ordered: Ordered, outs: Sequence[Out], advice: Advice
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The visits, entries and sends of all chunks; see `replay.Replay` for their columns."""
-    ordered = in_order(log, outs)
     visits = visits_table(compiled, log, ordered)
     return visits, entries_table(compiled, log, ordered), sends_table(compiled, visits, ordered, outs, advice)
 

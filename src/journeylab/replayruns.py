@@ -246,8 +246,9 @@ class _Entrants(_Replayed):
 
 def _empty_tables(ready: Ready) -> dict[str, pd.DataFrame]:
     """The tables of a replay without rows, by name: what type each column is of."""
-    visits, entries, sends = tables(ready.compiled, ready.log, [], ready.advice)
-    arms = assignments(ready.compiled, visits, entries, drawn(in_order(ready.log, [])), ready.names.unit_texts)
+    ordered = in_order(ready.log, [])
+    visits, entries, sends = tables(ready.compiled, ready.log, ordered, [], ready.advice)
+    arms = assignments(ready.compiled, visits, entries, drawn(ordered), ready.names.unit_texts)
     return dict(zip(TABLES, (visits, entries, sends, arms), strict=True))
 
 

@@ -19,7 +19,7 @@ from .execution import Answers, Asked, no_answers_yet, recorded
 from .journey import Send
 from .machine import O_ENTRIES, O_VISITS, Out
 from .program import Compiled, Model
-from .records import counts_table, tables
+from .records import counts_table, in_order, tables
 from .shopcontacts import Happenings, Ints
 from .shopreactions import LINKS, OFFER_PRICE, Reactions, Responses, Sends
 from .visits import branch_table
@@ -203,7 +203,8 @@ class ShopRun:
 
     @cached_property
     def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        return tables(self.compiled, self.shop.organic, self._outs, self._advice)
+        ordered = in_order(self.shop.organic, self._outs)
+        return tables(self.compiled, self.shop.organic, ordered, self._outs, self._advice)
 
     @property
     def visits(self) -> pd.DataFrame:

@@ -71,7 +71,8 @@ class Decisions:
             outs: what came of it.
             entered: the entries that were written before.
         """
-        visits, entries, sends = tables(ready.compiled, ready.log, outs, ready.advice)
+        ordered = in_order(ready.log, outs)
+        visits, entries, sends = tables(ready.compiled, ready.log, ordered, outs, ready.advice)
         # The log has contacts in its own order.
         next_at = np.full(len(self.contacts), NEVER)
         next_at[np.searchsorted(self.contacts, ready.log.contact_ids.to_pylist())] = np.concatenate(
@@ -79,7 +80,7 @@ class Decisions:
         )
         changed = self._write_entries(entries, entered)
         self._write_visits(visits, changed, entered)
-        spans = [ready.compiled.releases[index] for index in drawn(in_order(ready.log, outs)).release.tolist()]
+        spans = [ready.compiled.releases[index] for index in drawn(ordered).release.tolist()]
         by_entry = zip(_rows(entries, ("journey", "contact", "entry")), spans, strict=True)
         releases = {entry: self.running.of(span) for entry, span in by_entry}
         self._write_sends(ready, visits, releases, sends, changed, _by_contact(ready, due(outs)))

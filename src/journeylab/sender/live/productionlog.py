@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Text, func, select, type_coerce
 
 from journeylab.errors import DataError
 from journeylab.eventlog import EventLog
-from journeylab.records import tables
+from journeylab.records import entries_table, in_order, visits_table
 from journeylab.sender.sending.states import IN_FLIGHT
 from journeylab.sender.store import Store
 from journeylab.sender.store import tables as t
@@ -210,7 +210,9 @@ def _differences(
     replayed: list[Any] = [[], []]
     if result is not None:
         ready, outs = result
-        visits, entries, *_ = tables(ready.compiled, ready.log, outs, ready.advice)
+        ordered = in_order(ready.log, outs)
+        visits = visits_table(ready.compiled, ready.log, ordered)
+        entries = entries_table(ready.compiled, ready.log, ordered)
         replayed = [plain_rows(entries), plain_rows(visits)]
     for table, ours in zip((t.entries, t.visits), replayed, strict=True):
         key = [column.name for column in table.primary_key]
