@@ -46,6 +46,37 @@ def test_the_machine_agrees_with_the_oracle_on_many_worlds(world: World) -> None
     agree(world)
 
 
+def unhindered(world: World) -> World:
+    """The world without what holds sends up: no quiet hours, caps, holdouts, pauses and refusals."""
+    held = ("quiet_hours", "cap", "holdout")
+    journeys = [{key: value for key, value in one.items() if key not in held} for one in world.journeys]
+    refusals = ("consent_given", "consent_withdrawn", "unsubscribed", "erased", "complained", "bounced")
+    events = [one for one in world.events if one["event"] not in refusals]
+    return changed(world, journeys=journeys, events=events, policy=None, pauses={})
+
+
+@some(100)
+@given(worlds())
+def test_the_machine_agrees_with_the_oracle_where_nothing_holds_sends_up(world: World) -> None:
+    world = unhindered(world)
+    assume(world.events)
+    agree(world)
+
+
+@some(60)
+@given(worlds())
+def test_a_journey_that_nobody_enters_changes_nothing_for_the_others(world: World) -> None:
+    """Its cap counts the sends of its own entries alone, and yet has all others ask before they send."""
+    world = unhindered(world)
+    assume(world.events)
+    nodes = {"hello": {"send": "m1", "next": "done"}, "done": {"exit": "finished"}}
+    cap = {"sends": 1, "within": "1d"}
+    idle = {"journey": "idle", "trigger": {"event": "nothing_of_the_kind"}, "nodes": nodes, "cap": cap}
+    alone, beside = replay_of(world), replay_of(changed(world, journeys=[*world.journeys, idle]))
+    for rows_of in (visits_of, entries_of, sends_of, arms_of):
+        assert sorted(rows_of(beside), key=repr) == sorted(rows_of(alone), key=repr)
+
+
 @some(30)
 @given(worlds())
 def test_contacts_who_move_between_units_have_the_one_of_the_entry(world: World) -> None:  # 22, 23

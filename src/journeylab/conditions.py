@@ -157,6 +157,7 @@ def condition(text: str) -> Condition:
     return parse(text)
 
 
+@lru_cache(maxsize=4096)
 def parse_awaited(text: str) -> Awaited:
     """What a `wait_for` awaits: an event by its bare name or as `event("visit", where="…")`, or `opened(NODE)`, ….
 

@@ -24,23 +24,25 @@ NONE: int = np.int64(-1)  # type: ignore[assignment]
 OWN_ROW: int = np.int64(2**60)  # type: ignore[assignment]
 LAST_ROW: int = np.int64(2**61)  # type: ignore[assignment]
 
-# Journeys: one row for each version of each journey, by priority and name.
+# Journeys: one row for each version of each journey, by priority and name. J_GATED: it has quiet hours or a cap.
+# J_OPEN: nothing but what a contact does can hold up its sends, no gate, no pause, and no cap that counts them.
 (
     J_TRIGGER, J_STREAM, J_WHERE, J_EVERY, J_OFFSET, J_TIME, J_DATE, J_DATE_IS_INSTANT, J_MEMBERSHIP,
     J_REENTRY, J_COOLDOWN, J_CONSENT, J_CONSENT_ASSUMED, J_FIRST_NODE, J_QUIET_START, J_QUIET_END,
     J_CAP_SENDS, J_CAP_WITHIN, J_MAX_VISITS, J_ZONE, J_CAUSES, J_CAUSES_END, J_HOLDOUT_KEY, J_GROUP,
     J_FROM, J_UNTIL, J_MAX_VISITS_EXIT, J_PAUSES, J_PAUSES_END, J_ORDER,
     J_NODES, J_NODES_END, J_UNIT, J_POLICY_HOLDOUT_KEY, J_SHARE_KEY, J_POLICY_SENDS, J_POLICY_WITHIN, J_GATED,
-    J_COLUMNS,
-) = range(39)  # fmt: skip
+    J_OPEN, J_COLUMNS,
+) = range(40)  # fmt: skip
 X_HOLDOUT, X_AT_LEAST, X_POLICY_HOLDOUT, X_SHARE_FROM, X_SHARE_TO, JX_COLUMNS = range(6)
 TRIGGER_EVENT, TRIGGER_SEGMENT, TRIGGER_DATE = range(3)
 REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
 # The three streams of consent: given, withdrawn, erased, in this order in a row of `consents`.
 GIVEN, WITHDRAWN, ERASED = range(3)
 
-# Nodes: what each operation keeps in the columns A to H.
-N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_COLUMNS = range(14)
+# Nodes: what each operation keeps in the columns A to H. N_PLAIN: all that it does in a
+# journey that is open is to look at what is on record, without a guard.
+N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_PLAIN, N_COLUMNS = range(15)
 (
     OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start or best, E end, F days, G logged, H responses
     OP_WAIT,  # A duration

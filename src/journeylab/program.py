@@ -431,6 +431,12 @@ class _Compiler:
             case Exit():
                 row[o.N_OP] = o.OP_EXIT
                 row[o.A] = self.exit(part.index, node.exit) if part.run == o.NONE else o.NONE
+        row[o.N_PLAIN] = int(
+            row[o.N_OP] in (o.OP_WAIT, o.OP_DECIDE, o.OP_SPLIT)
+            or (row[o.N_OP] == o.OP_SEND and row[o.C] == o.AT_ANY)
+            or (row[o.N_OP] == o.OP_WAIT_FOR and row[o.E] == 0)
+            or (row[o.N_OP] == o.OP_EXIT and part.run == o.NONE)
+        )
 
     def _send(self, row: list[int], node: Send, part: _Part, name: str) -> None:
         row[o.N_OP], row[o.A], row[o.B] = o.OP_SEND, _us(node.expires), int(node.when_capped == "skip")
@@ -576,6 +582,7 @@ def compile_portfolio(
     order = sorted({(-one.journey.priority, one.journey.journey) for one in ordered})
     for index, release in enumerate(ordered):
         work.journey(index, order.index((-release.journey.priority, release.journey.journey)), release, groups)
+    _mark_open(work)
     converted, features = work.converted(), work.features()
     if work.postfix.faults:
         raise DefinitionError(work.postfix.faults)
@@ -612,8 +619,19 @@ def _sizes(work: _Compiler, features: Sequence[int], converted: int) -> np.ndarr
     sizes[o.N_EDGES], sizes[o.N_EXITS] = len(work.edges), len(work.exits)
     sizes[o.N_FEATURES], sizes[o.N_CONVERTED] = len(features), converted
     sizes[o.N_PURPOSES] = len(work.consents)
-    sizes[o.N_CAPS] = sum(int(row[cap] >= 0) for row in work.journeys for cap in (o.J_CAP_SENDS, o.J_POLICY_SENDS))
+    sizes[o.N_CAPS] = _n_caps(work)
     return sizes
+
+
+def _n_caps(work: _Compiler) -> int:
+    return sum(int(row[cap] >= 0) for row in work.journeys for cap in (o.J_CAP_SENDS, o.J_POLICY_SENDS))
+
+
+def _mark_open(work: _Compiler) -> None:
+    """Marks the journeys in which nothing but what a contact does itself can hold up a send that names no time."""
+    for row in work.journeys:
+        is_held_up = row[o.J_GATED] == 1 or row[o.J_PAUSES] < row[o.J_PAUSES_END] or _n_caps(work) > 0
+        row[o.J_OPEN] = int(row[o.J_CONSENT_ASSUMED] == 1 and not is_held_up)
 
 
 def _declare(journey: Journey, names: Names) -> None:

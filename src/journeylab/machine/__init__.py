@@ -7,9 +7,9 @@ who runs it: replay, simulation and the live sender differ only in the `World` t
 One contact is advanced at a time. Its state is rebuilt from its events and never stored, so that advancing to t1 and
 then to t2 cannot differ from advancing to t2 (rule 27). To be read in this order: `state` (the tables), `past` (events
 and attributes as of an instant), `evaluation` (conditions), `entries` (entering and leaving), `besthours` (`at: best`),
-`nodes` (what each verb does), `order` (what comes next), `rows` (what was recorded, in the order of tables). In the
-names of arguments `p` is the program, `w` the world, `s` the state of the contact, `out` what is recorded; `c` is the
-contact, `e` the entry, `t` the instant.
+`nodes` (what each verb does), `steps` (from node to node), `order` (what comes next), `rows` (what was recorded, in
+the order of tables). In the names of arguments `p` is the program, `w` the world, `s` the state of the contact, `out`
+what is recorded; `c` is the contact, `e` the entry, `t` the instant.
 """
 
 from .evaluation import evaluate, select_events

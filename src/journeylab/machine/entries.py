@@ -38,9 +38,8 @@ def open_visit(p, w, s, out, record, e, node, t):  # type: ignore[no-untyped-def
 
 @inlined
 def close_visit(p, w, s, out, record, e, node, t, edge, reason):  # type: ignore[no-untyped-def]
-    """Closes the visit with the evidence gathered since; what ends after the log does is assumed (rule 35)."""
+    """Closes the visit with the evidence that its step has gathered; what ends after the log is assumed (rule 35)."""
     evidence = ASSUMED if t > w.limits[L_LOG_END] else s.used[N_EVIDENCE]
-    s.used[N_EVIDENCE] = first_evidence(s)
     if not record:
         if edge >= 0:
             out.n_by_edge[edge, evidence] += 1
@@ -77,6 +76,8 @@ def find_leave(p, w, s, e, c, t, row, cause):  # type: ignore[no-untyped-def]
 def end_entry(p, w, s, out, record, e, t, exit_):  # type: ignore[no-untyped-def]
     """Ends an entry whose last node's visit is closed: the parts around it, its record, its place among the running."""
     run = p.nodes[s.entries[e, E_NODE], N_RUN]
+    if run >= 0:
+        s.used[N_EVIDENCE] = first_evidence(s)
     while run >= 0:
         close_visit(p, w, s, out, record, e, run, t, NONE, BECAUSE_NOT)
         run = p.nodes[run, N_RUN]

@@ -11,7 +11,7 @@ from journeylab.layout import *
 from journeylab.layout import Program, World
 from journeylab.memory import addresses, opened
 
-from .past import aggregate, as_of, latest_event, next_event, property_of, zone_of
+from .past import aggregate, as_of, latest_event, next_instant, property_of, zone_of
 from .state import *
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def responded(p, w, s, e, node, stream, c, t):  # type: ignore[no-untyped-def]
     sent = sent_at(p, s, e, node)
     if sent == NEVER:
         return False
-    at, _ = next_event(w, s, stream, c, sent, LAST)
-    if at <= t:
+    if next_instant(w, s, stream, c, sent) <= t:
         return True
     rests_on_silence(p, s, e, node)
     return False
@@ -134,7 +133,7 @@ def _push(p, w, s, out, i, journey, e, c, t, row):  # type: ignore[no-untyped-de
     if operation <= MAX:
         return aggregate(w, s, operation, a, b, p.code_x[i], c, t)
     if operation == SINCE_FIRST:
-        at, _ = next_event(w, s, a, c, -NEVER, LAST)
+        at = next_instant(w, s, a, c, -NEVER)
         return float(t - at) if at <= t else np.nan
     if operation <= SINCE:
         at, at_row = latest_event(w, s, a, c, t)

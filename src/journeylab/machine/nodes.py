@@ -9,11 +9,10 @@ from journeylab.keyedhash import mix, uniform
 from journeylab.layout import *
 
 from .besthours import best_at, note_advice, rank_row
-from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, open_visit, resumed_at, unit_of
+from .entries import close_visit, consent_stands, end_entry, find_leave, find_trigger, unit_of
 from .evaluation import (
     answer_to,
     ask,
-    first_evidence,
     holds,
     responded,
     rests_on,
@@ -21,7 +20,7 @@ from .evaluation import (
     sent_at,
     value_of,
 )
-from .past import as_of, is_clear, is_logged, latest_event, next_event, zone_of
+from .past import as_of, is_clear, is_logged, latest_event, next_event, next_instant, zone_of
 from .state import *
 
 # The nodes.
@@ -42,22 +41,51 @@ def _wait_opens(p, s, e, k):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _wait_due(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
-    """When a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline.
+def _awaited_at(p, w, s, e, k, c, after):  # type: ignore[no-untyped-def]
+    """When the await's next event later than an instant comes; NEVER without one."""
+    opens = _wait_opens(p, s, e, k)
+    return next_instant(w, s, p.awaits[k, W_STREAM], c, max(opens, after)) if opens != NEVER else NEVER
 
-    Where no await has a guard, that event is the one to go on with, unless a journey makes one meanwhile.
-    """
-    node = s.entries[e, E_NODE]
+
+@jit
+def _first_of_several(p, w, s, e, node, c, after):  # type: ignore[no-untyped-def]
+    """The same for a node with several awaits; of one instant the one listed first (rule 10)."""
+    apart()
     first, first_at = NONE, NEVER
     for k in range(p.nodes[node, B], p.nodes[node, C]):
-        opens = _wait_opens(p, s, e, k)
-        if opens != NEVER:
-            at, _ = next_event(w, s, p.awaits[k, W_STREAM], c, max(opens, s.entries[e, E_SEEN_AT]), LAST)
-            if at < first_at:
-                first, first_at = k, at
-    s.entries[e, E_AWAITED], s.entries[e, E_AWAITED_AT] = first, first_at
+        at = _awaited_at(p, w, s, e, k, c, after)
+        if at < first_at:
+            first, first_at = k, at
+    return first, first_at
+
+
+@inlined
+def next_awaited(p, w, s, e, node, c, after):  # type: ignore[no-untyped-def]
+    """The await whose next event later than an instant comes first, and when; NEVER without one."""
+    only = p.nodes[node, B]
+    if only + 1 < p.nodes[node, C]:
+        return _first_of_several(p, w, s, e, node, c, after)
+    return only, _awaited_at(p, w, s, e, only, c, after)
+
+
+@inlined
+def note_wait(p, s, e, node, seen_at, seen_own, awaited, awaited_at):  # type: ignore[no-untyped-def]
+    """Notes up to when awaited events are judged, and the next one.
+
+    Where no await has a guard, that is the one to go on with, unless a journey makes an event meanwhile.
+    """
+    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = seen_at, seen_own
+    s.entries[e, E_AWAITED], s.entries[e, E_AWAITED_AT] = awaited, awaited_at
     s.entries[e, E_KNOWN] = s.used[N_OWN] if p.nodes[node, E] == 0 else NONE
-    return max(min(s.entries[e, E_ARRIVED] + p.nodes[node, A], first_at), t)
+
+
+@inlined
+def wait(p, w, s, e, c, t, seen_at, seen_own):  # type: ignore[no-untyped-def]
+    """Waits; when a wait_for has to be looked at again: at the next awaited event not yet seen, or the deadline."""
+    node = s.entries[e, E_NODE]
+    awaited, awaited_at = next_awaited(p, w, s, e, node, c, seen_at)
+    note_wait(p, s, e, node, seen_at, seen_own, awaited, awaited_at)
+    return max(min(s.entries[e, E_ARRIVED] + p.nodes[node, A], awaited_at), t)
 
 
 @jit
@@ -74,14 +102,6 @@ def _first_awaited(p, w, s, out, e, c, t, k):  # type: ignore[no-untyped-def]
             return at
         at, row = next_event(w, s, p.awaits[k, W_STREAM], c, at, row)
     return NEVER
-
-
-@jit
-def _wait_on(p, w, s, e, c, until):  # type: ignore[no-untyped-def]
-    """Goes on waiting: events up to an instant are judged."""
-    rare()
-    s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = until, _n_own(s, until)
-    s.entries[e, E_DUE] = _wait_due(p, w, s, e, c, until + 1)
 
 
 @jit
@@ -106,19 +126,9 @@ def _find_awaited(p, w, s, out, e, c, until):  # type: ignore[no-untyped-def]
     return best
 
 
-@in_place
-def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
-    """Goes on with the earliest awaited event, or at the deadline (rules 8 to 10)."""
-    node = s.entries[e, E_NODE]
-    deadline = s.entries[e, E_ARRIVED] + p.nodes[node, A]
-    until, is_known = min(t, deadline), s.entries[e, E_KNOWN] == s.used[N_OWN]
-    if is_known:
-        best = s.entries[e, E_AWAITED] if s.entries[e, E_AWAITED_AT] <= until else NONE
-    else:
-        best = _find_awaited(p, w, s, out, e, c, until)
-    if best < 0 and t < deadline:
-        _wait_on(p, w, s, e, c, until)
-        return NONE
+@inlined
+def awaited_edge(p, w, s, e, node, c, until, best, is_known):  # type: ignore[no-untyped-def]
+    """The branch of an await that came first up to an instant, or of none, and what that rests on (rule 33)."""
     if p.nodes[node, F] == 1:
         for k in range(p.nodes[node, B], p.nodes[node, C]):
             of = p.awaits[k, W_NODE]
@@ -130,8 +140,24 @@ def _step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
     return p.awaits[best, W_EDGE] if best >= 0 else p.nodes[node, N_OTHER_EDGE]
 
 
+@in_place
+def step_wait_for(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+    """Goes on with the earliest awaited event, or at the deadline (rules 8 to 10)."""
+    node = s.entries[e, E_NODE]
+    deadline = s.entries[e, E_ARRIVED] + p.nodes[node, A]
+    until, is_known = min(t, deadline), s.entries[e, E_KNOWN] == s.used[N_OWN]
+    if is_known:
+        best = s.entries[e, E_AWAITED] if s.entries[e, E_AWAITED_AT] <= until else NONE
+    else:
+        best = _find_awaited(p, w, s, out, e, c, until)
+    if best < 0 and t < deadline:
+        s.entries[e, E_DUE] = wait(p, w, s, e, c, until + 1, until, _n_own(s, until))
+        return NONE
+    return awaited_edge(p, w, s, e, node, c, until, best, is_known)
+
+
 @jit
-def _until_due(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
+def until_due(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
     """When a wait_until ends, which may have passed; NEVER when its date is missing."""
     apart()
     n = p.nodes[node]
@@ -235,7 +261,7 @@ def _count_send(p, s, e, t):  # type: ignore[no-untyped-def]
 
 
 @in_place
-def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
+def step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     """Sends, moves on to when a gate opens, or skips (rules 17 to 20 and 23)."""
     node = s.entries[e, E_NODE]
     n, arrived = p.nodes[node], s.entries[e, E_ARRIVED]
@@ -274,12 +300,27 @@ def _step_send(p, w, s, out, record, e, c, t):  # type: ignore[no-untyped-def]
     return n[N_OTHER_EDGE]
 
 
+@inlined
+def is_sent_in_log(p, w, s, node, c, t):  # type: ignore[no-untyped-def]
+    """1 where the log has a send of the node's message at t, and no model has answered before; else 0."""
+    if s.used[N_PREDICTED] == 1 or t >= w.limits[L_ASK_FROM]:
+        return 0
+    return is_logged(w, p.nodes[node, G], c, t - w.limits[L_BEFORE], t + w.limits[L_MATCH])
+
+
+@inlined
+def note_send(p, s, first, node, t, matched):  # type: ignore[no-untyped-def]
+    """Notes when a node has sent, and whether the log has that send; the branch that it leaves by (rule 33)."""
+    if matched == 0:
+        rests_on(s, ASSUMED)
+    s.memory[first + node, M_SENT], s.memory[first + node, M_MATCHED] = t, matched
+    return p.nodes[node, N_EDGE]
+
+
 @in_place
 def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untyped-def]
     """Makes the send: its instant, its evidence (rule 33), its answers where a model gives them."""
-    matched = 0
-    if s.used[N_PREDICTED] == 0 and t < w.limits[L_ASK_FROM]:
-        matched = is_logged(w, p.nodes[node, G], c, t - w.limits[L_BEFORE], t + w.limits[L_MATCH])
+    matched = is_sent_in_log(p, w, s, node, c, t)
     if matched == 0 and w.limits[L_ASK_SENDS] == 1:
         first = answer_to(w, s, ASK_SEND, node, s.entries[e, E_ENTRY], visit, NEVER)
         if first < 0:
@@ -288,15 +329,13 @@ def _send(p, w, s, out, record, e, node, visit, c, t):  # type: ignore[no-untype
         s.used[N_PREDICTED] = matched = 1
         rests_on(s, PREDICTED)
         _take_responses(p, w, s, e, first, node, visit, c, t)
-    is_best = p.nodes[node, C] == AT_BEST
-    if matched == 0 or (is_best and rank_row(p, w, node, c) < 0):
-        rests_on(s, ASSUMED)
-    if is_best:
+    if p.nodes[node, C] == AT_BEST:
+        if rank_row(p, w, node, c) < 0:
+            rests_on(s, ASSUMED)
         note_advice(p, w, s, out, record, e, node, c, t)
     if p.sizes[N_CAPS] > 0:
         _count_send(p, s, e, t)
-    s.memory[e * p.sizes[N_NODES] + node, M_SENT], s.memory[e * p.sizes[N_NODES] + node, M_MATCHED] = t, matched
-    return p.nodes[node, N_EDGE]
+    return note_send(p, s, e * p.sizes[N_NODES], node, t, matched)
 
 
 @jit
@@ -338,21 +377,21 @@ def _take_responses(p, w, s, e, first, node, visit, c, t):  # type: ignore[no-un
     rare()
     n = _take_over(s, p.sizes[N_CONVERTED], t)
     if _is_heard(w, p.nodes[node, H] + SENT_EVENT):
-        _make_event(s, p.nodes[node, H] + SENT_EVENT, t)
+        make_event(s, p.nodes[node, H] + SENT_EVENT, t)
     for i in range(first, w.answer_offsets[s.used[N_PLACE] + 1]):
         same = w.answers[i, K_KIND] == ASK_SEND and w.answers[i, K_ID] == node
         same &= w.answers[i, K_ENTRY] == s.entries[e, E_ENTRY] and w.answers[i, K_VISIT] == visit
         if same and w.answers_x[i] >= 0:
             kind = np.int64(w.answers_x[i])
             kind = p.nodes[node, H] + kind if kind < CONVERTED else p.sizes[N_CONVERTED]
-            _make_event(s, kind, max(w.answers[i, K_AT], t + 1))
+            make_event(s, kind, max(w.answers[i, K_AT], t + 1))
             n += 1
     if n > 0:
-        _look_again(p, w, s, c, t, LAST)
+        look_again(p, w, s, c, t, LAST)
 
 
 @jit
-def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
+def make_event(s, kind, at):  # type: ignore[no-untyped-def]
     """Adds an event that the contact's log does not have, behind those of the same instant (rule 1); its place."""
     rare()
     n = s.used[N_OWN]
@@ -369,7 +408,7 @@ def _make_event(s, kind, at):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
+def look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
     """After events were made at t, behind (t, row): what they trigger, end and are awaited by (rule 13)."""
     rare()
     for journey in range(p.sizes[N_JOURNEYS]):
@@ -384,10 +423,9 @@ def _look_again(p, w, s, c, t, row):  # type: ignore[no-untyped-def]
             s.entries[e, E_DUE], s.entries[e, E_KNOWN] = min(s.entries[e, E_DUE], t), NONE
 
 
-@in_place
-def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
+@inlined
+def step_decide(p, w, s, out, node, e, c, t):  # type: ignore[no-untyped-def]
     """Takes the first clause that holds."""
-    node = s.entries[e, E_NODE]
     for k in range(p.nodes[node, A], p.nodes[node, B]):
         if holds(p, w, s, out, p.clauses[k, 0], p.nodes[node, N_JOURNEY], e, c, t, NONE):
             return p.clauses[k, 1]
@@ -395,7 +433,7 @@ def _step_decide(p, w, s, out, e, c, t):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
+def step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
     """Goes to the arm with the least -ln(u) / share (rule 22)."""
     apart()
     node = s.entries[e, E_NODE]
@@ -411,7 +449,7 @@ def _step_split(p, w, s, e, c):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
+def step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
     """Sets attributes, and looks where dates fall now."""
     rare()
     node = s.entries[e, E_NODE]
@@ -429,7 +467,7 @@ def _step_set(p, w, s, e, c, t):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
+def step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
     """Goes on as the world answers the call; a call that it does not answer is assumed to succeed (rule 33)."""
     rare()
     node = s.entries[e, E_NODE]
@@ -454,8 +492,8 @@ def _step_call(p, w, s, out, e, t):  # type: ignore[no-untyped-def]
     return edge
 
 
-@in_place
-def _step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
+@jit
+def step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
     """Ends the entry, or the part that the exit belongs to, which leaves by the branch of its `run` (rule 25)."""
     node = s.entries[e, E_NODE]
     run = p.nodes[node, N_RUN]
@@ -465,105 +503,3 @@ def _step_exit(p, w, s, out, record, e, t):  # type: ignore[no-untyped-def]
         return NONE
     s.entries[e, E_NODE] = run
     return p.nodes[run, N_EDGE]
-
-
-@inlined
-def arrive(p, w, s, out, record, e, node, c, t):  # type: ignore[no-untyped-def]
-    """Arrives at a node and notes when it has to be looked at; one visit too many ends the entry (rule 24).
-
-    That instant, NEVER where the entry has ended.
-    """
-    memory, operation = e * p.sizes[N_NODES] + node, p.nodes[node, N_OP]
-    if s.memory[memory, M_VISITS] >= p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS]:
-        s.entries[e, E_NODE] = node
-        end_entry(p, w, s, out, record, e, t, p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS_EXIT])
-        return NEVER
-    if s.memory[memory, M_VISITS] == 0:
-        s.memory[memory, M_SENT] = NEVER
-    s.memory[memory, M_VISITS] += 1
-    s.memory[memory, M_ARRIVED] = t
-    s.entries[e, E_NODE], s.entries[e, E_ARRIVED] = node, t
-    open_visit(p, w, s, out, record, e, node, t)
-    due = t
-    if operation == OP_WAIT:
-        due = t + p.nodes[node, A]
-    elif operation == OP_WAIT_UNTIL:
-        due = _until_due(p, w, s, node, c, t)
-        s.entries[e, E_MISSING] = int(due == NEVER)
-        due = t if due == NEVER else max(due, t)  # rule 5
-    elif operation == OP_WAIT_FOR:
-        s.entries[e, E_SEEN_AT], s.entries[e, E_SEEN_OWN] = -NEVER, 0
-        due = _wait_due(p, w, s, e, c, t)
-    elif w.limits[L_LIVE] == 1:
-        s.entries[e, E_SEEN_AT] = NEVER
-    s.entries[e, E_DUE] = due
-    return due
-
-
-@jit
-def say_due(p, s, out, e):  # type: ignore[no-untyped-def]
-    """Says of an entry at a send or a call when it is due, or since when it waits for somebody to make it."""
-    rare()
-    node = s.entries[e, E_NODE]
-    operation, at = p.nodes[node, N_OP], s.entries[e, E_DUE]
-    if at == NEVER:
-        at = s.entries[e, E_SEEN_AT]
-    if operation == OP_CALL or (operation == OP_SEND and s.entries[e, E_HELD] == 0):
-        visit = s.memory[e * p.sizes[N_NODES] + node, M_VISITS]
-        ask(s, out, DUE, node, s.entries[e, E_ENTRY], visit, at)
-        if s.used[N_STATUS] == ASKED:
-            s.used[N_STATUS] = DONE
-
-
-@inlined
-def _disturbs(w, operation):  # type: ignore[no-untyped-def]
-    """Whether what a node does may change what is due for others: events made, attributes set."""
-    return operation in (OP_EMIT, OP_SET) or (operation == OP_SEND and w.limits[L_ASK_SENDS] == 1)
-
-
-@in_place
-def step(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
-    """Does what the entry's node does at t, and what the next ones do as long as they are due before `until`.
-
-    An entry leaves a node by a branch unless it stays, ends or asks.
-    """
-    journey = s.entries[e, E_JOURNEY]
-    has_pauses = p.journeys[journey, J_PAUSES] < p.journeys[journey, J_PAUSES_END]
-    s.used[N_EVIDENCE] = first_evidence(s)
-    while True:
-        node = s.entries[e, E_NODE]
-        operation, edge, made = p.nodes[node, N_OP], p.nodes[node, N_EDGE], NONE
-        if has_pauses and resumed_at(p, journey, t) != t:
-            s.entries[e, E_DUE], edge = resumed_at(p, journey, t), NONE
-        elif operation == OP_SEND:
-            edge = _step_send(p, w, s, out, record, e, c, t)
-        elif operation == OP_WAIT_FOR:
-            edge = _step_wait_for(p, w, s, out, e, c, t)
-        elif operation == OP_DECIDE:
-            edge = _step_decide(p, w, s, out, e, c, t)
-        elif operation == OP_SPLIT:
-            edge = _step_split(p, w, s, e, c)
-        elif operation == OP_EXIT:
-            edge = _step_exit(p, w, s, out, record, e, t)
-        elif operation == OP_SET:
-            edge = _step_set(p, w, s, e, c, t)
-        elif operation == OP_CALL:
-            edge = _step_call(p, w, s, out, e, t)
-        elif operation == OP_EMIT:
-            made = _make_event(s, p.nodes[node, A], t)
-        elif operation == OP_WAIT_UNTIL and s.entries[e, E_MISSING] == 1 and p.nodes[node, N_OTHER_EDGE] >= 0:
-            edge = p.nodes[node, N_OTHER_EDGE]
-        if edge < 0 or s.used[N_STATUS] != DONE:
-            return
-        target = p.edges[edge]
-        if operation == OP_RUN:
-            target = p.nodes[node, A]  # into the part; its exit closes the visit
-        else:
-            reason = s.used[N_REASON] if operation == OP_SEND else BECAUSE_NOT
-            close_visit(p, w, s, out, record, e, s.entries[e, E_NODE], t, edge, reason)
-        due = arrive(p, w, s, out, record, e, target, c, t)
-        if made >= 0:
-            _look_again(p, w, s, c, t, OWN_ROW + made - 1)
-        if due >= until or _disturbs(w, operation):
-            return
-        t = due

@@ -11,9 +11,9 @@ from journeylab.layout import Program, World
 from journeylab.memory import addresses, opened
 
 from .entries import enter, find_trigger, leave, may_enter
-from .nodes import arrive, say_due, step
-from .past import find_refusals, first_event, has_any
+from .past import first_event, has_refused
 from .state import *
+from .steps import arrive, say_due, step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,36 +46,30 @@ def _come_and_go(p, w, s, out, record, c, t):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _is_triggered(p, w, c):  # type: ignore[no-untyped-def]
-    """Whether the contact may have any trigger; most of those without are told by the log's streams alone."""
-    for journey in range(p.sizes[N_JOURNEYS]):
-        if p.journeys[journey, J_TRIGGER] != TRIGGER_EVENT or has_any(w, p.journeys[journey, J_STREAM], c):
-            return True
-    return False
-
-
-@in_place
-def _find_triggers(p, w, s, c):  # type: ignore[no-untyped-def]
-    """Notes each journey's first trigger."""
+def _begin(p, w, s, c):  # type: ignore[no-untyped-def]
+    """Notes that no journey has had an entry, and each one's first trigger; whether there may be any."""
     s.used[N_OWN] = s.used[N_SET] = 0
+    found = False
     for journey in range(p.sizes[N_JOURNEYS]):
+        for k in range(H_COLUMNS):
+            s.groups[journey, k] = 0
         if p.journeys[journey, J_TRIGGER] == TRIGGER_EVENT:
-            s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = first_event(w, p.journeys[journey, J_STREAM], c)
+            at, row = first_event(w, p.journeys[journey, J_STREAM], c)
+            s.triggers[journey, G_AT], s.triggers[journey, G_ROW] = at, row
+            found |= at != NEVER
         else:
             find_trigger(p, w, s, journey, c, -NEVER, LAST)
+            found = True
+    return found
 
 
 @in_place
 def _advance_contact(p, w, s, out, record, c, place, first):  # type: ignore[no-untyped-def]
-    """Advances one contact, `place - first` among those of the chunk, to the horizon, which still happens (rule 35)."""
+    """Advances one that has begun, `place - first` of the chunk, to the horizon, which still happens (rule 35)."""
     for k in range(N_USED):
         s.used[k] = 0
     s.used[N_PLACE] = place
-    _find_triggers(p, w, s, c)
-    find_refusals(p, w, s, c)
-    for journey in range(p.sizes[N_JOURNEYS]):
-        for k in range(H_COLUMNS):
-            s.groups[journey, k] = 0
+    s.used[N_CLEAR] = int(not has_refused(p, w, c))
     while s.used[N_STATUS] == DONE:
         change_at, due_at, due, next_at = NEVER, NEVER, NONE, w.limits[L_UNTIL] + 1
         for journey in range(p.sizes[N_JOURNEYS]):
@@ -145,7 +139,7 @@ def _advance(program, world, state, output, record, contacts, group, start, end)
     p, w, s, out = open_program(program, 0), open_world(world, 0), open_state(state, 0), open_out(output, 0)
     for i in range(start, end):
         c = contacts[i] if contacts.shape[0] > 0 else i
-        if not _is_triggered(p, w, c):
+        if not _begin(p, w, s, c):
             continue
         if group.shape[0] > 0:
             out = open_out(output, group[i])

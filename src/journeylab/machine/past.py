@@ -54,12 +54,12 @@ def has_any(w, stream, c):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def find_refusals(p, w, s, c):  # type: ignore[no-untyped-def]
-    """Notes whether the log has anything by which the contact may refuse mail: most have nothing of the kind."""
+def has_refused(p, w, c):  # type: ignore[no-untyped-def]
+    """Whether the log has anything by which the contact may refuse mail: most have nothing of the kind."""
     found = has_any(w, p.suppressions[0], c) or has_any(w, p.suppressions[1], c)
     for purpose in range(p.sizes[N_PURPOSES]):
         found |= has_any(w, p.consents[purpose, WITHDRAWN], c) or has_any(w, p.consents[purpose, ERASED], c)
-    s.used[N_CLEAR] = int(not found)
+    return found
 
 
 @inlined
@@ -102,6 +102,20 @@ def next_event(w, s, stream, c, t, row):  # type: ignore[no-untyped-def]
     if s.used[N_OWN] > 0:
         return _next_own(w, s, stream, t, row, found_at, found_row)
     return found_at, found_row
+
+
+@inlined
+def next_instant(w, s, stream, c, t):  # type: ignore[no-untyped-def]
+    """The instant of the first event of a stream later than t; NEVER without one."""
+    place, end = _places(w, stream, c)
+    found_at = NEVER
+    if place < end:
+        place = _first_beyond(w, stream, place, end, t)
+        if place < end:
+            found_at = int_at(w.streams[stream, 1], place)
+    if s.used[N_OWN] > 0:
+        found_at, _ = _next_own(w, s, stream, t, LAST, found_at, LAST)
+    return found_at
 
 
 @inlined
