@@ -98,13 +98,12 @@ def _is_free(p, w, s, e):  # type: ignore[no-untyped-def]
     return is_alone and is_open and is_clear(s) and s.entries[e, E_HELD] == 0
 
 
-@jit
+@inlined
 def _run_free(p, w, s, out, record, e, c, t, until):  # type: ignore[no-untyped-def]
     """Takes a free entry from node to node: `step` without all that cannot be, so that its state stays in registers.
 
     When it is due where it then stands: at `until` or later, or at a node that is not plain; NEVER where it has ended.
     """
-    apart()
     first, most = e * p.sizes[N_NODES], p.journeys[s.entries[e, E_JOURNEY], J_MAX_VISITS]
     node, awaited, awaited_at = s.entries[e, E_NODE], s.entries[e, E_AWAITED], s.entries[e, E_AWAITED_AT]
     operation = p.nodes[node, N_OP]
