@@ -1,7 +1,7 @@
 """Every benchmark in one report: `python -m benchmarks --date 2026-11-27 --write docs/benchmarks.md`.
 
-It takes a quarter of an hour on two cores, and wants them alone. With `--quick` all is small, to see that it runs, and
-the steps of the sender are left out.
+It takes a quarter of an hour on two cores, and wants them alone. With `--quick` all is small, to see that it runs; the
+steps of the sender and the instructions are left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from . import experiments, growth, notebooks, replay, sender, sendtime, simulate, ticks
+from . import experiments, growth, instructions, notebooks, replay, sender, sendtime, simulate, ticks
 from .compared import Compared, shown
 
 PACKAGES = (
@@ -71,6 +72,9 @@ def report(date: str, folder: Path, *, quick: bool) -> Iterator[str]:
     sizes = [1_000, 10_000, 100_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000]
     buckets = [100_000, 1_000_000] if quick else [1_000_000, 10_000_000]
     yield f"## Growth\n\n{GROWTH}\n\n{replay.grow(sizes, 'int', 5, folder)}"
+    if not quick:
+        counted = instructions.table(300_000) if shutil.which("valgrind") else "valgrind was not there."
+        yield f"{INSTRUCTIONS}\n\n{counted}"
     yield f"{BUCKETS}\n\n{growth.grow(buckets, growth.MEMORY, folder)}"
 
 
@@ -85,6 +89,10 @@ What an event costs in memory, in nanoseconds, as the log grows over three decad
 the kernel by hand takes, which counts the branches of this one journey. `cold` is from Parquet to counts, `replay` on a
 prepared log, `walk` the machine alone, `visits` with every visit recorded, `in order` with the visits sorted, `table`
 as a data frame."""
+
+INSTRUCTIONS = """\
+Beside the times, what does not depend on how busy a machine is: the instructions of some of these, counted by
+callgrind over 300,000 events."""
 
 BUCKETS = """\
 The same in buckets, with one budget of memory for all sizes; [large-logs.md](large-logs.md) has 300 million events:"""

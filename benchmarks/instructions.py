@@ -68,16 +68,19 @@ def counted(path: Path, folder: Path) -> dict[str, int]:
     return {name: found[name] for name in ("kernel", "walk", "visits")}
 
 
+def table(n_events: int) -> str:
+    """The instructions for each event of each work, and how many times the kernel's they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = counted(make_log(n_events, Path(folder), "int"), Path(folder))
+    rows = [f"| {name} | {n / n_events:.1f} | {n / found['kernel']:.1f} |" for name, n in found.items()]
+    return "\n".join(["| what | instructions an event | times the kernel |", "|---|---|---|", *rows])
+
+
 def main() -> None:
     """Counts and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=300_000)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = make_log(options.events, Path(folder), "int")
-        found = counted(path, Path(folder))
-    for name, n in found.items():
-        print(f"{name}: {n / options.events:8.1f} instructions an event, {n / found['kernel']:6.2f} times the kernel")
+    print(table(parser.parse_args().events))
 
 
 if __name__ == "__main__":
