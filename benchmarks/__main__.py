@@ -73,7 +73,7 @@ def report(date: str, folder: Path, *, quick: bool) -> Iterator[str]:
     buckets = [100_000, 1_000_000] if quick else [1_000_000, 10_000_000]
     yield f"## Growth\n\n{GROWTH}\n\n{replay.grow(sizes, 'int', 5, folder)}"
     if not quick:
-        counted = instructions.table(300_000) if shutil.which("valgrind") else "valgrind was not there."
+        counted = instructions.table(instructions.EVENTS) if shutil.which("valgrind") else "valgrind was not there."
         yield f"{INSTRUCTIONS}\n\n{counted}"
     yield f"{BUCKETS}\n\n{growth.grow(buckets, growth.MEMORY, folder)}"
 
@@ -90,9 +90,9 @@ the kernel by hand takes, which counts the branches of this one journey. `cold` 
 prepared log, `walk` the machine alone, `visits` with every visit recorded, `in order` with the visits sorted, `table`
 as a data frame."""
 
-INSTRUCTIONS = """\
+INSTRUCTIONS = f"""\
 Beside the times, what does not depend on how busy a machine is: the instructions of some of these, counted by
-callgrind over 300,000 events."""
+callgrind over {instructions.EVENTS:,} events."""
 
 BUCKETS = """\
 The same in buckets, with one budget of memory for all sizes; [large-logs.md](large-logs.md) has 300 million events:"""

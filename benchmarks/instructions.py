@@ -22,6 +22,8 @@ import benchmarks.replay
 import journeylab as jl
 from benchmarks.replay import make_journey, make_log
 
+EVENTS = 300_000
+
 
 def works(path: str) -> dict[str, Callable[[], Any]]:
     """The works, each done once: compiled, and with the log prepared."""
@@ -79,7 +81,7 @@ def table(n_events: int) -> str:
 def main() -> None:
     """Counts and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--events", type=int, default=EVENTS)
     print(table(parser.parse_args().events))
 
 

@@ -40,8 +40,8 @@ REENTRY_NEVER, REENTRY_AFTER_EXIT, REENTRY_ALWAYS, REENTRY_COOLDOWN = range(4)
 # The three streams of consent: given, withdrawn, erased, in this order in a row of `consents`.
 GIVEN, WITHDRAWN, ERASED = range(3)
 
-# Nodes: what each operation keeps in the columns A to H. N_PLAIN: all that it does in a
-# journey that is open is to look at what is on record, without a guard.
+# Nodes: what each operation keeps in the columns A to H. N_PLAIN: all that it does in a journey that is open is to look
+# at what is on record, without a guard.
 N_OP, N_JOURNEY, N_EDGE, N_OTHER_EDGE, N_RUN, A, B, C, D, E, F, G, H, N_PLAIN, N_COLUMNS = range(15)
 (
     OP_SEND,  # A expires, B skip when capped, C kind of `at`, D start or best, E end, F days, G logged, H responses

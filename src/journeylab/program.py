@@ -629,8 +629,9 @@ def _n_caps(work: _Compiler) -> int:
 
 def _mark_open(work: _Compiler) -> None:
     """Marks the journeys in which nothing but what a contact does itself can hold up a send that names no time."""
+    n_caps = _n_caps(work)
     for row in work.journeys:
-        is_held_up = row[o.J_GATED] == 1 or row[o.J_PAUSES] < row[o.J_PAUSES_END] or _n_caps(work) > 0
+        is_held_up = n_caps > 0 or row[o.J_GATED] == 1 or row[o.J_PAUSES] < row[o.J_PAUSES_END]
         row[o.J_OPEN] = int(row[o.J_CONSENT_ASSUMED] == 1 and not is_held_up)
 
 
