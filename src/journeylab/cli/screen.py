@@ -60,5 +60,5 @@ def announce_compiling() -> None:
     from journeylab.machine import is_compiled
 
     if not is_compiled():
-        typer.echo("compiling the machine, once on this computer: about half a minute", err=True)
+        typer.echo("compiling the machine, once on this computer: less than a minute", err=True)
         sys.stderr.flush()
